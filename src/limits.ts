@@ -1,0 +1,62 @@
+/**
+ * Every size of the engine, with the sum behind it. A pool is sized at start from these numbers; full means a
+ * counted drop or a refusal, never growth.
+ */
+
+/** Room in front of every payload for headers: 10 vnet + 4 stream length + 14 Ethernet + 60 IP + 60 TCP = 148. */
+export const HEADROOM_OCTETS = 160;
+
+/** Largest IPv4 packet (16-bit total length). */
+export const IP_PACKET_MAX = 65535;
+
+/** Largest legal frame: 14 Ethernet + 4 VLAN + 65535 IP. QEMU's own limit is the same 64 KiB class. */
+export const FRAME_MAX = 65553;
+
+/** Smallest MTU a host must accept (RFC 791) and the largest a TAP takes. */
+export const MTU_MIN = 576;
+export const MTU_MAX = 65521;
+export const MTU_DEFAULT = 1500;
+
+/** Octets between two receive slots when frames are super-frames: headroom + frame, rounded to 4 KiB. */
+export const RX_SUPER_SLOT_OCTETS = 69_632;
+/** Super-frames read in one batch: 8 x 64 KiB keeps a batch inside a 2 MiB second-level cache. */
+export const RX_SUPER_SLOTS = 8;
+/** The receive window of a link: 8 super-slots, or the same octets cut into plain-frame slots or one stream. */
+export const RX_WINDOW_OCTETS = RX_SUPER_SLOT_OCTETS * RX_SUPER_SLOTS;
+/** Frames a batch may hold, whatever the link (plain frames: 557056 / 2048 = 272, bounded here). */
+export const RX_BATCH_MAX = 256;
+
+/** Frames waiting for the link. 512 headers of 256 octets = 128 KiB. */
+export const TX_QUEUE_MAX = 512;
+export const TX_HEADER_SLOT_OCTETS = 256;
+
+/** Flows, TCP and UDP together. One flow is one host file descriptor, so RLIMIT_NOFILE may bound it lower. */
+export const FLOWS_MAX = 32_768;
+/** TCP flows that have not finished the guest's handshake, of all flows (a SYN flood takes no more). */
+export const HALF_OPEN_MAX = 8_192;
+/** UDP mappings (one host socket each), of all flows. */
+export const UDP_MAPPINGS_MAX = 8_192;
+/** Remote addresses remembered by one UDP mapping for address-dependent filtering. */
+export const UDP_PEERS_PER_MAPPING_MAX = 64;
+
+/** Small chunks: 4096 x 4 KiB = 16 MiB of address space, touched only when used. */
+export const SMALL_CHUNK_OCTETS = 4096;
+export const SMALL_CHUNKS = 4096;
+/** Large chunks: 2048 x 64 KiB = 128 MiB of address space, touched only when used. */
+export const LARGE_CHUNK_OCTETS = 65_536;
+export const LARGE_CHUNKS = 2048;
+
+/** Datagrams received from host sockets in one batch; each lands in a slot with headroom. */
+export const UDP_RX_SLOTS = 64;
+export const UDP_RX_SLOT_OCTETS = 69_632;
+
+/** Guests (ARP entries and leases) on one link: libslirp's 16. */
+export const GUESTS_MAX = 16;
+
+/** IP reassembly: queues, octets per datagram is IP_PACKET_MAX, fragments per queue, time (RFC 791: 15-60 s). */
+export const REASSEMBLY_QUEUES_MAX = 16;
+export const REASSEMBLY_FRAGMENTS_MAX = 64;
+export const REASSEMBLY_TIMEOUT_MS = 30_000;
+
+/** Octets of the scratch area for replies built by services (one at a time). */
+export const SCRATCH_OCTETS = 69_632;

@@ -1,0 +1,162 @@
+/**
+ * Every edge of the core. The core (everything below `engine.ts`) is sans-I/O: it knows the world only through
+ * these interfaces, so that a simulation can stand in for the kernel. `host/` implements them with real devices
+ * and sockets, `test/sim` with simulated ones.
+ *
+ * Conventions: octets of packets live in the arena and are named by absolute offsets (`...At`) and lengths in
+ * octets. IPv4 addresses are int32 in host order (10.0.2.2 = 0x0a000202). An address of the host side is four
+ * int32 words, IPv4 held as v4-mapped (0, 0, 0x0000ffff, a). Ports are 0-65535. Times are int32 milliseconds of
+ * a monotonic clock that wraps; compare them by signed difference. Kernel errors are negative errno ints.
+ */
+
+import type { FrameBatch } from "./memory/frame-batch.ts";
+import type { TransmitQueue } from "./memory/transmit-queue.ts";
+
+/** Readiness bits, as epoll has them (epoll_ctl(2)). They are hints: a stale one costs one EAGAIN. */
+export const READABLE = 0x001;
+export const WRITABLE = 0x004;
+export const FAILED = 0x008;
+export const HANGUP = 0x010;
+export const PEER_CLOSED = 0x2000;
+
+/** The errnos the core tells apart (Linux numbers, negative as the host returns them). */
+export const EAGAIN = -11;
+export const EINPROGRESS = -115;
+export const ECONNREFUSED = -111;
+export const ECONNRESET = -104;
+export const ETIMEDOUT = -110;
+export const EHOSTUNREACH = -113;
+export const ENETUNREACH = -101;
+export const EPIPE = -32;
+export const EMFILE = -24;
+export const ENFILE = -23;
+export const ENOBUFS = -105;
+export const ENOMEM = -12;
+export const EADDRINUSE = -98;
+export const EADDRNOTAVAIL = -99;
+export const EMSGSIZE = -90;
+export const EINVAL = -22;
+export const ENOTCONN = -107;
+
+/** `FrameLink.receive` returned this: the other side is gone and will not come back by itself. */
+export const LINK_CLOSED = -0x1000;
+
+/**
+ * A link that carries Ethernet frames to and from the guest: TAP, QEMU stream, QEMU datagram, pcap replay, or a
+ * wrapper of one of these (capture, fault injection).
+ */
+export interface FrameLink {
+  /** Name for logs and counters, such as `tap sluice0`. */
+  readonly name: string;
+  /** Largest IP packet the link carries as one plain frame, octets. */
+  readonly mtu: number;
+  /** The link takes and gives TCP super-frames and packets whose checksum is still to be completed. */
+  readonly tcpOffload: boolean;
+  /** The link takes UDP super-frames (USO4). */
+  readonly udpOffload: boolean;
+  /**
+   * Plain frames the far end can queue before it drops, or 0 if the link pushes back instead of dropping
+   * (a stream). The sum of advertised windows is bounded by it.
+   */
+  readonly queueFrames: number;
+  /**
+   * Reads a batch of frames into the link's own window and describes them in `batch` (which it resets first).
+   * Returns the number of frames, 0 when there is nothing now, LINK_CLOSED, or -errno. The octets stay valid
+   * until the next call.
+   */
+  receive(batch: FrameBatch): number;
+  /**
+   * Takes frames from the head of the queue, oldest first, and removes those taken. Returns the number taken;
+   * fewer than queued means the link is full and a writable event will follow. -errno if the link broke.
+   * Each frame has at least 16 octets of headroom in front for the link's own prefix.
+   */
+  transmit(queue: TransmitQueue): number;
+  /** Frees what the link holds. */
+  close(): void;
+}
+
+/** Where `HostNetwork` calls put an address: four words, then the port. Index constants below. */
+export type AddressWords = Int32Array;
+export const ADDRESS_WORDS = 5;
+export const ADDRESS_PORT = 4;
+
+/**
+ * The host's sockets. `token` is an int the readiness event will carry back. Handles are ints >= 0. All sockets
+ * are non-blocking; TCP ones have SO_OOBINLINE and TCP_NODELAY set, and readiness is edge-triggered.
+ */
+export interface HostNetwork {
+  /**
+   * Starts a TCP connection to `to`. Returns a handle, or -errno when it fails at once. A WRITABLE, FAILED or
+   * HANGUP event follows; then `connectResult` tells.
+   */
+  tcpConnect(token: number, to: AddressWords): number;
+  /** Starts a connection to the service behind guest-forward number `index` (TCP, Unix socket or command). */
+  tcpConnectService(token: number, index: number): number;
+  /** 0 once connected, EINPROGRESS while not, else the -errno the connection failed with. */
+  connectResult(handle: number): number;
+  /** Accepts one connection of a listening handle; fills `from`. Returns a handle or -errno. */
+  tcpAccept(listener: number, token: number, from: AddressWords): number;
+  /** Reads up to `length` octets to `at`. Returns octets, 0 at the peer's FIN, or -errno. */
+  tcpReceive(handle: number, at: number, length: number): number;
+  /**
+   * Sends the first `count` entries of the gather list (pairs of offset and length) in one call. Returns the
+   * octets the kernel took (maybe fewer), or -errno.
+   */
+  tcpSend(handle: number, gather: Int32Array, count: number): number;
+  /** Sends FIN, keeps receiving. */
+  tcpShutdown(handle: number): void;
+  /** Closes; with `reset` the peer sees a RST (SO_LINGER 0). */
+  tcpClose(handle: number, reset: boolean): void;
+
+  /** Opens a UDP socket bound to `port` if that is free (0: any). `family` 4 or 6. Returns a handle or -errno. */
+  udpOpen(token: number, family: 4 | 6, port: number): number;
+  /** The local port of a handle. */
+  udpPort(handle: number): number;
+  /**
+   * Queues one datagram from arena octets. They must stay in place until `udpFlush`. When the internal batch is
+   * full it flushes by itself.
+   */
+  udpSend(handle: number, to: AddressWords, at: number, length: number): void;
+  /** Sends what `udpSend` queued. Returns datagrams the kernel refused (to be counted as drops). */
+  udpFlush(): number;
+  /**
+   * Receives up to `batch.capacity` datagrams into the batch's slots. Returns how many entries, 0 when drained,
+   * or -errno (such as ECONNREFUSED from an ICMP error on a connected socket).
+   */
+  udpReceive(handle: number, batch: UdpBatch): number;
+  /** Fixes the remote of a socket, so that ICMP errors arrive and others cannot answer. Returns 0 or -errno. */
+  udpConnect(handle: number, to: AddressWords): number;
+  udpClose(handle: number): void;
+}
+
+/**
+ * Datagrams read in one call. Entry `i` lies at `at[i]`, `length[i]` octets, from `words[i*5..]`. When
+ * `segment[i]` is not 0 the entry is a run of datagrams of that size (UDP GRO), the last one maybe shorter.
+ */
+export interface UdpBatch {
+  readonly capacity: number;
+  readonly at: Int32Array;
+  readonly length: Int32Array;
+  readonly segment: Int32Array;
+  readonly words: Int32Array;
+}
+
+/** Secrets and randomness. Seeded in simulations. */
+export interface Entropy {
+  /** A random int32. */
+  int32(): number;
+}
+
+/** One line for people. Never called per packet. */
+export interface Logger {
+  error(message: string): void;
+  warn(message: string): void;
+  info(message: string): void;
+  debug(message: string): void;
+}
+
+/** Ones' complement sum over arena octets; the shim's C kernel or the JavaScript fallback. */
+export interface ChecksumKernel {
+  /** Folded 16-bit ones' complement sum (not complemented) of `length` octets at `at`, added to `initial`. */
+  sum(at: number, length: number, initial: number): number;
+}
