@@ -1,0 +1,171 @@
+/**
+ * What the engine core is told at start: plain data, already validated. `config/` makes it from options or from a
+ * VM spec; a program that embeds sluice may write it by hand through `defaultEngineConfig`.
+ *
+ * IPv4 addresses are int32 in host order. MAC addresses are six-octet Uint8Arrays.
+ */
+
+/** One inbound port. The listening sockets are opened by `host/`; the core sees them by index. */
+export interface Forward {
+  readonly protocol: "tcp" | "udp";
+  /** Host address to bind, IPv4; 0 is all addresses. */
+  readonly hostAddress: number;
+  readonly hostPort: number;
+  /** Guest address, or 0 for "the guest's address" (see `guestAddress`). */
+  readonly guestAddress: number;
+  readonly guestPort: number;
+}
+
+/** An address and TCP port on the guest's network served by something on the host. */
+export interface GuestForward {
+  readonly address: number;
+  readonly port: number;
+  readonly target:
+    | { readonly kind: "tcp"; readonly host: number; readonly port: number }
+    | { readonly kind: "unix"; readonly path: string }
+    | { readonly kind: "command"; readonly command: string };
+}
+
+/** DHCP option as raw octets. */
+export interface DhcpOption {
+  readonly code: number;
+  readonly value: Uint8Array;
+}
+
+export interface Reservation {
+  readonly mac: Uint8Array;
+  readonly address: number;
+}
+
+export interface ClasslessRoute {
+  readonly destination: number;
+  readonly prefixLength: number;
+  /** 0 for on-link. */
+  readonly gateway: number;
+}
+
+/** The DHCP server's view of the world; also used alone when a pod's address is delegated (bridge binding). */
+export interface DhcpConfig {
+  /** The server's own address (option 54). */
+  readonly serverAddress: number;
+  readonly netmask: number;
+  /** 0: option 3 is not sent. */
+  readonly router: number;
+  /** Option 6; empty: not sent. */
+  readonly dnsServers: readonly number[];
+  readonly rangeStart: number;
+  /** Number of addresses leased from rangeStart on, at most GUESTS_MAX. */
+  readonly rangeSize: number;
+  readonly reservations: readonly Reservation[];
+  /** Serve this MAC alone (delegation); others are ignored and counted. */
+  readonly onlyMac?: Uint8Array;
+  readonly leaseSeconds: number;
+  readonly hostname?: string;
+  readonly domain?: string;
+  readonly searchDomains: readonly string[];
+  /** Option 26; 0: not sent. */
+  readonly mtu: number;
+  /** Option 28 is sent when true. */
+  readonly sendBroadcast: boolean;
+  readonly routes: readonly ClasslessRoute[];
+  /** `siaddr` and option 66. */
+  readonly nextServer: number;
+  readonly tftpServerName?: string;
+  /** `file` field and option 67. */
+  readonly bootFile?: string;
+  /** Any other option by number; replaces one the server would send itself. */
+  readonly extraOptions: readonly DhcpOption[];
+}
+
+export interface EngineConfig {
+  readonly mtu: number;
+  /** Network address and prefix of the guest's subnet. */
+  readonly network: number;
+  readonly prefixLength: number;
+  readonly gateway: number;
+  /** Address that answers DNS; 0 when there is none (`--no-dns`). */
+  readonly dns: number;
+  /** Where forwards go and what a hand-configured guest uses; the first DHCP address by default. */
+  readonly guestAddress: number;
+  readonly gatewayMac: Uint8Array;
+  /** The guest's MAC if it is declared; otherwise learned. */
+  readonly guestMac?: Uint8Array;
+  readonly dhcp: DhcpConfig | null;
+  /** Resolvers of the host, in order: four v4-mapped words and a port each. Replaced while running. */
+  readonly resolvers: readonly ResolverAddress[];
+  readonly forwards: readonly Forward[];
+  readonly guestForwards: readonly GuestForward[];
+  /** Nothing out at all, DNS included; declared forwards and guestfwds still work. */
+  readonly restrict: boolean;
+  readonly allowHostLoopback: boolean;
+  readonly allowLinkLocal: boolean;
+  /** RFC 4787 behaviours. */
+  readonly udpMapping: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
+  readonly udpFiltering: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
+  readonly udpTimeoutMs: number;
+  /** Ignore the guest's announced offload and never use ours. */
+  readonly offload: boolean;
+}
+
+export interface ResolverAddress {
+  readonly words: readonly [number, number, number, number];
+  readonly port: number;
+  /** IPv6 scope for link-local resolvers, or 0. */
+  readonly scope: number;
+}
+
+const GATEWAY_MAC_PREFIX = [0x52, 0x55];
+
+/** The gateway's MAC in libslirp's plan: 52:55 and the address. */
+export function macForGateway(gateway: number): Uint8Array {
+  return Uint8Array.from([
+    ...GATEWAY_MAC_PREFIX,
+    (gateway >>> 24) & 255,
+    (gateway >>> 16) & 255,
+    (gateway >>> 8) & 255,
+    gateway & 255,
+  ]);
+}
+
+/** The defaults of the documentation: 10.0.2.0/24, gateway .2, DNS .3, first lease .15, MTU 1500. */
+export function defaultEngineConfig(): EngineConfig {
+  const network = 0x0a000200;
+  const gateway = network + 2;
+  const dns = network + 3;
+  const guest = network + 15;
+  return {
+    mtu: 1500,
+    network,
+    prefixLength: 24,
+    gateway,
+    dns,
+    guestAddress: guest,
+    gatewayMac: macForGateway(gateway),
+    dhcp: {
+      serverAddress: gateway,
+      netmask: 0xffffff00 | 0,
+      router: gateway,
+      dnsServers: [dns],
+      rangeStart: guest,
+      rangeSize: 16,
+      reservations: [],
+      leaseSeconds: 86_400,
+      searchDomains: [],
+      mtu: 1500,
+      sendBroadcast: true,
+      routes: [],
+      nextServer: 0,
+      extraOptions: [],
+    },
+    resolvers: [],
+    forwards: [],
+    guestForwards: [],
+    restrict: false,
+    allowHostLoopback: false,
+    allowLinkLocal: false,
+    udpMapping: "endpoint-independent",
+    udpFiltering: "address-dependent",
+    udpTimeoutMs: 300_000,
+    offload: true,
+  };
+}

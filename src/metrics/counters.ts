@@ -1,0 +1,84 @@
+/**
+ * What the engine has seen, in plain integers. Doubles hold counts exactly up to 2^53; they live in typed arrays so
+ * that counting allocates nothing.
+ */
+import { DROP_REASONS, type DropReasonName } from "./drop-reasons.ts";
+
+export const COUNTERS = [
+  "link-frames-in",
+  "link-octets-in",
+  "link-frames-out",
+  "link-octets-out",
+  "arp-replies",
+  "dhcp-replies",
+  "dns-queries",
+  "dns-answers",
+  "dns-truncated",
+  "fragments-in",
+  "datagrams-reassembled",
+  "fragments-out",
+  "tcp-opened",
+  "tcp-accepted",
+  "tcp-refused",
+  "tcp-closed",
+  "tcp-reset-in",
+  "tcp-reset-out",
+  "tcp-octets-in",
+  "tcp-octets-out",
+  "tcp-retransmits",
+  "tcp-fast-retransmits",
+  "tcp-timeouts",
+  "tcp-out-of-order",
+  "tcp-duplicates",
+  "tcp-zero-window-probes",
+  "tcp-challenge-acks",
+  "tcp-keepalives",
+  "udp-mappings-opened",
+  "udp-mappings-expired",
+  "udp-datagrams-in",
+  "udp-datagrams-out",
+  "udp-octets-in",
+  "udp-octets-out",
+] as const;
+
+export type CounterName = (typeof COUNTERS)[number];
+
+/** The int of a counter, looked up once at module load. */
+export function counter(name: CounterName): number {
+  return COUNTERS.indexOf(name);
+}
+
+export class Counters {
+  readonly values = new Float64Array(COUNTERS.length);
+  /** Indexed by drop reason; entry 0 counts frames that were handled. */
+  readonly drops = new Float64Array(DROP_REASONS.length);
+
+  add(index: number, amount: number): void {
+    this.values[index] += amount;
+  }
+
+  drop(reason: number): void {
+    this.drops[reason]++;
+  }
+
+  value(name: CounterName): number {
+    return this.values[counter(name)];
+  }
+
+  dropped(name: DropReasonName): number {
+    return this.drops[DROP_REASONS.indexOf(name)];
+  }
+
+  /** Every counter that is not zero, by name, for people and for tests. */
+  snapshot(): { counters: Record<string, number>; drops: Record<string, number> } {
+    const counters: Record<string, number> = {};
+    const drops: Record<string, number> = {};
+    COUNTERS.forEach((name, i) => {
+      if (this.values[i] !== 0) counters[name] = this.values[i];
+    });
+    DROP_REASONS.forEach((name, i) => {
+      if (i !== 0 && this.drops[i] !== 0) drops[name] = this.drops[i];
+    });
+    return { counters, drops };
+  }
+}
