@@ -53,10 +53,20 @@ export const UDP_RX_SLOT_OCTETS = 69_632;
 /** Guests (ARP entries and leases) on one link: libslirp's 16. */
 export const GUESTS_MAX = 16;
 
-/** IP reassembly: queues, octets per datagram is IP_PACKET_MAX, fragments per queue, time (RFC 791: 15-60 s). */
+/**
+ * IP reassembly: queues, octets per datagram is IP_PACKET_MAX, fragments per queue (the largest datagram at the
+ * smallest MTU is 65515 / 552 = 119 of them), time (RFC 791: 15-60 s).
+ */
 export const REASSEMBLY_QUEUES_MAX = 16;
-export const REASSEMBLY_FRAGMENTS_MAX = 64;
+export const REASSEMBLY_FRAGMENTS_MAX = 128;
 export const REASSEMBLY_TIMEOUT_MS = 30_000;
+
+/**
+ * DNS queries waiting for an answer (one host socket each), and the longest one carried. A query is a question and
+ * an OPT record, well under 512 octets; updates with a signature (RFC 2136, 8945) are the long ones.
+ */
+export const DNS_QUERIES_MAX = 512;
+export const DNS_QUERY_OCTETS_MAX = 4096;
 
 /** Octets of the scratch area for replies built by services (one at a time). */
 export const SCRATCH_OCTETS = 69_632;

@@ -1,0 +1,120 @@
+/**
+ * ARP on the guest's link (RFC 826, RFC 5227).
+ *
+ * We answer for the addresses that are ours (gateway, DNS, guestfwd) and for no other: least of all for the guest's
+ * own, or its duplicate address detection would fail. All of ours have the gateway's MAC. A guest's packet also
+ * teaches where its sender is, unless the sender has no address yet (a probe), claims one of ours, or claims one
+ * outside the guest's network. A guest that announces one of our addresses as its own gets the reply that tells it
+ * of the conflict.
+ */
+import { dropReason } from "../metrics/drop-reasons.ts";
+import {
+  ARP_OCTETS,
+  checkArp,
+  operation,
+  REPLY,
+  REQUEST,
+  senderAddress,
+  senderMacHigh,
+  senderMacLow,
+  targetAddress,
+  writeArp,
+  writeSender,
+  writeTarget,
+} from "../wire/arp.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_ARP, isGroup, writeEthernet } from "../wire/ethernet.ts";
+import type { Neighbours } from "./neighbours.ts";
+
+/** Octets of a whole ARP frame. Ethernet's minimum of 60 is the wire's business; virtual links need no padding. */
+export const ARP_FRAME_OCTETS = ETHERNET_HEADER_OCTETS + ARP_OCTETS;
+
+const MALFORMED = dropReason("arp-malformed");
+const NOT_OURS = dropReason("arp-not-ours");
+const BROADCAST_HIGH = 0xffff;
+const BROADCAST_LOW = -1;
+
+export interface ArpOptions {
+  /** The arena's view: packets are read from it and replies written to it. */
+  readonly view: DataView;
+  readonly neighbours: Neighbours;
+  /** The addresses we answer for; the first is the gateway's. */
+  readonly ownAddresses: readonly number[];
+  readonly gatewayMac: Uint8Array;
+  /** The guest's subnet: only senders inside it are learned. */
+  readonly network: number;
+  readonly netmask: number;
+}
+
+export class ArpResponder {
+  private readonly view: DataView;
+  private readonly neighbours: Neighbours;
+  private readonly own: Int32Array;
+  private readonly macHigh: number;
+  private readonly macLow: number;
+  private readonly network: number;
+  private readonly netmask: number;
+
+  constructor(options: ArpOptions) {
+    const mac = options.gatewayMac;
+    this.view = options.view;
+    this.neighbours = options.neighbours;
+    this.own = Int32Array.from(new Set(options.ownAddresses));
+    this.macHigh = (mac[0] << 8) | mac[1];
+    this.macLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
+    this.network = options.network;
+    this.netmask = options.netmask;
+  }
+
+  /** Whether `address` is one of ours. */
+  isOwn(address: number): boolean {
+    const own = this.own;
+    for (let i = 0; i < own.length; i++) if (own[i] === address) return true;
+    return false;
+  }
+
+  /**
+   * Handles the ARP packet at `at` (behind the Ethernet header), `length` octets long with padding. Returns the length
+   * of the reply frame written at `replyAt`, 0 when none is due, or a negative drop reason.
+   */
+  handle(at: number, length: number, replyAt: number): number {
+    const view = this.view;
+    if (checkArp(view, at, length) !== 0) return -MALFORMED;
+    const high = senderMacHigh(view, at);
+    const low = senderMacLow(view, at);
+    if (isGroup(high) || (high === 0 && low === 0)) return -MALFORMED;
+    const sender = senderAddress(view, at);
+    const target = targetAddress(view, at);
+    if (sender !== 0 && !this.isOwn(sender) && this.onLink(sender)) this.neighbours.learn(sender, high, low);
+    if (operation(view, at) !== REQUEST) return 0;
+    if (this.isOwn(target)) return this.writeReply(replyAt, target, high, low, sender);
+    return sender === target ? 0 : -NOT_OURS;
+  }
+
+  /**
+   * Writes a broadcast request "who has `target`?" from the gateway at `requestAt`, for a guest that has not shown
+   * itself. Returns its length.
+   */
+  request(requestAt: number, target: number): number {
+    const view = this.view;
+    const arpAt = requestAt + ETHERNET_HEADER_OCTETS;
+    writeEthernet(view, requestAt, BROADCAST_HIGH, BROADCAST_LOW, this.macHigh, this.macLow, ETHERTYPE_ARP);
+    writeArp(view, arpAt, REQUEST);
+    writeSender(view, arpAt, this.macHigh, this.macLow, this.own[0]);
+    writeTarget(view, arpAt, 0, 0, target);
+    return ARP_FRAME_OCTETS;
+  }
+
+  private onLink(address: number): boolean {
+    return (address & this.netmask) === (this.network & this.netmask);
+  }
+
+  private writeReply(at: number, address: number, toHigh: number, toLow: number, toAddress: number): number {
+    const view = this.view;
+    const arpAt = at + ETHERNET_HEADER_OCTETS;
+    writeEthernet(view, at, toHigh, toLow, this.macHigh, this.macLow, ETHERTYPE_ARP);
+    writeArp(view, arpAt, REPLY);
+    writeSender(view, arpAt, this.macHigh, this.macLow, address);
+    writeTarget(view, arpAt, toHigh, toLow, toAddress);
+    return ARP_FRAME_OCTETS;
+  }
+}

@@ -1,0 +1,244 @@
+/**
+ * IPv4 reassembly (RFC 791 section 3.2, RFC 815's problem with a simpler answer) of what the guest fragments.
+ *
+ * A queue is one datagram in the making: a 64 KiB buffer and a sorted list of the ranges that have arrived. Both are
+ * sized at start, so a guest that never finishes its datagrams costs nothing more than its own queues: the oldest
+ * gives way when a new one needs a place, and every queue ends REASSEMBLY_TIMEOUT_MS after its first fragment.
+ *
+ *   slot:  | headroom | header (up to 60), ending here | payload, up to 65535 octets |
+ *                                                      ^ payloadAt
+ *
+ * The payload is copied to its final place as it arrives; the header is that of the fragment with offset 0, written
+ * so that it ends where the payload begins. A range that repeats another one exactly is a duplicate and is ignored.
+ * Any other overlap, a second end, or data beyond the end condemns the datagram: it and every later fragment of it
+ * is dropped until its time is up (the rule of RFC 5722, applied to IPv4, because no sender overlaps by accident and
+ * every reassembly attack does).
+ *
+ * A datagram is complete when the ranges end to end are as long as the last fragment said.
+ */
+import {
+  HEADROOM_OCTETS,
+  IP_PACKET_MAX,
+  REASSEMBLY_FRAGMENTS_MAX,
+  REASSEMBLY_QUEUES_MAX,
+  REASSEMBLY_TIMEOUT_MS,
+} from "../limits.ts";
+import type { Counters } from "../metrics/counters.ts";
+import { dropReason } from "../metrics/drop-reasons.ts";
+import {
+  destination,
+  FLAGS_FRAGMENT,
+  FRAGMENT_OFFSET_MASK,
+  fragmentBits,
+  IPV4_HEADER_OCTETS,
+  identification,
+  MORE_FRAGMENTS,
+  protocol,
+  source,
+  TOTAL_LENGTH,
+} from "../wire/ipv4.ts";
+
+const IPV4_HEADER_MAX = 60;
+const PAYLOAD_MAX = IP_PACKET_MAX - IPV4_HEADER_OCTETS;
+/** Octets before the payload: headroom and the longest header; a multiple of 4 keeps headers aligned. */
+const PAYLOAD_OFFSET = HEADROOM_OCTETS + IPV4_HEADER_MAX;
+const SLOT_OCTETS = Math.ceil((PAYLOAD_OFFSET + IP_PACKET_MAX) / 64) * 64;
+
+/** What `Reassembly` needs of the arena: 16 queues of 64 KiB and a little. */
+export const REASSEMBLY_REGION_OCTETS = REASSEMBLY_QUEUES_MAX * SLOT_OCTETS;
+
+const FREE = 0;
+const OPEN = 1;
+const CONDEMNED = 2;
+
+const MALFORMED = dropReason("ipv4-fragment-malformed");
+const OVERLAP = dropReason("ipv4-fragment-overlap");
+const LIMIT = dropReason("ipv4-fragment-limit");
+const TIMEOUT = dropReason("ipv4-fragment-timeout");
+
+/** Results of `insert` that are not a place in the list. */
+const DUPLICATE = -1;
+const COLLISION = -2;
+
+export class Reassembly {
+  /** Total length of the datagram `add` has just completed, header included. */
+  completedLength = 0;
+  /** Queues in use. */
+  inUse = 0;
+
+  private readonly state = new Uint8Array(REASSEMBLY_QUEUES_MAX);
+  private readonly source = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  private readonly destination = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  /** Identification in the top 16 bits, protocol in the low 8. */
+  private readonly key = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  private readonly startedAt = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  /** Payload octets the last fragment announced, or -1. */
+  private readonly end = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  /** Payload octets received. */
+  private readonly received = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  /** Header octets of the fragment with offset 0, or 0 while it is missing. */
+  private readonly headerLength = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  /** Ranges [from, to) by queue, sorted, disjoint. */
+  private readonly ranges = new Int32Array(REASSEMBLY_QUEUES_MAX);
+  private readonly from = new Int32Array(REASSEMBLY_QUEUES_MAX * REASSEMBLY_FRAGMENTS_MAX);
+  private readonly to = new Int32Array(REASSEMBLY_QUEUES_MAX * REASSEMBLY_FRAGMENTS_MAX);
+
+  /** `regionAt` is an arena offset with REASSEMBLY_REGION_OCTETS octets; `octets` is the arena. */
+  constructor(
+    private readonly octets: Uint8Array,
+    private readonly view: DataView,
+    private readonly regionAt: number,
+    private readonly counters: Counters,
+  ) {}
+
+  /**
+   * Takes the fragment whose checked IPv4 header is at `at`. Returns the offset of the completed datagram's header
+   * (whole, with its total length and no fragment bits; its checksum is not renewed), valid until the next `add`,
+   * 0 while the datagram is incomplete, or a negative drop reason.
+   */
+  add(at: number, headerLength: number, totalLength: number, nowMs: number): number {
+    const bits = fragmentBits(this.view, at);
+    const offset = (bits & FRAGMENT_OFFSET_MASK) << 3;
+    const more = (bits & MORE_FRAGMENTS) !== 0;
+    const length = totalLength - headerLength;
+    if (length <= 0 || (more && (length & 7) !== 0) || offset + length > PAYLOAD_MAX) return -MALFORMED;
+
+    const queue = this.queueFor(at, nowMs);
+    if (this.state[queue] === CONDEMNED) return -OVERLAP;
+    const to = offset + length;
+    const end = this.end[queue];
+    if (more ? end >= 0 && to > end : (end >= 0 && end !== to) || this.furthest(queue) > to) {
+      return this.condemn(queue, OVERLAP);
+    }
+    const place = this.placeFor(queue, offset, to);
+    if (place === DUPLICATE) return 0;
+    if (place === COLLISION) return this.condemn(queue, OVERLAP);
+    if (this.ranges[queue] === REASSEMBLY_FRAGMENTS_MAX) return this.condemn(queue, LIMIT);
+    this.insert(queue, place, offset, to);
+    if (!more) this.end[queue] = to;
+    const payloadAt = this.payloadAt(queue);
+    this.octets.copyWithin(payloadAt + offset, at + headerLength, at + totalLength);
+    if (offset === 0) {
+      this.headerLength[queue] = headerLength;
+      this.octets.copyWithin(payloadAt - headerLength, at, at + headerLength);
+    }
+    return this.received[queue] === this.end[queue] ? this.complete(queue) : 0;
+  }
+
+  /** Ends what has waited too long, and counts it. */
+  poll(nowMs: number): void {
+    if (this.inUse === 0) return;
+    for (let queue = 0; queue < REASSEMBLY_QUEUES_MAX; queue++) {
+      if (this.state[queue] === FREE) continue;
+      if (((nowMs - this.startedAt[queue]) | 0) < REASSEMBLY_TIMEOUT_MS) continue;
+      if (this.state[queue] === OPEN) this.counters.drop(TIMEOUT);
+      this.free(queue);
+    }
+  }
+
+  /** Milliseconds from `nowMs` until `poll` has something to do: 0 or more, or -1 when nothing waits. */
+  nextDeadlineMs(nowMs: number): number {
+    if (this.inUse === 0) return -1;
+    let next = REASSEMBLY_TIMEOUT_MS;
+    for (let queue = 0; queue < REASSEMBLY_QUEUES_MAX; queue++) {
+      if (this.state[queue] === FREE) continue;
+      const left = REASSEMBLY_TIMEOUT_MS - ((nowMs - this.startedAt[queue]) | 0);
+      if (left < next) next = left;
+    }
+    return Math.max(next, 0);
+  }
+
+  /** Forgets everything, without counting. */
+  clear(): void {
+    this.state.fill(FREE);
+    this.inUse = 0;
+  }
+
+  private payloadAt(queue: number): number {
+    return this.regionAt + queue * SLOT_OCTETS + PAYLOAD_OFFSET;
+  }
+
+  /** The queue of this fragment's datagram; a new one, in place of the oldest if need be, when there is none. */
+  private queueFor(at: number, nowMs: number): number {
+    const view = this.view;
+    const from = source(view, at);
+    const to = destination(view, at);
+    const key = (identification(view, at) << 16) | protocol(view, at);
+    let free = -1;
+    let oldest = 0;
+    for (let queue = 0; queue < REASSEMBLY_QUEUES_MAX; queue++) {
+      if (this.state[queue] === FREE) {
+        free = queue;
+      } else if (this.key[queue] === key && this.source[queue] === from && this.destination[queue] === to) {
+        return queue;
+      } else if (((this.startedAt[queue] - this.startedAt[oldest]) | 0) < 0) {
+        oldest = queue;
+      }
+    }
+    if (free < 0) {
+      if (this.state[oldest] === OPEN) this.counters.drop(LIMIT);
+      this.free(oldest);
+      free = oldest;
+    }
+    this.state[free] = OPEN;
+    this.source[free] = from;
+    this.destination[free] = to;
+    this.key[free] = key;
+    this.startedAt[free] = nowMs;
+    this.end[free] = -1;
+    this.received[free] = 0;
+    this.headerLength[free] = 0;
+    this.ranges[free] = 0;
+    this.inUse++;
+    return free;
+  }
+
+  /** Where the ranges of a queue end so far. */
+  private furthest(queue: number): number {
+    const count = this.ranges[queue];
+    return count === 0 ? 0 : this.to[queue * REASSEMBLY_FRAGMENTS_MAX + count - 1];
+  }
+
+  /** Index at which [from, to) keeps the list sorted, DUPLICATE, or COLLISION. Searches from the end: most arrive in order. */
+  private placeFor(queue: number, from: number, to: number): number {
+    const base = queue * REASSEMBLY_FRAGMENTS_MAX;
+    let i = this.ranges[queue];
+    while (i > 0 && this.from[base + i - 1] >= to) i--;
+    if (i === 0 || this.to[base + i - 1] <= from) return i;
+    return this.from[base + i - 1] === from && this.to[base + i - 1] === to ? DUPLICATE : COLLISION;
+  }
+
+  private insert(queue: number, place: number, from: number, to: number): void {
+    const at = queue * REASSEMBLY_FRAGMENTS_MAX + place;
+    const last = queue * REASSEMBLY_FRAGMENTS_MAX + this.ranges[queue];
+    this.from.copyWithin(at + 1, at, last);
+    this.to.copyWithin(at + 1, at, last);
+    this.from[at] = from;
+    this.to[at] = to;
+    this.ranges[queue]++;
+    this.received[queue] += to - from;
+  }
+
+  /** Drops what has arrived, keeps the queue so that later fragments of the same datagram find it condemned. */
+  private condemn(queue: number, reason: number): number {
+    this.state[queue] = CONDEMNED;
+    return -reason;
+  }
+
+  private complete(queue: number): number {
+    const headerLength = this.headerLength[queue];
+    const total = headerLength + this.end[queue];
+    this.free(queue);
+    if (total > IP_PACKET_MAX) return -MALFORMED;
+    const headerAt = this.payloadAt(queue) - headerLength;
+    this.view.setUint16(headerAt + TOTAL_LENGTH, total);
+    this.view.setUint16(headerAt + FLAGS_FRAGMENT, 0);
+    this.completedLength = total;
+    return headerAt;
+  }
+
+  private free(queue: number): void {
+    this.state[queue] = FREE;
+    this.inUse--;
+  }
+}
