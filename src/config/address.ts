@@ -1,0 +1,112 @@
+/**
+ * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order.
+ */
+import { Address4, Address6 } from "ip-address";
+import type { ResolverAddress } from "./engine-config.ts";
+import { Unacceptable } from "./problem.ts";
+
+export interface Network {
+  readonly network: number;
+  readonly prefixLength: number;
+}
+
+/** A dotted quad and nothing else (no `127.1`, no leading zeros). */
+export function isIpv4(text: string): boolean {
+  return /^\d{1,3}(\.\d{1,3}){3}$/.test(text) && Address4.isValid(text);
+}
+
+export function parseIpv4(text: string): number {
+  if (!isIpv4(text)) throw new Unacceptable("an IPv4 address such as 10.0.2.2", text);
+  return Number(new Address4(text).bigInt()) | 0;
+}
+
+export function formatIpv4(address: number): string {
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+}
+
+/** The netmask of a prefix length as int32. */
+export function netmask(prefixLength: number): number {
+  return prefixLength === 0 ? 0 : (-1 << (32 - prefixLength)) | 0;
+}
+
+export function inNetwork(address: number, net: Network): boolean {
+  return (address & netmask(net.prefixLength)) === net.network;
+}
+
+export function formatNetwork(net: Network): string {
+  return `${formatIpv4(net.network)}/${net.prefixLength}`;
+}
+
+const PREFIX_MIN = 4;
+const PREFIX_MAX = 30;
+
+/** The guest's subnet, `ADDRESS/PREFIX`: a unicast network of 2 hosts (/30) to a sixteenth of the space (/4). */
+export function parseNetwork(text: string): Network {
+  const allowed = `ADDRESS/PREFIX with a prefix of ${PREFIX_MIN} to ${PREFIX_MAX}, such as 10.0.2.0/24`;
+  const match = /^([^/]+)\/(\d{1,2})$/.exec(text);
+  if (!match || !isIpv4(match[1])) throw new Unacceptable(allowed);
+  const prefixLength = Number(match[2]);
+  if (prefixLength < PREFIX_MIN || prefixLength > PREFIX_MAX) throw new Unacceptable(allowed);
+  const address = parseIpv4(match[1]);
+  const net = { network: address & netmask(prefixLength), prefixLength };
+  if (net.network !== address) {
+    throw new Unacceptable(`a network address, whose host part is zero: did you mean ${formatNetwork(net)}?`);
+  }
+  const first = address >>> 24;
+  if (first === 0 || first === 127 || first >= 224) {
+    throw new Unacceptable("a unicast network; 0/8, 127/8 and 224/3 are reserved");
+  }
+  return net;
+}
+
+/** Six octets, `52:54:00:12:34:56` or `52-54-00-12-34-56`; unicast and not zero. */
+export function parseMac(text: string): Uint8Array {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$|^[0-9a-f]{2}(-[0-9a-f]{2}){5}$/i.test(text)) {
+    throw new Unacceptable("a MAC address such as 52:54:00:12:34:56", text);
+  }
+  const mac = Uint8Array.from(text.split(/[:-]/), (octet) => Number.parseInt(octet, 16));
+  if (mac[0] & 1) throw new Unacceptable("a unicast MAC address (the first octet is even)", text);
+  if (mac.every((octet) => octet === 0)) throw new Unacceptable("a MAC address that is not all zero", text);
+  return mac;
+}
+
+export function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (octet) => octet.toString(16).padStart(2, "0")).join(":");
+}
+
+/** A decimal number, or Unacceptable. `what` completes "a ... from MIN to MAX". */
+export function parseInteger(text: string, min: number, max: number, what = "whole number"): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max)) throw new Unacceptable(`a ${what} from ${min} to ${max}`, text);
+  return value;
+}
+
+export function parsePort(text: string, min = 1): number {
+  return parseInteger(text, min, 65535, "port");
+}
+
+const DNS_PORT = 53;
+
+/** `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`; a zone must be an interface's number. */
+export function parseResolver(text: string): ResolverAddress {
+  const allowed = "ADDRESS, IPV4:PORT or [IPV6]:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
+  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
+  const v4 = /^([\d.]+)(?::(\d+))?$/.exec(text);
+  const [, host, portText] = bracketed ?? v4 ?? [undefined, text, undefined];
+  const port = portText === undefined ? DNS_PORT : parsePort(portText);
+  if (!bracketed && isIpv4(host)) {
+    const address = parseIpv4(host);
+    if (address === 0) throw new Unacceptable("an address a packet can be sent to");
+    return { words: [0, 0, 0xffff, address], port, scope: 0 };
+  }
+  const [bare, zone] = host.split("%", 2);
+  if (!Address6.isValid(bare) || bare.includes("/")) throw new Unacceptable(allowed);
+  const scope = zone === undefined ? 0 : parseInteger(zone, 1, 0x7fffffff, "interface number after %");
+  return { words: ipv6Words(bare), port, scope };
+}
+
+function ipv6Words(text: string): [number, number, number, number] {
+  const value = new Address6(text).bigInt();
+  const word = (shift: bigint): number => Number(BigInt.asIntN(32, value >> shift));
+  return [word(96n), word(64n), word(32n), word(0n)];
+}

@@ -1,0 +1,150 @@
+/**
+ * The grammars of inbound ports (`--publish`, QEMU's `hostfwd`) and of guest forwards (QEMU's `guestfwd`).
+ */
+import { isIpv4, parseInteger, parseIpv4, parsePort } from "./address.ts";
+import type { Forward, GuestForward } from "./engine-config.ts";
+import { Unacceptable } from "./problem.ts";
+
+const LOOPBACK = 0x7f000001;
+
+const PUBLISH_ALLOWED =
+  "[tcp:|udp:][ADDRESS:]PORT[:GUESTPORT], each port a number or a range A-B, such as 2222:22 or udp:127.0.0.1:5353:53";
+
+interface PortRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * `-p`: `80`, `2222:22`, `udp:127.0.0.1:5353:53`, `8000-8010:8000` and `8000-8010:9000-9010` (eleven ports to
+ * eleven). `/tcp` or `/udp` at the end is understood too. Binds 127.0.0.1 unless an address is given (0.0.0.0 for all).
+ * Host port 0 takes any free port.
+ */
+export function parsePublish(text: string): Forward[] {
+  const { protocol, rest } = splitProtocol(text);
+  const parts = rest.split(":");
+  let hostAddress = LOOPBACK;
+  if (parts.length > 1 && isIpv4(parts[0])) hostAddress = parseIpv4(parts.shift() as string);
+  if (parts.length > 2 || parts.some((part) => part === "")) throw new Unacceptable(PUBLISH_ALLOWED);
+  const host = parseRange(parts[0], 0);
+  if (host.first === 0 && (host.count > 1 || parts.length === 1)) {
+    throw new Unacceptable("host port 0 (any free port) only alone and with a guest port, such as 0:22");
+  }
+  const guest = parts.length === 1 ? host : guestRange(parts[1], host.count);
+  return Array.from({ length: host.count }, (_, i) => ({
+    protocol,
+    hostAddress,
+    hostPort: host.first + i,
+    guestAddress: 0,
+    guestPort: guest.first + i,
+  }));
+}
+
+function splitProtocol(text: string): { protocol: "tcp" | "udp"; rest: string } {
+  const prefix = /^(tcp|udp):/.exec(text);
+  const suffix = /\/(tcp|udp)$/.exec(text);
+  if (prefix && suffix) throw new Unacceptable("the protocol once, in front (udp:53) or behind (53/udp)");
+  const protocol = (prefix?.[1] ?? suffix?.[1] ?? "tcp") as "tcp" | "udp";
+  const rest = text.slice(prefix?.[0].length ?? 0, suffix ? suffix.index : undefined);
+  return { protocol, rest };
+}
+
+function parseRange(text: string, min: number): PortRange {
+  const ends = text.split("-");
+  if (ends.length > 2) throw new Unacceptable(PUBLISH_ALLOWED);
+  const first = parsePort(ends[0], min);
+  const last = ends.length === 2 ? parsePort(ends[1], min) : first;
+  if (last < first) throw new Unacceptable("a range whose end is not below its start", text);
+  return { first, count: last - first + 1 };
+}
+
+/** The guest's side: a first port, or a range as long as the host's. */
+function guestRange(text: string, count: number): PortRange {
+  const guest = parseRange(text, 1);
+  if (text.includes("-") && guest.count !== count) {
+    throw new Unacceptable(
+      `as many guest ports as host ports (${count}; this range has ${guest.count})`,
+      text,
+    );
+  }
+  if (guest.first + count - 1 > 65535) throw new Unacceptable("guest ports up to 65535", text);
+  return { first: guest.first, count };
+}
+
+/**
+ * QEMU's `hostfwd` rule, meaning what it means there (net/slirp.c): `[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT`.
+ * An empty protocol is TCP, an empty host address all addresses, an empty guest address the guest's own. Numbers may be
+ * decimal, 0x hexadecimal or 0 octal.
+ */
+export function parseHostfwd(text: string): Forward {
+  const allowed = "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT, such as tcp:127.0.0.1:2222-:22";
+  if (text.startsWith("unix:")) throw new Unacceptable(`${allowed}; host Unix sockets are not supported`);
+  const match = /^(tcp|udp|):([^:]*):([^:-]+)-([^:]*):([^:]+)$/.exec(text);
+  if (!match) throw new Unacceptable(allowed);
+  const [, protocol, hostAddress, hostPort, guestAddress, guestPort] = match;
+  return {
+    protocol: protocol === "udp" ? "udp" : "tcp",
+    hostAddress: hostAddress === "" ? 0 : parseIpv4(hostAddress),
+    hostPort: parseCInteger(hostPort, 0),
+    guestAddress: guestAddress === "" ? 0 : parseIpv4(guestAddress),
+    guestPort: parseCInteger(guestPort, 1),
+  };
+}
+
+/** A port as strtol(3) with base 0 reads it. */
+function parseCInteger(text: string, min: number): number {
+  if (/^0x[0-9a-f]{1,4}$/i.test(text)) return parsePort(String(Number.parseInt(text, 16)), min);
+  if (/^0[0-7]+$/.test(text)) return parsePort(String(Number.parseInt(text, 8)), min);
+  return parsePort(text, min);
+}
+
+/**
+ * QEMU's `guestfwd` rule: `[tcp]:ADDR:PORT-tcp:HOST:PORT`, `-unix:PATH` or `-cmd:COMMAND`. HOST is an IPv4 address or
+ * `localhost`. The command runs once per connection with the connection as its standard input and output.
+ */
+export function parseGuestfwd(text: string): GuestForward {
+  const allowed =
+    "[tcp]:ADDR:PORT-TARGET where TARGET is tcp:HOST:PORT, unix:PATH or cmd:COMMAND, such as tcp:10.0.2.100:7-tcp:127.0.0.1:7777";
+  const match = /^(?:tcp)?:([^:]*):([^:-]+)-(.*)$/s.exec(text);
+  if (!match) throw new Unacceptable(allowed);
+  const [, address, port, target] = match;
+  return {
+    address: parseIpv4(address),
+    port: parseCInteger(port, 1),
+    target: guestfwdTarget(target, allowed),
+  };
+}
+
+function guestfwdTarget(text: string, allowed: string): GuestForward["target"] {
+  const at = text.indexOf(":");
+  const rest = text.slice(at + 1);
+  switch (text.slice(0, Math.max(at, 0))) {
+    case "tcp": {
+      const colon = rest.lastIndexOf(":");
+      const host = rest.slice(0, Math.max(colon, 0));
+      return {
+        kind: "tcp",
+        host: host === "localhost" ? LOOPBACK : parseIpv4(host),
+        port: parseInteger(rest.slice(colon + 1), 1, 65535, "port"),
+      };
+    }
+    case "unix":
+      return { kind: "unix", path: parseSocketPath(rest) };
+    case "cmd":
+      if (rest.trim() === "") throw new Unacceptable("a command after cmd:", text);
+      return { kind: "command", command: rest };
+    default:
+      throw new Unacceptable(allowed, text);
+  }
+}
+
+const SOCKET_PATH_OCTETS_MAX = 107;
+
+/** A path that fits `sockaddr_un` (unix(7): 108 octets with the final NUL). */
+export function parseSocketPath(text: string): string {
+  const octets = new TextEncoder().encode(text).length;
+  if (octets === 0 || octets > SOCKET_PATH_OCTETS_MAX || text.includes("\0")) {
+    throw new Unacceptable(`a socket path of 1 to ${SOCKET_PATH_OCTETS_MAX} octets`, text);
+  }
+  return text;
+}

@@ -1,0 +1,75 @@
+/**
+ * What the host side is told at start, beside `EngineConfig`: which link, which resolvers, which files and
+ * descriptors. Plain data that survives JSON.
+ */
+
+/** Where a stream link listens or connects; `host` is an IPv4 or IPv6 literal. */
+export type StreamEndpoint =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+
+/** The two ends of a datagram link. */
+export type DatagramEndpoints =
+  | { readonly kind: "unix"; readonly local: string; readonly remote: string }
+  | {
+      readonly kind: "udp";
+      readonly local: { readonly host: string; readonly port: number };
+      readonly remote: { readonly host: string; readonly port: number };
+    };
+
+/** A TAP device by name, here or in another network namespace. */
+export interface TapLinkPlan {
+  readonly kind: "tap";
+  readonly name: string;
+  /** Path of the network namespace the TAP lives in; absent: this one. */
+  readonly netns?: string;
+  /** Path of the user namespace to enter first; absent: none. */
+  readonly userns?: string;
+  /** The process whose namespaces these are, when they were named by a PID. */
+  readonly pid?: number;
+  /** Set the guest's address, route and MTU on the device and bring it up. */
+  readonly configure: boolean;
+  /** The clone device to open. */
+  readonly tunDevice: string;
+}
+
+export type LinkPlan =
+  | TapLinkPlan
+  /** An open TAP descriptor. */
+  | { readonly kind: "tap-fd"; readonly fd: number }
+  /** An open socket that carries QEMU's framing: a connected stream, or datagrams of one frame each. */
+  | { readonly kind: "fd"; readonly fd: number }
+  | { readonly kind: "qemu-listen"; readonly address: StreamEndpoint }
+  | { readonly kind: "qemu-connect"; readonly address: StreamEndpoint }
+  | { readonly kind: "qemu-dgram"; readonly addresses: DatagramEndpoints };
+
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+export interface LogPlan {
+  readonly level: LogLevel;
+  readonly format: "text" | "json";
+  /** Append here instead of standard error. */
+  readonly file?: string;
+}
+
+/** Where outbound sockets are bound: an address, or the address of an interface when the engine starts. */
+export type Outbound =
+  | { readonly kind: "address"; readonly address: number }
+  | { readonly kind: "interface"; readonly name: string };
+
+/** What is not the core's business and not the link's. */
+export interface HostPlan {
+  /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
+  readonly resolvers: "system" | "listed" | "none";
+  readonly outbound?: Outbound;
+  readonly pcap?: string;
+  readonly log: LogPlan;
+  readonly readyFd?: number;
+  readonly exitFd?: number;
+  readonly oneOff: boolean;
+  readonly pidFile?: string;
+  /** Become this user (name or `UID[:GID]`) when started as root. */
+  readonly user?: string;
+  /** Confine the engine process. */
+  readonly sandbox: boolean;
+}

@@ -1,0 +1,83 @@
+/**
+ * The options one user gave, whether as arguments or as properties: parsed by the table, with everything wrong
+ * collected instead of thrown.
+ */
+import { definitionOf, OPTIONS, type OptionName, type OptionType } from "./option-table.ts";
+import { type Problem, Unacceptable } from "./problem.ts";
+
+/** A value and the text it was made from, for later complaints. */
+export interface Given<T> {
+  readonly value: T;
+  readonly text: string;
+}
+
+/** Names the place of an option for a person: `--mtu`, or `ports[1]`. */
+export type PlaceOf = (name: OptionName, index: number) => string;
+
+export const argumentPlace: PlaceOf = (name) => `--${name}`;
+
+export class OptionSet {
+  readonly problems: Problem[] = [];
+  readonly #values = new Map<OptionName, Given<unknown>[]>();
+  /** Options that were given but could not be parsed: cross-checks stay silent about them. */
+  readonly #broken = new Set<OptionName>();
+  readonly #placeOf: PlaceOf;
+
+  constructor(placeOf: PlaceOf = argumentPlace) {
+    this.#placeOf = placeOf;
+  }
+
+  /** Notes one option; `text` is undefined for a flag. */
+  add(name: OptionName, text?: string): void {
+    const definition = definitionOf(name);
+    const given = this.#values.get(name) ?? [];
+    const place = this.#placeOf(name, given.length);
+    if (given.length > 0 && !definition.repeat) {
+      this.problems.push({ place, ...(text === undefined ? {} : { found: text }), allowed: "once only" });
+      return;
+    }
+    try {
+      given.push({ value: definition.parse(text ?? ""), text: text ?? "" });
+      this.#values.set(name, given);
+    } catch (error) {
+      if (!(error instanceof Unacceptable)) throw error;
+      this.#broken.add(name);
+      const part =
+        error.found !== undefined && error.found !== text ? ` (at ${JSON.stringify(error.found)})` : "";
+      this.problems.push({ place, found: text ?? "", allowed: `${error.allowed}${part}` });
+    }
+  }
+
+  /** Given, and right or wrong. */
+  has(name: OptionName): boolean {
+    return this.#values.has(name) || this.#broken.has(name);
+  }
+
+  /** Given, but not as it should be. */
+  broken(...names: OptionName[]): boolean {
+    return names.some((name) => this.#broken.has(name));
+  }
+
+  get<N extends OptionName>(name: N): OptionType<N> | undefined {
+    return this.#values.get(name)?.[0].value as OptionType<N> | undefined;
+  }
+
+  all<N extends OptionName>(name: N): readonly Given<OptionType<N>>[] {
+    return (this.#values.get(name) ?? []) as Given<OptionType<N>>[];
+  }
+
+  place(name: OptionName, index = 0): string {
+    return this.#placeOf(name, index);
+  }
+
+  /** Complains about a value that was fine by itself. */
+  reject(name: OptionName, allowed: string, index = 0): void {
+    const given = this.#values.get(name)?.[index];
+    const isFlag = OPTIONS[name] !== undefined && definitionOf(name).placeholder === undefined;
+    this.problems.push({
+      place: this.place(name, index),
+      ...(given && !isFlag ? { found: given.text } : {}),
+      allowed,
+    });
+  }
+}

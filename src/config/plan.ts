@@ -1,0 +1,348 @@
+/**
+ * From parsed options to what the engine and its host are started with. The checks here are those that need more than
+ * one option; each complaint goes to the option that has to change.
+ */
+import { GUESTS_MAX, MTU_DEFAULT } from "../limits.ts";
+import { formatIpv4, formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+import {
+  type DhcpConfig,
+  defaultEngineConfig,
+  type EngineConfig,
+  type Forward,
+  macForGateway,
+} from "./engine-config.ts";
+import type { HostPlan, LinkPlan, LogLevel } from "./host-plan.ts";
+import type { OptionSet } from "./option-set.ts";
+import type { OptionName } from "./option-table.ts";
+
+/** Listening sockets for forwards: an eighth of the flow table, so that forwards never eat the descriptors. */
+export const FORWARDS_MAX = 4096;
+
+const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
+const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;
+
+/** The one link, or undefined after complaining. */
+export function planLink(options: OptionSet): LinkPlan | undefined {
+  const given = LINK_OPTIONS.filter((name) => options.has(name));
+  if (given.length !== 1) {
+    const names = LINK_OPTIONS.map((name) => options.place(name)).join(", ");
+    options.problems.push({
+      place: "link",
+      found: given.length === 0 ? "none" : given.map((name) => options.place(name)).join(" and "),
+      allowed: `exactly one of ${names}`,
+    });
+    return undefined;
+  }
+  if (given[0] !== "tap") {
+    for (const name of TAP_COMPANIONS) {
+      if (options.has(name)) options.reject(name, `only with ${options.place("tap")}`);
+    }
+  }
+  if (options.has("one-off") && (given[0] === "tap" || given[0] === "tap-fd")) {
+    options.reject("one-off", "only with a QEMU link; a TAP has no connection that could end");
+  }
+  return linkOf(options);
+}
+
+function linkOf(options: OptionSet): LinkPlan | undefined {
+  const listen = options.get("qemu-listen");
+  if (listen) return { kind: "qemu-listen", address: listen };
+  const connect = options.get("qemu-connect");
+  if (connect) return { kind: "qemu-connect", address: connect };
+  const addresses = options.get("qemu-dgram");
+  if (addresses) return { kind: "qemu-dgram", addresses };
+  const tapFd = options.get("tap-fd");
+  if (tapFd !== undefined) return { kind: "tap-fd", fd: tapFd };
+  const fd = options.get("fd");
+  if (fd !== undefined) return { kind: "fd", fd };
+  return tapLink(options);
+}
+
+function tapLink(options: OptionSet): LinkPlan | undefined {
+  const name = options.get("tap");
+  const namespace = options.get("netns");
+  const userns = options.get("userns");
+  if (options.has("userns") && !options.has("netns")) {
+    options.reject("userns", `only with ${options.place("netns")} PATH`);
+  }
+  const pid = namespace && "pid" in namespace ? namespace.pid : undefined;
+  if (pid !== undefined && options.has("userns")) {
+    options.reject("userns", "a namespace path in --netns; a PID brings its own user namespace");
+  }
+  if (name === undefined) return undefined;
+  const netns = namespace && "path" in namespace ? namespace.path : pid && `/proc/${pid}/ns/net`;
+  const user = pid === undefined ? userns : `/proc/${pid}/ns/user`;
+  return {
+    kind: "tap",
+    name,
+    ...(netns ? { netns } : {}),
+    ...(user ? { userns: user } : {}),
+    ...(pid === undefined ? {} : { pid }),
+    configure: options.has("configure"),
+    tunDevice: options.get("tun-device") ?? "/dev/net/tun",
+  };
+}
+
+/** Everything about the process. `level` is the command's own default. */
+export function planHost(options: OptionSet, level: LogLevel): HostPlan {
+  const outbound = options.get("outbound-addr");
+  const optional = <K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } =>
+    value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
+  checkDescriptors(options);
+  return {
+    resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
+    ...optional("outbound", outbound),
+    ...optional("pcap", options.get("pcap")),
+    log: {
+      level: options.get("log-level") ?? level,
+      format: options.get("log-format") ?? "text",
+      ...optional("file", options.get("log-file")),
+    },
+    ...optional("readyFd", options.get("ready-fd")),
+    ...optional("exitFd", options.get("exit-fd")),
+    oneOff: options.has("one-off"),
+    ...optional("pidFile", options.get("pid-file")),
+    ...optional("user", options.get("user")),
+    sandbox: !options.has("no-sandbox"),
+  };
+}
+
+const DESCRIPTOR_OPTIONS = ["fd", "tap-fd", "ready-fd", "exit-fd"] as const;
+
+/** Two options cannot use one descriptor. */
+function checkDescriptors(options: OptionSet): void {
+  const seen = new Map<number, OptionName>();
+  for (const name of DESCRIPTOR_OPTIONS) {
+    const fd = options.get(name);
+    if (fd === undefined) continue;
+    const other = seen.get(fd);
+    if (other) options.reject(name, `a descriptor of its own; ${options.place(other)} has ${fd} already`);
+    seen.set(fd, name);
+  }
+}
+
+/** Addresses of the gateway, the resolver and the first lease that a subnet gets by itself. */
+function defaultAddresses(net: Network, noDns: boolean): { gateway: number; dns: number; start: number } {
+  const at = (offset: number): number => net.network + (offset & ~netmask(net.prefixLength));
+  if (net.prefixLength <= 16) return { gateway: at(0x0202), dns: at(0x0203), start: at(0x020f) };
+  if (net.prefixLength <= 27) return { gateway: at(2), dns: at(3), start: at(15) };
+  if (net.prefixLength <= 29) return { gateway: at(2), dns: at(3), start: at(4) };
+  return { gateway: at(1), dns: noDns ? 0 : at(3), start: at(2) };
+}
+
+/** Addresses that have an owner, with the option that says so. */
+type Taken = Map<number, string>;
+
+/** The engine's configuration. Complaints go to `options.problems`; the result is whole even then. */
+export function planEngine(options: OptionSet): EngineConfig {
+  const defaults = defaultEngineConfig();
+  const net = options.get("net") ?? { network: defaults.network, prefixLength: defaults.prefixLength };
+  const noDns = options.has("no-dns");
+  const own = defaultAddresses(net, noDns);
+  const start = options.get("dhcp-start") ?? options.get("guest-addr") ?? own.start;
+  const addresses = {
+    gateway: options.get("gateway") ?? own.gateway,
+    dns: noDns ? 0 : (options.get("dns") ?? own.dns),
+    guest: options.get("guest-addr") ?? start,
+    start,
+  };
+  const taken = checkAddresses(options, net, addresses);
+  checkNames(options);
+  checkMacs(options, addresses.gateway);
+  const guestMac = options.get("guest-mac");
+  return {
+    ...defaults,
+    ...net,
+    mtu: options.get("mtu") ?? MTU_DEFAULT,
+    gateway: addresses.gateway,
+    dns: addresses.dns,
+    guestAddress: addresses.guest,
+    gatewayMac: options.get("gateway-mac") ?? macForGateway(addresses.gateway),
+    ...(guestMac ? { guestMac } : {}),
+    dhcp: planDhcp(options, net, addresses, taken),
+    resolvers: options.all("resolver").map((given) => given.value),
+    forwards: planForwards(options, net, addresses),
+    guestForwards: options.all("guestfwd").map((given) => given.value),
+    restrict: options.has("restrict"),
+    allowHostLoopback: options.has("allow-host-loopback"),
+    allowLinkLocal: options.has("allow-link-local"),
+    udpMapping: options.get("udp-mapping") ?? defaults.udpMapping,
+    udpFiltering: options.get("udp-filtering") ?? defaults.udpFiltering,
+    udpTimeoutMs: (options.get("udp-timeout") ?? defaults.udpTimeoutMs / 1000) * 1000,
+    offload: !options.has("no-offload"),
+  };
+}
+
+interface Addresses {
+  readonly gateway: number;
+  readonly dns: number;
+  readonly guest: number;
+  readonly start: number;
+}
+
+/** Which option to name for an address: the one given, or the subnet the default came from. */
+function ownerOf(options: OptionSet, ...names: OptionName[]): OptionName {
+  return names.find((name) => options.has(name)) ?? "net";
+}
+
+function checkAddresses(options: OptionSet, net: Network, addresses: Addresses): Taken {
+  const taken: Taken = new Map();
+  const check = (address: number, what: string, name: OptionName, index = 0): void => {
+    if (options.broken(name, "net")) return;
+    const problem = hostAddressProblem(address, net);
+    const other = taken.get(address);
+    if (problem) options.reject(name, `${what} ${problem} (${formatIpv4(address)} is not)`, index);
+    else if (other) options.reject(name, `${what} of its own; ${formatIpv4(address)} is ${other}`, index);
+    else taken.set(address, what);
+  };
+  check(addresses.gateway, "a gateway address", ownerOf(options, "gateway"));
+  if (addresses.dns !== 0) check(addresses.dns, "a DNS address", ownerOf(options, "dns"));
+  const services = new Set<string>();
+  options.all("guestfwd").forEach(({ value }, i) => {
+    const service = `${value.address}:${value.port}`;
+    if (services.has(service)) options.reject("guestfwd", "an address and port that no other rule has", i);
+    services.add(service);
+    if (taken.get(value.address) !== "a guestfwd address")
+      check(value.address, "a guestfwd address", "guestfwd", i);
+  });
+  const reservedMacs = new Set<string>();
+  options.all("reserve").forEach(({ value }, i) => {
+    check(value.address, "a reserved address", "reserve", i);
+    const mac = formatMac(value.mac);
+    if (reservedMacs.has(mac)) options.reject("reserve", "one address per MAC", i);
+    reservedMacs.add(mac);
+  });
+  if (taken.get(addresses.guest) !== "a reserved address") {
+    check(addresses.guest, "a guest address", ownerOf(options, "guest-addr", "dhcp-start"));
+  }
+  if (addresses.start !== addresses.guest)
+    check(addresses.start, "a first lease", ownerOf(options, "dhcp-start"));
+  return taken;
+}
+
+/** Why an address cannot be a host's in `net`, as the end of "an address that ...", or undefined. */
+function hostAddressProblem(address: number, net: Network): string | undefined {
+  if (!inNetwork(address, net)) return `inside ${formatNetwork(net)}`;
+  const host = address & ~netmask(net.prefixLength);
+  if (host === 0 || host === ~netmask(net.prefixLength)) {
+    return `of a host in ${formatNetwork(net)}, neither its first nor its last address`;
+  }
+  return undefined;
+}
+
+/** Octets one DHCP option can carry. */
+const DHCP_OPTION_OCTETS_MAX = 255;
+
+function checkNames(options: OptionSet): void {
+  if (options.has("no-dns")) {
+    for (const name of ["dns", "resolver"] as const) {
+      if (options.has(name)) options.reject(name, `nothing beside ${options.place("no-dns")}`);
+    }
+  }
+  const searchOctets = options.all("search").reduce((sum, { value }) => sum + value.length + 2, 0);
+  if (searchOctets > DHCP_OPTION_OCTETS_MAX) {
+    options.reject("search", `domains of ${DHCP_OPTION_OCTETS_MAX} octets together`);
+  }
+}
+
+function checkMacs(options: OptionSet, gateway: number): void {
+  const guest = options.get("guest-mac");
+  if (!guest || options.broken("gateway-mac")) return;
+  const ours = options.get("gateway-mac") ?? macForGateway(gateway);
+  if (formatMac(guest) === formatMac(ours)) options.reject("guest-mac", "a MAC other than the gateway's");
+}
+
+const LEASE_TIME_OPTION = 51;
+
+function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken: Taken): DhcpConfig {
+  const restrict = options.has("restrict");
+  const defaults = defaultEngineConfig().dhcp as DhcpConfig;
+  const extra = options.all("dhcp-option").map((given) => given.value);
+  const codes = new Set<number>();
+  extra.forEach((option, i) => {
+    if (codes.has(option.code)) options.reject("dhcp-option", "each code once; join values with commas", i);
+    codes.add(option.code);
+  });
+  const lease = extra.find((option) => option.code === LEASE_TIME_OPTION);
+  const hostname = options.get("hostname");
+  const domain = options.get("domain");
+  const tftpServerName = options.get("tftp-server-name");
+  const bootFile = options.get("boot-file");
+  return {
+    ...defaults,
+    serverAddress: addresses.gateway,
+    netmask: netmask(net.prefixLength),
+    router: restrict ? 0 : addresses.gateway,
+    dnsServers: restrict || addresses.dns === 0 ? [] : [addresses.dns],
+    rangeStart: addresses.start,
+    rangeSize: rangeSize(net, addresses.start, taken),
+    reservations: options.all("reserve").map((given) => given.value),
+    leaseSeconds: lease ? new DataView(lease.value.buffer).getUint32(0) : defaults.leaseSeconds,
+    searchDomains: options.all("search").map((given) => given.value),
+    mtu: options.get("mtu") ?? MTU_DEFAULT,
+    nextServer: options.get("next-server") ?? 0,
+    extraOptions: extra.filter((option) => option.code !== LEASE_TIME_OPTION),
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(domain === undefined ? {} : { domain }),
+    ...(tftpServerName === undefined ? {} : { tftpServerName }),
+    ...(bootFile === undefined ? {} : { bootFile }),
+  };
+}
+
+/** Addresses from `start` that can be leased: up to the subnet's end, or to the next one that has an owner. */
+function rangeSize(net: Network, start: number, taken: Taken): number {
+  let size = 0;
+  while (size < GUESTS_MAX) {
+    const address = (start + size) | 0;
+    const owner = taken.get(address);
+    const free = owner === undefined || owner === "a guest address" || owner === "a first lease";
+    if (!free || hostAddressProblem(address, net)) break;
+    size++;
+  }
+  return size;
+}
+
+const FORWARD_OPTIONS = ["publish", "hostfwd"] as const;
+
+function planForwards(options: OptionSet, net: Network, addresses: Addresses): Forward[] {
+  const forwards: Forward[] = [];
+  /** Who binds a port of the host: per protocol and port, address to the rule's text. */
+  const bound = new Map<string, Map<number, string>>();
+  for (const name of FORWARD_OPTIONS) {
+    options.all(name).forEach((given, i) => {
+      const rule = Array.isArray(given.value) ? given.value : [given.value];
+      const conflict = rule.map((forward) => bind(bound, forward, given.text)).find((c) => c !== undefined);
+      if (conflict) options.reject(name, `host ports that are free; ${conflict}`, i);
+      const guest = (rule[0] as Forward).guestAddress;
+      const ours = guest === addresses.gateway || (guest === addresses.dns && guest !== 0);
+      if (guest !== 0 && !options.broken("net") && (hostAddressProblem(guest, net) || ours)) {
+        options.reject(name, `a guest address inside ${formatNetwork(net)} that is the guest's`, i);
+      }
+      forwards.push(...rule);
+    });
+  }
+  if (forwards.length > FORWARDS_MAX) {
+    options.problems.push({
+      place: options.place("publish"),
+      found: `${forwards.length} ports`,
+      allowed: `at most ${FORWARDS_MAX} ports in all`,
+    });
+  }
+  return forwards;
+}
+
+/** Notes what a forward binds; says what is in its way. All addresses (0) collide with each address. */
+function bind(bound: Map<string, Map<number, string>>, forward: Forward, text: string): string | undefined {
+  if (forward.hostPort === 0) return undefined;
+  const key = `${forward.protocol} ${forward.hostPort}`;
+  const owners = bound.get(key) ?? new Map<number, string>();
+  bound.set(key, owners);
+  const other =
+    owners.get(forward.hostAddress) ??
+    owners.get(0) ??
+    (forward.hostAddress === 0 ? owners.values().next().value : undefined);
+  owners.set(forward.hostAddress, text);
+  return other === undefined
+    ? undefined
+    : `${forward.protocol} port ${forward.hostPort} is bound by ${other}`;
+}

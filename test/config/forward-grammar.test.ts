@@ -1,0 +1,134 @@
+import { describe, expect, it } from "vitest";
+import { parseGuestfwd, parseHostfwd, parsePublish } from "../../src/config/forward-grammar.ts";
+import { Unacceptable } from "../../src/config/problem.ts";
+
+const LOOPBACK = 0x7f000001;
+
+describe("--publish", () => {
+  it("binds one TCP port on the loopback by default", () => {
+    expect(parsePublish("2222:22")).toEqual([
+      { protocol: "tcp", hostAddress: LOOPBACK, hostPort: 2222, guestAddress: 0, guestPort: 22 },
+    ]);
+    expect(parsePublish("80")).toMatchObject([{ hostPort: 80, guestPort: 80 }]);
+  });
+
+  it("takes a protocol and an address", () => {
+    expect(parsePublish("udp:127.0.0.1:5353:53")).toMatchObject([
+      { protocol: "udp", hostAddress: LOOPBACK, hostPort: 5353, guestPort: 53 },
+    ]);
+    expect(parsePublish("0.0.0.0:80")).toMatchObject([{ hostAddress: 0, hostPort: 80, guestPort: 80 }]);
+    expect(parsePublish("5353:53/udp")).toMatchObject([{ protocol: "udp", hostPort: 5353, guestPort: 53 }]);
+  });
+
+  it.each(["8000-8010:8000", "8000-8010:8000-8010", "8000-8010"])(
+    "forwards eleven ports to eleven: %s",
+    (rule) => {
+      const forwards = parsePublish(rule);
+      expect(forwards.map((f) => [f.hostPort, f.guestPort])).toEqual(
+        Array.from({ length: 11 }, (_, i) => [8000 + i, 8000 + i]),
+      );
+    },
+  );
+
+  it("takes any free host port for 0, when the guest's port is said", () => {
+    expect(parsePublish("0:22")).toMatchObject([{ hostPort: 0, guestPort: 22 }]);
+    expect(() => parsePublish("0")).toThrow(Unacceptable);
+    expect(() => parsePublish("0-5:22")).toThrow(Unacceptable);
+  });
+
+  it.each([
+    "",
+    ":",
+    "22:",
+    ":22",
+    "65536",
+    "22:0",
+    "a:b",
+    "10-5",
+    "1-3:1-4",
+    "65530-65535:65534",
+    "1.2.3:80:80",
+    "1:2:3",
+    "sctp:1:1",
+    "tcp:80/udp",
+    "-1",
+    "1-2-3",
+    "8 0",
+  ])("refuses %j", (rule) => {
+    expect(() => parsePublish(rule)).toThrow(Unacceptable);
+  });
+});
+
+describe("--hostfwd, as QEMU has it", () => {
+  it("reads every part", () => {
+    expect(parseHostfwd("tcp:127.0.0.1:2222-:22")).toEqual({
+      protocol: "tcp",
+      hostAddress: LOOPBACK,
+      hostPort: 2222,
+      guestAddress: 0,
+      guestPort: 22,
+    });
+    expect(parseHostfwd("udp:10.1.2.3:53-10.0.2.15:5353")).toMatchObject({
+      protocol: "udp",
+      hostAddress: 0x0a010203,
+      guestAddress: 0x0a00020f,
+      guestPort: 5353,
+    });
+  });
+
+  it("takes an empty protocol for TCP and an empty host address for all addresses", () => {
+    expect(parseHostfwd("::8080-:80")).toMatchObject({ protocol: "tcp", hostAddress: 0, hostPort: 8080 });
+    expect(parseHostfwd("tcp::8080-:80")).toMatchObject({ hostAddress: 0 });
+  });
+
+  it("reads numbers in C's bases", () => {
+    expect(parseHostfwd("tcp::0x50-:0120")).toMatchObject({ hostPort: 80, guestPort: 80 });
+  });
+
+  it.each([
+    "",
+    "tcp::80",
+    "tcp:80-:80",
+    "tcp::80-80",
+    "tcp::-:80",
+    "icmp::1-:1",
+    "tcp::80-:0",
+    "unix:/a-:22",
+    "tcp::80-:22,x",
+  ])("refuses %j", (rule) => {
+    expect(() => parseHostfwd(rule)).toThrow(Unacceptable);
+  });
+});
+
+describe("--guestfwd, as QEMU has it", () => {
+  it("serves from TCP, a Unix socket or a command", () => {
+    expect(parseGuestfwd("tcp:10.0.2.100:7-tcp:127.0.0.1:7777")).toEqual({
+      address: 0x0a000264,
+      port: 7,
+      target: { kind: "tcp", host: LOOPBACK, port: 7777 },
+    });
+    expect(parseGuestfwd(":10.0.2.100:7-unix:/run/a-b.sock").target).toEqual({
+      kind: "unix",
+      path: "/run/a-b.sock",
+    });
+    expect(parseGuestfwd("tcp:10.0.2.100:7-cmd:netcat 10.0.0.1 -p 99").target).toEqual({
+      kind: "command",
+      command: "netcat 10.0.0.1 -p 99",
+    });
+    expect(parseGuestfwd("tcp:10.0.2.100:7-tcp:localhost:1").target).toMatchObject({ host: LOOPBACK });
+  });
+
+  it.each([
+    "",
+    "tcp:10.0.2.100:7",
+    "udp:10.0.2.100:7-tcp:127.0.0.1:7",
+    "tcp:10.0.2.100:7-tcp:127.0.0.1",
+    "tcp:10.0.2.100:7-tcp:127.0.0.1:0",
+    "tcp:10.0.2.100:7-unix:",
+    "tcp:10.0.2.100:7-cmd: ",
+    "tcp:10.0.2.100:7-chardev0",
+    `tcp:10.0.2.100:7-unix:/${"x".repeat(108)}`,
+  ])("refuses %j", (rule) => {
+    expect(() => parseGuestfwd(rule)).toThrow(Unacceptable);
+  });
+});

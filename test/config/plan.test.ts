@@ -1,0 +1,215 @@
+import { describe, expect, it } from "vitest";
+import { parseCommandArguments } from "../../src/cli/arguments.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
+import type { HostPlan, LinkPlan } from "../../src/config/host-plan.ts";
+import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
+import { formatProblem } from "../../src/config/problem.ts";
+
+function plan(...argv: string[]): {
+  engine: EngineConfig;
+  host: HostPlan;
+  link: LinkPlan | undefined;
+  problems: string[];
+} {
+  const { options } = parseCommandArguments("run", argv);
+  const link = planLink(options);
+  const engine = planEngine(options);
+  const host = planHost(options, "info");
+  return { engine, host, link, problems: options.problems.map(formatProblem) };
+}
+
+const TAP = ["--tap", "guest0"];
+const problemsOf = (...argv: string[]): string[] => plan(...TAP, ...argv).problems;
+
+describe("what run is told", () => {
+  it("has the documented defaults", () => {
+    const { engine, host, link, problems } = plan(...TAP);
+    expect(problems).toEqual([]);
+    expect(engine).toEqual(defaultEngineConfig());
+    expect(link).toEqual({ kind: "tap", name: "guest0", configure: false, tunDevice: "/dev/net/tun" });
+    expect(host).toEqual({
+      resolvers: "system",
+      log: { level: "info", format: "text" },
+      oneOff: false,
+      sandbox: true,
+    });
+  });
+
+  it("needs exactly one link", () => {
+    expect(plan().problems[0]).toMatch(/^link: found "none"; allowed: exactly one of --tap, --tap-fd/);
+    expect(plan(...TAP, "--fd", "3").problems[0]).toContain('found "--tap and --fd"');
+    expect(plan("--qemu-listen", "unix:/run/q", "--configure").problems).toEqual([
+      "--configure: allowed: only with --tap",
+    ]);
+  });
+
+  it("knows every link", () => {
+    expect(plan("--qemu-listen", "unix:/run/q").link).toEqual({
+      kind: "qemu-listen",
+      address: { kind: "unix", path: "/run/q" },
+    });
+    expect(plan("--qemu-connect", "tcp:[::1]:99").link).toEqual({
+      kind: "qemu-connect",
+      address: { kind: "tcp", host: "::1", port: 99 },
+    });
+    expect(plan("--qemu-dgram", "udp:127.0.0.1:1,udp:localhost:2").link).toEqual({
+      kind: "qemu-dgram",
+      addresses: {
+        kind: "udp",
+        local: { host: "127.0.0.1", port: 1 },
+        remote: { host: "127.0.0.1", port: 2 },
+      },
+    });
+    expect(plan("--tap-fd", "5").link).toEqual({ kind: "tap-fd", fd: 5 });
+    expect(plan("--tap", "t", "--netns", "4711", "--configure").link).toEqual({
+      kind: "tap",
+      name: "t",
+      netns: "/proc/4711/ns/net",
+      userns: "/proc/4711/ns/user",
+      pid: 4711,
+      configure: true,
+      tunDevice: "/dev/net/tun",
+    });
+    expect(plan("--tap", "t", "--netns", "/run/n", "--userns", "/run/u").link).toMatchObject({
+      netns: "/run/n",
+      userns: "/run/u",
+    });
+  });
+
+  it("moves the default addresses with the subnet", () => {
+    const { engine, problems } = plan(...TAP, "--net", "192.168.7.0/24");
+    expect(problems).toEqual([]);
+    expect(engine).toMatchObject({
+      gateway: 0xc0a80702 | 0,
+      dns: 0xc0a80703 | 0,
+      guestAddress: 0xc0a8070f | 0,
+      dhcp: { router: 0xc0a80702 | 0, dnsServers: [0xc0a80703 | 0], rangeSize: 16 },
+    });
+    expect(plan(...TAP, "--net", "10.0.0.0/8").engine.guestAddress).toBe(0x0a00020f);
+  });
+
+  it.each(["10.9.8.0/28", "10.9.8.0/29", "10.9.8.0/27"])("fits into the small subnet %s", (net) => {
+    const { engine, problems } = plan(...TAP, "--net", net);
+    expect(problems).toEqual([]);
+    expect(engine.dhcp?.rangeSize).toBeGreaterThan(0);
+  });
+
+  it("fits into a /30 only without DNS", () => {
+    expect(problemsOf("--net", "10.9.8.0/30")).toHaveLength(1);
+    expect(problemsOf("--net", "10.9.8.0/30", "--no-dns")).toEqual([]);
+  });
+
+  it("leases to the first address that has an owner", () => {
+    expect(plan(...TAP, "--gateway", "10.0.2.20").engine.dhcp?.rangeSize).toBe(5);
+    expect(plan(...TAP, "--dhcp-start", "10.0.2.250").engine.dhcp?.rangeSize).toBe(5);
+    expect(plan(...TAP, "--reserve", "52:54:00:00:00:01=10.0.2.17").engine.dhcp?.rangeSize).toBe(2);
+  });
+
+  it("lets a reservation be the guest's address", () => {
+    const { engine, problems } = plan(
+      ...TAP,
+      "--guest-addr",
+      "10.0.2.50",
+      "--reserve",
+      "52:54:00:00:00:01=10.0.2.50",
+      "--dhcp-start",
+      "10.0.2.60",
+    );
+    expect(problems).toEqual([]);
+    expect(engine.guestAddress).toBe(0x0a000232);
+  });
+
+  it("gives no router and no DNS with --restrict, and no DNS with --no-dns", () => {
+    expect(plan(...TAP, "--restrict").engine.dhcp).toMatchObject({ router: 0, dnsServers: [] });
+    const { engine, host } = plan(...TAP, "--no-dns");
+    expect(engine).toMatchObject({ dns: 0, dhcp: { dnsServers: [] } });
+    expect(host.resolvers).toBe("none");
+  });
+
+  it("takes the lease time from option 51", () => {
+    expect(plan(...TAP, "--dhcp-option", "51=600").engine.dhcp).toMatchObject({
+      leaseSeconds: 600,
+      extraOptions: [],
+    });
+  });
+
+  it("keeps ports in the order they were given", () => {
+    const { engine } = plan(...TAP, "-p", "2222:22", "--hostfwd", "udp::53-:53", "-p8080:80");
+    expect(engine.forwards.map((f) => f.hostPort)).toEqual([2222, 8080, 53]);
+  });
+});
+
+describe("complaints", () => {
+  it("come all at once, each with place, found and allowed", () => {
+    expect(problemsOf("--mtu", "9", "--net=10.0.2.1/24", "-p", "x", "--no-such", "--guest-mac")).toEqual([
+      '--mtu: found "9"; allowed: a whole number from 576 to 65521',
+      '--net: found "10.0.2.1/24"; allowed: a network address, whose host part is zero: did you mean 10.0.2.0/24?',
+      expect.stringMatching(/^--publish: found "x"; allowed: a port from 0 to 65535/),
+      expect.stringMatching(/^--no-such: allowed: an option that sluice run has/),
+      "--guest-mac: allowed: a value after it",
+    ]);
+  });
+
+  it("suggest the nearest option", () => {
+    expect(problemsOf("--gatway", "10.0.2.2")[0]).toContain("did you mean --gateway?");
+    expect(problemsOf("--zzzzzzzz")[0]).not.toContain("did you mean");
+  });
+
+  it.each([
+    [["--gateway", "10.0.3.2"], "--gateway"],
+    [["--gateway", "10.0.2.255"], "--gateway"],
+    [["--gateway", "10.0.2.0"], "--gateway"],
+    [["--dns", "10.0.2.2"], "--dns"],
+    [["--guest-addr", "10.0.2.2"], "--guest-addr"],
+    [["--guest-addr", "10.0.3.15"], "--guest-addr"],
+    [["--dhcp-start", "10.0.2.3"], "--dhcp-start"],
+    [["--reserve", "52:54:00:00:00:01=10.0.2.2"], "--reserve"],
+    [["--reserve", "52:54:00:00:00:01=10.0.2.9", "--reserve", "52:54:00:00:00:01=10.0.2.10"], "--reserve"],
+    [["--guest-mac", "52:55:0a:00:02:02"], "--guest-mac"],
+    [["--guestfwd", "tcp:10.0.2.2:7-tcp:127.0.0.1:7"], "--guestfwd"],
+    [["--guestfwd", "tcp:10.1.2.3:7-tcp:127.0.0.1:7"], "--guestfwd"],
+    [["--guestfwd", "tcp:10.0.2.9:7-cmd:a", "--guestfwd", "tcp:10.0.2.9:7-cmd:b"], "--guestfwd"],
+    [["-p", "80", "-p", "80:81"], "--publish"],
+    [["-p", "80", "--hostfwd", "tcp::80-:81"], "--hostfwd"],
+    [["-p", "0.0.0.0:80:80", "-p", "127.0.0.2:80:80"], "--publish"],
+    [["--hostfwd", "tcp::80-10.0.2.2:80"], "--hostfwd"],
+    [["--hostfwd", "tcp::80-1.2.3.4:80"], "--hostfwd"],
+    [["--no-dns", "--resolver", "192.0.2.1"], "--resolver"],
+    [["--no-dns", "--dns", "10.0.2.3"], "--dns"],
+    [["--dhcp-option", "42=10.0.2.2", "--dhcp-option", "42=10.0.2.3"], "--dhcp-option"],
+    [["--ready-fd", "4", "--exit-fd", "4"], "--exit-fd"],
+    [["--userns", "/x"], "--userns"],
+    [["--netns", "1", "--userns", "/x"], "--userns"],
+    [["--one-off"], "--one-off"],
+    [["--mtu", "1500", "--mtu", "1400"], "--mtu"],
+    [["--tap", "other"], "--tap"],
+    [["--restrict=yes"], "--restrict"],
+    [
+      [
+        "--search",
+        "a".repeat(63),
+        "--search",
+        "b".repeat(63),
+        "--search",
+        "c".repeat(63),
+        "--search",
+        "d".repeat(63),
+      ],
+      "--search",
+    ],
+    [["--publish", "1000-9999"], "--publish"],
+  ])("%j is the fault of %s, once", (argv, place) => {
+    const problems = problemsOf(...argv);
+    expect(problems).toHaveLength(1);
+    expect(problems[0].startsWith(`${place}: `)).toBe(true);
+  });
+
+  it("accepts what does not collide", () => {
+    expect(problemsOf("-p", "80", "-p", "udp:80", "-p", "127.0.0.2:80:80", "-p", "0:1", "-p", "0:2")).toEqual(
+      [],
+    );
+    expect(problemsOf("--guestfwd", "tcp:10.0.2.9:7-cmd:a", "--guestfwd", "tcp:10.0.2.9:8-cmd:b")).toEqual(
+      [],
+    );
+  });
+});
