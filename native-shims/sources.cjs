@@ -1,0 +1,42 @@
+/**
+ * What the native part is made of, and how to tell whether a built file still matches its sources. CommonJS, so
+ * that the loader can use it synchronously from src/ as well as from dist/src/.
+ */
+const { createHash } = require("node:crypto");
+const { readdirSync, readFileSync } = require("node:fs");
+const { join } = require("node:path");
+
+const FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"];
+const MARK = "sluice-fingerprint:";
+
+/** The two products: their file names, and which sources belong to them. */
+const PRODUCTS = {
+  addon: { output: "sluice.node", flags: [...FLAGS, "-fPIC", "-shared"], owns: (name) => !name.startsWith("helper") },
+  helper: { output: "sluice-helper", flags: FLAGS, owns: (name) => name.startsWith("helper") },
+};
+
+/** Names of a product's C sources and headers, sorted. */
+function sourcesOf(product) {
+  return readdirSync(__dirname)
+    .filter((name) => /\.[ch]$/.test(name) && PRODUCTS[product].owns(name))
+    .sort();
+}
+
+/** A hash over everything that decides what a product becomes. It is compiled into the product. */
+function fingerprintOf(product) {
+  const hash = createHash("sha256");
+  hash.update(`${process.arch} ${PRODUCTS[product].flags.join(" ")}`);
+  for (const name of sourcesOf(product)) hash.update(`\0${name}\0`).update(readFileSync(join(__dirname, name)));
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** Whether the file at `path` was built from the sources as they are now. */
+function isCurrent(path, fingerprint) {
+  try {
+    return readFileSync(path).includes(MARK + fingerprint);
+  } catch {
+    return false;
+  }
+}
+
+module.exports = { PRODUCTS, MARK, sourcesOf, fingerprintOf, isCurrent };

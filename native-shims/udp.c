@@ -1,0 +1,254 @@
+/*
+ * UDP in batches.
+ *
+ * Sending. A batch is cut at each change of descriptor into parts of at most MESSAGES_MAX messages, each part one
+ * sendmmsg(2). Datagrams in a row to the same address and of the same length become one message with a
+ * UDP_SEGMENT control message (udp(7)), which the kernel cuts again as late as it can. The kernel refuses this for a
+ * segment over the path MTU (EINVAL, EMSGSIZE) and on a device without checksum offload (EIO); then the datagrams
+ * of that message go out one by one, and the refusal is remembered for this socket and size, because a refused
+ * attempt costs a copy of all its octets.
+ *
+ * Receiving is one recvmmsg(2); a UDP_GRO control message tells the segment size of a run the kernel merged.
+ */
+#include "shim.h"
+
+#include <netinet/in.h>
+#include <unistd.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+#define MESSAGES_MAX 64
+/** The kernel's own limit is 64 before Linux 6.9, 128 since. */
+#define SEGMENTS_MAX 64
+#define IOVECS_MAX 1024
+/** Largest UDP payload in IPv4: 65535 - 20 - 8. */
+#define PAYLOAD_MAX 65507
+/** Asked for in both directions; the kernel clamps it to net.core.[rw]mem_max. */
+#define SOCKET_BUFFER_OCTETS (1 << 20)
+#define REFUSALS 64
+
+/** One datagram to send, as JavaScript lays it out: eight int32. */
+struct datagram {
+  int32_t fd;
+  int32_t words[5];
+  int32_t at;
+  int32_t length;
+};
+
+union segment_control {
+  struct cmsghdr header;
+  char octets[CMSG_SPACE(sizeof(int))];
+};
+
+static struct mmsghdr messages[MESSAGES_MAX];
+static struct sockaddr_storage names[MESSAGES_MAX];
+static union segment_control controls[MESSAGES_MAX];
+static struct iovec iovecs[IOVECS_MAX];
+/** The descriptors message i carries: `segments[i]` of them from `first[i]` on. */
+static const struct datagram *first[MESSAGES_MAX];
+static int segments[MESSAGES_MAX];
+
+/** Smallest segment size a socket is known to refuse, by descriptor modulo REFUSALS; 0: none known. */
+static struct {
+  int fd;
+  int size;
+} refusals[REFUSALS];
+static int segmentation = -1;
+
+/** Whether the kernel knows UDP_SEGMENT (Linux 4.18). */
+static bool probe_segmentation(int fd) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &value, &length) == 0;
+}
+
+int32_t shim_udp_socket(const int32_t *a) {
+  const int on = 1, buffer = SOCKET_BUFFER_OCTETS;
+  if (a[0] != 4 && a[0] != 6) return -EINVAL;
+  int fd = socket(a[0] == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  if (segmentation < 0) segmentation = probe_segmentation(fd);
+  setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+  if (a[0] == 6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (refusals[fd % REFUSALS].fd == fd) refusals[fd % REFUSALS].size = 0;
+  return fd;
+}
+
+static bool may_segment(int fd, int size) {
+  int i = fd % REFUSALS;
+  if (segmentation != 1) return false;
+  return refusals[i].fd != fd || refusals[i].size == 0 || size < refusals[i].size;
+}
+
+static void remember_refusal(int fd, int size) {
+  int i = fd % REFUSALS;
+  if (refusals[i].fd != fd || refusals[i].size == 0 || size < refusals[i].size) refusals[i].size = size;
+  refusals[i].fd = fd;
+}
+
+/** How many datagrams from `d` on can leave as one message. */
+static int run_length(const struct datagram *d, int left) {
+  int size = d->length, n = 1;
+  int64_t total = size;
+  if (size == 0 || !may_segment(d->fd, size)) return 1;
+  while (n < left && n < SEGMENTS_MAX) {
+    const struct datagram *next = &d[n];
+    if (next->fd != d->fd || memcmp(next->words, d->words, sizeof d->words) != 0) break;
+    if (next->length > size || next->length == 0 || total + next->length > PAYLOAD_MAX) break;
+    total += next->length;
+    n++;
+    if (next->length < size) break;
+  }
+  return n;
+}
+
+/** Fills message `m` with `n` datagrams from `d` on, iovecs from `iov` on. Returns the iovecs used. */
+static int fill(int m, const struct datagram *d, int n, struct iovec *iov) {
+  struct msghdr *header = &messages[m].msg_hdr;
+  int used = 0;
+  memset(header, 0, sizeof *header);
+  for (int i = 0; i < n; i++) {
+    uint8_t *at = arena.data + d[i].at;
+    if (used > 0 && (uint8_t *)iov[used - 1].iov_base + iov[used - 1].iov_len == at) {
+      iov[used - 1].iov_len += (size_t)d[i].length;
+    } else {
+      iov[used].iov_base = at;
+      iov[used++].iov_len = (size_t)d[i].length;
+    }
+  }
+  header->msg_iov = iov;
+  header->msg_iovlen = (size_t)used;
+  if (d->words[4] != 0) {
+    header->msg_name = &names[m];
+    header->msg_namelen = address_from_words(&names[m], d->words, 0);
+  }
+  if (n > 1) {
+    uint16_t size = (uint16_t)d->length;
+    memset(&controls[m], 0, sizeof controls[m]);
+    controls[m].header.cmsg_level = IPPROTO_UDP;
+    controls[m].header.cmsg_type = UDP_SEGMENT;
+    controls[m].header.cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(&controls[m].header), &size, sizeof size);
+    header->msg_control = controls[m].octets;
+    header->msg_controllen = CMSG_SPACE(sizeof size);
+  }
+  first[m] = d;
+  segments[m] = n;
+  return used;
+}
+
+static int count_segments(int from, int to) {
+  int n = 0;
+  for (int i = from; i < to; i++) n += segments[i];
+  return n;
+}
+
+/** Sends `n` datagrams one by one, with a message header of their own. Returns how many were refused. */
+static int send_singly(const struct datagram *d, int n) {
+  int refused = 0;
+  for (int i = 0; i < n; i++) {
+    struct sockaddr_storage name;
+    struct iovec part = {arena.data + d[i].at, (size_t)d[i].length};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    if (d[i].words[4] != 0) {
+      header.msg_name = &name;
+      header.msg_namelen = address_from_words(&name, d[i].words, 0);
+    }
+    ssize_t r;
+    RETRY(r, sendmsg(d[i].fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL));
+    if (r < 0) refused++;
+  }
+  return refused;
+}
+
+/** Sends the first `count` messages. Returns how many datagrams were refused. */
+static int send_messages(int fd, int count) {
+  int done = 0, refused = 0;
+  while (done < count) {
+    int r;
+    RETRY(r, sendmmsg(fd, messages + done, (unsigned)(count - done), MSG_DONTWAIT | MSG_NOSIGNAL));
+    if (r > 0) {
+      done += r;
+    } else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
+      return refused + count_segments(done, count);
+    } else {
+      /* The error belongs to the message at `done`; those after it have not been tried. */
+      bool segmented = segments[done] > 1 && (errno == EIO || errno == EINVAL || errno == EMSGSIZE);
+      if (segmented) {
+        remember_refusal(fd, errno == EIO ? 1 : first[done]->length);
+        refused += send_singly(first[done], segments[done]);
+      } else {
+        refused += segments[done];
+      }
+      done++;
+    }
+  }
+  return refused;
+}
+
+int32_t shim_udp_send_batch(const int32_t *a) {
+  int32_t count = a[1];
+  const struct datagram *d = (const struct datagram *)(const void *)records(a[0], 8, count);
+  int refused = 0;
+  if (d == NULL) return -EINVAL;
+  for (int32_t i = 0; i < count; i++)
+    if (!inside(d[i].at, d[i].length)) return -EINVAL;
+  for (int32_t i = 0; i < count;) {
+    int fd = d[i].fd, m = 0, used = 0;
+    while (i < count && d[i].fd == fd && m < MESSAGES_MAX && used + SEGMENTS_MAX <= IOVECS_MAX) {
+      int n = fd < 0 ? 1 : run_length(&d[i], count - i);
+      used += fill(m++, &d[i], n, &iovecs[used]);
+      i += n;
+    }
+    refused += send_messages(fd, m);
+  }
+  return refused;
+}
+
+/** The segment size in a received message's UDP_GRO control message, or 0. */
+static int32_t segment_size(struct msghdr *header) {
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+    if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+      int size = 0;
+      memcpy(&size, CMSG_DATA(c), sizeof size);
+      return size;
+    }
+  }
+  return 0;
+}
+
+int32_t shim_udp_receive_batch(const int32_t *a) {
+  int32_t fd = a[0], at = a[1], stride = a[2], room = a[3], max = a[4] > MESSAGES_MAX ? MESSAGES_MAX : a[4];
+  int32_t *out = records(a[5], 8, max);
+  if (out == NULL || !slots_inside(at, stride, room, max)) return -EINVAL;
+  for (int32_t i = 0; i < max; i++) {
+    struct msghdr *header = &messages[i].msg_hdr;
+    iovecs[i].iov_base = arena.data + at + (size_t)i * (size_t)stride;
+    iovecs[i].iov_len = (size_t)room;
+    memset(header, 0, sizeof *header);
+    names[i].ss_family = AF_UNSPEC;
+    header->msg_name = &names[i];
+    header->msg_namelen = sizeof names[i];
+    header->msg_iov = &iovecs[i];
+    header->msg_iovlen = 1;
+    header->msg_control = controls[i].octets;
+    header->msg_controllen = sizeof controls[i].octets;
+  }
+  int r;
+  RETRY(r, recvmmsg(fd, messages, (unsigned)max, MSG_DONTWAIT, NULL));
+  if (r < 0) return -errno;
+  for (int i = 0; i < r; i++, out += 8) {
+    out[0] = (int32_t)messages[i].msg_len;
+    words_from_address(&out[1], &names[i]);
+    out[6] = segment_size(&messages[i].msg_hdr);
+    out[7] = 0;
+  }
+  return r;
+}

@@ -1,0 +1,151 @@
+/**
+ * Finds the native part, builds it where it is missing or does not match its sources, and loads it.
+ *
+ * It lies in `native-shims/build` of the package, or, when that directory cannot be written (a package root
+ * installed), in a directory of the user's cache named by the fingerprint of the sources. A file is taken only
+ * if the fingerprint compiled into it is that of the sources here, so an update never meets an old addon.
+ */
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Native } from "./native.ts";
+
+type Product = "addon" | "helper";
+
+/** `native-shims/sources.cjs`, typed. */
+interface Sources {
+  readonly PRODUCTS: Readonly<Record<Product, { readonly output: string }>>;
+  fingerprintOf(product: Product): string;
+  isCurrent(path: string, fingerprint: string): boolean;
+}
+
+/**
+ * The native part cannot be had. `code`: SHIM_PACKAGE (the package's files are not all there), SHIM_BUILD (the
+ * compiler is missing or refused), SHIM_DIRECTORY (nowhere to write it), SHIM_LOAD (built, but not loadable).
+ */
+export class ShimError extends Error {
+  override readonly name = "ShimError";
+
+  constructor(
+    readonly code: "SHIM_PACKAGE" | "SHIM_BUILD" | "SHIM_DIRECTORY" | "SHIM_LOAD",
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+const require = createRequire(import.meta.url);
+
+/**
+ * The directory of sluice's package.json: code runs from src/ under vitest, from dist/src/ when built.
+ * Throws ShimError (SHIM_PACKAGE).
+ */
+export function packageRoot(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    const file = join(directory, "package.json");
+    if (existsSync(file) && (JSON.parse(readFileSync(file, "utf8")) as { name?: string }).name === "sluice") {
+      return directory;
+    }
+    const parent = dirname(directory);
+    if (parent === directory) {
+      throw new ShimError(
+        "SHIM_PACKAGE",
+        `no package.json of sluice above ${fileURLToPath(import.meta.url)}`,
+      );
+    }
+    directory = parent;
+  }
+}
+
+function loadSources(root: string): Sources {
+  try {
+    return require(join(root, "native-shims", "sources.cjs")) as Sources;
+  } catch (cause) {
+    throw new ShimError("SHIM_PACKAGE", `${join(root, "native-shims")} is missing or incomplete`, { cause });
+  }
+}
+
+/** Where a built file may lie, best first. */
+function directories(root: string, fingerprint: string): string[] {
+  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
+  return [join(root, "native-shims", "build"), join(cache, "sluice", fingerprint)];
+}
+
+/** Makes `directory` if need be and tells whether files can be made in it. */
+function isWritable(directory: string): boolean {
+  try {
+    mkdirSync(directory, { recursive: true });
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs build.mjs for one product. Returns the file's path; throws ShimError (SHIM_DIRECTORY, SHIM_BUILD). */
+function build(root: string, product: Product, output: string, candidates: string[], force: boolean): string {
+  const into = candidates.find(isWritable);
+  if (into === undefined) {
+    throw new ShimError(
+      "SHIM_DIRECTORY",
+      `the native part cannot be built: neither ${candidates.join(" nor ")} is writable`,
+    );
+  }
+  process.stderr.write(`sluice: building its native part (${output}) in ${into}, once\n`);
+  const script = join(root, "native-shims", "build.mjs");
+  const args = [script, "--quiet", "--product", product, "--into", into, ...(force ? ["--force"] : [])];
+  const run = spawnSync(process.execPath, args, { encoding: "utf8" });
+  if (run.status !== 0) {
+    const sentence = run.stderr
+      ?.trim()
+      .split("\n")
+      .at(-1)
+      ?.replace(/^sluice: /, "");
+    throw new ShimError(
+      "SHIM_BUILD",
+      sentence || run.error?.message || `${script} ended with ${run.signal ?? run.status}`,
+    );
+  }
+  return join(into, output);
+}
+
+/** The path of a product that matches its sources, built if there is none. */
+function locate(product: Product, force: boolean): string {
+  const root = packageRoot();
+  const sources = loadSources(root);
+  const { output } = sources.PRODUCTS[product];
+  const fingerprint = sources.fingerprintOf(product);
+  const candidates = directories(root, fingerprint);
+  const found = candidates
+    .map((directory) => join(directory, output))
+    .find((path) => sources.isCurrent(path, fingerprint));
+  return found !== undefined && !force ? found : build(root, product, output, candidates, force);
+}
+
+/**
+ * Loads the addon; builds it first, with a sentence on stderr, where it is missing, out of date, or made for
+ * another C library. Throws ShimError.
+ */
+export function loadShim(): Native {
+  const path = locate("addon", false);
+  try {
+    return require(path) as Native;
+  } catch {
+    const rebuilt = locate("addon", true);
+    try {
+      return require(rebuilt) as Native;
+    } catch (cause) {
+      throw new ShimError("SHIM_LOAD", `${rebuilt} cannot be loaded: ${(cause as Error).message}`, { cause });
+    }
+  }
+}
+
+/** The path of the helper program, built first where it is missing or out of date. Throws ShimError. */
+export function helperPath(): string {
+  return locate("helper", false);
+}
