@@ -1,0 +1,345 @@
+/**
+ * The simulated guest: one Ethernet interface, ARP, IPv4 with fragments both ways, UDP sockets and TCP connections.
+ * Frames go out through `transmit` and come in through `receive`; everything it receives is checked, and a frame the
+ * engine should never have sent breaks the run.
+ */
+import type { World } from "../world/world.ts";
+import {
+  ACK,
+  buildArp,
+  buildEthernet,
+  buildIpv4,
+  buildTcp,
+  buildUdp,
+  describeTcp,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  FIN,
+  formatIp,
+  type Ipv4Packet,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  parseArp,
+  parseEthernet,
+  parseIpv4,
+  parseTcp,
+  parseUdp,
+  RST,
+  SYN,
+  type TcpSegment,
+} from "./codec.ts";
+import type { TcpAddress, TcpConnection } from "./tcp.ts";
+
+/** A frame as it crosses the link: octets and what a virtio header would say about them. */
+export interface SimFrame {
+  readonly octets: Buffer;
+  /** The transport checksum field holds the pseudo-header's sum only. */
+  readonly partialChecksum: boolean;
+  /** Payload octets per segment of a super-frame; 0 for a plain frame. */
+  readonly segmentSize: number;
+}
+
+export interface GuestSettings {
+  readonly mac: Buffer;
+  readonly ip: number;
+  readonly gateway: number;
+  readonly prefixLength: number;
+  readonly mtu: number;
+  /** The interface completes checksums and cuts segments, both ways. */
+  readonly offload: boolean;
+  /** Frames shorter than 60 octets are padded with this octet, or not at all (-1). */
+  readonly padding: number;
+  /** Send UDP without a checksum (RFC 768 allows it). */
+  readonly udpChecksum: boolean;
+}
+
+export type UdpReceiver = (payload: Buffer, fromIp: number, fromPort: number) => void;
+/** Decides about a SYN for a listening port: the connection that will take it, or null (a RST is sent). */
+export type TcpListener = (address: TcpAddress, syn: TcpSegment) => TcpConnection | null;
+
+const BROADCAST = Buffer.from("ffffffffffff", "hex");
+const ARP_RETRY_MS = 1000;
+const ARP_TRIES = 60;
+const REASSEMBLY_MS = 30_000;
+
+interface Neighbour {
+  mac: Buffer | null;
+  tries: number;
+  readonly waiting: ((mac: Buffer) => void)[];
+}
+
+interface Reassembly {
+  readonly parts: Map<number, Buffer>;
+  total: number;
+}
+
+export class Guest {
+  private readonly neighbours = new Map<number, Neighbour>();
+  private readonly udpPorts = new Map<number, UdpReceiver>();
+  private readonly listeners = new Map<number, TcpListener>();
+  private readonly connections = new Map<string, TcpConnection>();
+  private readonly reassemblies = new Map<string, Reassembly>();
+  private nextIpId: number;
+  framesIn = 0;
+  framesOut = 0;
+  badChecksums = 0;
+  resetsSent = 0;
+  /** Frames may have been changed on their way, so a wrong checksum is the link's doing. */
+  corruptingLink = false;
+
+  constructor(
+    readonly world: World,
+    readonly settings: GuestSettings,
+    private readonly transmit: (frame: SimFrame) => void,
+  ) {
+    this.nextIpId = world.random.int32() & 0xffff;
+  }
+
+  // --- sockets -----------------------------------------------------------------------------------------------------
+
+  bindUdp(port: number, receiver: UdpReceiver): void {
+    this.udpPorts.set(port, receiver);
+  }
+
+  listen(port: number, listener: TcpListener): void {
+    this.listeners.set(port, listener);
+  }
+
+  static key(address: TcpAddress): string {
+    return `${address.localPort} ${address.remoteIp >>> 0} ${address.remotePort}`;
+  }
+
+  addConnection(connection: TcpConnection): void {
+    const key = Guest.key(connection.address);
+    this.connections.get(key)?.discard();
+    this.connections.set(key, connection);
+  }
+
+  removeConnection(connection: TcpConnection): void {
+    const key = Guest.key(connection.address);
+    if (this.connections.get(key) === connection) this.connections.delete(key);
+  }
+
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  sendUdp(localPort: number, remoteIp: number, remotePort: number, payload: Buffer): void {
+    const { ip, mtu, offload, udpChecksum } = this.settings;
+    const fits = 28 + payload.length <= mtu;
+    const checksum = !udpChecksum ? "none" : offload && fits ? "partial" : "full";
+    const datagram = { sourcePort: localPort, destinationPort: remotePort, payload };
+    const octets = buildUdp(datagram, ip, remoteIp, checksum);
+    this.sendIp(remoteIp, PROTOCOL_UDP, octets, checksum === "partial", 0);
+  }
+
+  sendTcp(address: TcpAddress, segment: TcpSegment, segmentSize: number): void {
+    if (segment.flags & RST) this.resetsSent++;
+    const partial = this.settings.offload;
+    const octets = buildTcp(segment, address.localIp, address.remoteIp, partial ? "partial" : "full");
+    this.sendIp(address.remoteIp, PROTOCOL_TCP, octets, partial, segmentSize);
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  private sendIp(to: number, protocol: number, payload: Buffer, partial: boolean, segmentSize: number): void {
+    const { ip, mtu } = this.settings;
+    const id = this.nextIpId;
+    this.nextIpId = (id + 1) & 0xffff;
+    const common = { source: ip, destination: to, protocol, ttl: 64, id };
+    if (segmentSize > 0 || 20 + payload.length <= mtu) {
+      const dontFragment = protocol === PROTOCOL_TCP;
+      this.sendPacket(
+        to,
+        { ...common, dontFragment, moreFragments: false, fragmentOffset: 0, payload },
+        partial,
+        segmentSize,
+      );
+      return;
+    }
+    const size = (mtu - 20) & ~7;
+    const fragments: Ipv4Packet[] = [];
+    for (let at = 0; at < payload.length; at += size) {
+      const part = payload.subarray(at, at + size);
+      const moreFragments = at + size < payload.length;
+      fragments.push({ ...common, dontFragment: false, moreFragments, fragmentOffset: at, payload: part });
+    }
+    // Linux once sent the last fragment first; orders vary.
+    if (this.world.random.chance(0.2)) fragments.reverse();
+    for (const fragment of fragments) this.sendPacket(to, fragment, false, 0);
+  }
+
+  private sendPacket(to: number, packet: Ipv4Packet, partial: boolean, segmentSize: number): void {
+    const { ip, prefixLength, gateway, mac } = this.settings;
+    const local = (to ^ ip) >>> (32 - prefixLength) === 0;
+    this.resolve(local ? to : gateway, (nextHop) => {
+      this.sendFrame(buildEthernet(nextHop, mac, ETHERTYPE_IPV4, buildIpv4(packet)), partial, segmentSize);
+    });
+  }
+
+  private sendFrame(octets: Buffer, partialChecksum: boolean, segmentSize: number): void {
+    const { padding } = this.settings;
+    this.framesOut++;
+    const short = padding >= 0 && octets.length < 60;
+    const padded = short ? Buffer.concat([octets, Buffer.alloc(60 - octets.length, padding)]) : octets;
+    this.transmit({ octets: padded, partialChecksum, segmentSize });
+  }
+
+  private resolve(ip: number, ready: (mac: Buffer) => void): void {
+    let neighbour = this.neighbours.get(ip);
+    if (neighbour === undefined) {
+      neighbour = { mac: null, tries: 0, waiting: [] };
+      this.neighbours.set(ip, neighbour);
+    }
+    if (neighbour.mac !== null) return ready(neighbour.mac);
+    neighbour.waiting.push(ready);
+    if (neighbour.waiting.length === 1) this.askFor(ip, neighbour);
+  }
+
+  private askFor(ip: number, neighbour: Neighbour): void {
+    if (neighbour.mac !== null) return;
+    if (++neighbour.tries > ARP_TRIES) this.world.violation(`nobody answers ARP for ${formatIp(ip)}`);
+    this.sendArp(1, BROADCAST, Buffer.alloc(6), ip);
+    this.world.after(ARP_RETRY_MS, () => this.askFor(ip, neighbour));
+  }
+
+  private sendArp(operation: number, to: Buffer, targetMac: Buffer, targetIp: number): void {
+    const { mac, ip } = this.settings;
+    const packet = buildArp({ operation, senderMac: mac, senderIp: ip, targetMac, targetIp });
+    this.sendFrame(buildEthernet(to, mac, ETHERTYPE_ARP, packet), false, 0);
+  }
+
+  // --- receiving ---------------------------------------------------------------------------------------------------
+
+  receive(frame: SimFrame): void {
+    this.framesIn++;
+    const ethernet = parseEthernet(frame.octets);
+    if (typeof ethernet === "string") return this.broken(ethernet);
+    if (!ethernet.destination.equals(this.settings.mac) && !ethernet.destination.equals(BROADCAST)) {
+      return this.broken(`frame for another MAC ${ethernet.destination.toString("hex")}`);
+    }
+    if (ethernet.type === ETHERTYPE_ARP) return this.receiveArp(ethernet.payload);
+    if (ethernet.type !== ETHERTYPE_IPV4) return this.broken(`EtherType ${ethernet.type.toString(16)}`);
+    const packet = parseIpv4(ethernet.payload);
+    if (typeof packet === "string") return this.broken(packet);
+    if (packet.destination !== this.settings.ip) {
+      return this.broken(`packet for another address ${formatIp(packet.destination)}`);
+    }
+    const whole = this.reassemble(packet);
+    if (whole === null) return;
+    if (whole.protocol === PROTOCOL_TCP) this.receiveTcp(whole, frame);
+    else if (whole.protocol === PROTOCOL_UDP) this.receiveUdp(whole, frame.partialChecksum);
+    else this.broken(`IP protocol ${whole.protocol}`);
+  }
+
+  /** Something is wrong with a frame: the link's doing where it corrupts or cuts, otherwise the engine's. */
+  private broken(what: string): void {
+    if (!this.corruptingLink) this.world.violation(`guest received a bad frame: ${what}`);
+    this.badChecksums++;
+  }
+
+  private receiveArp(octets: Buffer): void {
+    const arp = parseArp(octets);
+    if (typeof arp === "string") return this.broken(arp);
+    if (arp.operation === 1 && arp.targetIp === this.settings.ip) {
+      this.sendArp(2, arp.senderMac, arp.senderMac, arp.senderIp);
+    }
+    const neighbour = this.neighbours.get(arp.senderIp);
+    if (neighbour === undefined || neighbour.mac !== null) return;
+    neighbour.mac = Buffer.from(arp.senderMac);
+    for (const ready of neighbour.waiting.splice(0)) ready(neighbour.mac);
+  }
+
+  private reassemble(packet: Ipv4Packet): Ipv4Packet | null {
+    if (!packet.moreFragments && packet.fragmentOffset === 0) return packet;
+    const key = `${packet.source} ${packet.id} ${packet.protocol}`;
+    let queue = this.reassemblies.get(key);
+    if (queue === undefined) {
+      queue = { parts: new Map(), total: -1 };
+      this.reassemblies.set(key, queue);
+      this.world.after(REASSEMBLY_MS, () => this.reassemblies.delete(key));
+    }
+    queue.parts.set(packet.fragmentOffset, Buffer.from(packet.payload));
+    if (!packet.moreFragments) queue.total = packet.fragmentOffset + packet.payload.length;
+    const parts: Buffer[] = [];
+    let at = 0;
+    for (let part = queue.parts.get(0); part !== undefined; part = queue.parts.get(at)) {
+      parts.push(part);
+      at += part.length;
+      if (part.length === 0) break;
+    }
+    if (queue.total < 0 || at !== queue.total) return null;
+    this.reassemblies.delete(key);
+    return { ...packet, moreFragments: false, fragmentOffset: 0, payload: Buffer.concat(parts) };
+  }
+
+  private receiveUdp(packet: Ipv4Packet, partial: boolean): void {
+    const datagram = parseUdp(packet.payload, packet.source, packet.destination, partial);
+    if (typeof datagram === "string") return this.broken(datagram);
+    const receiver = this.udpPorts.get(datagram.destinationPort);
+    receiver?.(datagram.payload, packet.source, datagram.sourcePort);
+  }
+
+  private receiveTcp(packet: Ipv4Packet, frame: SimFrame): void {
+    const { mtu, ip, offload } = this.settings;
+    const segment = parseTcp(packet.payload, packet.source, packet.destination, frame.partialChecksum);
+    if (typeof segment === "string") return this.broken(segment);
+    const headers = 20 + packet.payload.length - segment.payload.length;
+    if (frame.segmentSize === 0 && 20 + packet.payload.length > mtu) {
+      return this.broken(`TCP packet of ${20 + packet.payload.length} octets on an MTU of ${mtu}`);
+    }
+    if (frame.segmentSize > 0) {
+      if (!offload) return this.broken("a super-frame without offload");
+      if (frame.segmentSize + headers > mtu)
+        return this.broken(`segments of ${frame.segmentSize + headers} octets`);
+      if (segment.payload.length <= frame.segmentSize) return this.broken("a super-frame of one segment");
+    }
+    const address: TcpAddress = {
+      localIp: ip,
+      localPort: segment.destinationPort,
+      remoteIp: packet.source,
+      remotePort: segment.sourcePort,
+    };
+    this.deliverTcp(address, segment);
+  }
+
+  private deliverTcp(address: TcpAddress, segment: TcpSegment): void {
+    const connection = this.connections.get(Guest.key(address));
+    const pureSyn = (segment.flags & (SYN | ACK | RST)) === SYN;
+    if (connection !== undefined && !(pureSyn && connection.mayReopen(segment))) {
+      return connection.segmentArrives(segment);
+    }
+    connection?.discard();
+    if (pureSyn) {
+      const accepted = this.listeners.get(address.localPort)?.(address, segment) ?? null;
+      if (accepted !== null) {
+        this.addConnection(accepted);
+        accepted.accept(segment);
+        return;
+      }
+    }
+    if (!(segment.flags & RST)) this.refuse(address, segment);
+  }
+
+  /** RFC 9293 3.10.7.1: a segment without a connection is answered with a RST. */
+  private refuse(address: TcpAddress, segment: TcpSegment): void {
+    const withAck = (segment.flags & ACK) !== 0;
+    const length = segment.payload.length + (segment.flags & SYN ? 1 : 0) + (segment.flags & FIN ? 1 : 0);
+    this.world.note("guest", [address.localPort], () => `no connection for ${describeTcp(segment)}`);
+    this.sendTcp(
+      address,
+      {
+        sourcePort: address.localPort,
+        destinationPort: address.remotePort,
+        sequence: withAck ? segment.acknowledgment : 0,
+        acknowledgment: withAck ? 0 : (segment.sequence + length) >>> 0,
+        flags: withAck ? RST : RST | ACK,
+        window: 0,
+        urgentPointer: 0,
+        options: {},
+        payload: Buffer.alloc(0),
+      },
+      0,
+    );
+  }
+}
