@@ -22,7 +22,12 @@ export type LinkSpec =
   /** A TAP by name in this network namespace; created if it does not exist. `device` is /dev/net/tun's stand-in. */
   | { readonly kind: "tap"; readonly name: string; readonly device?: string }
   /** An open TAP (from the helper or inherited), in whatever namespace. Whether it has a vnet header is asked. */
-  | { readonly kind: "tap-fd"; readonly fd: number }
+  | {
+      readonly kind: "tap-fd";
+      readonly fd: number;
+      /** The device's transmit queue length where the opener set it; 1000 (the kernel's default) otherwise. */
+      readonly queueFrames?: number;
+    }
   /** QEMU connects to us: `-netdev stream,server=off` or `-netdev socket,connect=`. Serves one guest at a time. */
   | { readonly kind: "qemu-listen"; readonly address: StreamAddress }
   /** We connect to QEMU: `-netdev stream,server=on` or `-netdev socket,listen=`; tries again when it goes away. */
@@ -101,4 +106,6 @@ export interface HostLink extends FrameLink {
   readonly wantsWritable: boolean;
   /** Why the link closed, as a sentence; empty while it is open. */
   readonly failure: string;
+  /** A writable event came: sends what the link itself still owes. The core hears of the event afterwards. */
+  resume(): void;
 }

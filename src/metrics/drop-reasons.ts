@@ -53,6 +53,7 @@ export const DROP_REASONS = [
   "memory-exhausted",
   "link-full",
   "link-down",
+  "link-refused",
   "inbound-filtered",
   "inbound-no-guest",
   "inbound-too-long",

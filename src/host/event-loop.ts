@@ -1,0 +1,202 @@
+/**
+ * Drives the engine core: one epoll set under one handle of Node's loop.
+ *
+ * When the set is readable Node calls `drain`: take events, hand them to the core (or to the host's own handlers),
+ * let the core take its turn, and again until nothing is left or 5 ms have gone, so that signals and timers of the
+ * process get their share. A dedicated process then waits up to 1 ms for the next event instead of going back to
+ * Node at once, which halves the latency of a busy connection. Work that is left over is resumed by setImmediate.
+ *
+ * The core's next deadline goes into a timerfd of the same set. It is armed again only when a deadline comes that is
+ * earlier than what is armed: an expiry too early costs one empty turn, arming costs a system call each time.
+ *
+ * A link is level-triggered for reading, and for writing only while it says that it is full. A drain allocates
+ * nothing.
+ */
+import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK } from "../engine.ts";
+import type { Arena } from "../memory/arena.ts";
+import { FAILED, HANGUP, READABLE, WRITABLE } from "../ports.ts";
+import { type Descriptors, EVENTS_MAX } from "./descriptors.ts";
+import type { HostLink } from "./engine-options.ts";
+import { native } from "./native.ts";
+import { describeErrno, StartError } from "./start-error.ts";
+
+/** Time after which a drain goes back to Node's loop, milliseconds. */
+const DRAIN_MS = 5;
+/** How long a dedicated process waits for one more event, milliseconds. */
+const SHORT_WAIT_MS = 1;
+/** A difference between the clock that counts suspends and the one that does not, from which on it is one. */
+const SUSPEND_MS = 1000;
+
+const TOKEN_TIMER = TOKEN_HOST;
+const TOKEN_KIND_MASK = ~TOKEN_INDEX_MASK;
+const EVENT_INTS = 2;
+
+/** Called with the readiness bits of a watched descriptor. */
+export type EventHandler = (events: number) => void;
+
+export interface EventLoopHooks {
+  /** The attached link has failed and was taken out of the set; its `failure` tells why. */
+  readonly linkFailed: (link: HostLink) => void;
+  /** The machine slept for `ms`. */
+  readonly resumed: (ms: number) => void;
+}
+
+export class EventLoop {
+  private core: EngineCore | null = null;
+  private link: HostLink | null = null;
+  private linkWantsWritable = false;
+  /** Slot 0 is the timer's. */
+  private readonly handlers: (EventHandler | null)[] = [null];
+  private readonly ints: Int32Array;
+  private readonly eventsAt: number;
+  private timerArmed = false;
+  private timerDue = 0;
+  private resumeQueued = false;
+  private bootAhead: number;
+  private open = true;
+
+  /** Opens the process's epoll set; there is one, so a second loop in the same process is refused. */
+  constructor(
+    arena: Arena,
+    descriptors: Descriptors,
+    private readonly dedicated: boolean,
+    private readonly hooks: EventLoopHooks,
+  ) {
+    this.ints = arena.ints;
+    this.eventsAt = descriptors.eventsAt;
+    this.bootAhead = (native.bootMs() - native.nowMs()) | 0;
+    const result = native.epollOpen(this.drain);
+    if (result < 0) {
+      const reason = `an engine is running in this process already, or ${describeErrno(result)}`;
+      throw new StartError([{ place: "engine", reason }]);
+    }
+  }
+
+  start(core: EngineCore): void {
+    this.core = core;
+    this.wake();
+  }
+
+  /** Watches a descriptor of the host's own (a listener, a connection attempt). Returns a token for `unwatch`. */
+  watch(fd: number, events: number, handler: EventHandler): number {
+    let slot = this.handlers.indexOf(null, 1);
+    if (slot < 0) slot = this.handlers.length;
+    const result = native.epollAdd(fd, events, TOKEN_HOST | slot);
+    if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
+    this.handlers[slot] = handler;
+    return TOKEN_HOST | slot;
+  }
+
+  unwatch(fd: number, token: number): void {
+    native.epollRemove(fd);
+    this.handlers[token & TOKEN_INDEX_MASK] = null;
+  }
+
+  /** Takes `link` into the set and gives it to the core; null takes the current one out. The caller closes links. */
+  attach(link: HostLink | null): void {
+    if (this.link !== null && this.link.fd >= 0) native.epollRemove(this.link.fd);
+    this.link = link;
+    this.linkWantsWritable = false;
+    if (link !== null && link.fd >= 0) {
+      const result = native.epollAdd(link.fd, READABLE, TOKEN_LINK);
+      if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
+    }
+    this.core?.attach(link, native.nowMs());
+    this.wake();
+  }
+
+  /** The attached link, which no descriptor speaks for, has something to read. */
+  linkReadable(): void {
+    this.core?.handleEvent(TOKEN_LINK, READABLE, native.nowMs());
+    this.wake();
+  }
+
+  /** Gives the core a turn soon: something changed that no descriptor tells of. */
+  wake(): void {
+    if (this.resumeQueued || !this.open) return;
+    this.resumeQueued = true;
+    setImmediate(this.resume);
+  }
+
+  private readonly resume = (): void => {
+    this.resumeQueued = false;
+    this.drain();
+  };
+
+  private readonly drain = (): void => {
+    const core = this.core;
+    if (core === null || !this.open) return;
+    const started = native.nowMs();
+    let now = started;
+    let more = false;
+    let waitMs = 0;
+    do {
+      const count = native.epollWait(this.eventsAt, EVENTS_MAX, waitMs);
+      now = native.nowMs();
+      for (let i = 0; i < count; i++) this.dispatch(core, i, now);
+      more = core.turn(now);
+      this.tendLink();
+      if (!this.open) return;
+      if (!more && count <= 0 && (waitMs > 0 || !this.dedicated)) break;
+      waitMs = more || !this.dedicated ? 0 : SHORT_WAIT_MS;
+    } while (((now - started) | 0) < DRAIN_MS);
+    if (more) this.wake();
+    this.armTimer(core, now);
+    this.noticeSuspend(now);
+  };
+
+  private dispatch(core: EngineCore, i: number, now: number): void {
+    const index = (this.eventsAt >> 2) + i * EVENT_INTS;
+    let events = this.ints[index];
+    const token = this.ints[index + 1];
+    if (token === TOKEN_TIMER) {
+      this.timerArmed = false;
+    } else if (token >= TOKEN_HOST) {
+      this.handlers[token & TOKEN_INDEX_MASK]?.(events);
+    } else if ((token & TOKEN_KIND_MASK) !== TOKEN_LINK) {
+      core.handleEvent(token, events, now);
+    } else if (this.link !== null) {
+      if (events & WRITABLE) this.link.resume();
+      // An error or the end of the stream is found by reading.
+      if (events & (FAILED | HANGUP)) events |= READABLE;
+      core.handleEvent(TOKEN_LINK, events, now);
+    }
+  }
+
+  /** After a turn: takes out a link that failed, and asks for a writable event if the link wants one. */
+  private tendLink(): void {
+    const link = this.link;
+    if (link === null) return;
+    if (link.failure !== "") {
+      this.attach(null);
+      this.hooks.linkFailed(link);
+    } else if (link.wantsWritable !== this.linkWantsWritable && link.fd >= 0) {
+      this.linkWantsWritable = link.wantsWritable;
+      native.epollModify(link.fd, link.wantsWritable ? READABLE | WRITABLE : READABLE, TOKEN_LINK);
+    }
+  }
+
+  private armTimer(core: EngineCore, now: number): void {
+    const delay = core.nextDeadlineMs(now);
+    if (delay < 0) return;
+    const due = (now + delay) | 0;
+    if (this.timerArmed && ((due - this.timerDue) | 0) >= 0) return;
+    native.timerArm(TOKEN_TIMER, delay);
+    this.timerArmed = true;
+    this.timerDue = due;
+  }
+
+  private noticeSuspend(now: number): void {
+    const ahead = (native.bootMs() - now) | 0;
+    const slept = (ahead - this.bootAhead) | 0;
+    this.bootAhead = ahead;
+    if (slept >= SUSPEND_MS) this.hooks.resumed(slept);
+  }
+
+  /** Closes the epoll set. Links and watched descriptors stay with their owners. */
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    native.epollClose();
+  }
+}

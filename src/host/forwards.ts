@@ -1,0 +1,72 @@
+/**
+ * Opens what the outside reaches the guest by: a listening TCP socket or a bound UDP socket for each forward, before
+ * the engine says that it is ready. All that fail are told at once, each with its port.
+ */
+import { formatIpv4 } from "../config/address.ts";
+import type { Forward } from "../config/engine-config.ts";
+import { TOKEN_FORWARD } from "../engine.ts";
+import { ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../ports.ts";
+import { native } from "./native.ts";
+import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
+
+/** Connections the kernel holds for us; net.core.somaxconn (4096 by default) bounds it. */
+const BACKLOG = 4096;
+const EACCES = -13;
+
+/** Opens every forward's socket. Returns the handles in the forwards' order, or throws StartError for all that fail. */
+export function openForwards(forwards: readonly Forward[]): number[] {
+  const handles: number[] = [];
+  const problems: StartProblem[] = [];
+  for (const forward of forwards) {
+    const handle = openForward(forward);
+    if (handle >= 0) handles.push(handle);
+    else problems.push({ place: describeForward(forward), reason: explain(handle, forward) });
+  }
+  if (problems.length > 0) {
+    closeForwards(handles);
+    throw new StartError(problems);
+  }
+  return handles;
+}
+
+/** Puts the sockets into the epoll set, level-triggered: a connection left in the queue is reported again. */
+export function registerForwards(handles: readonly number[]): void {
+  handles.forEach((handle, index) => {
+    const result = native.epollAdd(handle, READABLE, TOKEN_FORWARD | index);
+    if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
+  });
+}
+
+export function closeForwards(handles: readonly number[]): void {
+  for (const handle of handles) native.close(handle);
+}
+
+function openForward(forward: Forward): number {
+  const tcp = forward.protocol === "tcp";
+  const fd = tcp ? native.tcpSocket(4) : native.udpSocket(4);
+  if (fd < 0) return fd;
+  const words = new Int32Array(ADDRESS_WORDS);
+  words.set([0, 0, 0xffff, forward.hostAddress, forward.hostPort]);
+  let result = native.bind(fd, words, 4, false);
+  if (result === 0 && tcp) result = native.listen(fd, BACKLOG);
+  if (result === 0) return fd;
+  native.close(fd);
+  return result;
+}
+
+/** `forward tcp 127.0.0.1:2222`, or `forward udp *:53`. */
+export function describeForward(forward: Forward): string {
+  const address = forward.hostAddress === 0 ? "*" : formatIpv4(forward.hostAddress);
+  return `forward ${forward.protocol} ${address}:${forward.hostPort}`;
+}
+
+function explain(errno: number, forward: Forward): string {
+  const said = describeErrno(errno);
+  if (errno === EADDRINUSE) return `port ${forward.hostPort} is taken by another program: ${said}`;
+  if (errno === EADDRNOTAVAIL)
+    return `${formatIpv4(forward.hostAddress)} is not an address of this host: ${said}`;
+  if (errno === EACCES) {
+    return `port ${forward.hostPort} is privileged: ${said}; take one from 1024 up or lower net.ipv4.ip_unprivileged_port_start`;
+  }
+  return `port ${forward.hostPort}: ${said}`;
+}

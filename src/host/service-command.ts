@@ -1,0 +1,43 @@
+/** Runs a guest-forward's command with one end of a socket pair as its standard input and output. */
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Logger } from "../ports.ts";
+import { native } from "./native.ts";
+
+/** Commands of guest-forwards, one per connection of the guest. */
+export class ServiceCommands {
+  private readonly running = new Set<ChildProcess>();
+
+  constructor(private readonly log: Logger) {}
+
+  /** Starts `/bin/sh -c command`. Returns our end of its standard input and output, or -errno. */
+  readonly start = (command: string): number => {
+    const pair = native.socketPair("stream");
+    if (pair[0] < 0) return pair[0];
+    const [ours, theirs] = pair;
+    try {
+      const child = spawn("/bin/sh", ["-c", command], { stdio: [theirs, theirs, "inherit"] });
+      this.running.add(child);
+      child.once("error", (error) => {
+        this.running.delete(child);
+        this.log.warn(`guestfwd command ${JSON.stringify(command)}: ${error.message}`);
+      });
+      child.once("exit", (status, signal) => {
+        this.running.delete(child);
+        if (status !== 0) {
+          const how = signal ?? `status ${status}`;
+          this.log.info(`guestfwd command ${JSON.stringify(command)} ended with ${how}`);
+        }
+      });
+    } finally {
+      native.close(theirs);
+    }
+    native.setNonBlocking(ours);
+    return ours;
+  };
+
+  /** Ends the commands that still run. They see the end of their input as well. */
+  close(): void {
+    for (const child of this.running) child.kill("SIGTERM");
+    this.running.clear();
+  }
+}

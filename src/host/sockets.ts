@@ -1,0 +1,345 @@
+/**
+ * The host's sockets behind `HostNetwork`: file descriptors are the handles, the shim makes the calls. Nothing here
+ * decides whether a guest may go somewhere; that was settled before.
+ *
+ * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; forwards' sockets are
+ *   level-triggered and belong to `forwards.ts`.
+ * - UDP goes out in batches: `udpSend` writes a descriptor, `udpFlush` hands all of them to one shim call.
+ * - A UDP socket tries the guest's own port first and keeps its parity if it cannot have it (RFC 4787 REQ-3, REQ-4).
+ * - One descriptor is kept in reserve: when the process has run out of them, it is given up for the length of one
+ *   accept, so that the connection waiting in a listener's queue can be refused instead of waking us for ever.
+ */
+import { closeSync, openSync } from "node:fs";
+import type { GuestForward, ResolverAddress } from "../config/engine-config.ts";
+import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../limits.ts";
+import type { Arena } from "../memory/arena.ts";
+import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
+  type AddressWords,
+  EAGAIN,
+  EINPROGRESS,
+  EINVAL,
+  EMFILE,
+  ENFILE,
+  ENOTCONN,
+  type HostNetwork,
+  PEER_CLOSED,
+  READABLE,
+  type UdpBatch,
+  WRITABLE,
+} from "../ports.ts";
+import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./descriptors.ts";
+import { native } from "./native.ts";
+
+const EDGE_TRIGGERED = -0x80000000;
+const TCP_EVENTS = READABLE | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
+const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
+
+/** ip(7), socket(7) */
+const SOL_SOCKET = 1;
+const SO_BINDTOIFINDEX = 62;
+const IPPROTO_IP = 0;
+const IP_BIND_ADDRESS_NO_PORT = 24;
+
+/** The range tried for another port of the same parity; what IANA calls dynamic. */
+const DYNAMIC_PORT_FIRST = 49_152;
+const DYNAMIC_PORTS = 16_384;
+const PARITY_TRIES = 8;
+
+/** Index of each int32 in a datagram descriptor (see udpSendBatch and udpReceiveBatch). */
+const DATAGRAM_INTS = DATAGRAM_DESCRIPTOR_OCTETS / 4;
+const IN_LENGTH = 0;
+const IN_ADDRESS = 1;
+const IN_SEGMENT = 6;
+
+/** Where guest traffic leaves the host. */
+export interface Outbound {
+  /** IPv4 source address, int32; 0 lets routing choose. */
+  readonly address: number;
+  /** Interface index, or 0. */
+  readonly deviceIndex: number;
+}
+
+export const OUTBOUND_ANY: Outbound = { address: 0, deviceIndex: 0 };
+
+export interface KernelNetworkOptions {
+  readonly arena: Arena;
+  readonly descriptors: Descriptors;
+  readonly guestForwards: readonly GuestForward[];
+  readonly outbound: Outbound;
+  /** Starts a guest-forward's command; returns the connected socket or -errno. */
+  readonly spawnCommand: (command: string) => number;
+}
+
+export class KernelNetwork implements HostNetwork {
+  private readonly ints: Int32Array;
+  private readonly udpSlotsAt: number;
+  private readonly udpOutIndex: number;
+  private readonly udpOutAt: number;
+  private readonly udpInIndex: number;
+  private readonly udpInAt: number;
+  private udpQueued = 0;
+  private udpRefused = 0;
+  private readonly words = new Int32Array(ADDRESS_WORDS);
+  private reserve: number;
+  private scoped: readonly ResolverAddress[] = [];
+
+  constructor(private readonly options: KernelNetworkOptions) {
+    this.ints = options.arena.ints;
+    this.udpSlotsAt = options.arena.udpSlotsAt;
+    this.udpOutAt = options.descriptors.udpOutAt;
+    this.udpOutIndex = this.udpOutAt >> 2;
+    this.udpInAt = options.descriptors.udpInAt;
+    this.udpInIndex = this.udpInAt >> 2;
+    this.reserve = openSync("/dev/null", "r");
+  }
+
+  // --- TCP -----------------------------------------------------------------------------------------------------
+
+  tcpConnect(token: number, to: AddressWords): number {
+    const family = familyOf(to);
+    const fd = native.tcpSocket(family);
+    if (fd < 0) return fd;
+    return this.startConnect(fd, token, to, this.bindOutbound(fd, family));
+  }
+
+  tcpConnectService(token: number, index: number): number {
+    const target = this.options.guestForwards[index]?.target;
+    if (target === undefined) return EINVAL;
+    if (target.kind === "tcp") {
+      const fd = native.tcpSocket(4);
+      if (fd < 0) return fd;
+      return this.startConnect(fd, token, this.ipv4Words(target.host, target.port), 0);
+    }
+    const fd =
+      target.kind === "unix"
+        ? native.unixConnect(target.path, "stream")
+        : this.options.spawnCommand(target.command);
+    if (fd < 0) return fd;
+    return this.register(fd, TCP_EVENTS, token);
+  }
+
+  private startConnect(fd: number, token: number, to: AddressWords, prepared: number): number {
+    let result = prepared;
+    if (result === 0) result = this.connect(fd, to);
+    if (result < 0 && result !== EINPROGRESS) {
+      native.close(fd);
+      return result;
+    }
+    return this.register(fd, TCP_EVENTS, token);
+  }
+
+  private register(fd: number, events: number, token: number): number {
+    const result = native.epollAdd(fd, events, token);
+    if (result === 0) return fd;
+    native.close(fd);
+    return result;
+  }
+
+  /** Address words carry no scope; link-local addresses are only ever resolvers', which have theirs. */
+  setResolvers(resolvers: readonly ResolverAddress[]): void {
+    this.scoped = resolvers.filter((resolver) => resolver.scope !== 0);
+  }
+
+  private connect(fd: number, to: AddressWords): number {
+    if (!isLinkLocal6(to)) return native.connect(fd, to);
+    const resolver = this.scoped.find(({ words }) => words.every((word, i) => word === to[i]));
+    return native.connectScoped(fd, to, resolver?.scope ?? 0);
+  }
+
+  /** Source address and interface of an outbound socket. Returns 0 or -errno. */
+  private bindOutbound(fd: number, family: 4 | 6): number {
+    const { address, deviceIndex } = this.options.outbound;
+    if (deviceIndex !== 0) {
+      const result = native.setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, deviceIndex);
+      if (result < 0) return result;
+    }
+    if (address === 0 || family === 6) return 0;
+    // The port is chosen at connect, when the whole four-tuple is known, so one address serves more than 28k flows.
+    native.setOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    return native.bind(fd, this.ipv4Words(address, 0), 4, false);
+  }
+
+  private ipv4Words(address: number, port: number): AddressWords {
+    this.words[0] = 0;
+    this.words[1] = 0;
+    this.words[2] = 0xffff;
+    this.words[3] = address;
+    this.words[ADDRESS_PORT] = port;
+    return this.words;
+  }
+
+  connectResult(handle: number): number {
+    const error = native.socketError(handle);
+    if (error < 0) return error;
+    const connected = native.isConnected(handle);
+    return connected === ENOTCONN ? EINPROGRESS : connected;
+  }
+
+  tcpAccept(listener: number, token: number, from: AddressWords): number {
+    const fd = native.accept(listener, from);
+    if (fd >= 0) return this.register(fd, TCP_EVENTS, token);
+    if (fd === EMFILE || fd === ENFILE) this.refuseOne(listener, from);
+    return fd;
+  }
+
+  /** Out of descriptors: spends the reserve on taking one connection off the queue and resetting it. */
+  private refuseOne(listener: number, from: AddressWords): void {
+    if (this.reserve < 0) return;
+    closeSync(this.reserve);
+    this.reserve = -1;
+    const fd = native.accept(listener, from);
+    if (fd >= 0) native.closeReset(fd);
+    try {
+      this.reserve = openSync("/dev/null", "r");
+    } catch {
+      this.reserve = -1; // Another thread took the descriptor; the next accept that works without will do.
+    }
+  }
+
+  tcpReceive(handle: number, at: number, length: number): number {
+    return native.receive(handle, at, length);
+  }
+
+  tcpSend(handle: number, gather: Int32Array, count: number): number {
+    return native.sendGather(handle, gather, count);
+  }
+
+  tcpShutdown(handle: number): void {
+    native.shutdownWrite(handle);
+  }
+
+  tcpClose(handle: number, reset: boolean): void {
+    if (reset) native.closeReset(handle);
+    else native.close(handle);
+  }
+
+  // --- UDP -----------------------------------------------------------------------------------------------------
+
+  udpOpen(token: number, family: 4 | 6, port: number): number {
+    const fd = native.udpSocket(family);
+    if (fd < 0) return fd;
+    const bound = this.bindUdp(fd, family, port);
+    if (bound < 0) {
+      native.close(fd);
+      return bound;
+    }
+    return this.register(fd, UDP_EVENTS, token);
+  }
+
+  private bindUdp(fd: number, family: 4 | 6, port: number): number {
+    const { address, deviceIndex } = this.options.outbound;
+    if (deviceIndex !== 0) {
+      const result = native.setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, deviceIndex);
+      if (result < 0) return result;
+    }
+    const words = this.ipv4Words(family === 4 ? address : 0, port);
+    if (family === 6) words[2] = 0;
+    if (port !== 0) {
+      if (native.bind(fd, words, family, false) === 0) return 0;
+      for (let i = 0; i < PARITY_TRIES; i++) {
+        const offset = (native.randomInt32() & (DYNAMIC_PORTS - 2)) | (port & 1);
+        words[ADDRESS_PORT] = DYNAMIC_PORT_FIRST + offset;
+        if (native.bind(fd, words, family, false) === 0) return 0;
+      }
+    }
+    words[ADDRESS_PORT] = 0;
+    return native.bind(fd, words, family, false);
+  }
+
+  udpPort(handle: number): number {
+    return native.localAddress(handle, this.words) === 0 ? this.words[ADDRESS_PORT] : 0;
+  }
+
+  udpSend(handle: number, to: AddressWords, at: number, length: number): void {
+    if (this.udpQueued === UDP_TX_MAX) this.sendQueued();
+    const index = this.udpOutIndex + this.udpQueued * DATAGRAM_INTS;
+    this.ints[index] = handle;
+    this.ints[index + 1] = to[0];
+    this.ints[index + 2] = to[1];
+    this.ints[index + 3] = to[2];
+    this.ints[index + 4] = to[3];
+    // A socket to a link-local address is connected, which keeps the scope; port 0 sends to that remote.
+    this.ints[index + 5] = isLinkLocal6(to) ? 0 : to[ADDRESS_PORT];
+    this.ints[index + 6] = at;
+    this.ints[index + 7] = length;
+    this.udpQueued++;
+  }
+
+  private sendQueued(): void {
+    this.udpRefused += native.udpSendBatch(this.udpOutAt, this.udpQueued);
+    this.udpQueued = 0;
+  }
+
+  udpFlush(): number {
+    if (this.udpQueued > 0) this.sendQueued();
+    const refused = this.udpRefused;
+    this.udpRefused = 0;
+    return refused;
+  }
+
+  udpReceive(handle: number, batch: UdpBatch): number {
+    const max = Math.min(batch.capacity, UDP_RX_SLOTS);
+    const count = native.udpReceiveBatch(
+      handle,
+      this.udpSlotsAt,
+      UDP_RX_SLOT_OCTETS,
+      UDP_RX_SLOT_OCTETS,
+      max,
+      this.udpInAt,
+    );
+    if (count <= 0) return count === EAGAIN ? 0 : count;
+    for (let i = 0; i < count; i++) {
+      const index = this.udpInIndex + i * DATAGRAM_INTS;
+      const words = i * ADDRESS_WORDS;
+      batch.at[i] = this.udpSlotsAt + i * UDP_RX_SLOT_OCTETS;
+      batch.length[i] = this.ints[index + IN_LENGTH];
+      batch.segment[i] = this.ints[index + IN_SEGMENT];
+      for (let word = 0; word < ADDRESS_WORDS; word++) {
+        batch.words[words + word] = this.ints[index + IN_ADDRESS + word];
+      }
+    }
+    return count;
+  }
+
+  udpConnect(handle: number, to: AddressWords): number {
+    return this.connect(handle, to);
+  }
+
+  udpClose(handle: number): void {
+    this.forgetQueued(handle);
+    native.close(handle);
+  }
+
+  /** A closed descriptor's number may be another socket's a moment later: what it still had queued goes first. */
+  private forgetQueued(handle: number): void {
+    for (let i = 0; i < this.udpQueued; i++) {
+      if (this.ints[this.udpOutIndex + i * DATAGRAM_INTS] === handle) {
+        this.sendQueued();
+        return;
+      }
+    }
+  }
+
+  /** Gives back what the network itself holds; sockets belong to whoever opened them. */
+  close(): void {
+    if (this.reserve >= 0) closeSync(this.reserve);
+    this.reserve = -1;
+  }
+}
+
+const LINK_LOCAL_MASK = 0xffc00000 | 0;
+const LINK_LOCAL_PREFIX = 0xfe800000 | 0;
+
+/** fe80::/10, which needs a scope. */
+function isLinkLocal6(words: AddressWords): boolean {
+  return (words[0] & LINK_LOCAL_MASK) === LINK_LOCAL_PREFIX;
+}
+
+const MAPPED_PREFIX = 0xffff;
+
+/** Socket family for a destination: v4-mapped addresses go out as IPv4. */
+function familyOf(words: AddressWords): 4 | 6 {
+  return words[0] === 0 && words[1] === 0 && words[2] === MAPPED_PREFIX ? 4 : 6;
+}
