@@ -58,7 +58,9 @@ function compile(args) {
   const output = `${run.stdout ?? ""}${run.stderr ?? ""}`;
   if (run.error || run.status !== 0) {
     const line =
-      output.split("\n").find((text) => /error/i.test(text)) ?? run.error?.message ?? `status ${run.status}`;
+      output.split("\n").find((text) => /error:|undefined reference/.test(text)) ??
+      run.error?.message ??
+      `status ${run.status}`;
     const missing = /([\w/.-]+\.h): No such file/.exec(output)?.[1];
     const advice = missing?.startsWith("linux/")
       ? "; install the kernel's headers (Debian and Ubuntu: linux-libc-dev; Alpine: linux-headers)"

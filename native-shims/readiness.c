@@ -61,9 +61,9 @@ static void close_descriptors(void) {
   readiness.epoll = readiness.timer = -1;
 }
 
-/** Stops the watching; the handle's memory is freed when the loop has let go of it. */
+/** Stops the watching, now or when the environment ends; the handle is freed when the loop has let go of it. */
 static void stop(void *env) {
-  if (readiness.epoll < 0 || readiness.env != env) return;
+  (void)env;
   uv_poll_stop(readiness.poll);
   uv_close(readiness.poll, on_closed);
   napi_delete_reference(readiness.env, readiness.ready);
@@ -106,7 +106,6 @@ napi_value shim_epoll_open(napi_env env, napi_callback_info info) {
   napi_value ready, name;
   napi_valuetype type;
   size_t count = 1;
-  static bool hooked = false;
   napi_get_cb_info(env, info, &count, &ready, NULL, NULL);
   if (napi_typeof(env, ready, &type) != napi_ok || type != napi_function) return shim_int(env, -EINVAL);
   if (readiness.epoll >= 0) return shim_int(env, -EBUSY);
@@ -120,13 +119,14 @@ napi_value shim_epoll_open(napi_env env, napi_callback_info info) {
   napi_create_string_utf8(env, "sluice", NAPI_AUTO_LENGTH, &name);
   napi_async_init(env, NULL, name, &readiness.context);
   napi_create_reference(env, ready, 1, &readiness.ready);
-  if (!hooked) napi_add_env_cleanup_hook(env, stop, env);
-  hooked = true;
+  napi_add_env_cleanup_hook(env, stop, env);
   return shim_int(env, readiness.epoll);
 }
 
 int32_t shim_epoll_close(const int32_t *a) {
   (void)a;
+  if (readiness.epoll < 0) return 0;
+  napi_remove_env_cleanup_hook(readiness.env, stop, readiness.env);
   stop(readiness.env);
   return 0;
 }

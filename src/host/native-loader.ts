@@ -132,7 +132,7 @@ function locate(product: Product, force: boolean): string {
  * another C library. Throws ShimError.
  */
 export function loadShim(): Native {
-  const path = locate("addon", false);
+  const path = addonPath();
   try {
     return require(path) as Native;
   } catch {
@@ -143,6 +143,11 @@ export function loadShim(): Native {
       throw new ShimError("SHIM_LOAD", `${rebuilt} cannot be loaded: ${(cause as Error).message}`, { cause });
     }
   }
+}
+
+/** The path of the addon, built first where it is missing or out of date. Throws ShimError. */
+export function addonPath(): string {
+  return locate("addon", false);
 }
 
 /** The path of the helper program, built first where it is missing or out of date. Throws ShimError. */
