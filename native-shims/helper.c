@@ -1,0 +1,353 @@
+/* sluice-helper: options, reports, the order of the stages, and the exec at the end. See helper.h. */
+#include "helper.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int status_fd = STDERR_FILENO;
+
+static void write_line(const char *prefix, const char *code, const char *format, va_list arguments) {
+  char line[1024];
+  int at = snprintf(line, sizeof line, "sluice-helper: %s%s%s", prefix, code, *code ? ": " : "");
+  vsnprintf(line + at, sizeof line - at - 1, format, arguments);
+  /* A path may hold a newline; a report is one line. */
+  for (char *c = line; *c; c++)
+    if (*c == '\n') *c = ' ';
+  strcat(line, "\n");
+  if (write(status_fd, line, strlen(line)) < 0 && status_fd != STDERR_FILENO) {
+    /* Whoever was to read it is gone; standard error may still have a reader. */
+    if (write(STDERR_FILENO, line, strlen(line)) < 0) return;
+  }
+}
+
+void fail(const char *code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  write_line("", code, format, arguments);
+  va_end(arguments);
+  exit(strcmp(code, "usage") == 0 ? 2 : 1);
+}
+
+/* As fail, for the exec at the end: the shell's 126 and 127. */
+__attribute__((noreturn, format(printf, 3, 4))) static void fail_with(int status, const char *code,
+                                                                      const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  write_line("", code, format, arguments);
+  va_end(arguments);
+  exit(status);
+}
+
+void note(const char *code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  write_line("note: ", code, format, arguments);
+  va_end(arguments);
+}
+
+void report(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  write_line("", "", format, arguments);
+  va_end(arguments);
+}
+
+/* --- options --------------------------------------------------------------------------------------------------- */
+
+enum option_id {
+  OPT_STATUS_FD = 256,
+  OPT_PARENT,
+  OPT_ENTER_USER,
+  OPT_ENTER_NET,
+  OPT_NEW_USER,
+  OPT_NEW_NET,
+  OPT_NEW_MOUNT,
+  OPT_TAP,
+  OPT_TUN_DEVICE,
+  OPT_NO_VNET_HEADER,
+  OPT_QUEUE_LENGTH,
+  OPT_SEND_FD,
+  OPT_LOOPBACK_UP,
+  OPT_UP,
+  OPT_ADDRESS,
+  OPT_GATEWAY,
+  OPT_MTU,
+  OPT_MAC,
+  OPT_RESOLV_CONF,
+  OPT_MASK,
+  OPT_WAIT_FOR_GO,
+  OPT_CONFINE,
+  OPT_BEST_EFFORT,
+  OPT_OWN_USER_NAMESPACE,
+  OPT_USER,
+  OPT_USER_IF_MAPPED,
+  OPT_KEEP_BIND_SERVICE,
+  OPT_VIEW_READ,
+  OPT_VIEW_EXECUTE,
+  OPT_VIEW_WRITE,
+  OPT_VIEW_DEVICE,
+  OPT_VIEW_PROCESS,
+  OPT_KEEP_FDS,
+};
+
+static const struct option long_options[] = {
+    /* Where reports go and "go" comes from; the process that must outlive this one. */
+    {"status-fd", required_argument, NULL, OPT_STATUS_FD},
+    {"parent", required_argument, NULL, OPT_PARENT},
+    /* Namespaces: PATH or PID; UID:GID as seen inside. */
+    {"enter-user", required_argument, NULL, OPT_ENTER_USER},
+    {"enter-net", required_argument, NULL, OPT_ENTER_NET},
+    {"new-user", required_argument, NULL, OPT_NEW_USER},
+    {"new-net", no_argument, NULL, OPT_NEW_NET},
+    {"new-mount", no_argument, NULL, OPT_NEW_MOUNT},
+    /* The device. */
+    {"tap", required_argument, NULL, OPT_TAP},
+    {"tun-device", required_argument, NULL, OPT_TUN_DEVICE},
+    {"no-vnet-header", no_argument, NULL, OPT_NO_VNET_HEADER},
+    {"queue-length", required_argument, NULL, OPT_QUEUE_LENGTH},
+    {"send-fd", required_argument, NULL, OPT_SEND_FD},
+    {"loopback-up", no_argument, NULL, OPT_LOOPBACK_UP},
+    {"up", no_argument, NULL, OPT_UP},
+    {"address", required_argument, NULL, OPT_ADDRESS},
+    {"gateway", required_argument, NULL, OPT_GATEWAY},
+    {"mtu", required_argument, NULL, OPT_MTU},
+    {"mac", required_argument, NULL, OPT_MAC},
+    /* The command's surroundings. */
+    {"resolv-conf", required_argument, NULL, OPT_RESOLV_CONF},
+    {"mask", required_argument, NULL, OPT_MASK},
+    {"wait-for-go", no_argument, NULL, OPT_WAIT_FOR_GO},
+    /* Confinement. */
+    {"confine", no_argument, NULL, OPT_CONFINE},
+    {"best-effort", no_argument, NULL, OPT_BEST_EFFORT},
+    {"own-user-namespace", no_argument, NULL, OPT_OWN_USER_NAMESPACE},
+    {"user", required_argument, NULL, OPT_USER},
+    {"user-if-mapped", required_argument, NULL, OPT_USER_IF_MAPPED},
+    {"keep-bind-service", no_argument, NULL, OPT_KEEP_BIND_SERVICE},
+    {"view-read", required_argument, NULL, OPT_VIEW_READ},
+    {"view-execute", required_argument, NULL, OPT_VIEW_EXECUTE},
+    {"view-write", required_argument, NULL, OPT_VIEW_WRITE},
+    {"view-device", required_argument, NULL, OPT_VIEW_DEVICE},
+    {"view-process", no_argument, NULL, OPT_VIEW_PROCESS},
+    {"keep-fds", required_argument, NULL, OPT_KEEP_FDS},
+    {NULL, 0, NULL, 0},
+};
+
+static unsigned long parse_number(const char *option, const char *text, unsigned long most) {
+  char *end;
+  errno = 0;
+  unsigned long value = strtoul(text, &end, 10);
+  if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || value > most)
+    fail("usage", "--%s: \"%s\" is not a number from 0 to %lu", option, text, most);
+  return value;
+}
+
+static void parse_ids(const char *option, const char *text, uid_t *uid, gid_t *gid) {
+  const char *colon = strchr(text, ':');
+  char left[16];
+  if (colon == NULL || (size_t)(colon - text) >= sizeof left)
+    fail("usage", "--%s: \"%s\" is not UID:GID", option, text);
+  memcpy(left, text, colon - text);
+  left[colon - text] = '\0';
+  *uid = (uid_t)parse_number(option, left, UINT32_MAX - 1);
+  *gid = (gid_t)parse_number(option, colon + 1, UINT32_MAX - 1);
+}
+
+static void parse_address(struct options *options, const char *text) {
+  const char *slash = strchr(text, '/');
+  char address[INET_ADDRSTRLEN];
+  if (slash == NULL || (size_t)(slash - text) >= sizeof address)
+    fail("usage", "--address: \"%s\" is not an IPv4 address with a prefix length such as 10.0.2.15/24", text);
+  memcpy(address, text, slash - text);
+  address[slash - text] = '\0';
+  if (inet_pton(AF_INET, address, &options->address) != 1)
+    fail("usage", "--address: \"%s\" is not an IPv4 address with a prefix length such as 10.0.2.15/24", text);
+  options->prefix_length = (int)parse_number("address", slash + 1, 32);
+}
+
+static void parse_mac(struct options *options, const char *text) {
+  unsigned octets[6];
+  int used = 0;
+  if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &octets[0], &octets[1], &octets[2], &octets[3], &octets[4],
+             &octets[5], &used) != 6 ||
+      text[used] != '\0')
+    fail("usage", "--mac: \"%s\" is not six hexadecimal octets such as 52:54:00:12:34:56", text);
+  if (octets[0] & 1) fail("usage", "--mac: %s is a multicast address", text);
+  for (int i = 0; i < 6; i++) options->mac[i] = (uint8_t)octets[i];
+  options->has_mac = true;
+}
+
+static void parse_keep_fds(struct options *options, char *text) {
+  options->close_fds = true;
+  for (char *part = strtok(text, ","); part != NULL; part = strtok(NULL, ",")) {
+    if (options->keep_count == KEEP_FDS_MAX) fail("usage", "--keep-fds: more than %d descriptors", KEEP_FDS_MAX);
+    options->keep_fds[options->keep_count++] = (int)parse_number("keep-fds", part, INT32_MAX);
+  }
+}
+
+static void add_view(struct options *options, enum view_kind kind, const char *path) {
+  if (path[0] != '/') fail("usage", "--view-...: \"%s\" is not an absolute path", path);
+  if (options->view_count == VIEW_MAX) fail("usage", "--view-...: more than %d paths", VIEW_MAX);
+  options->view[options->view_count++] = (struct view_entry){kind, path};
+}
+
+static void check_tap_name(const char *name) {
+  size_t length = strlen(name);
+  bool valid = length > 0 && length < IFNAMSIZ && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+  for (const char *c = name; *c; c++)
+    if (*c == '/' || *c == ':' || *c == '%' || (unsigned char)*c <= ' ') valid = false;
+  if (!valid) fail("usage", "--tap: \"%s\" is not a device name (1 to 15 octets, no space, '/', ':' or '%%')", name);
+}
+
+static void apply_confinement_option(struct options *options, int id, char *value) {
+  switch (id) {
+    case OPT_CONFINE: options->confine = true; break;
+    case OPT_BEST_EFFORT: options->best_effort = true; break;
+    case OPT_OWN_USER_NAMESPACE: options->own_user_namespace = true; break;
+    case OPT_USER_IF_MAPPED: options->user_if_mapped = true; /* fall through */
+    case OPT_USER:
+      parse_ids("user", value, &options->user_uid, &options->user_gid);
+      options->has_user = true;
+      break;
+    case OPT_KEEP_BIND_SERVICE: options->keep_bind_service = true; break;
+    case OPT_VIEW_READ: add_view(options, VIEW_READ, value); break;
+    case OPT_VIEW_EXECUTE: add_view(options, VIEW_EXECUTE, value); break;
+    case OPT_VIEW_WRITE: add_view(options, VIEW_WRITE, value); break;
+    case OPT_VIEW_DEVICE: add_view(options, VIEW_DEVICE, value); break;
+    case OPT_VIEW_PROCESS: options->view_process = true; break;
+    case OPT_KEEP_FDS: parse_keep_fds(options, value); break;
+    default: fail("usage", "an option is unknown or lacks its value");
+  }
+}
+
+static void apply_option(struct options *options, int id, char *value) {
+  switch (id) {
+    case OPT_STATUS_FD: options->status_fd = (int)parse_number("status-fd", value, INT32_MAX); break;
+    case OPT_PARENT: options->parent = (pid_t)parse_number("parent", value, INT32_MAX); break;
+    case OPT_ENTER_USER: options->enter_user = value; break;
+    case OPT_ENTER_NET: options->enter_net = value; break;
+    case OPT_NEW_USER:
+      options->new_user = true;
+      parse_ids("new-user", value, &options->inside_uid, &options->inside_gid);
+      break;
+    case OPT_NEW_NET: options->new_net = true; break;
+    case OPT_NEW_MOUNT: options->new_mount = true; break;
+    case OPT_TAP:
+      check_tap_name(value);
+      options->tap = value;
+      break;
+    case OPT_TUN_DEVICE: options->tun_device = value; break;
+    case OPT_NO_VNET_HEADER: options->vnet_header = false; break;
+    case OPT_QUEUE_LENGTH: options->queue_length = (unsigned)parse_number("queue-length", value, INT32_MAX); break;
+    case OPT_SEND_FD: options->send_fd = (int)parse_number("send-fd", value, INT32_MAX); break;
+    case OPT_LOOPBACK_UP: options->loopback_up = true; break;
+    case OPT_UP: options->device_up = true; break;
+    case OPT_ADDRESS: parse_address(options, value); break;
+    case OPT_GATEWAY:
+      if (inet_pton(AF_INET, value, &options->gateway) != 1)
+        fail("usage", "--gateway: \"%s\" is not an IPv4 address", value);
+      options->has_gateway = true;
+      break;
+    case OPT_MTU: options->mtu = (unsigned)parse_number("mtu", value, 65521); break;
+    case OPT_MAC: parse_mac(options, value); break;
+    case OPT_RESOLV_CONF: options->resolv_conf = value; break;
+    case OPT_MASK:
+      if (options->mask_count == MASKS_MAX) fail("usage", "--mask: more than %d paths", MASKS_MAX);
+      options->masks[options->mask_count++] = value;
+      break;
+    case OPT_WAIT_FOR_GO: options->wait_for_go = true; break;
+    default: apply_confinement_option(options, id, value);
+  }
+}
+
+static void check_combination(const struct options *options) {
+  bool device_options = options->send_fd >= 0 || options->device_up || options->has_mac ||
+                        options->prefix_length >= 0 || options->mtu != 0;
+  if (options->tap == NULL && device_options)
+    fail("usage", "--send-fd, --up, --address, --mtu and --mac need --tap");
+  if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
+    fail("usage", "--gateway needs --address and --up");
+  if ((options->resolv_conf != NULL || options->mask_count > 0) && !options->new_mount)
+    fail("usage", "--resolv-conf and --mask need --new-mount");
+  if (options->enter_user != NULL && options->new_user)
+    fail("usage", "--enter-user and --new-user exclude each other");
+  if (options->enter_net != NULL && options->new_net)
+    fail("usage", "--enter-net and --new-net exclude each other");
+}
+
+/* Returns the index of the command in argv. */
+static int parse_options(struct options *options, int argc, char **argv) {
+  *options = (struct options){
+      .status_fd = STDERR_FILENO,
+      .tun_device = "/dev/net/tun",
+      .vnet_header = true,
+      .send_fd = -1,
+      .prefix_length = -1,
+  };
+  opterr = 0;
+  int id;
+  while ((id = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+    if (id == '?') fail("usage", "%s: unknown option, or its value is missing", argv[optind - 1]);
+    apply_option(options, id, optarg);
+    if (id == OPT_STATUS_FD) status_fd = options->status_fd;
+  }
+  check_combination(options);
+  return optind;
+}
+
+/* --- stages ---------------------------------------------------------------------------------------------------- */
+
+/* The supervisor answers once the engine serves; end of file means it went away instead. */
+static void wait_for_go(void) {
+  report("ready");
+  char octet;
+  ssize_t got;
+  do got = read(status_fd, &octet, 1);
+  while (got < 0 && errno == EINTR);
+  if (got < 0) fail("go", "reading the answer on descriptor %d: %s", status_fd, strerror(errno));
+  if (got == 0) exit(1);
+}
+
+__attribute__((noreturn)) static void run_command(char **command) {
+  /* Closed by a successful exec, which is how the other end learns of it. */
+  if (status_fd > STDERR_FILENO) fcntl(status_fd, F_SETFD, FD_CLOEXEC);
+  execvp(command[0], command);
+  if (errno == ENOENT) fail_with(127, "command-not-found", "%s: there is no such command", command[0]);
+  fail_with(126, "command-not-run", "%s: %s", command[0], strerror(errno));
+}
+
+int main(int argc, char **argv) {
+  struct options options;
+  char **command = argv + parse_options(&options, argc, argv);
+  if (*command == NULL && (options.confine || options.wait_for_go))
+    fail("usage", "--confine and --wait-for-go need a command after \"--\"");
+
+  if (options.parent != 0) die_with_parent(options.parent);
+  enter_namespaces(&options);
+  make_namespaces(&options);
+
+  if (options.loopback_up) loopback_up();
+  if (options.tap != NULL) {
+    int tap = open_device(&options);
+    if (options.send_fd >= 0) send_descriptor(options.send_fd, tap);
+    close(tap);
+  }
+
+  if (options.new_mount) private_mounts();
+  if (options.resolv_conf != NULL) replace_resolv_conf(options.resolv_conf);
+  if (options.mask_count > 0) mask_paths(options.masks, options.mask_count);
+  if (options.wait_for_go) wait_for_go();
+
+  if (options.confine) confine(&options);
+  /* Making a user namespace and changing ids both clear the parent-death signal. */
+  if (options.parent != 0) die_with_parent(options.parent);
+  if (*command != NULL) run_command(command);
+  return 0;
+}
