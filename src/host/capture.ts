@@ -1,0 +1,177 @@
+/**
+ * Records what passes over a link: a FrameLink that wraps a FrameLink and writes a pcap file.
+ *
+ * Records collect in a buffer that is written whole, when it is full and at least every FLUSH_MS, so the file on disk
+ * ends with a whole record whenever the process is killed. Super-frames are recorded as the one frame they are, with
+ * the checksum field as the link carried it (wireshark can be told that it is partial). When the disk is full, or the
+ * reader of a pipe has gone, recording stops with one warning and the guest does not notice.
+ *
+ * A record costs two small objects and a copy; without `--pcap` this file is not on the path at all.
+ */
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { FRAME_MAX } from "../limits.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { FrameBatch } from "../memory/frame-batch.ts";
+import type { TransmitQueue } from "../memory/transmit-queue.ts";
+import type { Logger } from "../ports.ts";
+import {
+  PCAP_FILE_HEADER_OCTETS,
+  PCAP_PACKET_HEADER_OCTETS,
+  writePcapFileHeader,
+  writePcapPacketHeader,
+} from "../wire/pcap.ts";
+import type { HostLink } from "./engine-options.ts";
+import { StartError } from "./start-error.ts";
+
+/** Four super-frames and their record headers. */
+const BUFFER_OCTETS = 4 * (FRAME_MAX + PCAP_PACKET_HEADER_OCTETS);
+const FLUSH_MS = 100;
+/** The capture holds everything the guest sends: for its owner only. */
+const FILE_MODE = 0o600;
+
+/** An open pcap file. */
+export class CaptureFile {
+  private readonly buffer = new Uint8Array(BUFFER_OCTETS);
+  private readonly view = new DataView(this.buffer.buffer);
+  private readonly timer: NodeJS.Timeout;
+  private filled = 0;
+  /** Octets of whole records on disk. */
+  private written = 0;
+  private recording = true;
+
+  private constructor(
+    private readonly fd: number,
+    private readonly path: string,
+    private readonly log: Logger,
+  ) {
+    writePcapFileHeader(this.view, 0);
+    this.filled = PCAP_FILE_HEADER_OCTETS;
+    this.flush();
+    this.timer = setInterval(() => this.flush(), FLUSH_MS);
+    this.timer.unref();
+  }
+
+  /** Creates or overwrites `path`. Throws StartError. */
+  static open(path: string, log: Logger): CaptureFile {
+    try {
+      return new CaptureFile(openSync(path, "w", FILE_MODE), path, log);
+    } catch (error) {
+      throw new StartError([{ place: `pcap ${path}`, reason: (error as Error).message }]);
+    }
+  }
+
+  /** Records a frame that lies in two pieces (the second may be empty) of `octets`. */
+  record(octets: Uint8Array, at: number, length: number, restAt: number, restLength: number): void {
+    if (!this.recording) return;
+    const frameOctets = length + restLength;
+    if (frameOctets > FRAME_MAX) return;
+    if (this.filled + PCAP_PACKET_HEADER_OCTETS + frameOctets > BUFFER_OCTETS) this.flush();
+    const now = performance.timeOrigin + performance.now();
+    const seconds = Math.floor(now / 1000);
+    const microseconds = Math.floor((now - seconds * 1000) * 1000);
+    writePcapPacketHeader(this.view, this.filled, seconds, microseconds, frameOctets);
+    this.filled += PCAP_PACKET_HEADER_OCTETS;
+    this.buffer.set(octets.subarray(at, at + length), this.filled);
+    this.filled += length;
+    if (restLength > 0) this.buffer.set(octets.subarray(restAt, restAt + restLength), this.filled);
+    this.filled += restLength;
+  }
+
+  /** Writes what is buffered. */
+  flush(): void {
+    if (!this.recording) return;
+    const whole = this.filled;
+    this.filled = 0;
+    try {
+      for (let at = 0; at < whole; ) at += writeSync(this.fd, this.buffer, at, whole - at);
+      this.written += whole;
+    } catch (error) {
+      this.recording = false;
+      this.log.warn(
+        `pcap ${this.path}: ${(error as Error).message}; recording stops, the guest is served on`,
+      );
+      this.cutBack();
+    }
+  }
+
+  /** Removes the record that a failed write left unfinished. */
+  private cutBack(): void {
+    try {
+      ftruncateSync(this.fd, this.written);
+    } catch {
+      // A pipe cannot be cut, and its reader has gone anyway.
+    }
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.flush();
+    this.recording = false;
+    closeSync(this.fd);
+  }
+}
+
+/** Records the frames of `inner`, both ways. */
+export class CaptureLink implements HostLink {
+  readonly name: string;
+  readonly mtu: number;
+  readonly tcpOffload: boolean;
+  readonly udpOffload: boolean;
+  readonly queueFrames: number;
+  readonly fd: number;
+
+  constructor(
+    private readonly inner: HostLink,
+    private readonly file: CaptureFile,
+    private readonly arena: Arena,
+  ) {
+    this.name = inner.name;
+    this.mtu = inner.mtu;
+    this.tcpOffload = inner.tcpOffload;
+    this.udpOffload = inner.udpOffload;
+    this.queueFrames = inner.queueFrames;
+    this.fd = inner.fd;
+  }
+
+  get wantsWritable(): boolean {
+    return this.inner.wantsWritable;
+  }
+
+  get failure(): string {
+    return this.inner.failure;
+  }
+
+  receive(batch: FrameBatch): number {
+    const result = this.inner.receive(batch);
+    for (let i = 0; i < batch.count; i++) {
+      this.file.record(this.arena.octets, batch.at[i], batch.length[i], 0, 0);
+    }
+    return result;
+  }
+
+  /** Records what the link took: its octets stay in place until the queue is filled again. */
+  transmit(queue: TransmitQueue): number {
+    const first = queue.headSequence;
+    const result = this.inner.transmit(queue);
+    const taken = (queue.headSequence - first) | 0;
+    for (let i = 0; i < taken; i++) {
+      const entry = (first + i) & (queue.capacity - 1);
+      this.file.record(
+        this.arena.octets,
+        queue.headerAt[entry],
+        queue.headerLength[entry],
+        queue.payloadAt[entry],
+        queue.payloadLength[entry],
+      );
+    }
+    return result;
+  }
+
+  resume(): void {
+    this.inner.resume();
+  }
+
+  close(): void {
+    this.inner.close();
+  }
+}

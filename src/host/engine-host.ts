@@ -1,0 +1,313 @@
+/**
+ * Puts an engine together: arena, event loop, sockets, core, forwards, resolvers and the guest's link; and takes it
+ * apart again. Everything that can fail because of what the user asked for fails here, before the engine says that it
+ * is ready, and all of it at once.
+ *
+ * One engine at a time per process: the shim has one arena and one epoll set.
+ */
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { CreateEngineCore, EngineCore } from "../engine.ts";
+import { Arena } from "../memory/arena.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../network/reassembly.ts";
+import { CaptureFile, CaptureLink } from "./capture.ts";
+import { type Descriptors, partitionDescriptors } from "./descriptors.ts";
+import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
+import { EventLoop } from "./event-loop.ts";
+import { closeForwards, openForwards, registerForwards } from "./forwards.ts";
+import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link-source.ts";
+import { native } from "./native.ts";
+import { openDatagramLink, openDescriptorLink } from "./open-link.ts";
+import { QemuStreamLink } from "./qemu-stream.ts";
+import { ReplaySource } from "./replay.ts";
+import { RESOLV_CONF, readResolvConf, watchResolvConf } from "./resolv-conf.ts";
+import { ServiceCommands } from "./service-command.ts";
+import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "./sockets.ts";
+import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
+import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./tap.ts";
+
+export type * from "./engine-options.ts";
+
+/**
+ * Starts an engine. Resolves when it serves: sockets bound, link open (for QEMU: listening, or trying to connect).
+ * Throws StartError with everything that is wrong.
+ */
+export async function startEngine(
+  options: EngineOptions,
+  createCore: CreateEngineCore,
+): Promise<RunningEngine> {
+  const host = new EngineHost(options, createCore);
+  try {
+    host.start();
+  } catch (error) {
+    host.release();
+    throw error;
+  }
+  return host;
+}
+
+/** One arena serves the engines of a process one after the other. */
+let processArena: Arena | null = null;
+
+function registeredArena(): Arena {
+  if (processArena === null) {
+    processArena = new Arena(REASSEMBLY_REGION_OCTETS);
+    native.registerArena(processArena.buffer);
+  }
+  return processArena;
+}
+
+class EngineHost implements RunningEngine {
+  readonly core: EngineCore;
+  readonly ended: Promise<EngineEnd>;
+
+  private readonly arena = registeredArena();
+  private readonly descriptors: Descriptors = partitionDescriptors(this.arena);
+  private readonly loop: EventLoop;
+  private readonly linkOptions: TapOptions;
+  private source: LinkSource | null = null;
+  private capture: CaptureFile | null = null;
+  private link: HostLink | null = null;
+  private settle: (end: EngineEnd) => void = () => {};
+  private released = false;
+  /** What to undo, last first. */
+  private readonly undo: (() => void)[] = [];
+  private readonly problems: StartProblem[] = [];
+
+  constructor(
+    private readonly options: EngineOptions,
+    createCore: CreateEngineCore,
+  ) {
+    this.ended = new Promise((resolve) => {
+      this.settle = resolve;
+    });
+    const { config, log } = options;
+    this.loop = new EventLoop(this.arena, this.descriptors, options.dedicated ?? false, {
+      linkFailed: (link) => this.linkFailed(link),
+      resumed: (ms) => log.info(`this machine slept for ${Math.round(ms / 1000)} s`),
+    });
+    this.undo.push(() => this.loop.close());
+    const network = this.openNetwork();
+    const ports = {
+      arena: this.arena,
+      network,
+      log,
+      entropy: { int32: native.randomInt32 },
+      checksum: { sum: native.checksum },
+    };
+    const resolvers = this.followResolvers(config, (list) => {
+      network.setResolvers(list);
+      this.core.setResolvers(list);
+    });
+    network.setResolvers(resolvers);
+    this.core = createCore({ ...config, resolvers }, ports, native.nowMs());
+    this.linkOptions = {
+      arena: this.arena,
+      descriptors: this.descriptors,
+      counters: this.core.counters,
+      log,
+      mtu: config.mtu,
+      offload: config.offload,
+    };
+  }
+
+  get linkName(): string {
+    return this.source?.name ?? "";
+  }
+
+  get listenPort(): number {
+    return this.source?.listenPort ?? 0;
+  }
+
+  get linked(): boolean {
+    return this.link !== null;
+  }
+
+  nowMs(): number {
+    return native.nowMs();
+  }
+
+  private openNetwork(): KernelNetwork {
+    native.raiseFileLimit();
+    const { config, log } = this.options;
+    let { spawnCommand } = this.options;
+    if (spawnCommand === undefined) {
+      const commands = new ServiceCommands(log);
+      this.undo.push(() => commands.close());
+      spawnCommand = commands.start;
+    }
+    const network = new KernelNetwork({
+      arena: this.arena,
+      descriptors: this.descriptors,
+      guestForwards: config.guestForwards,
+      outbound: this.resolveOutbound(),
+      spawnCommand,
+    });
+    this.undo.push(() => network.close());
+    return network;
+  }
+
+  private resolveOutbound(): Outbound {
+    const { address = 0, device } = this.options.outbound ?? {};
+    if (device === undefined) return { address, deviceIndex: 0 };
+    const deviceIndex = native.deviceIndex(device);
+    if (deviceIndex > 0) return { address, deviceIndex };
+    this.problems.push({ place: `outbound interface ${device}`, reason: describeErrno(deviceIndex) });
+    return OUTBOUND_ANY;
+  }
+
+  /** The resolvers to begin with; `changed` gets the later ones when they come from the host's file. */
+  private followResolvers(
+    config: EngineConfig,
+    changed: (resolvers: EngineConfig["resolvers"]) => void,
+  ): EngineConfig["resolvers"] {
+    if (config.dns === 0 || config.resolvers.length > 0) return config.resolvers;
+    const path = this.options.resolvConf ?? RESOLV_CONF;
+    const watch = watchResolvConf(path, (conf) => {
+      this.options.log.info(`${path} changed: ${conf.resolvers.length} resolvers`);
+      changed(conf.resolvers);
+    });
+    this.undo.push(() => watch.close());
+    return readResolvConf(path).resolvers;
+  }
+
+  /** Opens what the user asked for; all problems are told at once. */
+  start(): void {
+    const collect = (open: () => void): void => {
+      try {
+        open();
+      } catch (error) {
+        if (!(error instanceof StartError)) throw error;
+        this.problems.push(...error.problems);
+      }
+    };
+    collect(() => this.openForwards());
+    collect(() => this.openCapture());
+    collect(() => {
+      this.source = this.openSource(this.options.link);
+    });
+    if (this.problems.length > 0) throw new StartError(this.problems);
+    this.loop.start(this.core);
+    this.source?.start();
+  }
+
+  private openForwards(): void {
+    const handles = openForwards(this.options.config.forwards);
+    this.undo.push(() => closeForwards(handles));
+    registerForwards(handles);
+    handles.forEach((handle, index) => {
+      this.core.openForward(index, handle);
+    });
+  }
+
+  private openCapture(): void {
+    if (this.options.pcap === undefined) return;
+    const capture = CaptureFile.open(this.options.pcap, this.options.log);
+    this.capture = capture;
+    this.undo.push(() => capture.close());
+  }
+
+  private openSource(spec: LinkSpec): LinkSource {
+    const host: LinkSourceHost = {
+      loop: this.loop,
+      log: this.options.log,
+      attached: () => this.link,
+      attachStream: (fd) => {
+        const name = this.source?.name ?? "";
+        this.attach(new QemuStreamLink(fd, name, this.linkOptions));
+      },
+    };
+    const source = this.makeSource(spec, host);
+    this.undo.push(() => source.close());
+    return source;
+  }
+
+  private makeSource(spec: LinkSpec, host: LinkSourceHost): LinkSource {
+    switch (spec.kind) {
+      case "qemu-listen":
+        return new ListenSource(spec.address, host);
+      case "qemu-connect":
+        return new ConnectSource(spec.address, host);
+      case "tap":
+        return this.once(openTap(spec.name, this.linkOptions, spec.device));
+      case "tap-fd": {
+        const queueFrames = spec.queueFrames ?? TAP_QUEUE_FRAMES;
+        return this.once(openTapDescriptor(spec.fd, { ...this.linkOptions, queueFrames }));
+      }
+      case "fd":
+        return this.once(openDescriptorLink(spec.fd, this.linkOptions));
+      case "qemu-dgram": {
+        const { link, cleanUp } = openDatagramLink(spec.addresses, this.linkOptions);
+        return this.once(link, cleanUp);
+      }
+      case "replay":
+        return new ReplaySource(spec, this.linkOptions, {
+          attach: (link) => this.attach(link),
+          readable: () => this.loop.linkReadable(),
+          finished: (message) => this.finish({ reason: "replay-finished", message }),
+        });
+    }
+  }
+
+  /** The source of a link that is there from the start and does not come again. */
+  private once(link: HostLink, cleanUp: () => void = () => {}): LinkSource {
+    let attached = false;
+    return {
+      name: link.name,
+      listenPort: 0,
+      reopens: false,
+      start: () => {
+        attached = true;
+        this.attach(link);
+      },
+      linkFailed: () => {},
+      close: () => {
+        if (!attached) link.close();
+        cleanUp();
+      },
+    };
+  }
+
+  private attach(link: HostLink): void {
+    const wrapped = this.capture === null ? link : new CaptureLink(link, this.capture, this.arena);
+    this.link = wrapped;
+    this.loop.attach(wrapped);
+    this.options.log.info(`${link.name}: guest attached`);
+    this.options.onLink?.(true, link.name);
+  }
+
+  private linkFailed(link: HostLink): void {
+    this.link = null;
+    link.close();
+    this.options.log.info(link.failure);
+    this.options.onLink?.(false, link.name);
+    if (this.source?.reopens === true && this.options.oneOff !== true) {
+      this.source.linkFailed();
+    } else {
+      const reason = this.source?.reopens === true ? "guest-left" : "link-lost";
+      this.finish({ reason, message: link.failure });
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.finish({ reason: "stopped", message: "stopped" });
+  }
+
+  private finish(end: EngineEnd): void {
+    if (this.released) return;
+    this.release();
+    this.settle(end);
+  }
+
+  /** Closes everything. Also undoes a start that failed half-way. */
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    this.core.close(native.nowMs());
+    if (this.link !== null) {
+      this.loop.attach(null);
+      this.link.close();
+      this.link = null;
+    }
+    for (let undo = this.undo.pop(); undo !== undefined; undo = this.undo.pop()) undo();
+  }
+}
