@@ -1,0 +1,171 @@
+/**
+ * DNS messages (RFC 1035 section 4.1), as much as a forwarder looks at: header, question, and the OPT record of EDNS
+ * (RFC 6891).
+ *
+ *    0       2       4       6       8       10      12
+ *   +-------+-------+-------+-------+-------+-------+------------------------------------
+ *   |  id   | flags |questns|answers|authrty|additnl| question, then resource records
+ *   +-------+-------+-------+-------+-------+-------+------------------------------------
+ *    flags: QR 8000, opcode 7800, AA 0400, TC 0200, RD 0100, RA 0080, AD 0020, CD 0010, rcode 000f
+ *
+ *   question: | name | type | class |              record: | name | type | class | TTL (4) | length | data |
+ *   OPT:      the root name (one zero octet), type 41; its class is the UDP payload size the sender takes
+ */
+import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
+
+export const ID = 0;
+export const FLAGS = ID + 2;
+export const QUESTIONS = FLAGS + 2;
+export const ANSWERS = QUESTIONS + 2;
+export const AUTHORITIES = ANSWERS + 2;
+export const ADDITIONALS = AUTHORITIES + 2;
+export const DNS_HEADER_OCTETS = ADDITIONALS + 2;
+
+export const FLAG_RESPONSE = 0x8000;
+export const FLAG_TRUNCATED = 0x0200;
+export const FLAG_RECURSION_DESIRED = 0x0100;
+export const FLAG_RECURSION_AVAILABLE = 0x0080;
+export const OPCODE_MASK = 0x7800;
+export const RCODE_MASK = 0x000f;
+export const RCODE_SERVFAIL = 2;
+export const DNS_PORT = 53;
+
+/** Longest message for a client that announces nothing (RFC 1035 section 4.2.1). */
+export const PLAIN_UDP_OCTETS = 512;
+/** What we announce in an OPT record of our own: fits any path (RFC 9715). */
+export const EDNS_UDP_OCTETS = 1232;
+/** An OPT record without options. */
+export const OPT_OCTETS = 11;
+
+const TYPE_OPT = 41;
+const QUESTION_FIXED_OCTETS = 4;
+const RECORD_FIXED_OCTETS = 10;
+const RECORD_CLASS = 2;
+const RECORD_TTL = 4;
+const RECORD_LENGTH = 8;
+const LABEL_MAX = 63;
+const POINTER_MIN = 0xc0;
+/** Longest name, with its length octets and the root. */
+const NAME_MAX = 255;
+const DNSSEC_OK = 0x8000;
+const MALFORMED = dropReason("dns-malformed");
+
+export function id(view: DataView, at: number): number {
+  return view.getUint16(at + ID);
+}
+export function flags(view: DataView, at: number): number {
+  return view.getUint16(at + FLAGS);
+}
+export function questions(view: DataView, at: number): number {
+  return view.getUint16(at + QUESTIONS);
+}
+export function answers(view: DataView, at: number): number {
+  return view.getUint16(at + ANSWERS);
+}
+export function authorities(view: DataView, at: number): number {
+  return view.getUint16(at + AUTHORITIES);
+}
+export function additionals(view: DataView, at: number): number {
+  return view.getUint16(at + ADDITIONALS);
+}
+/** The UDP payload size an OPT record announces; less than 512 means 512 (RFC 6891 section 6.2.3). */
+export function optPayloadOctets(view: DataView, optAt: number): number {
+  return Math.max(view.getUint16(optAt + 1 + RECORD_CLASS), PLAIN_UDP_OCTETS);
+}
+/** Octets of an OPT record that `findOpt` found. */
+export function optOctets(view: DataView, optAt: number): number {
+  return OPT_OCTETS + view.getUint16(optAt + 1 + RECORD_LENGTH);
+}
+
+export function setFlags(view: DataView, at: number, value: number): void {
+  view.setUint16(at + FLAGS, value);
+}
+
+/** Sets how many records follow the question. */
+export function setRecordCounts(view: DataView, at: number, ofAnswers: number, ofAdditionals: number): void {
+  view.setUint16(at + ANSWERS, ofAnswers);
+  view.setUint16(at + AUTHORITIES, 0);
+  view.setUint16(at + ADDITIONALS, ofAdditionals);
+}
+
+/** Writes an OPT record without options; keeps the DO bit of the one at `queryOptAt`. */
+export function writeOpt(view: DataView, at: number, queryOptAt: number): void {
+  const dnssecOk = view.getUint16(queryOptAt + 1 + RECORD_TTL + 2) & DNSSEC_OK;
+  view.setUint8(at, 0);
+  view.setUint16(at + 1, TYPE_OPT);
+  view.setUint16(at + 1 + RECORD_CLASS, EDNS_UDP_OCTETS);
+  view.setUint16(at + 1 + RECORD_TTL, 0);
+  view.setUint16(at + 1 + RECORD_TTL + 2, dnssecOk);
+  view.setUint16(at + 1 + RECORD_LENGTH, 0);
+}
+
+/**
+ * The length check of a query: header, at most one question (RFC 9619) and every record lie within `length`. Returns
+ * HANDLED or a drop reason.
+ */
+export function checkQuery(view: DataView, at: number, length: number): number {
+  if (length < DNS_HEADER_OCTETS || (flags(view, at) & FLAG_RESPONSE) !== 0 || questions(view, at) > 1) {
+    return MALFORMED;
+  }
+  return findOpt(view, at, length) < 0 ? MALFORMED : HANDLED;
+}
+
+/** Octets of header and question (at most one), or -1 when they do not fit `length`. */
+export function questionEnd(view: DataView, at: number, length: number): number {
+  if (length < DNS_HEADER_OCTETS) return -1;
+  const count = questions(view, at);
+  if (count > 1) return -1;
+  if (count === 0) return DNS_HEADER_OCTETS;
+  const nameEnd = skipName(view, at + DNS_HEADER_OCTETS, at + length, false);
+  if (nameEnd < 0 || nameEnd + QUESTION_FIXED_OCTETS > at + length) return -1;
+  return nameEnd + QUESTION_FIXED_OCTETS - at;
+}
+
+/** Where the message's OPT record is, 0 when it has none, -1 when a record runs past the end. */
+export function findOpt(view: DataView, at: number, length: number): number {
+  const end = at + length;
+  const fixed = questionEnd(view, at, length);
+  if (fixed < 0) return -1;
+  const before = answers(view, at) + authorities(view, at);
+  const total = before + additionals(view, at);
+  let position = at + fixed;
+  let found = 0;
+  for (let i = 0; i < total; i++) {
+    const nameAt = position;
+    position = skipName(view, position, end, true);
+    if (position < 0 || position + RECORD_FIXED_OCTETS > end) return -1;
+    const isOpt = view.getUint16(position) === TYPE_OPT && position === nameAt + 1;
+    position += RECORD_FIXED_OCTETS + view.getUint16(position + RECORD_LENGTH);
+    if (position > end) return -1;
+    if (isOpt && i >= before && found === 0) found = nameAt;
+  }
+  return found;
+}
+
+/** Offset behind the name at `at`, or -1. A pointer ends a name; a question's may not have one. */
+function skipName(view: DataView, at: number, end: number, mayPoint: boolean): number {
+  const most = at + NAME_MAX;
+  while (at < end && at < most) {
+    const label = view.getUint8(at);
+    if (label === 0) return at + 1;
+    if (label >= POINTER_MIN) return mayPoint && at + 2 <= end ? at + 2 : -1;
+    if (label > LABEL_MAX) return -1;
+    at += 1 + label;
+  }
+  return -1;
+}
+
+/** Whether two questions are the same, letters of either case being equal (RFC 4343). */
+export function isSameQuestion(view: DataView, a: number, b: number, octets: number): boolean {
+  const fixedAt = octets - QUESTION_FIXED_OCTETS;
+  for (let i = DNS_HEADER_OCTETS; i < octets; i++) {
+    const left = view.getUint8(a + i);
+    const right = view.getUint8(b + i);
+    if (left !== right && (i >= fixedAt || lower(left) !== lower(right))) return false;
+  }
+  return true;
+}
+
+function lower(octet: number): number {
+  return octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet;
+}
