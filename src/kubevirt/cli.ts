@@ -1,0 +1,52 @@
+/** `sluice vm ...`: finds the command, parses its arguments, tells what is wrong with them. */
+import { formatProblem, nearest, quote } from "../config/problem.ts";
+import {
+  EXIT_OK,
+  EXIT_WRONG,
+  schemaCommand,
+  UsageError,
+  type VmIo,
+  validateCommand,
+} from "./host/spec-commands.ts";
+import { parseVmArguments, type VmArguments } from "./host/vm-arguments.ts";
+import { VM_COMMAND_NAMES, type VmCommandName } from "./vm-commands.ts";
+import { vmCommandHelp, vmHelp } from "./vm-help.ts";
+
+export type { VmIo } from "./host/spec-commands.ts";
+
+type Run = (args: VmArguments, io: VmIo) => number | Promise<number>;
+
+const RUNS: Readonly<Record<VmCommandName, Run>> = {
+  validate: validateCommand,
+  schema: schemaCommand,
+};
+
+/** Runs `sluice vm ARGV...` and returns the exit status: 0, 1 when something failed, 2 for wrong use or a wrong spec. */
+export async function vmCommand(argv: readonly string[], io: VmIo): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    (name === undefined ? io.stderr : io.stdout).write(vmHelp());
+    return name === undefined ? EXIT_WRONG : EXIT_OK;
+  }
+  const command = VM_COMMAND_NAMES.find((known) => known === name);
+  if (command === undefined) {
+    const guess = nearest(name, VM_COMMAND_NAMES);
+    const meant = guess === undefined ? "" : `; did you mean ${guess}?`;
+    io.stderr.write(`sluice vm: found ${quote(name)}; allowed: ${VM_COMMAND_NAMES.join(", ")}${meant}\n`);
+    return EXIT_WRONG;
+  }
+  const args = parseVmArguments(command, rest);
+  if (args.help) {
+    io.stdout.write(vmCommandHelp(command));
+    return EXIT_OK;
+  }
+  try {
+    if (args.problems.length > 0) throw new UsageError(args.problems);
+    return await RUNS[command](args, io);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    for (const problem of error.problems)
+      io.stderr.write(`sluice vm ${command}: ${formatProblem(problem)}\n`);
+    return EXIT_WRONG;
+  }
+}

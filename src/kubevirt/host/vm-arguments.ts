@@ -1,0 +1,79 @@
+/** Arguments of a `sluice vm` command: Node's parser cuts them up; everything wrong is collected. */
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { nearest, type Problem, quote } from "../../config/problem.ts";
+import { VM_COMMANDS, type VmCommandName } from "../vm-commands.ts";
+
+export interface VmArguments {
+  /** Values by option name; a flag's value is the empty string. */
+  readonly options: ReadonlyMap<string, string>;
+  /** Words that are no options. */
+  readonly words: readonly string[];
+  /** What stands behind `--`; undefined when there is no `--`. */
+  readonly rest: readonly string[] | undefined;
+  readonly help: boolean;
+  readonly problems: readonly Problem[];
+}
+
+/** Parses everything after the command's name. Never throws. */
+export function parseVmArguments(command: VmCommandName, argv: readonly string[]): VmArguments {
+  const known = VM_COMMANDS[command].options;
+  const config: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
+  for (const [name, option] of Object.entries(known)) {
+    config[name] = { type: option.placeholder === undefined ? "boolean" : "string", multiple: true };
+  }
+  const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, tokens: true });
+  const options = new Map<string, string>();
+  const words: string[] = [];
+  const problems: Problem[] = [];
+  let rest: readonly string[] | undefined;
+  let help = false;
+  for (const token of tokens) {
+    if (token.kind === "positional") {
+      words.push(token.value);
+    } else if (token.kind === "option-terminator") {
+      rest = argv.slice(token.index + 1);
+      break;
+    } else if (token.name === "help") {
+      help = true;
+    } else if (!Object.hasOwn(known, token.name)) {
+      problems.push(unknownOption(command, token.rawName, Object.keys(known)));
+    } else {
+      const problem = valueProblem(
+        token,
+        known[token.name].placeholder !== undefined,
+        options.has(token.name),
+      );
+      if (problem === undefined) options.set(token.name, token.value ?? "");
+      else problems.push(problem);
+    }
+  }
+  return { options, words, rest, help, problems };
+}
+
+interface OptionToken {
+  readonly rawName: string;
+  readonly value?: string | undefined;
+  readonly inlineValue?: boolean | undefined;
+}
+
+function valueProblem(token: OptionToken, takesValue: boolean, again: boolean): Problem | undefined {
+  const { rawName, value } = token;
+  if (again) return { place: rawName, allowed: "the option once" };
+  if (!takesValue)
+    return value === undefined ? undefined : { place: rawName, found: value, allowed: "no value" };
+  if (value === undefined || value === "") return { place: rawName, allowed: "a value after it" };
+  // `--uplink --name x` is a forgotten value; one that does begin with a dash is written `--uplink=-value`.
+  if (token.inlineValue !== true && value.startsWith("-") && value.length > 1) {
+    return { place: rawName, found: value, allowed: `a value after it (or ${rawName}=VALUE)` };
+  }
+  return undefined;
+}
+
+function unknownOption(command: VmCommandName, rawName: string, known: readonly string[]): Problem {
+  const guess = nearest(rawName.replace(/^-+/, ""), known);
+  const meant = guess === undefined ? "" : `; did you mean --${guess}?`;
+  return {
+    place: quote(rawName).slice(1, -1),
+    allowed: `an option that sluice vm ${command} has (sluice vm ${command} --help lists them)${meant}`,
+  };
+}

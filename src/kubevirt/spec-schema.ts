@@ -1,0 +1,246 @@
+/**
+ * The VM network spec, defined once: the validator's field checks, the TypeScript types and the JSON Schema that
+ * editors complete against all come from here. What a check allows is the `error` text beside it.
+ *
+ * Two forms exist. The newer has interfaces under `spec.domain.devices`, the older under `spec.devices` with
+ * `delegateIp`. Inside `networks`, `interfaces` and their children unknown keys are errors; every other part of a VM
+ * (disks, cpu, metadata) passes untouched. Rules between fields are in `spec-rules.ts`.
+ */
+import * as z from "zod";
+
+/** NIC models a spec may ask for, as it writes them. */
+export const NIC_MODELS = ["e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139", "virtio"] as const;
+export type NicModel = (typeof NIC_MODELS)[number];
+export const NIC_MODEL_DEFAULT: NicModel = "virtio";
+
+export const VM_KINDS = ["VM", "VirtualMachineInstance", "VirtualMachine"] as const;
+export type VmKind = (typeof VM_KINDS)[number];
+
+/** Names reach a QEMU command line, where `,` and `=` would start another option. */
+const NAME_ALLOWED = "a name of letters, digits, - and _";
+const PORT_ALLOWED = "a whole number from 1 to 65535";
+const MAC_ALLOWED =
+  "a unicast MAC address, not all zero, such as de:ad:00:00:be:af or DE-AD-00-00-BE-AF (quoted where YAML needs it)";
+const PORT_NAME_ALLOWED =
+  "an IANA service name: 1 to 15 letters, digits and single inner hyphens, with at least one letter";
+const RESOURCE_ALLOWED = "<device-plugin>/<network> with exactly one slash and both parts given";
+
+const NAME_PATTERN = /^\s*[A-Za-z0-9_-]+\s*$/;
+
+const name = z.string({ error: NAME_ALLOWED }).regex(NAME_PATTERN, { error: NAME_ALLOWED }).trim();
+
+/** Two hexadecimal digits whose number is even (unicast), and not six zero octets. */
+const MAC_PATTERN =
+  /^(?!00(?:[:-]00){5}$)[0-9A-Fa-f][02468ACEace](?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})$/;
+
+/** RFC 6335 section 5.1. */
+const PORT_NAME_PATTERN = /^(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?$/;
+
+const port = z
+  .strictObject(
+    {
+      name: z
+        .string({ error: PORT_NAME_ALLOWED })
+        .regex(PORT_NAME_PATTERN, { error: PORT_NAME_ALLOWED })
+        .optional()
+        .meta({ description: "Service name, unique within the interface." }),
+      port: z
+        .int({ error: PORT_ALLOWED })
+        .min(1, { error: PORT_ALLOWED })
+        .max(65535, { error: PORT_ALLOWED })
+        .meta({
+          description: "Port the virtual machine listens on; with slirp the pod forwards this port to it.",
+        }),
+      protocol: z
+        .enum(["TCP", "UDP"], { error: "TCP or UDP, in upper case" })
+        .default("TCP")
+        .meta({ description: "Connection protocol." }),
+    },
+    { error: "a mapping with port, and maybe name and protocol" },
+  )
+  .meta({ id: "Port", description: "A port the virtual machine listens on." });
+
+const frontend = {
+  name: name.meta({ description: "Name of the interface and of the network it connects to." }),
+  model: z
+    .enum(NIC_MODELS, { error: `one of ${NIC_MODELS.join(", ")}` })
+    .default(NIC_MODEL_DEFAULT)
+    .meta({ description: "NIC type. e1000 works for guests without virtio drivers." }),
+  macAddress: z
+    .string({ error: MAC_ALLOWED })
+    .regex(MAC_PATTERN, { error: MAC_ALLOWED })
+    .optional()
+    .meta({ description: "MAC address as the guest sees it." }),
+  ports: z.array(port, { error: "a list of ports" }).optional().meta({
+    description: "With slirp only these ports are forwarded to the guest; with bridge they change nothing.",
+  }),
+};
+
+const interfaceDescription = "A virtual network interface of the virtual machine (frontend).";
+
+const newInterface = z
+  .strictObject(
+    {
+      ...frontend,
+      bridge: z.strictObject({}, { error: "{} (no further fields)" }).optional().meta({
+        description:
+          "Connect through a Linux bridge; on a pod network the pod's IPv4 address is given to the guest.",
+      }),
+      slirp: z
+        .strictObject({}, { error: "{} (no further fields)" })
+        .optional()
+        .meta({ description: "Connect through user-mode NAT: TCP and UDP only, declared ports forwarded." }),
+    },
+    { error: "a mapping with name and one of bridge and slirp" },
+  )
+  .meta({
+    id: "Interface",
+    description: interfaceDescription,
+    oneOf: [{ required: ["bridge"] }, { required: ["slirp"] }],
+  });
+
+const oldInterface = z
+  .strictObject(
+    {
+      ...frontend,
+      bridge: z
+        .strictObject(
+          {
+            delegateIp: z.boolean({ error: "true or false" }).optional().meta({
+              description: "Give the pod's IPv4 address to the guest by DHCP; otherwise plain Ethernet.",
+            }),
+          },
+          { error: "a mapping, {} or with delegateIp" },
+        )
+        .optional()
+        .meta({ description: "Connect through a Linux bridge." }),
+    },
+    { error: "a mapping with name and bridge" },
+  )
+  .meta({ id: "OldInterface", description: interfaceDescription, required: ["name", "bridge"] });
+
+const network = z
+  .strictObject(
+    {
+      name: name.meta({
+        description: "Unique name; the interface of the same name connects to this network.",
+      }),
+      pod: z
+        .strictObject({}, { error: "{} (no further fields)" })
+        .optional()
+        .meta({ description: "The pod's default network interface, eth0." }),
+      resource: z
+        .strictObject(
+          {
+            resourceName: z
+              .string({ error: RESOURCE_ALLOWED })
+              .regex(/^[^/\s]+\/[^/\s]+$/, { error: RESOURCE_ALLOWED })
+              .meta({ description: "<device-plugin>/<network> as the device plugin announces it." }),
+          },
+          { error: "a mapping with resourceName" },
+        )
+        .optional()
+        .meta({ description: "A network exposed by a network device plugin." }),
+    },
+    { error: "a mapping with name and one of pod and resource" },
+  )
+  .meta({
+    id: "Network",
+    description: "A backend.",
+    oneOf: [{ required: ["pod"] }, { required: ["resource"] }],
+  });
+
+const autoattachPodInterface = z
+  .boolean({ error: "true or false" })
+  .optional()
+  .meta({ description: "false: no network interface at all when none is listed." });
+
+const mapping = { error: "a mapping" };
+
+const newDevices = z.looseObject(
+  {
+    interfaces: z.array(newInterface, { error: "a list of interfaces" }).optional(),
+    autoattachPodInterface,
+  },
+  mapping,
+);
+
+const oldDevices = z
+  .looseObject(
+    {
+      interfaces: z.array(oldInterface, { error: "a list of interfaces" }).optional(),
+      autoattachPodInterface,
+    },
+    mapping,
+  )
+  .meta({
+    description: "The older form. Not together with interfaces under domain.devices.",
+    deprecated: true,
+  });
+
+const vmSpec = z
+  .looseObject(
+    {
+      domain: z.looseObject({ devices: newDevices.optional() }, mapping).optional(),
+      devices: oldDevices.optional(),
+      networks: z
+        .array(network, { error: "a list of networks" })
+        .optional()
+        .meta({ description: "Backends: what the interfaces are connected to." }),
+    },
+    mapping,
+  )
+  .meta({ id: "VmSpec", description: "How the virtual machine is connected." });
+
+const vm = z.looseObject({ kind: z.literal("VM"), spec: vmSpec });
+const vmInstance = z.looseObject({ kind: z.literal("VirtualMachineInstance"), spec: vmSpec });
+const virtualMachine = z.looseObject({
+  kind: z.literal("VirtualMachine"),
+  spec: z.looseObject({ template: z.looseObject({ spec: vmSpec }, mapping) }, mapping),
+});
+
+export const VM_DOCUMENT = z
+  .discriminatedUnion("kind", [vm, vmInstance, virtualMachine])
+  .meta({ title: "VM network spec", description: "A virtual machine and how it is connected to networks." });
+
+/** A document that passed the field checks, defaults filled in. */
+export type VmDocument = z.output<typeof VM_DOCUMENT>;
+/** The part that says how the VM is connected, wherever its kind keeps it. */
+export type VmSpec = z.output<typeof vmSpec>;
+export type PortSpec = z.output<typeof port>;
+export type NetworkSpec = z.output<typeof network>;
+
+/** The JSON Schema (draft 2020-12) of what a spec file may hold. */
+export function vmJsonSchema(): unknown {
+  return z.toJSONSchema(VM_DOCUMENT, { io: "input" });
+}
+
+/** Whether a value is a legal name; blanks around it do not count. */
+export function isName(value: unknown): value is string {
+  return typeof value === "string" && NAME_PATTERN.test(value);
+}
+
+/** Where `VmSpec` lies in a document of a kind. */
+export function specPath(kind: VmKind): readonly string[] {
+  return kind === "VirtualMachine" ? ["spec", "template", "spec"] : ["spec"];
+}
+
+/** The keys a mapping at `path` of a `VmSpec` may have; empty where any may stand. */
+export function knownKeys(path: readonly (string | number)[]): readonly string[] {
+  let schema: z.core.$ZodType = vmSpec;
+  for (const step of path) {
+    schema = unwrapped(schema);
+    if (schema instanceof z.ZodArray) schema = schema.element;
+    else if (schema instanceof z.ZodObject && typeof step === "string" && Object.hasOwn(schema.shape, step)) {
+      schema = schema.shape[step];
+    } else return [];
+  }
+  schema = unwrapped(schema);
+  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+}
+
+function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
+  let inner = schema;
+  while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault) inner = inner.unwrap();
+  return inner;
+}

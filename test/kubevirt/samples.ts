@@ -1,0 +1,60 @@
+/** The sample specs of KubeVirt's early pages, verbatim (test/fixtures/vm), and what tests do with spec texts. */
+import { readFileSync } from "node:fs";
+import { expect } from "vitest";
+import type { SpecProblem } from "../../src/kubevirt/spec-problem.ts";
+import { type Validation, validateText } from "../../src/kubevirt/validate.ts";
+import type { VmModel } from "../../src/kubevirt/vm-model.ts";
+
+const FOLDER = new URL("../fixtures/vm/", import.meta.url);
+
+/** Samples that are whole documents. */
+export const WHOLE_SAMPLES = [
+  "a1-pod-bridge",
+  "a3-ports",
+  "a4-no-network",
+  "a5-bridge",
+  "a6-slirp",
+  "b1-delegate-ip",
+] as const;
+
+export function sample(name: (typeof WHOLE_SAMPLES)[number] | "a2-resource-fragment"): string {
+  return readFileSync(new URL(`${name}.yaml`, FOLDER), "utf8");
+}
+
+/** The `networks:` fragment of the resource sample as a whole document, its own lines untouched. */
+export function wrappedFragment(): string {
+  const head =
+    "kind: VM\nspec:\n  domain:\n    devices:\n      interfaces:\n      - name: red\n        bridge: {}\n";
+  return head + sample("a2-resource-fragment").replace(/^/gm, "  ").trimEnd();
+}
+
+/** A document in the newer form with these interfaces and networks, in YAML flow style. */
+export function newForm(interfaces: string, networks = "[{name: red, pod: {}}]"): string {
+  return `kind: VM\nspec:\n  domain:\n    devices:\n      interfaces: ${interfaces}\n  networks: ${networks}\n`;
+}
+
+/** A document in the older form. */
+export function oldForm(interfaces: string, networks = "[{name: red, pod: {}}]"): string {
+  return `kind: VM\nspec:\n  devices:\n    interfaces: ${interfaces}\n  networks: ${networks}\n`;
+}
+
+/** The one VM of a text that must be right. */
+export function accepted(text: string): VmModel {
+  const result = validateText("vm.yaml", text);
+  expect(result.problems).toEqual([]);
+  expect(result.vms).toHaveLength(1);
+  return result.vms[0].model;
+}
+
+/** The problems of a text that must be wrong. */
+export function refused(text: string): readonly SpecProblem[] {
+  const result: Validation = validateText("vm.yaml", text);
+  expect(result.problems).not.toEqual([]);
+  expect(result.vms).toEqual([]);
+  return result.problems;
+}
+
+/** `path: code` of each problem. */
+export function summary(problems: readonly SpecProblem[]): string[] {
+  return problems.map((problem) => `${problem.path}: ${problem.code}`);
+}
