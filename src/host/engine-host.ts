@@ -9,6 +9,7 @@ import type { EngineConfig } from "../config/engine-config.ts";
 import type { CreateEngineCore, EngineCore } from "../engine.ts";
 import { Arena } from "../memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../network/reassembly.ts";
+import { ADDRESS_PORT, ADDRESS_WORDS } from "../ports.ts";
 import { CaptureFile, CaptureLink } from "./capture.ts";
 import { type Descriptors, partitionDescriptors } from "./descriptors.ts";
 import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
@@ -59,6 +60,7 @@ function registeredArena(): Arena {
 class EngineHost implements RunningEngine {
   readonly core: EngineCore;
   readonly ended: Promise<EngineEnd>;
+  readonly forwardPorts: number[] = [];
 
   private readonly arena = registeredArena();
   private readonly descriptors: Descriptors = partitionDescriptors(this.arena);
@@ -194,7 +196,10 @@ class EngineHost implements RunningEngine {
     const handles = openForwards(this.options.config.forwards);
     this.undo.push(() => closeForwards(handles));
     registerForwards(handles);
+    const bound = new Int32Array(ADDRESS_WORDS);
     handles.forEach((handle, index) => {
+      native.localAddress(handle, bound);
+      this.forwardPorts.push(bound[ADDRESS_PORT]);
       this.core.openForward(index, handle);
     });
   }

@@ -88,6 +88,8 @@ export interface RunningEngine {
   readonly linkName: string;
   /** TCP port a `qemu-listen` link listens on, or 0. */
   readonly listenPort: number;
+  /** Host ports of the configuration's forwards, in its order; those declared as 0 got a free one. */
+  readonly forwardPorts: readonly number[];
   /** Whether a guest is attached now. */
   readonly linked: boolean;
   /** Milliseconds of the engine's clock, for `core.flows(now)`. */

@@ -130,7 +130,7 @@ export interface OpenedTap {
 }
 
 /** Packets a TAP we made can queue: enough for the windows the engine advertises (architecture: memory). */
-const TAP_QUEUE_LENGTH = 10_000;
+export const TAP_QUEUE_LENGTH = 10_000;
 /** Where the helper finds its status channel: the first descriptor after the standard three. */
 const STATUS_FD = 3;
 
