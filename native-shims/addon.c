@@ -39,6 +39,7 @@ static const struct int_call int_calls[] = {
     {"randomInt32", shim_random_int32, 0},
     {"raiseFileLimit", shim_raise_file_limit, 0},
     {"setParentDeathSignal", shim_set_parent_death_signal, 1},
+    {"applySeccomp", shim_apply_seccomp, 0},
     {"epollClose", shim_epoll_close, 0},
     {"epollAdd", shim_epoll_add, 3},
     {"epollModify", shim_epoll_modify, 3},
@@ -89,6 +90,7 @@ static const struct mixed_call mixed_calls[] = {
     {"deviceMtu", shim_device_mtu, "s"},
     {"deviceFlags", shim_device_flags, "s"},
     {"packetSocket", shim_packet_socket, "s"},
+    {"setCloseOnExec", shim_set_close_on_exec, "ib"},
 };
 
 static const struct own_call own_calls[] = {

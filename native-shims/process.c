@@ -1,6 +1,7 @@
 /* Clocks, randomness, and calls that change this process. */
 #include "shim.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -83,6 +84,14 @@ static char **read_strings(napi_env env, napi_value array) {
   return strings;
 }
 
+static int32_t set_close_on_exec(int fd, bool on) {
+  int flags = fcntl(fd, F_GETFD);
+  if (flags < 0) return -errno;
+  return result_of(fcntl(fd, F_SETFD, on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));
+}
+
+int32_t shim_set_close_on_exec(const struct arg *a) { return set_close_on_exec(a[0].i, a[1].i); }
+
 /** The signals Node ignores or blocks would stay so in the new program: put them back to what a shell gives. */
 static void default_signals(void) {
   sigset_t none;
@@ -105,6 +114,7 @@ napi_value shim_exec(napi_env env, napi_callback_info info) {
     failure = access(path, X_OK) < 0 ? -errno : 0;
     if (failure == 0) {
       default_signals();
+      for (int fd = 0; fd <= 2; fd++) set_close_on_exec(fd, false);
       execve(path, argv, envp);
       failure = -errno;
     }

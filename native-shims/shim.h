@@ -79,6 +79,7 @@ int32_t shim_boot_ms(const int32_t *a);
 int32_t shim_random_int32(const int32_t *a);
 int32_t shim_raise_file_limit(const int32_t *a);
 int32_t shim_set_parent_death_signal(const int32_t *a);
+int32_t shim_set_close_on_exec(const struct arg *a);
 napi_value shim_exec(napi_env env, napi_callback_info info);
 
 /* readiness (readiness.c) */
@@ -146,6 +147,9 @@ int32_t shim_device_index(const struct arg *a);
 int32_t shim_device_mtu(const struct arg *a);
 int32_t shim_device_flags(const struct arg *a);
 int32_t shim_packet_socket(const struct arg *a);
+
+/* the filter on system calls (seccomp.c) */
+int32_t shim_apply_seccomp(const int32_t *a);
 
 /* checksums (checksum.c) */
 int32_t shim_checksum(const int32_t *a);

@@ -179,13 +179,16 @@ static int send_messages(int fd, int count) {
     } else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
       return refused + count_segments(done, count);
     } else {
-      /* The error belongs to the message at `done`; those after it have not been tried. */
-      bool segmented = segments[done] > 1 && (errno == EIO || errno == EINVAL || errno == EMSGSIZE);
-      if (segmented) {
-        remember_refusal(fd, errno == EIO ? 1 : first[done]->length);
+      /*
+       * The error belongs to the message at `done`; those after it have not been tried. It may also be an earlier
+       * datagram's ICMP error, which must not cost a whole run.
+       */
+      if (segments[done] > 1) {
+        if (errno == EIO || errno == EINVAL || errno == EMSGSIZE)
+          remember_refusal(fd, errno == EIO ? 1 : first[done]->length);
         refused += send_singly(first[done], segments[done]);
       } else {
-        refused += segments[done];
+        refused++;
       }
       done++;
     }

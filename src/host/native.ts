@@ -187,7 +187,12 @@ export interface Native {
   packetSocket(device: string): number;
   /** prctl(PR_SET_PDEATHSIG) for the calling thread's parent. 0 or -errno. */
   setParentDeathSignal(signal: number): number;
-  /** execve(2) with signals put back to their defaults: replaces this process. Returns -errno if it fails. */
+  /** FD_CLOEXEC. Node sets it at start on every descriptor it inherited. 0 or -errno. */
+  setCloseOnExec(fd: number, on: boolean): number;
+  /**
+   * execve(2) with signals put back to their defaults and descriptors 0 to 2 kept: replaces this process.
+   * Returns -errno if it fails.
+   */
   exec(path: string, argv: string[], env: string[]): number;
 
   // --- checksums -----------------------------------------------------------------------------------------------

@@ -1,0 +1,171 @@
+import { execFile, spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { packageRoot } from "../../src/host/native-loader.ts";
+
+type Loader = typeof import("../../src/host/native-loader.ts");
+
+const root = packageRoot();
+const shims = join(root, "native-shims");
+let copy = "";
+let cache = "";
+let said = "";
+
+/** Copies the package's own files, without what was built, and imports the loader from there. */
+async function importLoader(): Promise<Loader> {
+  return (await import(pathToFileURL(join(copy, "src", "host", "native-loader.ts")).href)) as Loader;
+}
+
+beforeEach(() => {
+  copy = mkdtempSync(join(tmpdir(), "sluice-loader-"));
+  cache = join(copy, "cache");
+  cpSync(shims, join(copy, "native-shims"), {
+    recursive: true,
+    filter: (path) => !path.startsWith(`${join(shims, "build")}/`) && path !== join(shims, "build"),
+  });
+  cpSync(join(root, "package.json"), join(copy, "package.json"));
+  for (const name of ["native-loader.ts"]) cpSync(join(root, "src/host", name), join(copy, "src/host", name));
+  vi.stubEnv("XDG_CACHE_HOME", cache);
+  said = "";
+  vi.spyOn(process.stderr, "write").mockImplementation((chunk) => {
+    said += chunk;
+    return true;
+  });
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  rmSync(copy, { recursive: true, force: true });
+});
+
+describe("the loader", () => {
+  it("builds what is missing, says so once, and loads it", async () => {
+    const loader = await importLoader();
+    expect(typeof loader.loadShim().nowMs()).toBe("number");
+    expect(said).toMatch(/^sluice: building its native part \(sluice\.node\) in .*, once\n$/);
+    expect(loader.addonPath()).toBe(join(copy, "native-shims/build/sluice.node"));
+    expect(loader.loadShim().nowMs()).toBeDefined();
+    expect(said.split("\n")).toHaveLength(2);
+  });
+
+  it("builds again when a source has changed", async () => {
+    const loader = await importLoader();
+    loader.addonPath();
+    writeFileSync(join(copy, "native-shims/process.c"), "/* changed */\n", { flag: "a" });
+    loader.addonPath();
+    expect(said.match(/building/g)).toHaveLength(2);
+  });
+
+  it("builds in the user's cache when the package cannot be written", async () => {
+    writeFileSync(join(copy, "native-shims/build"), "in the way");
+    const loader = await importLoader();
+    const path = loader.addonPath();
+    expect(path.startsWith(`${join(cache, "sluice")}/`)).toBe(true);
+    expect(loader.loadShim().checksum(0, 0, 1)).toBe(1);
+    expect(loader.addonPath()).toBe(path);
+    expect(said.match(/building/g)).toHaveLength(1);
+  });
+
+  it("says so when nothing can be written", async () => {
+    writeFileSync(join(copy, "native-shims/build"), "in the way");
+    writeFileSync(cache, "in the way");
+    const loader = await importLoader();
+    expect(() => loader.loadShim()).toThrow(
+      expect.objectContaining({ name: "ShimError", code: "SHIM_DIRECTORY" }),
+    );
+  });
+
+  it("builds again what cannot be loaded", async () => {
+    const loader = await importLoader();
+    const path = loader.addonPath();
+    const mark = /sluice-fingerprint:[0-9a-f]{16}/.exec(readFileSync(path, "latin1"))![0];
+    writeFileSync(path, mark);
+    expect(typeof loader.loadShim().nowMs()).toBe("number");
+  });
+
+  it("names the compiler that is missing and how to get one", async () => {
+    vi.stubEnv("CC", "no-such-compiler");
+    const loader = await importLoader();
+    let error: unknown;
+    try {
+      loader.loadShim();
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toMatchObject({ name: "ShimError", code: "SHIM_BUILD" });
+    expect((error as Error).message).toMatch(
+      /^the C compiler "no-such-compiler" was not found; install one .*apt install gcc/,
+    );
+    expect((error as Error).message).not.toContain("\n");
+  });
+
+  it("says what the compiler refused", async () => {
+    writeFileSync(join(copy, "native-shims/process.c"), "int broken(\n");
+    const loader = await importLoader();
+    expect(() => loader.loadShim()).toThrow(/^cc could not compile the native part \(process\.c:.*error:/);
+  });
+
+  it("says so when the package's files are not all there", async () => {
+    rmSync(join(copy, "native-shims"), { recursive: true });
+    const loader = await importLoader();
+    expect(() => loader.loadShim()).toThrow(expect.objectContaining({ code: "SHIM_PACKAGE" }));
+  });
+});
+
+describe("build.mjs", () => {
+  const script = (): string => join(copy, "native-shims/build.mjs");
+
+  it("may run several times at once and leaves nothing but the products", async () => {
+    const run = promisify(execFile);
+    const builds = [1, 2].map(() => run(process.execPath, [script(), "--force", "--product", "addon"]));
+    await Promise.all(builds);
+    expect(readdirSync(join(copy, "native-shims/build"))).toEqual(["sluice.node"]);
+    const addon = createRequire(import.meta.url)(join(copy, "native-shims/build/sluice.node"));
+    expect(typeof addon.nowMs()).toBe("number");
+  });
+
+  it("leaves a current product alone, and ends with 1 and a sentence on failure", () => {
+    const first = spawnSync(process.execPath, [script(), "--product", "addon"], { encoding: "utf8" });
+    expect(first).toMatchObject({ status: 0, stderr: expect.stringMatching(/^built sluice\.node in/) });
+    expect(spawnSync(process.execPath, [script(), "--product", "addon"], { encoding: "utf8" }).stderr).toBe(
+      "",
+    );
+    const env = { ...process.env, CC: "no-such-compiler" };
+    const failed = spawnSync(process.execPath, [script(), "--force", "--product", "addon"], {
+      encoding: "utf8",
+      env,
+    });
+    expect(failed).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^sluice: the C compiler .*\n$/),
+    });
+    expect(existsSync(join(copy, "native-shims/build/sluice.node"))).toBe(true);
+  });
+
+  it("compiles against node-api-headers where Node has no headers beside it, without a warning", async () => {
+    const { findHeaders } = (await import(pathToFileURL(join(shims, "build.mjs")).href)) as {
+      findHeaders(execPath: string): string;
+    };
+    const headers = findHeaders(join(copy, "package.json"));
+    expect(headers).toMatch(/node-api-headers/);
+    const files = readdirSync(shims).filter((name) => name.endsWith(".c") && !name.startsWith("helper"));
+    const args = [
+      "-std=gnu11",
+      "-Wall",
+      "-Wextra",
+      "-Werror",
+      "-fsyntax-only",
+      "-isystem",
+      headers,
+      ...files,
+    ];
+    const run = spawnSync(process.env["CC"] || "cc", args, { cwd: shims, encoding: "utf8" });
+    expect(run).toMatchObject({ status: 0, stderr: "" });
+  });
+});
