@@ -131,8 +131,8 @@ export interface OpenedTap {
 
 /** Packets a TAP we made can queue: enough for the windows the engine advertises (architecture: memory). */
 export const TAP_QUEUE_LENGTH = 10_000;
-/** Where the helper finds its status channel: the first descriptor after the standard three. */
-const STATUS_FD = 3;
+/** Number of the first descriptor the helper, or what it becomes, gets besides the standard three. */
+export const FIRST_CHANNEL = 3;
 
 // --- the status channel ------------------------------------------------------------------------------------------
 
@@ -184,25 +184,26 @@ export interface HelperRun {
   go(): void;
 }
 
+/** What the helper gets as a descriptor: one of ours, or what child_process makes. */
+export type Channel = number | "pipe" | "ipc" | "ignore";
+
 /**
- * Starts the helper with `args`, its status channel at descriptor 3 and `channels` (descriptors, "pipe", "ipc")
- * from 4 on. Throws ShimError when there is no helper and none can be built.
+ * Starts the helper with `args` and `channels` at FIRST_CHANNEL and on; its status channel comes after them. Throws
+ * ShimError when there is no helper and none can be built.
  */
 export function runHelper(
   args: readonly string[],
-  options: { stdio?: SpawnOptions["stdio"]; channels?: readonly (number | "pipe" | "ipc")[] } & Omit<
-    SpawnOptions,
-    "stdio"
-  >,
+  options: { stdio?: SpawnOptions["stdio"]; channels?: readonly Channel[] } & Omit<SpawnOptions, "stdio">,
 ): HelperRun {
   const { stdio = ["ignore", "ignore", "inherit"], channels = [], ...rest } = options;
   const standard = Array.isArray(stdio) ? stdio.slice(0, 3) : [stdio, stdio, stdio];
+  const statusFd = FIRST_CHANNEL + channels.length;
   const child = spawn(
     helperPath(),
-    ["--status-fd", String(STATUS_FD), "--parent", String(process.pid), ...args],
-    { ...rest, stdio: [...standard, "pipe", ...channels] },
+    ["--status-fd", String(statusFd), "--parent", String(process.pid), ...args],
+    { ...rest, stdio: [...standard, ...channels, "pipe"] },
   );
-  const channel = child.stdio[STATUS_FD] as (Readable & Writable) | null | undefined;
+  const channel = child.stdio[statusFd] as (Readable & Writable) | null | undefined;
   let closed = false;
   let spawnError: Error | undefined;
   let wake = (): void => {};
@@ -271,13 +272,11 @@ function descriptorSocket(): { ours: number; theirs: number; receive(): number; 
   };
 }
 
-const SEND_FD = STATUS_FD + 1;
-
 /** Opens a TAP in another namespace. The promise rejects with a HelperError. */
 export async function openTapInNamespace(request: TapRequest): Promise<OpenedTap> {
   const socket = descriptorSocket();
   try {
-    const args = [...deviceArgs(request), "--send-fd", String(SEND_FD)];
+    const args = [...deviceArgs(request), "--send-fd", String(FIRST_CHANNEL)];
     if (request.userns !== undefined) args.push("--enter-user", String(request.userns));
     if (request.netns !== undefined) args.push("--enter-net", String(request.netns));
     const run = runHelper(args, { channels: [socket.theirs] });
@@ -341,7 +340,7 @@ export function canMakeNamespaces(): boolean {
 function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined): string[] {
   const uid = process.geteuid!();
   const gid = process.getegid!();
-  const args = ["--new-net", "--new-mount", ...deviceArgs(request.tap), "--send-fd", String(SEND_FD)];
+  const args = ["--new-net", "--new-mount", ...deviceArgs(request.tap), "--send-fd", String(FIRST_CHANNEL)];
   if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
   else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
   if (resolvConf !== undefined) {

@@ -190,6 +190,12 @@ export interface Native {
   /** FD_CLOEXEC. Node sets it at start on every descriptor it inherited. 0 or -errno. */
   setCloseOnExec(fd: number, on: boolean): number;
   /**
+   * Sets no_new_privs and a seccomp filter on every thread, for good: no programs, no other processes, no namespaces
+   * or mounts, no keys, bpf, modules, clocks (native-shims/seccomp.c). 0, -ENOSYS on an architecture it does not
+   * know, -EBUSY when a thread has a filter of its own already, or -errno.
+   */
+  applySeccomp(): number;
+  /**
    * execve(2) with signals put back to their defaults and descriptors 0 to 2 kept: replaces this process.
    * Returns -errno if it fails.
    */
