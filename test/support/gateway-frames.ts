@@ -77,7 +77,7 @@ export interface TcpFields {
   readonly options?: readonly number[];
 }
 
-export function tcpSegment(fields: TcpFields, payload = new Uint8Array(0)): Uint8Array {
+export function tcpSegment(fields: TcpFields, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
   const options = fields.options ?? [];
   const segment = new Uint8Array(20 + options.length + payload.length);
   const view = new DataView(segment.buffer);
