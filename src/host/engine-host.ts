@@ -14,7 +14,7 @@ import { CaptureFile, CaptureLink } from "./capture.ts";
 import { type Descriptors, partitionDescriptors } from "./descriptors.ts";
 import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
-import { closeForwards, openForwards, registerForwards } from "./forwards.ts";
+import { closeForwards, forwardPort, openForwards, registerForwards } from "./forwards.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link-source.ts";
 import { native } from "./native.ts";
 import { openDatagramLink, openDescriptorLink } from "./open-link.ts";
@@ -69,6 +69,7 @@ class EngineHost implements RunningEngine {
   private source: LinkSource | null = null;
   private capture: CaptureFile | null = null;
   private link: HostLink | null = null;
+  private ports: readonly number[] = [];
   private settle: (end: EngineEnd) => void = () => {};
   private released = false;
   /** What to undo, last first. */
@@ -118,6 +119,10 @@ class EngineHost implements RunningEngine {
 
   get listenPort(): number {
     return this.source?.listenPort ?? 0;
+  }
+
+  get forwardPorts(): readonly number[] {
+    return this.ports;
   }
 
   get linked(): boolean {
@@ -195,6 +200,7 @@ class EngineHost implements RunningEngine {
   private openForwards(): void {
     const handles = openForwards(this.options.config.forwards);
     this.undo.push(() => closeForwards(handles));
+    this.ports = handles.map(forwardPort);
     registerForwards(handles);
     const bound = new Int32Array(ADDRESS_WORDS);
     handles.forEach((handle, index) => {

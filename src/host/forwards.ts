@@ -5,7 +5,7 @@
 import { formatIpv4 } from "../config/address.ts";
 import type { Forward } from "../config/engine-config.ts";
 import { TOKEN_FORWARD } from "../engine.ts";
-import { ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../ports.ts";
+import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../ports.ts";
 import { native } from "./native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
@@ -27,6 +27,12 @@ export function openForwards(forwards: readonly Forward[]): number[] {
     throw new StartError(problems);
   }
   return handles;
+}
+
+/** The local port of a forward's socket. */
+export function forwardPort(handle: number): number {
+  const words = new Int32Array(ADDRESS_WORDS);
+  return native.localAddress(handle, words) === 0 ? words[ADDRESS_PORT] : 0;
 }
 
 /** Puts the sockets into the epoll set, level-triggered: a connection left in the queue is reported again. */
