@@ -9,7 +9,6 @@ import type { EngineConfig } from "../config/engine-config.ts";
 import type { CreateEngineCore, EngineCore } from "../engine.ts";
 import { Arena } from "../memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../network/reassembly.ts";
-import { ADDRESS_PORT, ADDRESS_WORDS } from "../ports.ts";
 import { CaptureFile, CaptureLink } from "./capture.ts";
 import { type Descriptors, partitionDescriptors } from "./descriptors.ts";
 import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
@@ -60,7 +59,7 @@ function registeredArena(): Arena {
 class EngineHost implements RunningEngine {
   readonly core: EngineCore;
   readonly ended: Promise<EngineEnd>;
-  readonly forwardPorts: number[] = [];
+  forwardPorts: readonly number[] = [];
 
   private readonly arena = registeredArena();
   private readonly descriptors: Descriptors = partitionDescriptors(this.arena);
@@ -69,7 +68,6 @@ class EngineHost implements RunningEngine {
   private source: LinkSource | null = null;
   private capture: CaptureFile | null = null;
   private link: HostLink | null = null;
-  private ports: readonly number[] = [];
   private settle: (end: EngineEnd) => void = () => {};
   private released = false;
   /** What to undo, last first. */
@@ -119,10 +117,6 @@ class EngineHost implements RunningEngine {
 
   get listenPort(): number {
     return this.source?.listenPort ?? 0;
-  }
-
-  get forwardPorts(): readonly number[] {
-    return this.ports;
   }
 
   get linked(): boolean {
@@ -200,12 +194,9 @@ class EngineHost implements RunningEngine {
   private openForwards(): void {
     const handles = openForwards(this.options.config.forwards);
     this.undo.push(() => closeForwards(handles));
-    this.ports = handles.map(forwardPort);
+    this.forwardPorts = handles.map(forwardPort);
     registerForwards(handles);
-    const bound = new Int32Array(ADDRESS_WORDS);
     handles.forEach((handle, index) => {
-      native.localAddress(handle, bound);
-      this.forwardPorts.push(bound[ADDRESS_PORT]);
       this.core.openForward(index, handle);
     });
   }
@@ -235,7 +226,7 @@ class EngineHost implements RunningEngine {
   private makeSource(spec: LinkSpec, host: LinkSourceHost): LinkSource {
     switch (spec.kind) {
       case "qemu-listen":
-        return new ListenSource(spec.address, host);
+        return new ListenSource(spec.address, host, spec.listener);
       case "qemu-connect":
         return new ConnectSource(spec.address, host);
       case "tap":
