@@ -52,7 +52,8 @@ export class CaptureFile {
   }
 
   /** Creates or overwrites `path`. Throws StartError. */
-  static open(path: string, log: Logger): CaptureFile {
+  static open(path: string | number, log: Logger): CaptureFile {
+    if (typeof path === "number") return new CaptureFile(path, `descriptor ${path}`, log);
     try {
       return new CaptureFile(openSync(path, "w", FILE_MODE), path, log);
     } catch (error) {

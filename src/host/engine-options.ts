@@ -29,7 +29,12 @@ export type LinkSpec =
       readonly queueFrames?: number;
     }
   /** QEMU connects to us: `-netdev stream,server=off` or `-netdev socket,connect=`. Serves one guest at a time. */
-  | { readonly kind: "qemu-listen"; readonly address: StreamAddress }
+  | {
+      readonly kind: "qemu-listen";
+      readonly address: StreamAddress;
+      /** A socket that listens on the (Unix) address already; whoever bound it unlinks it. */
+      readonly listener?: number;
+    }
   /** We connect to QEMU: `-netdev stream,server=on` or `-netdev socket,listen=`; tries again when it goes away. */
   | { readonly kind: "qemu-connect"; readonly address: StreamAddress }
   /** `-netdev dgram` or `-netdev socket,udp=`. */
@@ -49,8 +54,8 @@ export interface EngineOptions {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
   readonly log: Logger;
-  /** Writes every frame of the link, both ways, to this pcap file. */
-  readonly pcap?: string;
+  /** Writes every frame of the link, both ways, to this pcap file (a path, or a descriptor open for writing). */
+  readonly pcap?: string | number;
   /**
    * Where the host's resolvers are read, and re-read when they change. Used only when `config.resolvers` is empty
    * and `config.dns` is not 0. `/etc/resolv.conf` by default.

@@ -81,9 +81,14 @@ export class ListenSource implements LinkSource {
   constructor(
     address: StreamAddress,
     private readonly host: LinkSourceHost,
+    /** A listening socket that somebody else has bound to a Unix address, and will unlink. */
+    listener?: number,
   ) {
     this.name = `qemu-listen ${describeStreamAddress(address)}`;
-    if (address.kind === "unix") {
+    if (listener !== undefined) {
+      this.fd = listener;
+      this.listenPort = 0;
+    } else if (address.kind === "unix") {
       this.file = SocketFile.open(address.path, "stream", this.name);
       this.fd = this.file.fd;
       this.listenPort = 0;

@@ -1,0 +1,70 @@
+/**
+ * A host without a network: every connection is refused as unreachable, every datagram is lost. For the replay of
+ * somebody's capture, which must not send anything anywhere.
+ */
+import { EAGAIN, EINVAL, ENETUNREACH, type HostNetwork } from "../ports.ts";
+
+export class UnreachableNetwork implements HostNetwork {
+  private handles = 0;
+  /** Connections and datagrams that would have left. */
+  connections = 0;
+  datagrams = 0;
+
+  tcpConnect(): number {
+    this.connections++;
+    return ENETUNREACH;
+  }
+
+  tcpConnectService(): number {
+    this.connections++;
+    return ENETUNREACH;
+  }
+
+  connectResult(): number {
+    return ENETUNREACH;
+  }
+
+  tcpAccept(): number {
+    return EAGAIN;
+  }
+
+  tcpReceive(): number {
+    return EAGAIN;
+  }
+
+  tcpSend(): number {
+    return EAGAIN;
+  }
+
+  tcpShutdown(): void {}
+
+  tcpClose(): void {}
+
+  /** Handles have to differ; nothing is behind them. */
+  udpOpen(): number {
+    this.handles = (this.handles + 1) & 0xffffff;
+    return this.handles;
+  }
+
+  udpPort(): number {
+    return 0;
+  }
+
+  udpSend(): void {
+    this.datagrams++;
+  }
+
+  udpFlush(): number {
+    return 0;
+  }
+
+  udpReceive(): number {
+    return 0;
+  }
+
+  udpConnect(): number {
+    return EINVAL;
+  }
+
+  udpClose(): void {}
+}
