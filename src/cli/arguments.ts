@@ -12,7 +12,10 @@ export interface CommandArguments {
   readonly options: OptionSet;
   /** `--help` or `-h` was given: nothing else counts. */
   readonly help: boolean;
-  /** What comes from the first word that is not an option on (`--` itself is left out). */
+  /**
+   * What comes from the first word that is not an option on (`--` itself is left out): somebody else's command line.
+   * For replay, all words that are not options: they are files.
+   */
   readonly rest: readonly string[];
   /** The command's own few flags that are not in the table, such as replay's `--output`. */
   readonly own: ReadonlyMap<string, string>;
@@ -24,10 +27,7 @@ export interface OwnOption {
   readonly help: string;
 }
 
-/**
- * Parses everything after the command's name. `own` names the command's own options. With `restIsCommand` the first
- * word that is not an option starts somebody else's command line.
- */
+/** Parses everything after the command's name. `own` names the command's own options. */
 export function parseCommandArguments(
   command: CommandName,
   argv: readonly string[],
@@ -44,8 +44,13 @@ export function parseCommandArguments(
   for (const name of Object.keys(own)) config[name] = { type: "string", multiple: true };
   const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, tokens: true });
   let help = false;
-  let rest: readonly string[] = [];
+  let rest: string[] = [];
   for (const token of tokens) {
+    if (token.kind === "positional" && command === "replay") {
+      rest.push(token.value);
+      continue;
+    }
+    if (token.kind === "option-terminator" && command === "replay") continue;
     if (token.kind !== "option") {
       rest = argv.slice(token.index + (token.kind === "option-terminator" ? 1 : 0));
       break;

@@ -21,12 +21,10 @@ export type DatagramEndpoints =
 export interface TapLinkPlan {
   readonly kind: "tap";
   readonly name: string;
-  /** Path of the network namespace the TAP lives in; absent: this one. */
-  readonly netns?: string;
-  /** Path of the user namespace to enter first; absent: none. */
+  /** The network namespace the TAP lives in, by path or by a process in it; absent: this one. */
+  readonly netns?: string | number;
+  /** Path of the user namespace to enter first; absent: the network namespace's own, where that is needed. */
   readonly userns?: string;
-  /** The process whose namespaces these are, when they were named by a PID. */
-  readonly pid?: number;
   /** Set the guest's address, route and MTU on the device and bring it up. */
   readonly configure: boolean;
   /** The clone device to open. */
@@ -67,6 +65,8 @@ export interface HostPlan {
   readonly readyFd?: number;
   readonly exitFd?: number;
   readonly oneOff: boolean;
+  /** Keep serving when the parent process ends. */
+  readonly outliveParent: boolean;
   readonly pidFile?: string;
   /** Become this user (name or `UID[:GID]`) when started as root. */
   readonly user?: string;

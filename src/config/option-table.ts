@@ -107,7 +107,7 @@ export const OPTIONS = {
     group: "Link",
     commands: RUN,
     placeholder: "PATH",
-    help: "With --netns PATH: enter this user namespace first (a PID brings its own).",
+    help: "With --netns PATH: enter this user namespace first (default: the one that owns it).",
     parse: parsePath,
   }),
   configure: flag(
@@ -382,6 +382,7 @@ export const OPTIONS = {
     help: "Write the process id to FILE; removed at the end.",
     parse: parsePath,
   }),
+  "outlive-parent": flag("Process", RUN, "Keep serving when the process that started this one ends."),
   user: option({
     group: "Process",
     commands: RUN,

@@ -65,19 +65,15 @@ function tapLink(options: OptionSet): LinkPlan | undefined {
   if (options.has("userns") && !options.has("netns")) {
     options.reject("userns", `only with ${options.place("netns")} PATH`);
   }
-  const pid = namespace && "pid" in namespace ? namespace.pid : undefined;
-  if (pid !== undefined && options.has("userns")) {
+  if (namespace && "pid" in namespace && options.has("userns")) {
     options.reject("userns", "a namespace path in --netns; a PID brings its own user namespace");
   }
   if (name === undefined) return undefined;
-  const netns = namespace && "path" in namespace ? namespace.path : pid && `/proc/${pid}/ns/net`;
-  const user = pid === undefined ? userns : `/proc/${pid}/ns/user`;
   return {
     kind: "tap",
     name,
-    ...(netns ? { netns } : {}),
-    ...(user ? { userns: user } : {}),
-    ...(pid === undefined ? {} : { pid }),
+    ...(namespace ? { netns: "path" in namespace ? namespace.path : namespace.pid } : {}),
+    ...(userns === undefined ? {} : { userns }),
     configure: options.has("configure"),
     tunDevice: options.get("tun-device") ?? "/dev/net/tun",
   };
@@ -101,6 +97,7 @@ export function planHost(options: OptionSet, level: LogLevel): HostPlan {
     ...optional("readyFd", options.get("ready-fd")),
     ...optional("exitFd", options.get("exit-fd")),
     oneOff: options.has("one-off"),
+    outliveParent: options.has("outlive-parent"),
     ...optional("pidFile", options.get("pid-file")),
     ...optional("user", options.get("user")),
     sandbox: !options.has("no-sandbox"),

@@ -31,6 +31,7 @@ describe("what run is told", () => {
       resolvers: "system",
       log: { level: "info", format: "text" },
       oneOff: false,
+      outliveParent: false,
       sandbox: true,
     });
   });
@@ -64,9 +65,7 @@ describe("what run is told", () => {
     expect(plan("--tap", "t", "--netns", "4711", "--configure").link).toEqual({
       kind: "tap",
       name: "t",
-      netns: "/proc/4711/ns/net",
-      userns: "/proc/4711/ns/user",
-      pid: 4711,
+      netns: 4711,
       configure: true,
       tunDevice: "/dev/net/tun",
     });

@@ -1,0 +1,182 @@
+/**
+ * What `npm start`, `npm test` and `npm run build` run: plain Node without dependencies, because on a fresh clone there
+ * are none. Installs and builds what is missing or out of date, saying so in a sentence each, then does the job.
+ *
+ * Usage: node src/bootstrap.mjs start|test|build|install [ARGUMENT...]
+ */
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const NODE_MAJOR_MIN = 20;
+/** Touched after a build that went well; older than a source means build again. */
+const STAMP = join(ROOT, "dist", ".built");
+
+function say(sentence) {
+  process.stderr.write(`sluice: ${sentence}\n`);
+}
+
+/** Runs a program in the project; returns its exit status. With `quiet` its output shows only when it fails. */
+function run(command, args, { quiet = false, ...options } = {}) {
+  const result = spawnSync(command, args, {
+    cwd: ROOT,
+    stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit",
+    encoding: "utf8",
+    ...options,
+  });
+  const status = result.status ?? 1;
+  if (result.error) say(`${command} could not be started: ${result.error.message}`);
+  if (quiet && status !== 0) process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`);
+  return status;
+}
+
+function isComplete() {
+  const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const names = Object.keys({ ...dependencies, ...devDependencies });
+  return names.every((name) => existsSync(join(ROOT, "node_modules", name, "package.json")));
+}
+
+/** Runs npm ci when a package is missing. */
+function installDependencies() {
+  if (isComplete()) return 0;
+  say("installing the packages of package-lock.json (npm ci) ...");
+  const status = run("npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts"], { quiet: true });
+  if (status !== 0) say("npm ci failed; its message is above");
+  return status;
+}
+
+/** Builds the C part when it is missing or older than its sources. */
+async function buildShim() {
+  try {
+    const { buildNative } = await import("../native-shims/build.mjs");
+    await buildNative({ quiet: false });
+    return 0;
+  } catch (error) {
+    if (error.output) process.stderr.write(error.output);
+    say(error.message);
+    return 1;
+  }
+}
+
+/** The newest change among the compiler's inputs, in milliseconds. */
+function newestSource() {
+  const files = readdirSync(join(ROOT, "src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
+  const inputs = [...files.map((name) => join("src", name)), "tsconfig.json", "tsconfig.build.json", "package-lock.json"];
+  return Math.max(...inputs.map((name) => statSync(join(ROOT, name)).mtimeMs));
+}
+
+/** Compiles src/ to dist/src/ when a source is newer. Returns the compiler's exit status. */
+export function buildProgram() {
+  const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+  if (existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestSource()) return 0;
+  if (!existsSync(compiler)) {
+    const status = installDependencies();
+    if (status !== 0) return status;
+  }
+  say("compiling TypeScript ...");
+  const newest = newestSource();
+  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]);
+  if (status === 0) {
+    writeFileSync(STAMP, "");
+    utimesSync(STAMP, newest / 1000 + 0.001, newest / 1000 + 0.001);
+  }
+  return status;
+}
+
+async function prepare() {
+  return installDependencies() || (await buildShim()) || buildProgram();
+}
+
+function binary(name) {
+  return join(ROOT, "node_modules", ".bin", name);
+}
+
+/** How an unprivileged user's run of the tests differs: own home, own temporary directory, nothing written here. */
+const NOBODY = 65534;
+
+function runTests(label, args, options = {}) {
+  process.stderr.write(`\n--- ${label}\n`);
+  return run(process.execPath, [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", ...args], options);
+}
+
+/**
+ * Types, lint, every test; the end-to-end tests once more as the other kind of user (root runs them as nobody; anybody
+ * else through sudo where it asks for no password).
+ */
+function test(args) {
+  if (args.length > 0) return runTests(`vitest ${args.join(" ")}`, args);
+  const checks = [
+    ["types", [binary("tsc"), "--noEmit", "-p", "tsconfig.json"]],
+    ["format and lint", [binary("biome"), "check", "."]],
+  ];
+  const failed = [];
+  for (const [label, [command, ...rest]] of checks) {
+    process.stderr.write(`\n--- ${label}\n`);
+    if (run(command, rest) !== 0) failed.push(label);
+  }
+  const other = testAsOther();
+  if (other !== 0) failed.push("end-to-end tests as another user");
+  if (runTests("unit and end-to-end tests", []) !== 0) failed.push("tests");
+  if (failed.length > 0) say(`failed: ${failed.join(", ")}`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+function testAsOther() {
+  const args = ["--project", "e2e", "--passWithNoTests", "--configLoader", "runner", "--no-cache"];
+  if (process.getuid() === 0) {
+    const home = mkdtempSync(join(tmpdir(), "sluice-test-"));
+    chmodSync(home, 0o777);
+    try {
+      const env = { ...process.env, HOME: home, TMPDIR: home, USER: "nobody", LOGNAME: "nobody" };
+      return runTests("end-to-end tests without root (user nobody)", args, { uid: NOBODY, gid: NOBODY, env });
+    } finally {
+      rmSync(home, { recursive: true, force: true });
+    }
+  }
+  if (run("sudo", ["-n", "true"], { quiet: true }) !== 0) {
+    const must = process.env["SLUICE_REQUIRE_ALL"] === "1";
+    say(`the end-to-end tests as root are left out: sudo asks for a password or is missing${must ? "" : " (SKIPPED)"}`);
+    return must ? 1 : 0;
+  }
+  process.stderr.write("\n--- end-to-end tests as root\n");
+  const vitest = join(ROOT, "node_modules", "vitest", "vitest.mjs");
+  return run("sudo", ["-n", "-E", process.execPath, vitest, "run", ...args]);
+}
+
+/** `npm install`, here or in a project that depends on this one: the shim only, and never a reason to fail. */
+async function install() {
+  if ((await buildShim()) !== 0) say("the native part was not built; the first run tries again");
+  return 0;
+}
+
+async function main([job, ...args]) {
+  const major = Number(process.versions.node.split(".")[0]);
+  if (major < NODE_MAJOR_MIN) {
+    say(`Node ${NODE_MAJOR_MIN} or newer is needed; this is ${process.version}`);
+    return 1;
+  }
+  switch (job) {
+    case "install":
+      return install();
+    case "build":
+      return prepare();
+    case "test":
+      return (await prepare()) || test(args);
+    case "start": {
+      const status = await prepare();
+      if (status !== 0) return status;
+      const demo = await import(pathToFileURL(join(ROOT, "dist", "src", "cli", "demo", "demo.js")).href);
+      return demo.main(args);
+    }
+    default:
+      say(`found ${JSON.stringify(job)}; allowed: start, test, build or install`);
+      return 2;
+  }
+}
+
+if (process.argv[1] && pathToFileURL(process.argv[1]).href === import.meta.url) {
+  process.exitCode = await main(process.argv.slice(2));
+}

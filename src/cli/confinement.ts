@@ -1,0 +1,54 @@
+/** What the engine process may see and be, from what it is to serve. */
+import { createRequire } from "node:module";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { LinkSpec } from "../host/engine-options.ts";
+import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
+import type { EngineLaunch } from "./engine-client.ts";
+
+const PROGRAM = fileURLToPath(new URL("./engine-process.js", import.meta.url));
+
+/** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */
+const LOW_PORTS_END = 1024;
+
+/** Packages that the engine's own modules import. */
+const PACKAGES = ["ip-address"];
+
+function packageDirectories(): string[] {
+  const require = createRequire(import.meta.url);
+  return PACKAGES.map((name) => dirname(require.resolve(`${name}/package.json`)));
+}
+
+/** Directories with Unix sockets that the engine binds or connects to by itself, now and later again. */
+function socketDirectories(link: LinkSpec): { readable: string[]; writable: string[] } {
+  if (link.kind === "qemu-connect" && link.address.kind === "unix") {
+    return { readable: [dirname(link.address.path)], writable: [] };
+  }
+  if (link.kind === "qemu-dgram" && link.addresses.kind === "unix") {
+    return { readable: [dirname(link.addresses.remote)], writable: [dirname(link.addresses.local)] };
+  }
+  return { readable: [], writable: [] };
+}
+
+/** Spawns the engine with control, command socket, link and capture at the descriptors of control.ts. */
+export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): ConfinedProcess {
+  const { config, link } = launch.plan;
+  const sockets = socketDirectories(link);
+  const services = config.guestForwards.flatMap(({ target }) =>
+    target.kind === "unix" ? [dirname(target.path)] : [],
+  );
+  const needsOwnUser = sockets.readable.length + services.length > 0;
+  // Sockets are opened by their owner's rights: nobody, whom root's engine becomes otherwise, has none.
+  const own = needsOwnUser ? { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 } : undefined;
+  const user = launch.user ?? own;
+  return spawnConfined({
+    script: PROGRAM,
+    mode: launch.sandbox ? "best-effort" : "off",
+    ...(user === undefined ? {} : { user }),
+    bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),
+    readable: [...packageDirectories(), ...sockets.readable, ...services],
+    writable: sockets.writable,
+    stdio: ["ignore", "ignore", launch.logFd],
+    channels: ["pipe", commandFd, launch.linkFd ?? "ignore", launch.pcapFd ?? "ignore"],
+  });
+}

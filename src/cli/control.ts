@@ -1,0 +1,125 @@
+/**
+ * The conversation between the supervisor and the engine process: one JSON object per line over a socket pair. The
+ * engine is the less trusted side (it reads what a guest sends), so what comes from it is checked, bounded, and can
+ * only choose among things the supervisor already has.
+ */
+import type { Readable } from "node:stream";
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { LogPlan } from "../config/host-plan.ts";
+import type { LinkSpec } from "../host/engine-options.ts";
+
+/** Descriptors of the engine process. */
+export const CONTROL_FD = 3;
+/** A stream socket over which guestfwd connections travel to the supervisor, which runs their commands. */
+export const COMMAND_FD = 4;
+/** The guest's link, when the supervisor has opened it. */
+export const LINK_FD = 5;
+/** The capture file, when there is one. */
+export const PCAP_FD = 6;
+
+/** What the engine process is started with. */
+export interface EnginePlan {
+  readonly config: EngineConfig;
+  readonly link: LinkSpec;
+  /** It goes to standard error, which the supervisor may have turned into a file. */
+  readonly log: Pick<LogPlan, "level" | "format">;
+  /** Frames are captured to PCAP_FD. */
+  readonly pcap: boolean;
+  /** A copy of the host's resolv.conf that the process can read and follow. */
+  readonly resolvConf: string;
+  /** Add the seccomp filter. */
+  readonly sandbox: boolean;
+  readonly outbound?: { readonly address?: number; readonly device?: string };
+  readonly oneOff: boolean;
+}
+
+/** Supervisor to engine. */
+export type Order =
+  | { readonly type: "start"; readonly plan: EnginePlan }
+  | { readonly type: "report" }
+  | { readonly type: "stop" };
+
+export type EndReason = "stopped" | "link-lost" | "guest-left" | "replay-finished";
+
+/** Engine to supervisor. */
+export type News =
+  | {
+      readonly type: "ready";
+      readonly linkName: string;
+      /** Port a TCP listener got. */
+      readonly listenPort: number;
+      /** Host ports in the order of the configuration's forwards. */
+      readonly forwardPorts: readonly number[];
+    }
+  | { readonly type: "failed"; readonly message: string }
+  | { readonly type: "link"; readonly up: boolean }
+  /** A guestfwd connection's descriptor is on the command socket; run the command of this guest forward. */
+  | { readonly type: "command"; readonly index: number }
+  | { readonly type: "ended"; readonly reason: EndReason; readonly message: string };
+
+interface Octets {
+  readonly $octets: string;
+}
+
+/** JSON with octet strings. */
+export function encodeLine(message: Order | News): string {
+  const text = JSON.stringify(message, (_key, value: unknown) =>
+    value instanceof Uint8Array ? ({ $octets: Buffer.from(value).toString("hex") } satisfies Octets) : value,
+  );
+  return `${text}\n`;
+}
+
+/** The counterpart of encodeLine. Throws SyntaxError. */
+export function decodeLine(line: string): unknown {
+  return JSON.parse(line, (_key, value: unknown) => {
+    if (typeof value !== "object" || value === null || !("$octets" in value)) return value;
+    return Uint8Array.from(Buffer.from(String(value.$octets), "hex"));
+  });
+}
+
+const END_REASONS: readonly string[] = ["stopped", "link-lost", "guest-left", "replay-finished"];
+
+const isPort = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) >= 0 && Number(value) < 65536;
+
+/** What the engine said, or undefined when it is not something an engine says. */
+export function asNews(value: unknown): News | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const news = value as Record<string, unknown>;
+  switch (news["type"]) {
+    case "ready":
+      return typeof news["linkName"] === "string" &&
+        isPort(news["listenPort"]) &&
+        Array.isArray(news["forwardPorts"]) &&
+        news["forwardPorts"].every(isPort)
+        ? (news as unknown as News)
+        : undefined;
+    case "failed":
+      return typeof news["message"] === "string" ? (news as unknown as News) : undefined;
+    case "link":
+      return typeof news["up"] === "boolean" ? (news as unknown as News) : undefined;
+    case "command":
+      return Number.isInteger(news["index"]) ? (news as unknown as News) : undefined;
+    case "ended":
+      return END_REASONS.includes(String(news["reason"])) && typeof news["message"] === "string"
+        ? (news as unknown as News)
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** A start order with thousands of forwards stays far below this. */
+const LINE_LENGTH_MAX = 4_194_304;
+
+/** Calls `onLine` for every line; a stream that sends an over-long one is destroyed. */
+export function readLines(stream: Readable, onLine: (line: string) => void): void {
+  let pending = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (chunk: string) => {
+    const lines = (pending + chunk).split("\n");
+    pending = lines.pop() ?? "";
+    for (const line of lines) onLine(line);
+    if (pending.length > LINE_LENGTH_MAX) stream.destroy(new Error("a control line over 4 MiB"));
+  });
+}

@@ -1,0 +1,153 @@
+/**
+ * `sluice exec`: a command in fresh namespaces whose only network is the engine.
+ *
+ * The command shares our terminal, process group and session, so that job control and the terminal's signals are its
+ * own; we outlive the terminal's signals in order to report its exit status, and pass on those that were sent to us
+ * alone.
+ */
+import type { ChildProcess } from "node:child_process";
+import { openSync } from "node:fs";
+import { constants } from "node:os";
+import { formatIpv4 } from "../config/address.ts";
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { HostPlan } from "../config/host-plan.ts";
+import { planEngine, planHost } from "../config/plan.ts";
+import { HelperError, prepareGuestCommand } from "../host/helper.ts";
+import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
+import { parseCommandArguments } from "./arguments.ts";
+import type { EnginePlan } from "./control.ts";
+import { EngineClient } from "./engine-client.ts";
+import { commandHelp } from "./help.ts";
+import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { deviceConfig, tapSpec } from "./link-opening.ts";
+import { openLogFile } from "./log.ts";
+import { resolveOutbound } from "./outbound.ts";
+import { describeService } from "./ready-line.ts";
+import { fail, refuse } from "./start-problem.ts";
+
+/** Name of the device the command sees. */
+const DEVICE = "tap0";
+/** Added to a signal's number, as shells do. */
+const SIGNAL_STATUS = 128;
+
+/** Runs `sluice exec ARGV`. Returns the command's exit status. */
+export async function execCommand(argv: readonly string[]): Promise<number> {
+  const { options, help, rest } = parseCommandArguments("exec", argv);
+  if (help) {
+    process.stdout.write(commandHelp("exec"));
+    return 0;
+  }
+  if (rest.length === 0) {
+    options.problems.push({
+      place: "command",
+      allowed: "a command to run, such as sluice exec -- ip address",
+    });
+  }
+  const config = planEngine(options);
+  const host = planHost(options, "warn");
+  const outbound = resolveOutbound(options, host);
+  if (options.problems.length > 0) return refuse("exec", options.problems);
+  try {
+    return await runBehindEngine(rest, config, host, outbound);
+  } catch (error) {
+    const status = fail("exec", error);
+    return error instanceof HelperError ? error.exitStatus : status;
+  }
+}
+
+/** The command's resolv.conf: our DNS address and the names the host searches. */
+function resolvConf(config: EngineConfig): string {
+  const search = config.dhcp?.searchDomains.length
+    ? config.dhcp.searchDomains
+    : readResolvConf(RESOLV_CONF).search;
+  const domains = search.length > 0 ? `search ${search.join(" ")}\n` : "";
+  return config.dns === 0 || config.restrict ? domains : `${domains}nameserver ${formatIpv4(config.dns)}\n`;
+}
+
+async function runBehindEngine(
+  words: readonly string[],
+  config: EngineConfig,
+  host: HostPlan,
+  outbound: EnginePlan["outbound"],
+): Promise<number> {
+  const { log, logFd, close } = openLogFile(host.log);
+  const warning = overlapWarning(config, hostRoutes());
+  if (warning) log.info(warning);
+  const [command, ...args] = words;
+  const guest = await prepareGuestCommand({
+    command,
+    args,
+    tap: { name: DEVICE, vnetHeader: config.offload, configure: deviceConfig(config) },
+    resolvConf: resolvConf(config),
+  });
+  let client: EngineClient | undefined;
+  try {
+    for (const note of guest.tap.notes) log.info(note.message);
+    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    client = new EngineClient({
+      plan: {
+        config,
+        link: tapSpec(guest.tap),
+        log: host.log,
+        oneOff: false,
+        ...(outbound === undefined ? {} : { outbound }),
+      },
+      linkFd: guest.tap.fd,
+      ...(pcapFd === undefined ? {} : { pcapFd }),
+      logFd,
+      sandbox: host.sandbox,
+      log,
+    });
+    const running = client;
+    log.info(describeService(config, await running.ready));
+    void running.ended.then((exit) => {
+      if (exit.reason === "died") log.error(`${exit.message}; the command is cut off from the network`);
+    });
+    const forwarding = forwardSignals(guest.child, () => running.report());
+    const ended = exitOf(guest.child);
+    await guest.start();
+    const status = await ended;
+    forwarding.close();
+    return status;
+  } finally {
+    if (guest.child.exitCode === null && guest.child.signalCode === null) guest.child.kill("SIGKILL");
+    await client?.stop();
+    close();
+  }
+}
+
+/** The exit status a shell would show for a child. */
+export function exitOf(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) => {
+    const settle = (status: number | null, signal: NodeJS.Signals | null): void => {
+      resolve(status ?? SIGNAL_STATUS + (signal ? constants.signals[signal] : 0));
+    };
+    if (child.exitCode !== null || child.signalCode !== null) settle(child.exitCode, child.signalCode);
+    else child.once("exit", settle);
+  });
+}
+
+/** Signals that a terminal sends to everybody in its foreground group. */
+const TERMINAL_SIGNALS = ["SIGINT", "SIGQUIT"] as const;
+const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGUSR1"] as const;
+
+/**
+ * Passes signals on to the command. With a terminal, SIGINT and SIGQUIT have reached it already; without one they were
+ * sent to us alone.
+ */
+export function forwardSignals(child: ChildProcess, report: () => void): { close(): void } {
+  const undo: (() => void)[] = [];
+  const on = (signal: NodeJS.Signals, listener: () => void): void => {
+    process.on(signal, listener);
+    undo.push(() => process.off(signal, listener));
+  };
+  const interactive = process.stdin.isTTY === true;
+  for (const signal of TERMINAL_SIGNALS) on(signal, () => void (interactive || child.kill(signal)));
+  for (const signal of FORWARDED_SIGNALS) on(signal, () => void child.kill(signal));
+  on("SIGUSR2", report);
+  return {
+    close: () => {
+      for (const each of undo) each();
+    },
+  };
+}

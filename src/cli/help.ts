@@ -1,0 +1,74 @@
+/** `--help`, made from the option table and the command descriptions. */
+import { type CommandName, definitionOf, type OptionGroup, optionsOf } from "../config/option-table.ts";
+import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
+
+const WIDTH = 100;
+const INDENT = 30;
+
+/** Breaks text at blanks so that no line passes WIDTH; lines after the first are indented. */
+function wrap(text: string, indent: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && indent + line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+}
+
+function entry(left: string, help: string): string {
+  const head = `  ${left}`;
+  const gap = head.length + 2 > INDENT ? `\n${" ".repeat(INDENT)}` : " ".repeat(INDENT - head.length);
+  return `${head}${gap}${wrap(help, INDENT)}`;
+}
+
+/** The help of one command. */
+export function commandHelp(command: CommandName): string {
+  const description = COMMANDS[command];
+  const out = [`Usage: ${description.usage}`, "", wrap(description.description, 0)];
+  const groups = new Map<OptionGroup, string[]>();
+  for (const name of optionsOf(command)) {
+    const { group, short, placeholder, repeat, help } = definitionOf(name);
+    const left = `${short ? `-${short}, ` : ""}--${name}${placeholder ? ` ${placeholder}` : ""}`;
+    const entries = groups.get(group) ?? [];
+    entries.push(entry(left, repeat ? `${help} Repeatable.` : help));
+    groups.set(group, entries);
+  }
+  const own = Object.entries(description.own).map(([name, o]) => entry(`--${name} ${o.placeholder}`, o.help));
+  if (own.length > 0) out.push("", "Replay:", ...own);
+  for (const [group, entries] of groups) out.push("", `${group}:`, ...entries);
+  out.push("", "Examples:");
+  for (const [line, purpose] of description.examples) out.push(`  ${line}`, `      ${purpose}`);
+  return `${out.join("\n")}\n`;
+}
+
+/** The help of the program. */
+export function overallHelp(): string {
+  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(8)} ${COMMANDS[name].summary}`);
+  return `sluice: user-mode networking (SLIRP) for virtual machines and namespaces, without privileges.
+
+Usage: sluice COMMAND [OPTIONS]
+
+Commands:
+${commands.join("\n")}
+  vm       KubeVirt-style VM specs: validate, plan, up, down, run
+
+Options:
+  -h, --help     this text, or a command's own: sluice run --help
+  --version      print the version
+
+Examples:
+  sluice exec -- ip address
+      a shell command behind the engine: the quickest way to see it work
+${COMMAND_NAMES.filter((name) => name !== "exec")
+  .map((name) => COMMANDS[name].examples[0])
+  .map(([line, purpose]) => `  ${line}\n      ${purpose}`)
+  .join("\n")}
+
+Exit status: 0 at a clean end, 1 when something failed, 2 for wrong arguments; exec and qemu: the command's own.
+`;
+}

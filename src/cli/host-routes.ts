@@ -1,0 +1,53 @@
+/**
+ * Whether the host itself uses addresses of the guest's subnet (a nested 10.0.2.0/24): the guest could then not reach
+ * them, and the start says so with a subnet that is free.
+ */
+import { readFileSync } from "node:fs";
+import { formatNetwork, type Network, netmask } from "../config/address.ts";
+
+/** The host's IPv4 routes but for default ones, from the text of /proc/net/route (addresses in host byte order). */
+export function parseRoutes(text: string): Network[] {
+  return text
+    .split("\n")
+    .slice(1)
+    .map((line) => line.split("\t"))
+    .filter((fields) => fields.length > 7)
+    .map((fields) => ({ network: fromProc(fields[1]), mask: fromProc(fields[7]) }))
+    .filter(({ mask }) => mask !== 0)
+    .map(({ network, mask }) => ({ network, prefixLength: 32 - Math.log2((~mask >>> 0) + 1) }));
+}
+
+/** Eight hexadecimal digits of a little-endian machine (all that Node runs on but s390x, which has none of ours). */
+function fromProc(text: string): number {
+  const value = Number.parseInt(text, 16);
+  return ((value & 255) << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24);
+}
+
+export function overlaps(a: Network, b: Network): boolean {
+  const mask = netmask(Math.min(a.prefixLength, b.prefixLength));
+  return (a.network & mask) === (b.network & mask);
+}
+
+const CANDIDATES: readonly Network[] = [
+  ...Array.from({ length: 16 }, (_, i) => ({ network: 0x0a000200 + (i + 1) * 256, prefixLength: 24 })),
+  ...Array.from({ length: 16 }, (_, i) => ({ network: (0xc0a86400 | 0) + i * 256, prefixLength: 24 })),
+  ...Array.from({ length: 16 }, (_, i) => ({ network: (0xac1f0000 | 0) + i * 256, prefixLength: 24 })),
+];
+
+/** A sentence about a host route inside `subnet`, or undefined. */
+export function overlapWarning(subnet: Network, routes: readonly Network[]): string | undefined {
+  const route = routes.find((other) => overlaps(other, subnet));
+  if (!route) return undefined;
+  const free = CANDIDATES.find((candidate) => !routes.some((other) => overlaps(other, candidate)));
+  const advice = free ? `; --net ${formatNetwork(free)} would avoid it` : "";
+  return `the host has a route to ${formatNetwork(route)}, which the guest's subnet ${formatNetwork(subnet)} hides${advice}`;
+}
+
+/** The routes of this host; none where /proc does not tell. */
+export function hostRoutes(): Network[] {
+  try {
+    return parseRoutes(readFileSync("/proc/net/route", "utf8"));
+  } catch {
+    return [];
+  }
+}

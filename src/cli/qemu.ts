@@ -1,0 +1,135 @@
+/** `sluice qemu`: QEMU and the engine, joined by a socket pair that QEMU inherits. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { openSync } from "node:fs";
+import { formatMac } from "../config/address.ts";
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { HostPlan } from "../config/host-plan.ts";
+import { planEngine, planHost } from "../config/plan.ts";
+import type { Problem } from "../config/problem.ts";
+import { native } from "../host/native.ts";
+import { MTU_DEFAULT } from "../limits.ts";
+import { parseCommandArguments } from "./arguments.ts";
+import { type EnginePlan, LINK_FD } from "./control.ts";
+import { EngineClient } from "./engine-client.ts";
+import { exitOf, forwardSignals } from "./exec.ts";
+import { commandHelp } from "./help.ts";
+import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { openLogFile } from "./log.ts";
+import { resolveOutbound } from "./outbound.ts";
+import { describeService } from "./ready-line.ts";
+import { fail, refuse } from "./start-problem.ts";
+
+/** QEMU's name for a model's -device. */
+const DEVICES = {
+  virtio: "virtio-net-pci",
+  e1000: "e1000",
+  e1000e: "e1000e",
+  ne2k_pci: "ne2k_pci",
+  pcnet: "pcnet",
+  rtl8139: "rtl8139",
+} as const;
+
+/** Descriptor of the socket in QEMU. */
+const QEMU_FD = 3;
+const NETDEV = "sluice0";
+/** QEMU's own default, so that a guest keeps its name for the card when it moves here. */
+const DEFAULT_MAC = "52:54:00:12:34:56";
+
+/** The arguments that give QEMU its card: virtio is told an MTU beyond Ethernet's. */
+export function networkArguments(model: keyof typeof DEVICES, config: EngineConfig): string[] {
+  const mac = config.guestMac ? formatMac(config.guestMac) : DEFAULT_MAC;
+  const mtu = model === "virtio" && config.mtu !== MTU_DEFAULT ? `,host_mtu=${config.mtu}` : "";
+  return [
+    "-netdev",
+    `socket,id=${NETDEV},fd=${QEMU_FD}`,
+    "-device",
+    `${DEVICES[model]},netdev=${NETDEV},mac=${mac}${mtu}`,
+  ];
+}
+
+/** Runs `sluice qemu ARGV`. Returns QEMU's exit status. */
+export async function qemuCommand(argv: readonly string[]): Promise<number> {
+  const { options, help, rest } = parseCommandArguments("qemu", argv);
+  if (help) {
+    process.stdout.write(commandHelp("qemu"));
+    return 0;
+  }
+  if (rest.length === 0) {
+    options.problems.push({
+      place: "command",
+      allowed: "QEMU's command line, such as sluice qemu -- qemu-system-x86_64 disk.img",
+    });
+  }
+  const config = planEngine(options);
+  const host = planHost(options, "warn");
+  const outbound = resolveOutbound(options, host);
+  const model = options.get("model") ?? "virtio";
+  const clash = conflictingArgument(rest);
+  if (clash) options.problems.push(clash);
+  if (options.problems.length > 0) return refuse("qemu", options.problems);
+  try {
+    return await runWithEngine([...rest, ...networkArguments(model, config)], config, host, outbound);
+  } catch (error) {
+    return fail("qemu", error);
+  }
+}
+
+/** A -netdev of the same name would be a riddle in QEMU's own words. */
+function conflictingArgument(words: readonly string[]): Problem | undefined {
+  const found = words.find((word) => new RegExp(`\\bid=${NETDEV}\\b`).test(word));
+  return found === undefined
+    ? undefined
+    : { place: "QEMU's arguments", found, allowed: `any id but ${NETDEV}, which is ours` };
+}
+
+/** Starts QEMU with our end of the socket pair's other half as descriptor 3. */
+function startQemu(words: readonly string[], socket: number): Promise<ChildProcess> {
+  const [program, ...args] = words;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ["inherit", "inherit", "inherit", socket] });
+    child.once("spawn", () => resolve(child));
+    child.once("error", (error) => reject(new Error(`${program} could not be started: ${error.message}`)));
+  });
+}
+
+async function runWithEngine(
+  words: readonly string[],
+  config: EngineConfig,
+  host: HostPlan,
+  outbound: EnginePlan["outbound"],
+): Promise<number> {
+  const { log, logFd, close } = openLogFile(host.log);
+  const warning = overlapWarning(config, hostRoutes());
+  if (warning) log.warn(warning);
+  const [ours, theirs] = native.socketPair("stream");
+  if (ours < 0) throw new Error("no socket pair for QEMU");
+  let client: EngineClient | undefined;
+  try {
+    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    client = new EngineClient({
+      plan: {
+        config,
+        link: { kind: "fd", fd: LINK_FD },
+        log: host.log,
+        oneOff: true,
+        ...(outbound === undefined ? {} : { outbound }),
+      },
+      linkFd: ours,
+      ...(pcapFd === undefined ? {} : { pcapFd }),
+      logFd,
+      sandbox: host.sandbox,
+      log,
+    });
+    const running = client;
+    log.info(describeService(config, await running.ready));
+    const child = await startQemu(words, theirs);
+    native.close(theirs);
+    const forwarding = forwardSignals(child, () => running.report());
+    const status = await exitOf(child);
+    forwarding.close();
+    return status;
+  } finally {
+    await client?.stop();
+    close();
+  }
+}

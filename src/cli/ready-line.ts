@@ -1,0 +1,37 @@
+/** The line that says what is served: addresses the guest has, ports the host has. */
+import { formatIpv4, formatNetwork } from "../config/address.ts";
+import type { EngineConfig, Forward } from "../config/engine-config.ts";
+
+export interface Ready {
+  readonly linkName: string;
+  readonly listenPort: number;
+  readonly forwardPorts: readonly number[];
+}
+
+function describeForward(forward: Forward, port: number): string {
+  const host = forward.hostAddress === 0 ? "*" : formatIpv4(forward.hostAddress);
+  const guest = forward.guestAddress === 0 ? "" : formatIpv4(forward.guestAddress);
+  return `${forward.protocol} ${host}:${port} -> ${guest}:${forward.guestPort}`;
+}
+
+const FORWARDS_SHOWN_MAX = 12;
+
+/** `ready: tap tap0; guest 10.0.2.15 in 10.0.2.0/24, gateway 10.0.2.2, DNS 10.0.2.3; tcp 127.0.0.1:2222 -> :22`. */
+export function describeService(config: EngineConfig, ready: Ready): string {
+  const listen = ready.listenPort === 0 ? "" : `, port ${ready.listenPort}`;
+  const dns = config.dns === 0 ? "no DNS" : `DNS ${formatIpv4(config.dns)}`;
+  const shown = config.forwards.slice(0, FORWARDS_SHOWN_MAX);
+  const forwards = shown.map((forward, i) =>
+    describeForward(forward, ready.forwardPorts[i] ?? forward.hostPort),
+  );
+  const more = config.forwards.length - shown.length;
+  const open = config.forwards.some((forward) => forward.hostAddress === 0);
+  const parts = [
+    `ready: ${ready.linkName}${listen}`,
+    `guest ${formatIpv4(config.guestAddress)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
+    ...(config.restrict ? ["nothing goes out"] : []),
+    ...(forwards.length > 0 ? [`${forwards.join(", ")}${more > 0 ? ` and ${more} more` : ""}`] : []),
+    ...(open ? ["* is every address of this host"] : []),
+  ];
+  return parts.join("; ");
+}

@@ -1,0 +1,80 @@
+/** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
+import type { EngineCore, FlowRow } from "../engine.ts";
+import type { Counters } from "../metrics/counters.ts";
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
+
+/** `1.5 MB`; decimal units. */
+export function formatOctets(octets: number): string {
+  let value = octets;
+  let unit = 0;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+function formatIdle(ms: number): string {
+  if (ms < 1000) return `${ms} ms`;
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+const HEADINGS = ["PROTO", "DIR", "STATE", "GUEST", "REMOTE", "HOST SIDE", "FROM GUEST", "TO GUEST", "IDLE"];
+
+/** The flow table with aligned columns, or one line that says it is empty. */
+export function formatFlows(rows: readonly FlowRow[]): string {
+  if (rows.length === 0) return "no flows\n";
+  const cells = rows.map((row) => [
+    row.protocol,
+    row.direction,
+    row.state,
+    row.guest,
+    row.remote,
+    row.target,
+    formatOctets(row.octetsIn),
+    formatOctets(row.octetsOut),
+    formatIdle(row.idleMs),
+  ]);
+  const widths = HEADINGS.map((heading, i) => Math.max(heading.length, ...cells.map((row) => row[i].length)));
+  const line = (row: readonly string[]): string =>
+    `  ${row.map((cell, i) => cell.padEnd(widths[i])).join("  ")}`.trimEnd();
+  return `${[line(HEADINGS), ...cells.map(line)].join("\n")}\n`;
+}
+
+/** Every counter that is not zero, then every drop reason that is not zero. */
+export function formatCounters(counters: Counters): string {
+  const snapshot = counters.snapshot();
+  const section = (title: string, values: Record<string, number>): string[] => {
+    const names = Object.keys(values);
+    const width = Math.max(0, ...names.map((name) => name.length));
+    if (names.length === 0) return [`${title}: none`];
+    return [`${title}:`, ...names.map((name) => `  ${name.padEnd(width)}  ${values[name]}`)];
+  };
+  return `${[...section("counters", snapshot.counters), ...section("drops", snapshot.drops)].join("\n")}\n`;
+}
+
+/** What SIGUSR2 prints. */
+export function formatState(core: EngineCore, nowMs: number): string {
+  const rows = core.flows(nowMs);
+  return `${formatCounters(core.counters)}flows (${rows.length}):\n${formatFlows(rows)}`;
+}
+
+/** One line of what mattered, for the end. */
+export function formatSummary(counters: Counters): string {
+  const { drops } = counters.snapshot();
+  const dropped = Object.entries(drops).sort((a, b) => b[1] - a[1]);
+  const total = dropped.reduce((sum, [, count]) => sum + count, 0);
+  const worst = dropped.slice(0, 4).map(([name, count]) => `${name} ${count}`);
+  const parts = [
+    `${formatOctets(counters.value("link-octets-in"))} from the guest`,
+    `${formatOctets(counters.value("link-octets-out"))} to it`,
+    `${counters.value("tcp-opened") + counters.value("tcp-accepted")} TCP connections`,
+    `${counters.value("udp-mappings-opened")} UDP mappings`,
+    `${counters.value("dns-queries")} DNS queries`,
+    total === 0
+      ? "nothing dropped"
+      : `${total} dropped (${worst.join(", ")}${dropped.length > 4 ? ", ..." : ""})`,
+  ];
+  return parts.join(", ");
+}

@@ -1,0 +1,124 @@
+/** `sluice run`: the supervisor of one engine and one guest. */
+import { closeSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
+import type { OptionSet } from "../config/option-set.ts";
+import { planEngine, planHost, planLink } from "../config/plan.ts";
+import { parseCommandArguments } from "./arguments.ts";
+import type { EnginePlan } from "./control.ts";
+import { EngineClient } from "./engine-client.ts";
+import { commandHelp } from "./help.ts";
+import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { type OpenedLink, openLink } from "./link-opening.ts";
+import { type LineLog, openLogFile } from "./log.ts";
+import { resolveOutbound } from "./outbound.ts";
+import { describeService } from "./ready-line.ts";
+import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
+import { watchForEnd } from "./supervision.ts";
+import { lookUpUser, type UserIds } from "./users.ts";
+
+function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
+  if (host.user === undefined) return undefined;
+  const ids = lookUpUser(host.user);
+  if (ids === undefined) options.reject("user", "a user of this host");
+  else if (process.geteuid?.() !== 0) options.reject("user", "only when started as root");
+  return ids;
+}
+
+/** Runs `sluice run ARGV`. Returns the exit status. */
+export async function runCommand(argv: readonly string[]): Promise<number> {
+  const { options, help, rest } = parseCommandArguments("run", argv);
+  if (help) {
+    process.stdout.write(commandHelp("run"));
+    return 0;
+  }
+  if (rest.length > 0) {
+    options.problems.push({ place: "arguments", found: rest.join(" "), allowed: "options only" });
+  }
+  const link = planLink(options);
+  const config = planEngine(options);
+  const host = planHost(options, "info");
+  const outbound = resolveOutbound(options, host);
+  const user = resolveUser(options, host);
+  if (options.problems.length > 0 || link === undefined) return refuse("run", options.problems);
+  try {
+    return await serve({ link, config, host, outbound, user });
+  } catch (error) {
+    return fail("run", error);
+  }
+}
+
+interface RunPlan {
+  readonly link: LinkPlan;
+  readonly config: EngineConfig;
+  readonly host: HostPlan;
+  readonly outbound: EnginePlan["outbound"];
+  readonly user: UserIds | undefined;
+}
+
+async function serve(plan: RunPlan): Promise<number> {
+  const { config, host } = plan;
+  const { log, logFd, close } = openLogFile(host.log);
+  const warning = overlapWarning(config, hostRoutes());
+  if (warning) log.warn(warning);
+  let client: EngineClient | undefined;
+  let opened: OpenedLink | undefined;
+  const watch = watchForEnd(host, plan.link, () => client?.report());
+  try {
+    opened = await openLink(plan.link, config, log);
+    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    client = new EngineClient({
+      plan: {
+        config,
+        link: opened.spec,
+        log: host.log,
+        oneOff: host.oneOff,
+        ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
+      },
+      ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
+      ...(pcapFd === undefined ? {} : { pcapFd }),
+      logFd,
+      sandbox: host.sandbox,
+      ...(plan.user === undefined ? {} : { user: plan.user }),
+      log,
+    });
+    const signalled = watch.end.then((reason) => ({ reason: "signalled" as const, message: reason }));
+    const started = await Promise.race([client.ready, signalled]);
+    if ("reason" in started) return await end(client, log, started.message);
+    log.info(describeService(config, started));
+    announce(host);
+    const ended = await Promise.race([client.ended, signalled]);
+    if (ended.reason === "signalled") return await end(client, log, ended.message);
+    return exitStatus(ended, log);
+  } finally {
+    watch.close();
+    await client?.stop();
+    opened?.remove?.();
+    if (host.pidFile !== undefined) rmSync(host.pidFile, { force: true });
+    close();
+  }
+}
+
+/** Tells whoever started this that the guest is served. */
+function announce(host: HostPlan): void {
+  if (host.pidFile !== undefined) writeFileSync(host.pidFile, `${process.pid}\n`);
+  if (host.readyFd !== undefined) {
+    writeSync(host.readyFd, "1");
+    closeSync(host.readyFd);
+  }
+}
+
+async function end(client: EngineClient, log: LineLog, reason: string): Promise<number> {
+  log.info(`${reason}; ending`);
+  const exit = await client.stop();
+  return exit.reason === "died" ? exitStatus(exit, log) : 0;
+}
+
+function exitStatus(exit: { reason: string; message: string }, log: LineLog): number {
+  if (exit.reason === "died" || exit.reason === "link-lost") {
+    log.error(exit.message);
+    return EXIT_FAILED;
+  }
+  log.info(exit.message);
+  return 0;
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+/** The `sluice` command: runs the compiled program, after building it where nobody has. */
+import { existsSync } from "node:fs";
+
+const program = new URL("../../dist/src/cli/main.js", import.meta.url);
+if (!existsSync(program)) {
+  const { buildProgram } = await import("../bootstrap.mjs");
+  process.exitCode = buildProgram();
+}
+if (!process.exitCode) {
+  const { main } = await import(program.href);
+  process.exitCode = await main(process.argv.slice(2));
+}

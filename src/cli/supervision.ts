@@ -1,0 +1,57 @@
+/**
+ * What ends a supervisor besides its engine: signals, a closed --exit-fd, the parent process, the guest's namespace.
+ * The first one wins; each comes as a sentence.
+ */
+import { Socket } from "node:net";
+import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
+import { watchNamespace } from "../host/helper.ts";
+
+const PARENT_POLL_MS = 1000;
+const END_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** Resolves with the reason to end. `onReport` is called at each SIGUSR2. `close` stops watching. */
+export interface Watch {
+  readonly end: Promise<string>;
+  close(): void;
+}
+
+export function watchForEnd(host: HostPlan, link: LinkPlan | undefined, onReport: () => void): Watch {
+  const undo: (() => void)[] = [];
+  let resolveEnd: (reason: string) => void = () => {};
+  const end = new Promise<string>((resolve) => {
+    resolveEnd = resolve;
+  });
+  const on = (signal: NodeJS.Signals, listener: () => void): void => {
+    process.on(signal, listener);
+    undo.push(() => process.off(signal, listener));
+  };
+  for (const signal of END_SIGNALS) on(signal, () => resolveEnd(`${signal} received`));
+  on("SIGUSR2", onReport);
+  if (host.exitFd !== undefined) undo.push(watchDescriptor(host.exitFd, resolveEnd));
+  if (!host.outliveParent) undo.push(watchParent(resolveEnd));
+  if (link?.kind === "tap" && link.netns !== undefined) undo.push(watchNamespace(link.netns, resolveEnd));
+  return {
+    end,
+    close: () => {
+      for (const each of undo) each();
+    },
+  };
+}
+
+/** Tells when the other end of a pipe or socket is closed. What comes over it is ignored. */
+function watchDescriptor(fd: number, gone: (reason: string) => void): () => void {
+  const socket = new Socket({ fd, readable: true, writable: false });
+  const tell = (): void => gone(`descriptor ${fd} (--exit-fd) was closed`);
+  socket.on("error", tell).on("end", tell).on("close", tell).resume();
+  return () => socket.destroy();
+}
+
+/** An orphan gets another parent; polled, because the kernel's parent-death signal cannot be told from others. */
+function watchParent(gone: (reason: string) => void): () => void {
+  const parent = process.ppid;
+  if (parent <= 1) return () => {};
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) gone(`the parent process (${parent}) has ended`);
+  }, PARENT_POLL_MS);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,61 @@
+import { PassThrough } from "node:stream";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { asNews, decodeLine, encodeLine, type Order, readLines } from "../../src/cli/control.ts";
+import { defaultEngineConfig } from "../../src/config/engine-config.ts";
+
+describe("orders", () => {
+  it("carry a configuration with its octets", () => {
+    const order: Order = {
+      type: "start",
+      plan: {
+        config: defaultEngineConfig(),
+        link: { kind: "tap-fd", fd: 5 },
+        log: { level: "info", format: "text" },
+        pcap: false,
+        resolvConf: "/resolv.conf",
+        sandbox: true,
+        oneOff: false,
+      },
+    };
+    expect(decodeLine(encodeLine(order).trimEnd())).toEqual(order);
+  });
+});
+
+describe("news", () => {
+  it("are taken only in their form", () => {
+    const ready = { type: "ready", linkName: "tap t", listenPort: 0, forwardPorts: [80] };
+    expect(asNews(ready)).toEqual(ready);
+    expect(asNews({ ...ready, forwardPorts: [70_000] })).toBeUndefined();
+    expect(asNews({ type: "ended", reason: "because", message: "" })).toBeUndefined();
+    expect(asNews({ type: "command", index: "0" })).toBeUndefined();
+  });
+
+  it("never throw on anything else", () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => {
+        expect(() => asNews(value)).not.toThrow();
+      }),
+    );
+  });
+});
+
+describe("lines", () => {
+  it("come whole, however they are cut", async () => {
+    const stream = new PassThrough();
+    const lines: string[] = [];
+    readLines(stream, (line) => lines.push(line));
+    for (const piece of ["a", "b\nc", "\n\nd", "\n"]) stream.write(piece);
+    stream.end();
+    await new Promise((resolve) => stream.once("end", resolve));
+    expect(lines).toEqual(["ab", "c", "", "d"]);
+  });
+
+  it("end the stream when one does not end", async () => {
+    const stream = new PassThrough();
+    readLines(stream, () => {});
+    const failed = new Promise<Error>((resolve) => stream.once("error", resolve));
+    for (let i = 0; i < 5; i++) stream.write("x".repeat(1_048_576));
+    expect((await failed).message).toContain("4 MiB");
+  });
+});

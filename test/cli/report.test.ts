@@ -1,0 +1,66 @@
+import { describe, expect, it } from "vitest";
+import { formatCounters, formatFlows, formatOctets, formatSummary } from "../../src/cli/report.ts";
+import { Counters, counter } from "../../src/metrics/counters.ts";
+import { dropReason } from "../../src/metrics/drop-reasons.ts";
+
+describe("octets", () => {
+  it.each([
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "1.0 kB"],
+    [123_456, "123 kB"],
+    [9_870_000_000, "9.9 GB"],
+  ])("%d are %s", (octets, text) => {
+    expect(formatOctets(octets)).toBe(text);
+  });
+});
+
+describe("the flow table", () => {
+  it("aligns its columns", () => {
+    const row = {
+      protocol: "tcp",
+      direction: "out",
+      state: "ESTABLISHED",
+      guest: "10.0.2.15:40000",
+      remote: "192.0.2.1:80",
+      target: "192.0.2.1:80",
+      octetsIn: 120,
+      octetsOut: 1_500_000,
+      idleMs: 42,
+    } as const;
+    const lines = formatFlows([
+      row,
+      { ...row, protocol: "udp", state: "", guest: "10.0.2.15:5", idleMs: 61_000 },
+    ]).split("\n");
+    expect(lines[0]).toMatch(/^ {2}PROTO +DIR +STATE +GUEST/);
+    expect(lines[1]).toContain("1.5 MB");
+    const column = lines[0].indexOf("REMOTE");
+    expect(lines[1].indexOf("192.0.2.1:80")).toBe(column);
+    expect(lines[2].indexOf("192.0.2.1:80")).toBe(column);
+  });
+
+  it("says when it is empty", () => {
+    expect(formatFlows([])).toBe("no flows\n");
+  });
+});
+
+describe("counters", () => {
+  const counters = new Counters();
+  counters.add(counter("link-octets-in"), 1500);
+  counters.add(counter("tcp-opened"), 2);
+  for (const name of ["icmp", "icmp", "igmp", "arp-malformed", "tcp-paws", "udp-malformed"] as const) {
+    counters.drop(dropReason(name));
+  }
+
+  it("are listed by name", () => {
+    expect(formatCounters(counters)).toContain("tcp-opened");
+    expect(formatCounters(counters)).toMatch(/drops:\n(.*\n)* {2}icmp +2/);
+    expect(formatCounters(new Counters())).toBe("counters: none\ndrops: none\n");
+  });
+
+  it("make one line with the worst drops first", () => {
+    expect(formatSummary(counters)).toBe(
+      "1.5 kB from the guest, 0 B to it, 2 TCP connections, 0 UDP mappings, 0 DNS queries, 6 dropped (icmp 2, arp-malformed 1, igmp 1, udp-malformed 1, ...)",
+    );
+  });
+});
