@@ -12,7 +12,7 @@
  * A link is level-triggered for reading, and for writing only while it says that it is full. A drain allocates
  * nothing.
  */
-import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK } from "../engine.ts";
+import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK, TOKEN_TCP_FLOW } from "../engine.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FAILED, HANGUP, READABLE, WRITABLE } from "../ports.ts";
 import { type Descriptors, EVENTS_MAX } from "./descriptors.ts";
@@ -149,16 +149,18 @@ export class EventLoop {
     const index = (this.eventsAt >> 2) + i * EVENT_INTS;
     let events = this.ints[index];
     const token = this.ints[index + 1];
-    if (token === TOKEN_TIMER) {
-      this.timerArmed = false;
-    } else if (token >= TOKEN_HOST) {
-      this.handlers[token & TOKEN_INDEX_MASK]?.(events);
-    } else if ((token & TOKEN_KIND_MASK) !== TOKEN_LINK) {
+    if (token >= TOKEN_HOST) {
+      if (token === TOKEN_TIMER) this.timerArmed = false;
+      else this.handlers[token & TOKEN_INDEX_MASK]?.(events);
+      return;
+    }
+    const kind = token & TOKEN_KIND_MASK;
+    // A pending error (an ICMP error of a UDP socket, the end of a link) shows as FAILED alone; reading takes it.
+    if (events & (FAILED | HANGUP) && kind !== TOKEN_TCP_FLOW) events |= READABLE;
+    if (kind !== TOKEN_LINK) {
       core.handleEvent(token, events, now);
     } else if (this.link !== null) {
       if (events & WRITABLE) this.link.resume();
-      // An error or the end of the stream is found by reading.
-      if (events & (FAILED | HANGUP)) events |= READABLE;
       core.handleEvent(TOKEN_LINK, events, now);
     }
   }

@@ -1,0 +1,440 @@
+import { execFileSync } from "node:child_process";
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { GuestForward } from "../../src/config/engine-config.ts";
+import { native } from "../../src/host/native.ts";
+import { ServiceCommands } from "../../src/host/service-command.ts";
+import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
+import {
+  EAGAIN,
+  ECONNREFUSED,
+  EINPROGRESS,
+  FAILED,
+  PEER_CLOSED,
+  READABLE,
+  type UdpBatch,
+  WRITABLE,
+} from "../../src/ports.ts";
+import { LinkRig, until } from "../support/link-rig.ts";
+import { needs } from "../support/requirements.ts";
+
+const LOOPBACK = 0x7f000001;
+const rig = new LinkRig();
+const commands = new ServiceCommands(rig.log);
+const cleanUps: (() => void)[] = [];
+const directory = mkdtempSync(join(tmpdir(), "sluice-sockets-"));
+
+beforeAll(() => {
+  expect(native.epollOpen(() => {})).toBeGreaterThan(0);
+});
+
+afterEach(() => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
+});
+
+afterAll(() => {
+  native.epollClose();
+  commands.close();
+  rmSync(directory, { recursive: true });
+});
+
+function network(
+  guestForwards: readonly GuestForward[] = [],
+  outbound: Outbound = OUTBOUND_ANY,
+): KernelNetwork {
+  const made = new KernelNetwork({ ...rig, guestForwards, outbound, spawnCommand: commands.start });
+  cleanUps.push(() => made.close());
+  return made;
+}
+
+const v4 = (address: number, port: number): Int32Array => Int32Array.of(0, 0, 0xffff, address, port);
+
+/** Readiness seen so far, by token. */
+const ready = new Map<number, number>();
+
+function poll(): void {
+  const { eventsAt } = rig.descriptors;
+  const count = native.epollWait(eventsAt, 64, 0);
+  for (let i = 0; i < count; i++) {
+    const index = (eventsAt >> 2) + 2 * i;
+    const token = rig.arena.ints[index + 1];
+    ready.set(token, (ready.get(token) ?? 0) | rig.arena.ints[index]);
+  }
+}
+
+async function event(token: number, bits: number): Promise<void> {
+  await until(
+    () => {
+      poll();
+      return ((ready.get(token) ?? 0) & bits) === bits;
+    },
+    `readiness ${bits.toString(16)} of ${token}`,
+  );
+  ready.delete(token);
+}
+
+async function listen(
+  onSocket: (socket: Socket) => void,
+  where: { port: number } | { path: string },
+): Promise<number> {
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on("error", () => {}); // Some tests end with a reset.
+    onSocket(socket);
+  });
+  cleanUps.push(() => server.close());
+  if ("path" in where) server.listen(where.path);
+  else server.listen(where.port, "127.0.0.1");
+  await until(() => server.listening, "the server");
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+function put(text: string, at = rig.arena.largeChunksAt): { at: number; length: number } {
+  const octets = new TextEncoder().encode(text);
+  rig.arena.octets.set(octets, at);
+  return { at, length: octets.length };
+}
+
+function received(net: KernelNetwork, handle: number): string | number {
+  const at = rig.arena.smallChunksAt;
+  const got = net.tcpReceive(handle, at, 65_536);
+  return got > 0 ? new TextDecoder().decode(rig.arena.octets.slice(at, at + got)) : got;
+}
+
+describe("TCP", () => {
+  it("connects, gathers, receives, half-closes and hears the peer's FIN", async () => {
+    const net = network();
+    let heard = "";
+    const port = await listen(
+      (socket) => {
+        socket.on("data", (data) => {
+          heard += data;
+        });
+        socket.on("end", () => socket.end(`you said ${heard}`));
+      },
+      { port: 0 },
+    );
+    const handle = net.tcpConnect(1, v4(LOOPBACK, port));
+    expect(handle).toBeGreaterThan(0);
+    await event(1, WRITABLE);
+    expect(net.connectResult(handle)).toBe(0);
+    const a = put("hel");
+    const b = put("lo", a.at + 100);
+    expect(net.tcpSend(handle, Int32Array.of(a.at, 3, b.at, 2), 2)).toBe(5);
+    net.tcpShutdown(handle);
+    await event(1, READABLE | PEER_CLOSED);
+    expect(received(net, handle)).toBe("you said hello");
+    expect(received(net, handle)).toBe(0);
+    net.tcpClose(handle, false);
+  });
+
+  it("is edge-triggered: an event comes once", async () => {
+    const net = network();
+    const port = await listen((socket) => socket.write("x"), { port: 0 });
+    const handle = net.tcpConnect(2, v4(LOOPBACK, port));
+    await event(2, READABLE);
+    poll();
+    expect(ready.has(2)).toBe(false);
+    net.tcpClose(handle, true);
+  });
+
+  it("tells a refused connection from one under way", async () => {
+    const net = network();
+    const closed = native.tcpSocket(4);
+    native.bind(closed, v4(LOOPBACK, 0), 4, false);
+    const words = new Int32Array(5);
+    native.localAddress(closed, words);
+    const handle = net.tcpConnect(3, words);
+    await event(3, WRITABLE);
+    expect(net.connectResult(handle)).toBe(ECONNREFUSED);
+    net.tcpClose(handle, false);
+    native.close(closed);
+    // 192.0.2.1 (TEST-NET-1) never answers; where there is no route the connect fails at once.
+    const slow = net.tcpConnect(4, v4(0xc0000201 | 0, 9));
+    if (slow >= 0) {
+      expect(net.connectResult(slow)).toBe(EINPROGRESS);
+      net.tcpClose(slow, true);
+    }
+  });
+
+  it("resets on request", async () => {
+    const net = network();
+    let error = "";
+    const port = await listen(
+      (socket) => {
+        socket.on("error", (failure: NodeJS.ErrnoException) => {
+          error = failure.code ?? "";
+        });
+      },
+      { port: 0 },
+    );
+    const handle = net.tcpConnect(5, v4(LOOPBACK, port));
+    await event(5, WRITABLE);
+    net.tcpClose(handle, true);
+    await until(() => error !== "", "the reset");
+    expect(error).toBe("ECONNRESET");
+  });
+
+  it("leaves by the source address it was given", async () => {
+    const net = network([], { address: 0x7f000005, deviceIndex: 0 });
+    let from = "";
+    const port = await listen(
+      (socket) => {
+        from = socket.remoteAddress ?? "";
+        socket.resume();
+      },
+      { port: 0 },
+    );
+    const handle = net.tcpConnect(6, v4(LOOPBACK, port));
+    await until(() => from !== "", "the connection");
+    expect(from).toBe("127.0.0.5");
+    net.tcpClose(handle, true);
+  });
+
+  it("leaves by the interface it was given", async () => {
+    const net = network([], { address: 0, deviceIndex: native.deviceIndex("lo") });
+    let connected = false;
+    const port = await listen(
+      (socket) => {
+        connected = true;
+        socket.resume();
+      },
+      { port: 0 },
+    );
+    const handle = net.tcpConnect(7, v4(LOOPBACK, port));
+    await until(() => connected, "the connection");
+    net.tcpClose(handle, true);
+  });
+
+  it("accepts with the peer's address", async () => {
+    const net = network();
+    const listener = native.tcpSocket(4);
+    native.bind(listener, v4(LOOPBACK, 0), 4, false);
+    native.listen(listener, 8);
+    const words = new Int32Array(5);
+    native.localAddress(listener, words);
+    const from = new Int32Array(5);
+    expect(net.tcpAccept(listener, 9, from)).toBe(EAGAIN);
+    const client = netConnect(words[4], "127.0.0.1");
+    cleanUps.push(() => client.destroy());
+    let handle = EAGAIN;
+    await until(() => {
+      handle = net.tcpAccept(listener, 9, from);
+      return handle !== EAGAIN;
+    }, "the connection");
+    await until(() => client.localPort !== undefined, "the client");
+    expect([...from]).toEqual([0, 0, 0xffff, LOOPBACK, client.localPort]);
+    client.write("hi");
+    await event(9, READABLE);
+    expect(received(net, handle)).toBe("hi");
+    net.tcpClose(handle, false);
+    native.close(listener);
+  });
+});
+
+describe("guest-forward services", () => {
+  it("connects to a TCP address, whatever guests leave by", async () => {
+    let from = "";
+    const port = await listen(
+      (socket) => {
+        from = socket.remoteAddress ?? "";
+        socket.resume();
+      },
+      { port: 0 },
+    );
+    const target = { kind: "tcp", host: LOOPBACK, port } as const;
+    const net = network([{ address: 1, port: 1, target }], { address: 0x7f000005, deviceIndex: 0 });
+    const handle = net.tcpConnectService(20, 0);
+    await until(() => from !== "", "the connection");
+    expect(from).toBe("127.0.0.1");
+    net.tcpClose(handle, true);
+  });
+
+  it("connects to a Unix socket", async () => {
+    const path = join(directory, "service");
+    await listen((socket) => socket.end("from unix"), { path });
+    const net = network([{ address: 1, port: 1, target: { kind: "unix", path } }]);
+    const handle = net.tcpConnectService(21, 0);
+    expect(net.connectResult(handle)).toBe(0);
+    await event(21, READABLE | PEER_CLOSED);
+    expect(received(net, handle)).toBe("from unix");
+    net.tcpClose(handle, false);
+  });
+
+  it("runs a command with the connection as its input and output", async () => {
+    const command = 'read line; echo "got $line"';
+    const net = network([{ address: 1, port: 1, target: { kind: "command", command } }]);
+    const handle = net.tcpConnectService(22, 0);
+    expect(net.connectResult(handle)).toBe(0);
+    const { at, length } = put("this\n");
+    net.tcpSend(handle, Int32Array.of(at, length), 1);
+    await event(22, READABLE | PEER_CLOSED);
+    expect(received(net, handle)).toBe("got this\n");
+    expect(received(net, handle)).toBe(0);
+    net.tcpClose(handle, false);
+  });
+
+  it("fails like a refused connection when nobody serves the socket", () => {
+    const path = join(directory, "nobody");
+    const net = network([{ address: 1, port: 1, target: { kind: "unix", path } }]);
+    expect(net.tcpConnectService(23, 0)).toBe(-2);
+    expect(net.tcpConnectService(23, 1)).toBeLessThan(0);
+  });
+});
+
+function makeBatch(capacity: number): UdpBatch {
+  const ints = (): Int32Array => new Int32Array(capacity);
+  return { capacity, at: ints(), length: ints(), segment: ints(), words: new Int32Array(capacity * 5) };
+}
+
+async function udpPeer(): Promise<{ socket: UdpSocket; port: number; heard: string[] }> {
+  const socket = createSocket("udp4");
+  const heard: string[] = [];
+  socket.on("message", (message) => heard.push(message.toString()));
+  socket.bind(0, "127.0.0.1");
+  await new Promise((resolve) => socket.once("listening", resolve));
+  cleanUps.push(() => socket.close());
+  return { socket, port: socket.address().port, heard };
+}
+
+describe("UDP", () => {
+  it("sends what was queued at the flush and receives with the sender's address", async () => {
+    const net = network();
+    const peer = await udpPeer();
+    const handle = net.udpOpen(30, 4, 0);
+    const one = put("one");
+    const two = put("three", one.at + 64);
+    net.udpSend(handle, v4(LOOPBACK, peer.port), one.at, one.length);
+    net.udpSend(handle, v4(LOOPBACK, peer.port), two.at, two.length);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(peer.heard).toEqual([]);
+    expect(net.udpFlush()).toBe(0);
+    await until(() => peer.heard.length === 2, "two datagrams");
+    expect(peer.heard).toEqual(["one", "three"]);
+    const batch = makeBatch(8);
+    expect(net.udpReceive(handle, batch)).toBe(0);
+    peer.socket.send("back", net.udpPort(handle), "127.0.0.1");
+    await event(30, READABLE);
+    expect(net.udpReceive(handle, batch)).toBe(1);
+    const text = new TextDecoder().decode(rig.arena.octets.slice(batch.at[0], batch.at[0] + batch.length[0]));
+    expect(text).toBe("back");
+    expect([...batch.words.subarray(0, 5)]).toEqual([0, 0, 0xffff, LOOPBACK, peer.port]);
+    net.udpClose(handle);
+  });
+
+  it("flushes by itself when the queue is full, and counts what was refused", async () => {
+    const net = network();
+    const peer = await udpPeer();
+    const handle = net.udpOpen(31, 4, 0);
+    const { at, length } = put("x");
+    for (let i = 0; i < 1100; i++) net.udpSend(handle, v4(LOOPBACK, peer.port), at, length);
+    await until(() => peer.heard.length > 0, "a datagram before the flush");
+    // Port 0 of an unconnected socket is no destination.
+    net.udpSend(handle, v4(LOOPBACK, 0), at, length);
+    expect(net.udpFlush()).toBe(1);
+    expect(net.udpFlush()).toBe(0);
+    net.udpClose(handle);
+  });
+
+  it("sends what a closing socket still had queued", async () => {
+    const net = network();
+    const peer = await udpPeer();
+    const handle = net.udpOpen(32, 4, 0);
+    const { at, length } = put("last words");
+    net.udpSend(handle, v4(LOOPBACK, peer.port), at, length);
+    net.udpClose(handle);
+    await until(() => peer.heard.length === 1, "the datagram");
+    expect(net.udpFlush()).toBe(0);
+  });
+
+  it("preserves the guest's port, or else its parity", () => {
+    const net = network();
+    const probe = net.udpOpen(33, 4, 0);
+    const free = net.udpPort(probe);
+    net.udpClose(probe);
+    const first = net.udpOpen(33, 4, free);
+    expect(net.udpPort(first)).toBe(free);
+    for (let i = 0; i < 8; i++) {
+      const other = net.udpOpen(34, 4, free);
+      expect(net.udpPort(other)).not.toBe(free);
+      expect(net.udpPort(other) % 2).toBe(free % 2);
+      net.udpClose(other);
+    }
+    net.udpClose(first);
+  });
+
+  it("reports the ICMP error of a connected socket", async () => {
+    const net = network();
+    const closed = await udpPeer();
+    const handle = net.udpOpen(35, 4, 0);
+    const target = v4(LOOPBACK, closed.port);
+    cleanUps.pop()?.();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(net.udpConnect(handle, target)).toBe(0);
+    const { at, length } = put("anyone?");
+    net.udpSend(handle, target, at, length);
+    net.udpFlush();
+    await event(35, FAILED);
+    expect(net.udpReceive(handle, makeBatch(4))).toBe(ECONNREFUSED);
+    net.udpClose(handle);
+  });
+
+  it("reaches a link-local IPv6 resolver by its scope", async () => {
+    const words = [0xfe800000 | 0, 0, 0, 1] as const;
+    const net = network();
+    const handle = net.udpOpen(36, 6, 0);
+    const to = Int32Array.of(...words, 53);
+    expect(net.udpConnect(handle, to)).toBeLessThan(0);
+    net.setResolvers([{ words, port: 53, scope: native.deviceIndex("lo") }]);
+    const result = net.udpConnect(handle, to);
+    // lo may have no link-local route; what matters is that it is not for want of a scope (EINVAL) any more.
+    expect(result).not.toBe(-22);
+    net.udpClose(handle);
+  });
+});
+
+describe("running out of descriptors", () => {
+  it("refuses the connection that waits, instead of being woken by it for ever", async (context) => {
+    needs(context, { commands: ["prlimit"] });
+    const net = network();
+    const listener = native.tcpSocket(4);
+    native.bind(listener, v4(LOOPBACK, 0), 4, false);
+    native.listen(listener, 8);
+    const words = new Int32Array(5);
+    native.localAddress(listener, words);
+    const client = netConnect(words[4], "127.0.0.1");
+    cleanUps.push(() => client.destroy());
+    let error = "";
+    client.on("error", (failure: NodeJS.ErrnoException) => {
+      error = failure.code ?? "";
+    });
+    await until(() => client.readyState === "open", "the client");
+    const limit = execFileSync("prlimit", [
+      "--pid",
+      String(process.pid),
+      "--nofile",
+      "-o",
+      "SOFT",
+      "--noheadings",
+    ]);
+    execFileSync("prlimit", ["--pid", String(process.pid), "--nofile=512:"]);
+    cleanUps.push(() => {
+      execFileSync("prlimit", ["--pid", String(process.pid), `--nofile=${String(limit).trim()}:`]);
+    });
+    const hoard: number[] = [];
+    for (let fd = native.udpSocket(4); fd >= 0; fd = native.udpSocket(4)) hoard.push(fd);
+    const from = new Int32Array(5);
+    const full = net.tcpAccept(listener, 40, from);
+    const drained = net.tcpAccept(listener, 40, from);
+    for (const fd of hoard) native.close(fd);
+    expect([-23, -24]).toContain(full);
+    expect([EAGAIN, -23, -24]).toContain(drained);
+    await until(() => error !== "", "the reset");
+    expect(error).toBe("ECONNRESET");
+    native.close(listener);
+  });
+});
