@@ -14,12 +14,12 @@ import type { HostPlan } from "../config/host-plan.ts";
 import { planEngine, planHost } from "../config/plan.ts";
 import { HelperError, prepareGuestCommand } from "../host/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
+import { deviceConfig, tapSpec } from "../host/tap-opening.ts";
 import { parseCommandArguments } from "./arguments.ts";
-import type { EnginePlan } from "./control.ts";
+import { type EnginePlan, LINK_FD } from "./control.ts";
 import { EngineClient } from "./engine-client.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
-import { deviceConfig, tapSpec } from "./link-opening.ts";
 import { openLogFile } from "./log.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
@@ -87,7 +87,7 @@ async function runBehindEngine(
     client = new EngineClient({
       plan: {
         config,
-        link: tapSpec(guest.tap),
+        link: tapSpec(guest.tap, LINK_FD),
         log: host.log,
         oneOff: false,
         ...(outbound === undefined ? {} : { outbound }),

@@ -1,6 +1,12 @@
 /** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
-import type { EngineCore, FlowRow } from "../engine.ts";
-import type { Counters } from "../metrics/counters.ts";
+import type { FlowRow } from "../engine.ts";
+import type { CounterName } from "../metrics/counters.ts";
+
+/** What `Counters.snapshot()` gives: names and counts, without those that are zero. */
+export interface Snapshot {
+  readonly counters: Readonly<Record<string, number>>;
+  readonly drops: Readonly<Record<string, number>>;
+}
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 
@@ -43,9 +49,8 @@ export function formatFlows(rows: readonly FlowRow[]): string {
 }
 
 /** Every counter that is not zero, then every drop reason that is not zero. */
-export function formatCounters(counters: Counters): string {
-  const snapshot = counters.snapshot();
-  const section = (title: string, values: Record<string, number>): string[] => {
+export function formatCounters(snapshot: Snapshot): string {
+  const section = (title: string, values: Readonly<Record<string, number>>): string[] => {
     const names = Object.keys(values);
     const width = Math.max(0, ...names.map((name) => name.length));
     if (names.length === 0) return [`${title}: none`];
@@ -55,23 +60,22 @@ export function formatCounters(counters: Counters): string {
 }
 
 /** What SIGUSR2 prints. */
-export function formatState(core: EngineCore, nowMs: number): string {
-  const rows = core.flows(nowMs);
-  return `${formatCounters(core.counters)}flows (${rows.length}):\n${formatFlows(rows)}`;
+export function formatState(snapshot: Snapshot, rows: readonly FlowRow[]): string {
+  return `${formatCounters(snapshot)}flows (${rows.length}):\n${formatFlows(rows)}`;
 }
 
 /** One line of what mattered, for the end. */
-export function formatSummary(counters: Counters): string {
-  const { drops } = counters.snapshot();
+export function formatSummary({ counters, drops }: Snapshot): string {
+  const count = (name: CounterName): number => counters[name] ?? 0;
   const dropped = Object.entries(drops).sort((a, b) => b[1] - a[1]);
-  const total = dropped.reduce((sum, [, count]) => sum + count, 0);
-  const worst = dropped.slice(0, 4).map(([name, count]) => `${name} ${count}`);
+  const total = dropped.reduce((sum, [, times]) => sum + times, 0);
+  const worst = dropped.slice(0, 4).map(([name, times]) => `${name} ${times}`);
   const parts = [
-    `${formatOctets(counters.value("link-octets-in"))} from the guest`,
-    `${formatOctets(counters.value("link-octets-out"))} to it`,
-    `${counters.value("tcp-opened") + counters.value("tcp-accepted")} TCP connections`,
-    `${counters.value("udp-mappings-opened")} UDP mappings`,
-    `${counters.value("dns-queries")} DNS queries`,
+    `${formatOctets(count("link-octets-in"))} from the guest`,
+    `${formatOctets(count("link-octets-out"))} to it`,
+    `${count("tcp-opened") + count("tcp-accepted")} TCP connections`,
+    `${count("udp-mappings-opened")} UDP mappings`,
+    `${count("dns-queries")} DNS queries`,
     total === 0
       ? "nothing dropped"
       : `${total} dropped (${worst.join(", ")}${dropped.length > 4 ? ", ..." : ""})`,

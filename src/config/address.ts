@@ -3,7 +3,7 @@
  */
 import { Address4, Address6 } from "ip-address";
 import type { ResolverAddress } from "./engine-config.ts";
-import { Unacceptable } from "./problem.ts";
+import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {
   readonly network: number;

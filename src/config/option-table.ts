@@ -43,11 +43,19 @@ const QEMU: readonly CommandName[] = ["qemu"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
 
-function option<T>(definition: OptionDefinition<T>): OptionDefinition<T> {
+/** Keeps a definition's own type (its property's name, whether it repeats) for the library's types. */
+function option<const D extends OptionDefinition<unknown>>(definition: D): D {
   return definition;
 }
 
-function flag(group: OptionGroup, commands: readonly CommandName[], help: string): OptionDefinition<true> {
+interface FlagDefinition {
+  readonly group: OptionGroup;
+  readonly commands: readonly CommandName[];
+  readonly help: string;
+  readonly parse: () => true;
+}
+
+function flag(group: OptionGroup, commands: readonly CommandName[], help: string): FlagDefinition {
   return { group, commands, help, parse: () => true };
 }
 
@@ -438,9 +446,26 @@ export function optionsOf(command: CommandName): OptionName[] {
   return OPTION_NAMES.filter((name) => definitionOf(name).commands.includes(command));
 }
 
+type CamelCase<S extends string> = S extends `${infer Head}-${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : S;
+
 /** The property of the library's options that stands for an option: camel case, or what the table says. */
+export type PropertyOf<N extends OptionName> = (typeof OPTIONS)[N] extends {
+  readonly property: infer P extends string;
+}
+  ? P
+  : CamelCase<N>;
+
 export function propertyOf(name: OptionName): string {
   return (
     definitionOf(name).property ?? name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
   );
 }
+
+/** What a property holds: the text of the command line, or a number or boolean that reads the same. */
+export type PropertyValue<N extends OptionName> = (typeof OPTIONS)[N] extends { readonly repeat: true }
+  ? readonly (string | number)[]
+  : (typeof OPTIONS)[N] extends { readonly placeholder: string }
+    ? string | number
+    : boolean;

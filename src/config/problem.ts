@@ -4,6 +4,8 @@
  */
 import { closest, distance } from "fastest-levenshtein";
 
+export { Unacceptable } from "./unacceptable.ts";
+
 /** One thing that is wrong. */
 export interface Problem {
   /** Where: an option (`--mtu`), a property of the library's options (`mtu`), or a field path. */
@@ -12,20 +14,6 @@ export interface Problem {
   readonly found?: string;
   /** What would be right, as half a sentence. */
   readonly allowed: string;
-}
-
-/** Thrown by a parser of one value; the collector adds the place. */
-export class Unacceptable extends Error {
-  override readonly name = "Unacceptable";
-  readonly allowed: string;
-  /** The part of the value that is wrong, when it is not the whole. */
-  readonly found: string | undefined;
-
-  constructor(allowed: string, found?: string) {
-    super(allowed);
-    this.allowed = allowed;
-    this.found = found;
-  }
 }
 
 /** Everything that is wrong with a configuration. `code` is stable. */

@@ -1,0 +1,132 @@
+/**
+ * The engine process: told over descriptor 3 what to serve, it serves it, and ends when it is told to, when its link
+ * ends, or when the supervisor is gone. It is confined before this file runs; nothing here asks for more rights.
+ */
+import { Socket } from "node:net";
+import { native } from "../host/native.ts";
+import { describeErrno } from "../host/start-error.ts";
+import { type Engine, serve } from "../serve.ts";
+import {
+  COMMAND_FD,
+  CONTROL_FD,
+  decodeLine,
+  type EnginePlan,
+  encodeLine,
+  type News,
+  type Order,
+  PCAP_FD,
+  readLines,
+} from "./control.ts";
+import { type LineLog, openLog } from "./log.ts";
+import { formatState, formatSummary } from "./report.ts";
+
+const control = new Socket({ fd: CONTROL_FD, readable: true, writable: true });
+
+function tell(news: News): void {
+  if (!control.destroyed) control.write(encodeLine(news));
+}
+
+/**
+ * Has the supervisor run the command of a guest forward: it gets one end of a socket pair and the forward's number.
+ * Returns our end, or -errno.
+ */
+function commandRunner(plan: EnginePlan): (command: string) => number {
+  return (command) => {
+    const index = plan.config.guestForwards.findIndex(
+      ({ target }) => target.kind === "command" && target.command === command,
+    );
+    const [ours, theirs] = native.socketPair("stream");
+    if (ours < 0) return ours;
+    const sent = native.sendDescriptor(COMMAND_FD, theirs);
+    native.close(theirs);
+    if (sent < 0) {
+      native.close(ours);
+      return sent;
+    }
+    native.setNonBlocking(ours);
+    tell({ type: "command", index });
+    return ours;
+  };
+}
+
+async function startServing(plan: EnginePlan, log: LineLog): Promise<Engine> {
+  const engine = await serve({
+    config: plan.config,
+    link: plan.link,
+    log,
+    oneOff: plan.oneOff,
+    dedicated: true,
+    spawnCommand: commandRunner(plan),
+    onLink: (up) => tell({ type: "link", up }),
+    resolvConf: plan.resolvConf,
+    ...(plan.pcap ? { pcap: PCAP_FD } : {}),
+    ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
+  });
+  tell({
+    type: "ready",
+    linkName: engine.linkName,
+    listenPort: engine.listenPort,
+    forwardPorts: engine.forwardPorts,
+  });
+  return engine;
+}
+
+/** From here on: no programs, no namespaces, no mounts, on every thread. */
+function closeLastWall(log: LineLog): void {
+  const result = native.applySeccomp();
+  if (result < 0) log.warn(`the engine runs without a seccomp filter: ${describeErrno(result)}`);
+}
+
+/** Ends the process once what was told has left. */
+function leave(status: number): void {
+  process.exitCode = status;
+  control.end(() => process.exit(status));
+}
+
+async function start(plan: EnginePlan): Promise<Engine | undefined> {
+  const log = openLog(plan.log);
+  try {
+    if (plan.sandbox) closeLastWall(log);
+    const engine = await startServing(plan, log);
+    void engine.ended.then((end) => {
+      log.info(formatSummary(engine.counters()));
+      tell({ type: "ended", reason: end.reason, message: end.message });
+      leave(0);
+    });
+    return engine;
+  } catch (error) {
+    tell({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+    leave(1);
+    return undefined;
+  }
+}
+
+let engine: Promise<Engine | undefined> | undefined;
+let reportTo: LineLog | undefined;
+
+async function obey(order: Order): Promise<void> {
+  switch (order.type) {
+    case "start":
+      reportTo = openLog(order.plan.log);
+      engine = start(order.plan);
+      return;
+    case "report": {
+      const running = await engine;
+      if (running) reportTo?.text(formatState(running.counters(), running.flows()));
+      return;
+    }
+    case "stop": {
+      const running = await engine;
+      if (running) await running.stop();
+      else leave(0);
+      return;
+    }
+  }
+}
+
+// The terminal's Ctrl-C reaches the whole process group; the supervisor decides what it means.
+for (const signal of ["SIGINT", "SIGHUP", "SIGTERM", "SIGUSR2"] as const) process.on(signal, () => {});
+readLines(control, (line) => void obey(decodeLine(line) as Order));
+control.on("error", () => {});
+// A supervisor that was killed takes the engine along.
+control.on("close", () => void obey({ type: "stop" }).then(() => process.exit()));

@@ -1,0 +1,55 @@
+/** The `sluice` command: which of its commands was meant. Commands are loaded only when they run. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { nearest, quote } from "../config/problem.ts";
+import { packageRoot } from "../host/native-loader.ts";
+import { writeText } from "./log.ts";
+import { EXIT_USAGE, fail } from "./start-problem.ts";
+
+type Run = (argv: readonly string[]) => Promise<number>;
+
+const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
+  run: async () => (await import("./run.ts")).runCommand,
+  exec: async () => (await import("./exec.ts")).execCommand,
+  qemu: async () => (await import("./qemu.ts")).qemuCommand,
+  replay: async () => (await import("./replay.ts")).replayCommand,
+  vm: async () => {
+    const { vmCommand } = await import("../kubevirt/cli.ts");
+    return (argv) =>
+      vmCommand([...argv], { stdout: process.stdout, stderr: process.stderr, env: process.env });
+  },
+};
+
+function version(): string {
+  const text = readFileSync(join(packageRoot(), "package.json"), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Runs the program with the arguments after its name. Returns the exit status; never rejects. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  try {
+    if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+      const { overallHelp } = await import("./help.ts");
+      if (name === "help" && rest[0] !== undefined && Object.hasOwn(COMMANDS, rest[0])) {
+        return await main([rest[0], "--help"]);
+      }
+      (name === undefined ? process.stderr : process.stdout).write(overallHelp());
+      return name === undefined ? EXIT_USAGE : 0;
+    }
+    if (name === "--version" || name === "-V") {
+      process.stdout.write(`sluice ${version()}\n`);
+      return 0;
+    }
+    if (Object.hasOwn(COMMANDS, name)) return await (await COMMANDS[name]())(rest);
+    const guess = nearest(name, Object.keys(COMMANDS));
+    const names = Object.keys(COMMANDS).join(", ");
+    writeText(
+      2,
+      `sluice: found ${quote(name)}; allowed: one of ${names}, --help or --version${guess ? `; did you mean ${guess}?` : ""}\n`,
+    );
+    return EXIT_USAGE;
+  } catch (error) {
+    return fail(name ?? "", error);
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * The library: an engine inside another program.
+ *
+ *     import { createEngine } from "sluice";
+ *     const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock", ports: ["2222:22"] });
+ *
+ * Options are those of `sluice run` with their names in camel case, in the same forms, validated by the same table.
+ * The engine runs in the calling process, unconfined, one at a time; the command runs it in a process of its own.
+ */
+import { OptionSet } from "./config/option-set.ts";
+import {
+  definitionOf,
+  type OptionName,
+  optionsOf,
+  type PropertyOf,
+  type PropertyValue,
+  propertyOf,
+} from "./config/option-table.ts";
+import { planEngine, planHost, planLink } from "./config/plan.ts";
+import { ConfigError, nearest } from "./config/problem.ts";
+import type { EngineOptions as HostOptions, LinkSpec } from "./host/engine-options.ts";
+import { outboundAddress } from "./host/outbound.ts";
+import { openTapOf, tapSpec } from "./host/tap-opening.ts";
+import type { Logger } from "./ports.ts";
+import { type Allow, type Engine, serve } from "./serve.ts";
+
+export { ConfigError, type Problem } from "./config/problem.ts";
+export type { FlowRow } from "./engine.ts";
+export type { EngineEnd } from "./host/engine-options.ts";
+export { StartError, type StartProblem } from "./host/start-error.ts";
+export type { Logger } from "./ports.ts";
+export type { Allow, Engine, FlowRequest } from "./serve.ts";
+
+/** Options that are about the command's processes, or that only another command has. */
+const COMMAND_ONLY = [
+  "model",
+  "ready-fd",
+  "exit-fd",
+  "pid-file",
+  "outlive-parent",
+  "user",
+  "no-sandbox",
+  "log-level",
+  "log-format",
+  "log-file",
+] as const satisfies readonly OptionName[];
+
+type CommandOnly = (typeof COMMAND_ONLY)[number];
+
+/** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
+export type CommandOptions = {
+  readonly [N in Exclude<OptionName, CommandOnly> as PropertyOf<N>]?: PropertyValue<N>;
+};
+
+export interface EngineOptions extends CommandOptions {
+  /** Decides about each new flow; by default all that the options allow. */
+  readonly allow?: Allow;
+  /** Gets what happens, in sentences; nothing by default. */
+  readonly log?: Logger;
+  /** The guest's link came up or went down. */
+  readonly onLink?: (up: boolean, name: string) => void;
+}
+
+const SILENT: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
+const HOOKS = ["allow", "log", "onLink"];
+
+const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
+  optionsOf("run")
+    .filter((name) => !(COMMAND_ONLY as readonly OptionName[]).includes(name))
+    .map((name) => [propertyOf(name), name]),
+);
+
+/** Reads the properties by the option table. Everything wrong is in `problems` of the set. */
+function readOptions(options: EngineOptions): OptionSet {
+  const set = new OptionSet((name, index) =>
+    definitionOf(name).repeat ? `${propertyOf(name)}[${index}]` : propertyOf(name),
+  );
+  for (const [property, value] of Object.entries(options)) {
+    if (HOOKS.includes(property) || value === undefined) continue;
+    const name = LIBRARY_OPTIONS.get(property);
+    if (name === undefined) set.problems.push(unknownProperty(property));
+    else addProperty(set, name, value);
+  }
+  return set;
+}
+
+function unknownProperty(property: string) {
+  const guess = nearest(property, [...LIBRARY_OPTIONS.keys(), ...HOOKS]);
+  return { place: property, allowed: `a known option${guess ? `; did you mean ${guess}?` : ""}` };
+}
+
+function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
+  const { placeholder, repeat } = definitionOf(name);
+  const isText = (each: unknown): each is string | number =>
+    typeof each === "string" || typeof each === "number";
+  const wrong = (allowed: string): void => {
+    set.problems.push({ place: propertyOf(name), found: String(value), allowed });
+  };
+  if (placeholder === undefined) {
+    if (typeof value !== "boolean") wrong("true or false");
+    else if (value) set.add(name);
+  } else if (repeat) {
+    if (!Array.isArray(value) || !value.every(isText)) wrong("a list of texts or numbers");
+    else for (const each of value) set.add(name, String(each));
+  } else if (isText(value)) {
+    set.add(name, String(value));
+  } else {
+    wrong("a text or a number");
+  }
+}
+
+/**
+ * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
+ * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
+ */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const set = readOptions(options);
+  const link = planLink(set);
+  const config = planEngine(set);
+  const host = planHost(set, "info");
+  const outbound = outboundAddress(host.outbound);
+  if (host.outbound && outbound === undefined) {
+    set.reject("outbound-addr", "an IPv4 address, or an interface of this host that has one");
+  }
+  if (set.problems.length > 0 || link === undefined) throw new ConfigError(set.problems);
+  const log = options.log ?? SILENT;
+  let spec: LinkSpec;
+  if (link.kind === "tap") {
+    const tap = await openTapOf(link, config, log);
+    spec = tapSpec(tap, tap.fd);
+  } else {
+    spec = link;
+  }
+  const hooks: Pick<HostOptions, "onLink"> & { allow?: Allow } = {
+    ...(options.onLink ? { onLink: options.onLink } : {}),
+    ...(options.allow ? { allow: options.allow } : {}),
+  };
+  return serve({
+    config,
+    link: spec,
+    log,
+    oneOff: host.oneOff,
+    ...(host.pcap === undefined ? {} : { pcap: host.pcap }),
+    ...(outbound === undefined ? {} : { outbound: { address: outbound } }),
+    ...hooks,
+  });
+}

@@ -1,0 +1,116 @@
+/**
+ * An engine put together and serving: what the command's engine process and the library's `createEngine` share. The
+ * core with the host's sockets, the guest's link, and a few calls to watch and end it.
+ */
+import { formatIpv4 } from "./config/address.ts";
+import { createEngineCore, type FlowRow } from "./engine.ts";
+import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
+import type { Logger } from "./ports.ts";
+
+/** A new TCP connection, or the first datagram of a UDP mapping to a remote. */
+export interface FlowRequest {
+  readonly protocol: "tcp" | "udp";
+  /** Dotted addresses; the remote is where the guest wants to go. */
+  readonly guestAddress: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+}
+
+/** Decides whether a flow may be. Called once per flow, never per packet, and must answer at once. */
+export type Allow = (flow: FlowRequest) => boolean;
+
+/** A serving engine. */
+export interface Engine {
+  /** Such as `tap tap0`. */
+  readonly linkName: string;
+  /** The TCP port that a `qemuListen` link got, or 0. */
+  readonly listenPort: number;
+  /** Host ports of the forwards, in the order they were declared. */
+  readonly forwardPorts: readonly number[];
+  /** Whether a guest's link is there now. */
+  readonly linked: boolean;
+  /** Every counter and drop reason that is not zero. */
+  counters(): { counters: Record<string, number>; drops: Record<string, number> };
+  /** The flow table. */
+  flows(): FlowRow[];
+  /** Resets the guest's connections and closes everything. Idempotent. */
+  stop(): Promise<EngineEnd>;
+  /** Settles once, when the engine has ended and everything is closed. Never rejects. */
+  readonly ended: Promise<EngineEnd>;
+}
+
+export interface ServeOptions extends EngineOptions {
+  readonly allow?: Allow;
+}
+
+/** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
+export async function serve(options: ServeOptions): Promise<Engine> {
+  const { allow, log } = options;
+  const admit = allow && admitBy(allow, log);
+  const running = await startEngine(options, (config, ports, nowMs) =>
+    createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs),
+  );
+  return new ServingEngine(running);
+}
+
+/** An embedder's hook for the core: addresses as text, and a hook that throws refuses. */
+function admitBy(allow: Allow, log: Logger) {
+  return (
+    protocol: "tcp" | "udp",
+    guestAddress: number,
+    remoteAddress: number,
+    remotePort: number,
+  ): boolean => {
+    const flow = {
+      protocol,
+      guestAddress: formatIpv4(guestAddress),
+      remoteAddress: formatIpv4(remoteAddress),
+      remotePort,
+    };
+    try {
+      return allow(flow) === true;
+    } catch (error) {
+      log.error(
+        `allow() failed, the flow is refused: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      return false;
+    }
+  };
+}
+
+class ServingEngine implements Engine {
+  constructor(private readonly running: RunningEngine) {}
+
+  get linkName(): string {
+    return this.running.linkName;
+  }
+
+  get listenPort(): number {
+    return this.running.listenPort;
+  }
+
+  get forwardPorts(): readonly number[] {
+    return this.running.forwardPorts;
+  }
+
+  get linked(): boolean {
+    return this.running.linked;
+  }
+
+  get ended(): Promise<EngineEnd> {
+    return this.running.ended;
+  }
+
+  counters() {
+    return this.running.core.counters.snapshot();
+  }
+
+  flows(): FlowRow[] {
+    return this.running.core.flows(this.running.nowMs());
+  }
+
+  async stop(): Promise<EngineEnd> {
+    await this.running.stop();
+    return this.running.ended;
+  }
+}
