@@ -1,83 +1,564 @@
 /**
  * The engine core: one guest's network. Sans-I/O: it reads frames from a FrameLink, talks to host sockets through
  * HostNetwork, and knows the time only from its caller.
+ *
+ * One turn, always in this order and each step bounded: timers; one batch of frames from the link (ARP answered,
+ * datagrams handed up); what the batch gathered goes to host sockets, with one ACK per connection; new clients of
+ * forwards; host sockets with octets for the guest; frames to the link.
  */
 import type { EngineConfig, ResolverAddress } from "./config/engine-config.ts";
-import type { Arena } from "./memory/arena.ts";
-import type { Counters } from "./metrics/counters.ts";
-import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, Logger } from "./ports.ts";
+import {
+  type CreateEngineCore,
+  type EngineCore,
+  type EnginePorts,
+  type FlowRow,
+  TOKEN_DNS,
+  TOKEN_FORWARD,
+  TOKEN_INDEX_MASK,
+  TOKEN_LINK,
+  TOKEN_TCP_FLOW,
+  TOKEN_UDP_FLOW,
+} from "./engine-api.ts";
+import { DNS_QUERIES_MAX, RX_BATCH_MAX, UDP_RX_SLOTS } from "./limits.ts";
+import { ARP_FRAME_OCTETS, ArpResponder } from "./link/arp.ts";
+import { Egress } from "./link/egress.ts";
+import { Neighbours } from "./link/neighbours.ts";
+import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
+import { Counters, counter } from "./metrics/counters.ts";
+import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
+import { Destinations } from "./network/destinations.ts";
+import { Ipv4, type Ipv4Handlers } from "./network/ipv4.ts";
+import { Reassembly } from "./network/reassembly.ts";
+import { ADDRESS_WORDS, type FrameLink, LINK_CLOSED, READABLE, type UdpBatch, WRITABLE } from "./ports.ts";
+import { DnsForwarder } from "./service/dns-forwarder.ts";
+import { Gateway } from "./service/gateway.ts";
+import { FlowTable, NO_FLOW } from "./transport/flow-table.ts";
+import { Tcp } from "./transport/tcp/tcp.ts";
+import { Udp } from "./transport/udp/udp.ts";
+import {
+  destinationHigh,
+  destinationLow,
+  ETHERNET_HEADER_OCTETS,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  etherType,
+  isGroup,
+  sourceHigh,
+  sourceLow,
+} from "./wire/ethernet.ts";
+import { PROTOCOL_UDP, pseudoHeaderSum } from "./wire/ipv4.ts";
+import {
+  checkUdp,
+  destinationPort,
+  sourcePort,
+  UDP_HEADER_OCTETS,
+  checksum as udpChecksum,
+  length as udpLength,
+} from "./wire/udp.ts";
 
-/** Everything the core needs from outside. */
-export interface EnginePorts {
-  readonly arena: Arena;
-  readonly network: HostNetwork;
-  readonly entropy: Entropy;
-  readonly log: Logger;
-  readonly checksum: ChecksumKernel;
+export * from "./engine-api.ts";
+
+const FRAMES_IN = counter("link-frames-in");
+const OCTETS_IN = counter("link-octets-in");
+const ARP_REPLIES = counter("arp-replies");
+const TRUNCATED = dropReason("frame-truncated");
+const OVERSIZED = dropReason("frame-oversized");
+const NOT_FOR_US = dropReason("ethernet-not-for-us");
+const UNKNOWN_TYPE = dropReason("ethernet-unknown-type");
+const BAD_SOURCE = dropReason("ethernet-bad-source");
+const IPV6 = dropReason("ipv6-unsupported");
+const UDP_BAD_CHECKSUM = dropReason("udp-bad-checksum");
+const UDP_PORT_ZERO = dropReason("udp-port-zero");
+const DHCP_NOT_OURS = dropReason("dhcp-not-ours");
+const RESTRICTED = dropReason("destination-restricted");
+const LINK_DOWN = dropReason("link-down");
+const LINK_FULL = dropReason("link-full");
+
+const DNS_PORT = 53;
+const DHCP_SERVER_PORT = 67;
+/** What is known of a forward's socket; stalled: it has clients, the engine has no room. */
+const FORWARD_IDLE = 0;
+const FORWARD_READY = 1;
+const FORWARD_STALLED = 2;
+/** Clients accepted from one listener per turn. */
+const ACCEPTS_PER_TURN = 64;
+/** ARP requests for a guest that a forward waits for, and how long a window of receivers is remembered. */
+const ARP_INTERVAL_MS = 1000;
+const RECEIVERS_INTERVAL_MS = 64;
+
+export const createEngineCore: CreateEngineCore = (config, ports, nowMs) => new Engine(config, ports, nowMs);
+
+class Engine implements EngineCore, Ipv4Handlers {
+  readonly counters = new Counters();
+  private readonly view: DataView;
+  private readonly batch = new FrameBatch(RX_BATCH_MAX);
+  private readonly neighbours = new Neighbours();
+  private readonly egress: Egress;
+  private readonly arp: ArpResponder;
+  private readonly reassembly: Reassembly;
+  private readonly ipv4: Ipv4;
+  private readonly destinations: Destinations;
+  private readonly tcpLayer: Tcp;
+  private readonly udpLayer: Udp;
+  private readonly dnsForwarder: DnsForwarder;
+  private readonly gateway: Gateway;
+  private readonly forwardHandles: Int32Array;
+  private readonly forwardReady: Uint8Array;
+  private readonly peer = new Int32Array(ADDRESS_WORDS);
+  private readonly declaredMacHigh: number;
+  private readonly declaredMacLow: number;
+  private readonly dnsReady: Int32Array = new Int32Array(DNS_QUERIES_MAX);
+  private dnsReadyCount = 0;
+  private link: FrameLink | null = null;
+  private linkReadable = false;
+  private now: number;
+  /** Uptime that does not wrap, for leases. */
+  private uptimeMs = 0;
+  private frameSourceHigh = 0;
+  private frameSourceLow = 0;
+  private arpAskedMs = 0;
+  private receiversSinceMs: number;
+
+  constructor(
+    readonly config: EngineConfig,
+    private readonly ports: EnginePorts,
+    nowMs: number,
+  ) {
+    const { arena, network, checksum } = ports;
+    this.now = nowMs;
+    this.receiversSinceMs = nowMs;
+    this.view = arena.view;
+    const counters = this.counters;
+    this.egress = new Egress(arena, this.neighbours, config.gatewayMac, counters);
+    this.arp = this.makeArp();
+    this.reassembly = new Reassembly(arena.octets, arena.view, arena.reassemblyAt, counters);
+    this.ipv4 = new Ipv4(arena.view, this.reassembly, counters, this);
+    this.gateway = new Gateway(config, arena, this.egress, counters, checksum, this.neighbours);
+    this.destinations = new Destinations(
+      config,
+      counters,
+      () => this.dnsForwarder.firstHealthyResolver(this.now),
+      ports.admit,
+    );
+    const flows = new FlowTable(ports.entropy);
+    const { egress, destinations } = this;
+    const batch = makeUdpBatch();
+    this.tcpLayer = new Tcp(
+      {
+        arena,
+        egress,
+        network,
+        counters,
+        checksum,
+        flows,
+        mtu: config.mtu,
+        secret0: ports.entropy.int32(),
+        secret1: ports.entropy.int32(),
+      },
+      nowMs,
+      TOKEN_TCP_FLOW,
+      destinations,
+    );
+    this.udpLayer = new Udp(
+      { arena, egress, network, counters, checksum, flows, destinations, batch, config },
+      nowMs,
+      TOKEN_UDP_FLOW,
+    );
+    this.dnsForwarder = new DnsForwarder({
+      octets: arena.octets,
+      view: arena.view,
+      regionAt: arena.dnsAt,
+      network,
+      batch,
+      counters,
+      token: TOKEN_DNS,
+      resolvers: config.resolvers,
+      reply: (guest, port, at, length) => this.dnsReply(guest, port, at, length),
+    });
+    this.forwardHandles = new Int32Array(config.forwards.length).fill(-1);
+    this.forwardReady = new Uint8Array(config.forwards.length);
+    const mac = config.guestMac;
+    this.declaredMacHigh = mac === undefined ? -1 : (mac[0] << 8) | mac[1];
+    this.declaredMacLow = mac === undefined ? 0 : (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
+    if (mac !== undefined) {
+      this.neighbours.declare(config.guestAddress, this.declaredMacHigh, this.declaredMacLow);
+    }
+  }
+
+  private makeArp(): ArpResponder {
+    const { config } = this;
+    const own = [config.gateway];
+    if (config.dns !== 0) own.push(config.dns);
+    for (const service of config.guestForwards) own.push(service.address);
+    return new ArpResponder({
+      view: this.view,
+      neighbours: this.neighbours,
+      ownAddresses: own,
+      gatewayMac: config.gatewayMac,
+      network: config.network,
+      netmask: (-1 << (32 - config.prefixLength)) | 0,
+    });
+  }
+
+  // --- outside ---------------------------------------------------------------------------------------------------
+
+  attach(link: FrameLink | null, nowMs: number): void {
+    this.now = nowMs;
+    this.link = link;
+    this.egress.link = link;
+    this.egress.blocked = false;
+    this.egress.failed = false;
+    this.egress.flush();
+    this.linkReadable = link !== null;
+    const ctx = this.tcpLayer.ctx;
+    ctx.queueFrames = link?.queueFrames ?? 0;
+    ctx.tcpOffload = link?.tcpOffload ?? false;
+    this.udpLayer.output.linkChanged(link);
+  }
+
+  openForward(index: number, handle: number): void {
+    this.forwardHandles[index] = handle;
+    this.forwardReady[index] = FORWARD_READY;
+  }
+
+  setResolvers(resolvers: readonly ResolverAddress[]): void {
+    this.dnsForwarder.setResolvers(resolvers);
+  }
+
+  handleEvent(token: number, events: number, _nowMs: number): void {
+    const index = token & TOKEN_INDEX_MASK;
+    switch (token & ~TOKEN_INDEX_MASK) {
+      case TOKEN_LINK:
+        if ((events & ~WRITABLE) !== 0) this.linkReadable = true;
+        if ((events & WRITABLE) !== 0) this.egress.blocked = false;
+        return;
+      case TOKEN_TCP_FLOW:
+        this.tcpLayer.hostEvent(index, events);
+        return;
+      case TOKEN_UDP_FLOW:
+        this.udpLayer.hostEvent(index);
+        return;
+      case TOKEN_DNS:
+        if (this.dnsReadyCount < DNS_QUERIES_MAX) this.dnsReady[this.dnsReadyCount++] = index;
+        return;
+      case TOKEN_FORWARD:
+        if (index < this.forwardReady.length && (events & READABLE) !== 0)
+          this.forwardReady[index] = FORWARD_READY;
+    }
+  }
+
+  turn(nowMs: number): boolean {
+    this.uptimeMs += (nowMs - this.now) | 0;
+    this.now = nowMs;
+    this.tcpLayer.advance(nowMs);
+    this.udpLayer.advance(nowMs);
+    this.reassembly.poll(nowMs);
+    let more = this.receiveFrames();
+    this.countReceivers();
+    if (!this.egress.blocked) {
+      if (this.acceptClients()) more = true;
+      this.serveDns();
+      if (this.tcpLayer.work()) more = true;
+      if (this.udpLayer.work()) more = true;
+    }
+    this.egress.flush();
+    if (this.egress.unresolved !== 0) this.askForGuest();
+    return more;
+  }
+
+  nextDeadlineMs(nowMs: number): number {
+    let soonest = this.tcpLayer.ctx.wheel.nextMs(nowMs);
+    soonest = earlier(soonest, this.udpLayer.nextDeadlineMs(nowMs));
+    soonest = earlier(soonest, this.dnsForwarder.nextDeadlineMs(nowMs));
+    return earlier(soonest, this.reassembly.nextDeadlineMs(nowMs));
+  }
+
+  // --- frames in -------------------------------------------------------------------------------------------------
+
+  /** One batch. True when the link most likely has more. */
+  private receiveFrames(): boolean {
+    const { link, batch, counters } = this;
+    if (link === null || !this.linkReadable) return false;
+    const count = link.receive(batch);
+    for (let i = batch.oversized; i > 0; i--) counters.drop(OVERSIZED);
+    if (count < 0) {
+      this.linkReadable = false;
+      if (count === LINK_CLOSED) counters.drop(LINK_DOWN);
+      return false;
+    }
+    if (count === 0 && batch.oversized === 0) {
+      this.linkReadable = false;
+      return false;
+    }
+    let octets = 0;
+    for (let i = 0; i < count; i++) {
+      octets += batch.length[i];
+      counters.drop(this.frame(batch.at[i], batch.length[i], batch.flags[i]));
+    }
+    counters.add(FRAMES_IN, count);
+    counters.add(OCTETS_IN, octets);
+    this.tcpLayer.endOfBatch();
+    this.udpLayer.endOfBatch();
+    return true;
+  }
+
+  /** Returns HANDLED or a drop reason. */
+  private frame(at: number, length: number, flags: number): number {
+    if (length < ETHERNET_HEADER_OCTETS) return TRUNCATED;
+    const view = this.view;
+    const toHigh = destinationHigh(view, at);
+    if (!isGroup(toHigh)) {
+      if (toHigh !== this.egress.gatewayMacHigh || destinationLow(view, at) !== this.egress.gatewayMacLow) {
+        return NOT_FOR_US;
+      }
+    }
+    const fromHigh = sourceHigh(view, at);
+    const fromLow = sourceLow(view, at);
+    if (isGroup(fromHigh) || !this.isDeclaredMac(fromHigh, fromLow)) return BAD_SOURCE;
+    this.frameSourceHigh = fromHigh;
+    this.frameSourceLow = fromLow;
+    const payloadAt = at + ETHERNET_HEADER_OCTETS;
+    const octets = length - ETHERNET_HEADER_OCTETS;
+    switch (etherType(view, at)) {
+      case ETHERTYPE_IPV4:
+        return this.ipv4.packet(
+          payloadAt,
+          octets,
+          (flags & (CHECKSUM_PARTIAL | CHECKSUM_VALID)) === 0,
+          this.now,
+        );
+      case ETHERTYPE_ARP:
+        return this.handleArp(payloadAt, octets);
+      case ETHERTYPE_IPV6:
+        return IPV6;
+      default:
+        return UNKNOWN_TYPE;
+    }
+  }
+
+  private isDeclaredMac(high: number, low: number): boolean {
+    return this.declaredMacHigh < 0 || (high === this.declaredMacHigh && low === this.declaredMacLow);
+  }
+
+  private handleArp(at: number, octets: number): number {
+    const known = this.neighbours.size;
+    const scratch = this.gateway.keep(ARP_FRAME_OCTETS);
+    if (scratch === 0) return LINK_FULL;
+    const length = this.arp.handle(at, octets, scratch);
+    if (this.neighbours.size !== known) this.tcpLayer.guestAppeared(this.config.guestAddress);
+    if (length <= 0) return -length;
+    if (!this.egress.sendWhole(scratch, length)) return LINK_FULL;
+    this.counters.add(ARP_REPLIES, 1);
+    return HANDLED;
+  }
+
+  // --- Ipv4Handlers ----------------------------------------------------------------------------------------------
+
+  isGuest(address: number): boolean {
+    return address === this.config.guestAddress || this.gateway.isLeased(address);
+  }
+
+  isOwn(address: number): boolean {
+    return this.arp.isOwn(address);
+  }
+
+  sourceSeen(address: number): void {
+    const i = this.neighbours.find(address);
+    if (i >= 0) {
+      if (
+        this.neighbours.macHigh[i] === this.frameSourceHigh &&
+        this.neighbours.macLow[i] === this.frameSourceLow
+      ) {
+        return;
+      }
+      this.neighbours.learn(address, this.frameSourceHigh, this.frameSourceLow);
+      return;
+    }
+    if (this.neighbours.learn(address, this.frameSourceHigh, this.frameSourceLow)) {
+      this.tcpLayer.guestAppeared(address);
+    }
+  }
+
+  tcp(guest: number, remote: number, at: number, octets: number, verify: boolean): number {
+    return this.tcpLayer.segment(guest, remote, at, octets, verify);
+  }
+
+  udp(
+    guest: number,
+    remote: number,
+    at: number,
+    octets: number,
+    verify: boolean,
+    fragmented: boolean,
+  ): number {
+    const view = this.view;
+    const checked = checkUdp(view, at, octets);
+    if (checked !== HANDLED) return checked;
+    const length = udpLength(view, at);
+    if (verify && udpChecksum(view, at) !== 0) {
+      const pseudo = pseudoHeaderSum(guest, remote, PROTOCOL_UDP, length);
+      if (this.ports.checksum.sum(at, length, pseudo) !== 0xffff) return UDP_BAD_CHECKSUM;
+    }
+    const port = destinationPort(view, at);
+    if (port === 0 || sourcePort(view, at) === 0) return UDP_PORT_ZERO;
+    const payloadAt = at + UDP_HEADER_OCTETS;
+    if (port === DHCP_SERVER_PORT && (remote === -1 || this.isDhcpServer(remote))) {
+      const seconds = Math.floor(this.uptimeMs / 1000);
+      return this.gateway.message(payloadAt, length - UDP_HEADER_OCTETS, seconds);
+    }
+    if (guest === 0) return DHCP_NOT_OURS;
+    if (port === DNS_PORT && remote === this.config.dns && remote !== 0) {
+      if (this.config.restrict) return RESTRICTED;
+      return this.dnsForwarder.query(
+        guest,
+        sourcePort(view, at),
+        payloadAt,
+        length - UDP_HEADER_OCTETS,
+        this.now,
+      );
+    }
+    const result = this.udpLayer.datagram(guest, remote, at);
+    // The reassembly buffer is used again for the next datagram.
+    if (fragmented) this.udpLayer.endOfBatch();
+    return result;
+  }
+
+  private isDhcpServer(address: number): boolean {
+    return address === this.config.gateway || address === this.config.dhcp?.serverAddress;
+  }
+
+  // --- services --------------------------------------------------------------------------------------------------
+
+  private dnsReply(guest: number, port: number, at: number, length: number): void {
+    const kept = this.gateway.keep(length);
+    if (kept === 0) {
+      this.counters.drop(LINK_FULL);
+      return;
+    }
+    this.ports.arena.octets.copyWithin(kept, at, at + length);
+    const result = this.udpLayer.output.send(guest, port, this.config.dns, DNS_PORT, kept, length, 0);
+    if (result !== HANDLED) this.counters.drop(result);
+  }
+
+  /** Answers and timeouts of DNS queries; sockets are read only while no frame points into the receive slots. */
+  private serveDns(): void {
+    if (this.dnsForwarder.inUse === 0) {
+      this.dnsReadyCount = 0;
+      return;
+    }
+    if (!this.udpLayer.slotsFree()) return;
+    for (let i = 0; i < this.dnsReadyCount; i++) this.dnsForwarder.handleEvent(this.dnsReady[i], this.now);
+    this.dnsReadyCount = 0;
+    this.dnsForwarder.poll(this.now);
+  }
+
+  /** Clients of forwards, once there is a guest to connect them to. True when more may wait. */
+  private acceptClients(): boolean {
+    let more = false;
+    const { forwards } = this.config;
+    for (let i = 0; i < forwards.length; i++) {
+      if (this.forwardReady[i] === FORWARD_IDLE || this.forwardHandles[i] < 0) continue;
+      const guest = forwards[i].guestAddress === 0 ? this.config.guestAddress : forwards[i].guestAddress;
+      const known = this.neighbours.find(guest) >= 0;
+      if (!known) {
+        // TCP clients are taken and wait here, bounded; datagrams wait in the kernel's buffer.
+        this.egress.unresolved = guest;
+        if (forwards[i].protocol === "udp") continue;
+      }
+      const left =
+        forwards[i].protocol === "tcp"
+          ? this.acceptTcp(i, guest, forwards[i].guestPort)
+          : this.receiveUdp(i, guest, forwards[i].guestPort);
+      if (left) more = true;
+      else if (this.forwardReady[i] === FORWARD_STALLED) this.forwardReady[i] = FORWARD_READY;
+      else this.forwardReady[i] = FORWARD_IDLE;
+    }
+    return more;
+  }
+
+  private receiveUdp(index: number, guest: number, guestPort: number): boolean {
+    if (!this.udpLayer.slotsFree()) return true;
+    return this.udpLayer.receiveForward(index, this.forwardHandles[index], guest, guestPort);
+  }
+
+  /** Accepts up to a bound. True when more may wait. */
+  private acceptTcp(index: number, guest: number, guestPort: number): boolean {
+    for (let n = 0; n < ACCEPTS_PER_TURN; n++) {
+      const id = this.tcpLayer.nextInboundId();
+      if (id === NO_FLOW) {
+        // No room: they wait in the kernel's queue, and every later turn looks again.
+        this.forwardReady[index] = FORWARD_STALLED;
+        return false;
+      }
+      const handle = this.ports.network.tcpAccept(this.forwardHandles[index], TOKEN_TCP_FLOW | id, this.peer);
+      if (handle < 0) return false;
+      const seen = this.destinations.seenByGuest(this.peer[3]);
+      this.tcpLayer.acceptInbound(guest, guestPort, handle, seen, this.peer);
+    }
+    return true;
+  }
+
+  /** A frame wanted to go to a guest whose MAC is not known: ask, once a second. */
+  private askForGuest(): void {
+    const guest = this.egress.unresolved;
+    if (this.link === null || ((this.now - this.arpAskedMs) | 0) < ARP_INTERVAL_MS) return;
+    this.egress.unresolved = 0;
+    this.arpAskedMs = this.now;
+    const at = this.gateway.keep(ARP_FRAME_OCTETS);
+    if (at === 0) return;
+    this.egress.sendWhole(at, this.arp.request(at, guest));
+    this.egress.flush();
+  }
+
+  /** How many connections filled windows lately: they share what the link can queue. */
+  private countReceivers(): void {
+    if (((this.now - this.receiversSinceMs) | 0) < RECEIVERS_INTERVAL_MS) return;
+    this.receiversSinceMs = this.now;
+    this.tcpLayer.ctx.endReceiverInterval();
+  }
+
+  // --- for people ------------------------------------------------------------------------------------------------
+
+  flows(nowMs: number): FlowRow[] {
+    return [...this.tcpLayer.rows(nowMs), ...this.udpLayer.rows(nowMs)];
+  }
+
+  usage(): ReturnType<EngineCore["usage"]> {
+    const pool = this.tcpLayer.ctx.pool;
+    return {
+      tcp: this.tcpLayer.ctx.open,
+      udp: this.udpLayer.open,
+      dns: this.dnsForwarder.inUse,
+      smallChunks: pool.smallInUse,
+      largeChunks: pool.largeInUse,
+      queuedFrames: this.egress.queue.length,
+      reassembly: this.reassembly.inUse,
+    };
+  }
+
+  close(nowMs: number): void {
+    this.now = nowMs;
+    this.tcpLayer.ctx.now = nowMs;
+    this.tcpLayer.close();
+    this.udpLayer.close();
+    this.dnsForwarder.close();
+    this.egress.flush();
+  }
 }
 
-/** Tokens: kind in the top bits, index below. The host loop hands events to `handleEvent` with the token it got. */
-export const TOKEN_INDEX_MASK = 0x00ffffff;
-export const TOKEN_TCP_FLOW = 0x01000000;
-export const TOKEN_UDP_FLOW = 0x02000000;
-export const TOKEN_DNS = 0x03000000;
-/** Listening TCP socket or bound UDP socket of `config.forwards[index]`. */
-export const TOKEN_FORWARD = 0x04000000;
-/** The link of the engine. */
-export const TOKEN_LINK = 0x05000000;
-/** From here on tokens belong to the host loop (timer, watchers, control); the core never sees them. */
-export const TOKEN_HOST = 0x10000000;
-
-/** One line of the flow table, for people. */
-export interface FlowRow {
-  readonly protocol: "tcp" | "udp";
-  readonly direction: "out" | "in";
-  readonly state: string;
-  readonly guest: string;
-  /** The address the guest sees. */
-  readonly remote: string;
-  /** Where the host socket really goes. */
-  readonly target: string;
-  readonly octetsIn: number;
-  readonly octetsOut: number;
-  readonly idleMs: number;
+/** Of two delays in milliseconds, -1 meaning none, the shorter. */
+function earlier(a: number, b: number): number {
+  if (a < 0) return b;
+  return b >= 0 && b < a ? b : a;
 }
 
-/**
- * Call order: `attach` a link; then, whenever events wait or the deadline has passed: `handleEvent` for each event,
- * then `turn(now)` until it returns false. All methods are synchronous and never throw on guest or network input.
- */
-export interface EngineCore {
-  readonly counters: Counters;
-  readonly config: EngineConfig;
-  /** Replaces the link (a guest that connects anew); null when it is gone. TCP flows stay, timers run. */
-  attach(link: FrameLink | null, nowMs: number): void;
-  /**
-   * Hands over the socket of forward `index`: a listening TCP handle or a bound UDP handle, registered (not edge-
-   * triggered problems: the host registers it with token TOKEN_FORWARD | index, level-triggered).
-   */
-  openForward(index: number, handle: number): void;
-  setResolvers(resolvers: readonly ResolverAddress[]): void;
-  /** Notes readiness; the work happens in `turn`. */
-  handleEvent(token: number, events: number, nowMs: number): void;
-  /** Does a bounded amount of work. Returns true when more is waiting right now. */
-  turn(nowMs: number): boolean;
-  /** Milliseconds from `nowMs` until a timer is due: 0 or more, or -1 when none is set. */
-  nextDeadlineMs(nowMs: number): number;
-  /** The flow table, for SIGUSR2 and tests. */
-  flows(nowMs: number): FlowRow[];
-  /** How many flows, chunks and queue entries are in use: all 0 when idle (leases and ARP entries are not counted). */
-  usage(): {
-    tcp: number;
-    udp: number;
-    dns: number;
-    smallChunks: number;
-    largeChunks: number;
-    queuedFrames: number;
-    reassembly: number;
+function makeUdpBatch(): UdpBatch {
+  return {
+    capacity: UDP_RX_SLOTS,
+    at: new Int32Array(UDP_RX_SLOTS),
+    length: new Int32Array(UDP_RX_SLOTS),
+    segment: new Int32Array(UDP_RX_SLOTS),
+    words: new Int32Array(UDP_RX_SLOTS * ADDRESS_WORDS),
   };
-  /** Resets every flow and closes every socket it opened. */
-  close(nowMs: number): void;
 }
-
-export type CreateEngineCore = (config: EngineConfig, ports: EnginePorts, nowMs: number) => EngineCore;

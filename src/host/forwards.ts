@@ -12,6 +12,8 @@ import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 /** Connections the kernel holds for us; net.core.somaxconn (4096 by default) bounds it. */
 const BACKLOG = 4096;
 const EACCES = -13;
+/** EPOLLET (epoll_ctl(2)). */
+const EDGE_TRIGGERED = -0x80000000;
 
 /** Opens every forward's socket. Returns the handles in the forwards' order, or throws StartError for all that fail. */
 export function openForwards(forwards: readonly Forward[]): number[] {
@@ -35,10 +37,10 @@ export function forwardPort(handle: number): number {
   return native.localAddress(handle, words) === 0 ? words[ADDRESS_PORT] : 0;
 }
 
-/** Puts the sockets into the epoll set, level-triggered: a connection left in the queue is reported again. */
+/** Puts the sockets into the epoll set, edge-triggered: the core remembers what it left in the queue. */
 export function registerForwards(handles: readonly number[]): void {
   handles.forEach((handle, index) => {
-    const result = native.epollAdd(handle, READABLE, TOKEN_FORWARD | index);
+    const result = native.epollAdd(handle, READABLE | EDGE_TRIGGERED, TOKEN_FORWARD | index);
     if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
   });
 }

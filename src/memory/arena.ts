@@ -3,6 +3,8 @@
  * from then on the data path names octets by absolute offsets. Untouched pages cost no memory.
  */
 import {
+  DNS_QUERIES_MAX,
+  DNS_QUERY_OCTETS_MAX,
   LARGE_CHUNK_OCTETS,
   LARGE_CHUNKS,
   RX_WINDOW_OCTETS,
@@ -37,6 +39,7 @@ export class Arena {
   readonly smallChunksAt: number;
   readonly largeChunksAt: number;
   readonly reassemblyAt: number;
+  readonly dnsAt: number;
 
   constructor(reassemblyOctets = 0) {
     let end = PAGE_OCTETS; // Offset 0 stays unused, so that 0 can mean "none".
@@ -51,6 +54,7 @@ export class Arena {
     this.scratchAt = region(SCRATCH_OCTETS);
     this.descriptorsAt = region(DESCRIPTOR_OCTETS);
     this.reassemblyAt = region(reassemblyOctets);
+    this.dnsAt = region(DNS_QUERIES_MAX * DNS_QUERY_OCTETS_MAX);
     this.smallChunksAt = region(SMALL_CHUNKS * SMALL_CHUNK_OCTETS);
     this.largeChunksAt = region(LARGE_CHUNKS * LARGE_CHUNK_OCTETS);
     this.buffer = new ArrayBuffer(end);

@@ -1,0 +1,125 @@
+/**
+ * The way out to the link: the transmit queue, Ethernet headers, and the moment frames are handed over.
+ *
+ * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and the engine asks by ARP.
+ */
+import { TX_QUEUE_MAX } from "../limits.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { ChunkPool } from "../memory/chunk-pool.ts";
+import { TransmitQueue } from "../memory/transmit-queue.ts";
+import { type Counters, counter } from "../metrics/counters.ts";
+import { dropReason } from "../metrics/drop-reasons.ts";
+import type { FrameLink } from "../ports.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
+import type { Neighbours } from "./neighbours.ts";
+
+const FRAMES_OUT = counter("link-frames-out");
+const OCTETS_OUT = counter("link-octets-out");
+const LINK_DOWN = dropReason("link-down");
+/** Frames kept back for ACKs and replies when payload has filled the queue. */
+const RESERVED_FRAMES = 64;
+
+export class Egress {
+  readonly queue: TransmitQueue;
+  link: FrameLink | null = null;
+  /** The link took less than it was offered; cleared by its writable event. */
+  blocked = false;
+  /** The link failed for good while sending. */
+  failed = false;
+  /** Set by the engine once the pool exists; frames that left let chunks go. */
+  pool: ChunkPool | null = null;
+  readonly gatewayMacHigh: number;
+  readonly gatewayMacLow: number;
+  /** A guest address that was wanted and is not known, 0 when none: the engine asks by ARP. */
+  unresolved = 0;
+
+  constructor(
+    private readonly arena: Arena,
+    private readonly neighbours: Neighbours,
+    gatewayMac: Uint8Array,
+    private readonly counters: Counters,
+  ) {
+    this.queue = new TransmitQueue(TX_QUEUE_MAX, arena.txHeadersAt);
+    const mac = new DataView(gatewayMac.buffer, gatewayMac.byteOffset, 6);
+    this.gatewayMacHigh = mac.getUint16(0);
+    this.gatewayMacLow = mac.getInt32(2);
+  }
+
+  /** Room for payload frames, with some kept back for what must not wait. Tries the link before saying none. */
+  payloadRoom(): number {
+    let room = this.queue.room - RESERVED_FRAMES;
+    if (room <= 0 && !this.blocked) {
+      this.flush();
+      room = this.queue.room - RESERVED_FRAMES;
+    }
+    return Math.max(room, 0);
+  }
+
+  /** Whether one more frame fits at all. */
+  hasRoom(): boolean {
+    if (this.queue.room > 0) return true;
+    if (!this.blocked) this.flush();
+    return this.queue.room > 0;
+  }
+
+  /** Writes the Ethernet header in front of `ipAt`. False when the guest's MAC is not known. */
+  writeHeader(ipAt: number, guestAddress: number): boolean {
+    const i = this.neighbours.find(guestAddress);
+    if (i < 0) {
+      this.unresolved = guestAddress;
+      return false;
+    }
+    writeEthernet(
+      this.arena.view,
+      ipAt - ETHERNET_HEADER_OCTETS,
+      this.neighbours.macHigh[i],
+      this.neighbours.macLow[i],
+      this.gatewayMacHigh,
+      this.gatewayMacLow,
+      ETHERTYPE_IPV4,
+    );
+    return true;
+  }
+
+  /** Copies a whole small frame (ARP, at most one header slot) into the queue. */
+  sendWhole(at: number, length: number): boolean {
+    if (!this.hasRoom()) return false;
+    const end = this.queue.nextHeaderEnd();
+    this.arena.octets.copyWithin(end - length, at, at + length);
+    this.queue.push(length, 0, 0, 0, 0, 0);
+    return true;
+  }
+
+  /** Hands queued frames to the link. */
+  flush(): void {
+    const queue = this.queue;
+    if (queue.length === 0) return;
+    if (this.link === null) {
+      this.discard();
+      return;
+    }
+    const first = queue.headSequence;
+    const taken = this.link.transmit(queue);
+    const left = (queue.headSequence - first) | 0;
+    let octets = 0;
+    for (let i = 0; i < left; i++) {
+      const slot = (first + i) & (queue.capacity - 1);
+      octets += queue.headerLength[slot] + queue.payloadLength[slot];
+    }
+    this.counters.add(FRAMES_OUT, left);
+    this.counters.add(OCTETS_OUT, octets);
+    if (taken < 0) {
+      this.failed = true;
+      this.discard();
+      return;
+    }
+    this.blocked = queue.length > 0;
+    if (this.pool !== null) this.pool.reclaim();
+  }
+
+  private discard(): void {
+    for (let i = this.queue.length; i > 0; i--) this.counters.drop(LINK_DOWN);
+    this.queue.taken(this.queue.length);
+    if (this.pool !== null) this.pool.reclaim();
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Payload storage of TCP flows: two sizes of chunk in the arena, each a LIFO of free ids. A chunk belongs to one
+ * list (a flow's unacknowledged octets, its backlog, its out-of-order store), linked through `next`.
+ *
+ * A chunk may still be named by a frame waiting in the transmit queue when its flow lets go of it. Freeing then
+ * waits: the chunk joins a FIFO stamped with the queue's tail, and comes free once the queue's head has passed the
+ * stamp. With an empty queue it is free at once.
+ *
+ * Quotas keep one use from starving another: octets a hostile guest parks (backlogs, out-of-order stores) never
+ * take the chunks that carry what hosts send.
+ */
+import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS, SMALL_CHUNK_OCTETS, SMALL_CHUNKS } from "../limits.ts";
+import type { Arena } from "./arena.ts";
+import type { TransmitQueue } from "./transmit-queue.ts";
+
+export const NO_CHUNK = -1;
+const CHUNKS = SMALL_CHUNKS + LARGE_CHUNKS;
+
+/** What a chunk is taken for; each use may hold at most its share of each size. */
+export const USE_SEND = 0;
+export const USE_BACKLOG = 1;
+export const USE_OUT_OF_ORDER = 2;
+/** Shares in eighths: sending 5/8, backlog 2/8, out-of-order 1/8. They add up to the whole. */
+const SHARES = [5, 2, 1];
+
+export class ChunkPool {
+  /** Next chunk of the same list, or NO_CHUNK. */
+  readonly next = new Int32Array(CHUNKS).fill(NO_CHUNK);
+  /** Octets filled, from the chunk's start. */
+  readonly filled = new Int32Array(CHUNKS);
+  /** Sequence number of the chunk's first octet. */
+  readonly sequence = new Int32Array(CHUNKS);
+  private readonly use = new Uint8Array(CHUNKS);
+  private readonly freeSmall = new Int32Array(SMALL_CHUNKS);
+  private readonly freeLarge = new Int32Array(LARGE_CHUNKS);
+  private freeSmallCount = SMALL_CHUNKS;
+  private freeLargeCount = LARGE_CHUNKS;
+  private readonly usedSmall = new Int32Array(SHARES.length);
+  private readonly usedLarge = new Int32Array(SHARES.length);
+  private readonly waiting = new Int32Array(CHUNKS);
+  private readonly waitingStamp = new Int32Array(CHUNKS);
+  private waitingHead = 0;
+  private waitingCount = 0;
+
+  constructor(
+    private readonly arena: Arena,
+    private readonly queue: TransmitQueue,
+  ) {
+    for (let i = 0; i < SMALL_CHUNKS; i++) this.freeSmall[i] = SMALL_CHUNKS - 1 - i;
+    for (let i = 0; i < LARGE_CHUNKS; i++) this.freeLarge[i] = CHUNKS - 1 - i;
+  }
+
+  /** Chunks in use of each size, those that wait for the queue included. */
+  get smallInUse(): number {
+    return SMALL_CHUNKS - this.freeSmallCount;
+  }
+  get largeInUse(): number {
+    return LARGE_CHUNKS - this.freeLargeCount;
+  }
+
+  at(id: number): number {
+    return id < SMALL_CHUNKS
+      ? this.arena.smallChunksAt + id * SMALL_CHUNK_OCTETS
+      : this.arena.largeChunksAt + (id - SMALL_CHUNKS) * LARGE_CHUNK_OCTETS;
+  }
+
+  capacity(id: number): number {
+    return id < SMALL_CHUNKS ? SMALL_CHUNK_OCTETS : LARGE_CHUNK_OCTETS;
+  }
+
+  /** An empty chunk, of the other size when the wanted one has run out, or NO_CHUNK. */
+  take(use: number, large: boolean): number {
+    const id = large ? this.takeLarge(use) : this.takeSmall(use);
+    if (id !== NO_CHUNK) return id;
+    return large ? this.takeSmall(use) : this.takeLarge(use);
+  }
+
+  private takeSmall(use: number): number {
+    if (this.freeSmallCount === 0) this.reclaim();
+    if (this.freeSmallCount === 0 || this.usedSmall[use] * 8 >= SHARES[use] * SMALL_CHUNKS) return NO_CHUNK;
+    this.usedSmall[use]++;
+    return this.prepare(this.freeSmall[--this.freeSmallCount], use);
+  }
+
+  private takeLarge(use: number): number {
+    if (this.freeLargeCount === 0) this.reclaim();
+    if (this.freeLargeCount === 0 || this.usedLarge[use] * 8 >= SHARES[use] * LARGE_CHUNKS) return NO_CHUNK;
+    this.usedLarge[use]++;
+    return this.prepare(this.freeLarge[--this.freeLargeCount], use);
+  }
+
+  private prepare(id: number, use: number): number {
+    this.use[id] = use;
+    this.filled[id] = 0;
+    this.next[id] = NO_CHUNK;
+    return id;
+  }
+
+  /** Whether `take` would give a chunk for this use. */
+  hasRoom(use: number): boolean {
+    if (this.waitingCount > 0) this.reclaim();
+    return (
+      (this.freeSmallCount > 0 && this.usedSmall[use] * 8 < SHARES[use] * SMALL_CHUNKS) ||
+      (this.freeLargeCount > 0 && this.usedLarge[use] * 8 < SHARES[use] * LARGE_CHUNKS)
+    );
+  }
+
+  /** Accounts a chunk to another use, whatever that use's share. */
+  changeUse(id: number, use: number): void {
+    const used = id < SMALL_CHUNKS ? this.usedSmall : this.usedLarge;
+    used[this.use[id]]--;
+    used[use]++;
+    this.use[id] = use;
+  }
+
+  /** Gives a chunk back as soon as no queued frame can name it. */
+  release(id: number): void {
+    if (this.queue.length === 0 && this.waitingCount === 0) {
+      this.free(id);
+      return;
+    }
+    const slot = (this.waitingHead + this.waitingCount) % CHUNKS;
+    this.waiting[slot] = id;
+    this.waitingStamp[slot] = this.queue.tailSequence;
+    this.waitingCount++;
+  }
+
+  /** Frees the chunks whose last frame has left. Called after the link took frames. */
+  reclaim(): void {
+    const head = this.queue.headSequence;
+    while (this.waitingCount > 0 && ((head - this.waitingStamp[this.waitingHead]) | 0) >= 0) {
+      this.free(this.waiting[this.waitingHead]);
+      this.waitingHead = (this.waitingHead + 1) % CHUNKS;
+      this.waitingCount--;
+    }
+  }
+
+  private free(id: number): void {
+    if (id < SMALL_CHUNKS) {
+      this.usedSmall[this.use[id]]--;
+      this.freeSmall[this.freeSmallCount++] = id;
+    } else {
+      this.usedLarge[this.use[id]]--;
+      this.freeLarge[this.freeLargeCount++] = id;
+    }
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * One table for every flow, TCP and UDP. A flow is named by an id (a small int, reused) and found by what the guest
+ * put on the wire: protocol, guest address and port, remote address and port. NAT needs no second table: where the
+ * host socket goes is a property of the flow.
+ *
+ * The index is open addressing with linear probing over an Int32Array, deletion by backward shift, load at most 1/2.
+ * The guest chooses the keys, so the hash is keyed (HalfSipHash-1-3, Aumasson and Bernstein 2012) with a secret.
+ */
+import { FLOWS_MAX } from "../limits.ts";
+import type { Entropy } from "../ports.ts";
+
+export const NO_FLOW = -1;
+
+const INDEX_SIZE = FLOWS_MAX * 2;
+const INDEX_MASK = INDEX_SIZE - 1;
+
+export class FlowTable {
+  readonly guestAddress = new Int32Array(FLOWS_MAX);
+  readonly remoteAddress = new Int32Array(FLOWS_MAX);
+  /** Guest port in the high half, remote port in the low half. */
+  readonly ports = new Int32Array(FLOWS_MAX);
+  /** 0 while the id is free. */
+  readonly protocol = new Uint8Array(FLOWS_MAX);
+  private readonly hashes = new Int32Array(FLOWS_MAX);
+  /** Flow id + 1; 0 is an empty slot. */
+  private readonly index = new Int32Array(INDEX_SIZE);
+  private readonly free = new Int32Array(FLOWS_MAX);
+  private freeCount = FLOWS_MAX;
+  private readonly key0: number;
+  private readonly key1: number;
+
+  constructor(entropy: Entropy) {
+    this.key0 = entropy.int32();
+    this.key1 = entropy.int32();
+    for (let i = 0; i < FLOWS_MAX; i++) this.free[i] = FLOWS_MAX - 1 - i;
+  }
+
+  get count(): number {
+    return FLOWS_MAX - this.freeCount;
+  }
+
+  find(protocol: number, guest: number, remote: number, ports: number): number {
+    let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & INDEX_MASK;
+    for (;;) {
+      const id = this.index[slot] - 1;
+      if (id < 0) return NO_FLOW;
+      if (
+        this.ports[id] === ports &&
+        this.remoteAddress[id] === remote &&
+        this.guestAddress[id] === guest &&
+        this.protocol[id] === protocol
+      ) {
+        return id;
+      }
+      slot = (slot + 1) & INDEX_MASK;
+    }
+  }
+
+  /** The id the next `insert` will give, or NO_FLOW when the table is full. */
+  nextId(): number {
+    return this.freeCount === 0 ? NO_FLOW : this.free[this.freeCount - 1];
+  }
+
+  /** Adds a flow whose key is not there yet. Returns its id, or NO_FLOW when the table is full. */
+  insert(protocol: number, guest: number, remote: number, ports: number): number {
+    if (this.freeCount === 0) return NO_FLOW;
+    const id = this.free[--this.freeCount];
+    const hash = keyedHash(this.key0, this.key1, protocol, guest, remote, ports);
+    this.protocol[id] = protocol;
+    this.guestAddress[id] = guest;
+    this.remoteAddress[id] = remote;
+    this.ports[id] = ports;
+    this.hashes[id] = hash;
+    let slot = hash & INDEX_MASK;
+    while (this.index[slot] !== 0) slot = (slot + 1) & INDEX_MASK;
+    this.index[slot] = id + 1;
+    return id;
+  }
+
+  remove(id: number): void {
+    let slot = this.hashes[id] & INDEX_MASK;
+    while (this.index[slot] !== id + 1) slot = (slot + 1) & INDEX_MASK;
+    // Backward shift: pull later entries of the run into the hole unless they are at or before their home.
+    let hole = slot;
+    for (;;) {
+      slot = (slot + 1) & INDEX_MASK;
+      const other = this.index[slot] - 1;
+      if (other < 0) break;
+      const home = this.hashes[other] & INDEX_MASK;
+      if (((slot - home) & INDEX_MASK) >= ((slot - hole) & INDEX_MASK)) {
+        this.index[hole] = other + 1;
+        hole = slot;
+      }
+    }
+    this.index[hole] = 0;
+    this.protocol[id] = 0;
+    this.free[this.freeCount++] = id;
+  }
+}
+
+export function packPorts(guestPort: number, remotePort: number): number {
+  return (guestPort << 16) | remotePort;
+}
+
+/** HalfSipHash-1-3 of four words, 32 bits out. Also serves initial sequence numbers (RFC 6528). */
+export function keyedHash(k0: number, k1: number, a: number, b: number, c: number, d: number): number {
+  let v0 = k0;
+  let v1 = k1;
+  let v2 = k0 ^ 0x6c796765;
+  let v3 = k1 ^ 0x74656462;
+  for (let i = 0; i < 8; i++) {
+    // Words 0-3 are the message, 4 its length, 5-7 the three finishing rounds.
+    const m = i === 0 ? a : i === 1 ? b : i === 2 ? c : i === 3 ? d : i === 4 ? 16 << 24 : 0;
+    if (i === 5) v2 ^= 0xff;
+    v3 ^= m;
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+    v0 ^= m;
+  }
+  return v1 ^ v3;
+}

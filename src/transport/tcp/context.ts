@@ -1,0 +1,184 @@
+/** What every part of the TCP layer works with. One per engine; `now` is set once per turn. */
+
+import { FLOWS_MAX, RX_BATCH_MAX } from "../../limits.ts";
+import type { Egress } from "../../link/egress.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
+import type { Counters } from "../../metrics/counters.ts";
+import type { ChecksumKernel, HostNetwork } from "../../ports.ts";
+import { TimerWheel } from "../../time/timer-wheel.ts";
+import { TcpOptions } from "../../wire/tcp-options.ts";
+import type { FlowTable } from "../flow-table.ts";
+import { type TcpConnection, TIME_WAIT } from "./connection.ts";
+
+/** Slices of guest payload gathered in one batch; a stretch of out-of-order chunks may join. */
+export const GATHER_MAX = RX_BATCH_MAX * 2;
+/** Entries of one sendmsg. */
+export const GATHER_SEND_MAX = 256;
+
+export interface TcpParts {
+  readonly arena: Arena;
+  readonly egress: Egress;
+  readonly network: HostNetwork;
+  readonly counters: Counters;
+  readonly checksum: ChecksumKernel;
+  readonly flows: FlowTable;
+  readonly mtu: number;
+  readonly secret0: number;
+  readonly secret1: number;
+}
+
+export class TcpContext {
+  now: number;
+  readonly view: DataView;
+  readonly arena: Arena;
+  readonly egress: Egress;
+  readonly network: HostNetwork;
+  readonly counters: Counters;
+  readonly checksum: ChecksumKernel;
+  readonly flows: FlowTable;
+  readonly pool: ChunkPool;
+  readonly wheel: TimerWheel;
+  readonly options = new TcpOptions();
+  readonly mtu: number;
+  readonly secret0: number;
+  readonly secret1: number;
+
+  /** By flow id; made on first use and kept for reuse. */
+  readonly connections: (TcpConnection | null)[] = new Array<TcpConnection | null>(FLOWS_MAX).fill(null);
+  /** Connections that exist, and those among them that are half open or in TIME-WAIT. */
+  open = 0;
+  halfOpen = 0;
+
+  /** Payload slices of this batch, linked per connection. */
+  readonly gatherAt = new Int32Array(GATHER_MAX);
+  readonly gatherLength = new Int32Array(GATHER_MAX);
+  readonly gatherNext = new Int32Array(GATHER_MAX);
+  gatherCount = 0;
+  /** Pairs for `HostNetwork.tcpSend`. */
+  readonly sendList = new Int32Array(GATHER_SEND_MAX * 2);
+  /** Connections with gathered octets or an ACK to send, in order of arrival. */
+  readonly touched = new Int32Array(FLOWS_MAX);
+  touchedCount = 0;
+  /** Ring of connections with host work. */
+  private readonly readyRing = new Int32Array(FLOWS_MAX);
+  private readyHead = 0;
+  readyCount = 0;
+  /** Ring of connections that wait for a chunk. */
+  private readonly starvedRing = new Int32Array(FLOWS_MAX);
+  private starvedHead = 0;
+  starvedCount = 0;
+  /** Next IPv4 identification. */
+  identification = 0;
+  /** Connections in TIME-WAIT, oldest first; entries whose connection has gone are skipped by their ticket. */
+  timeWaits = 0;
+  private readonly timeWaitRing = new Int32Array(FLOWS_MAX);
+  private timeWaitHead = 0;
+  private timeWaitTail = 0;
+
+  /** Frames the link's far end may hold (0: it pushes back), and connections that filled windows lately. */
+  queueFrames = 0;
+  tcpOffload = false;
+  activeReceivers = 1;
+  private receivers = 0;
+  private receiverInterval = 1;
+
+  /** Why `newConnection` gave none. */
+  refusal = 0;
+
+  constructor(parts: TcpParts, nowMs: number, fire: (id: number) => void) {
+    this.now = nowMs;
+    this.arena = parts.arena;
+    this.view = parts.arena.view;
+    this.egress = parts.egress;
+    this.network = parts.network;
+    this.counters = parts.counters;
+    this.checksum = parts.checksum;
+    this.flows = parts.flows;
+    this.mtu = parts.mtu;
+    this.secret0 = parts.secret0;
+    this.secret1 = parts.secret1;
+    this.pool = new ChunkPool(parts.arena, parts.egress.queue);
+    parts.egress.pool = this.pool;
+    this.wheel = new TimerWheel(FLOWS_MAX, nowMs, fire);
+  }
+
+  /** A connection delivered octets in this interval. */
+  noteReceiver(c: TcpConnection): void {
+    if (c.receiverInterval === this.receiverInterval) return;
+    c.receiverInterval = this.receiverInterval;
+    this.receivers++;
+  }
+
+  endReceiverInterval(): void {
+    this.activeReceivers = this.receivers > 0 ? this.receivers : 1;
+    this.receivers = 0;
+    this.receiverInterval = (this.receiverInterval + 1) | 0;
+  }
+
+  /** No chunk was to be had: the connection is looked at again once one has been given back. */
+  waitForMemory(c: TcpConnection): void {
+    if (c.starved) return;
+    c.starved = true;
+    this.starvedRing[(this.starvedHead + this.starvedCount) & (FLOWS_MAX - 1)] = c.id;
+    this.starvedCount++;
+  }
+
+  /** Wakes up to `most` connections that wait for memory. */
+  wakeStarved(most: number): void {
+    while (this.starvedCount > 0 && most-- > 0 && this.pool.hasRoom(USE_SEND)) {
+      const c = this.connections[this.starvedRing[this.starvedHead]];
+      this.starvedHead = (this.starvedHead + 1) & (FLOWS_MAX - 1);
+      this.starvedCount--;
+      if (c === null) continue;
+      c.starved = false;
+      if (c.state !== 0) this.makeReady(c);
+    }
+  }
+
+  /** Puts a connection on the list of those to be flushed after the batch. */
+  touch(c: TcpConnection): void {
+    if (c.touched) return;
+    c.touched = true;
+    this.touched[this.touchedCount++] = c.id;
+  }
+
+  /** Puts a connection at the end of the ring of those with host work. */
+  makeReady(c: TcpConnection): void {
+    if (c.ready) return;
+    c.ready = true;
+    this.readyRing[(this.readyHead + this.readyCount) & (FLOWS_MAX - 1)] = c.id;
+    this.readyCount++;
+  }
+
+  enqueueTimeWait(c: TcpConnection): void {
+    this.timeWaits++;
+    // The ring is as long as the table: when it is full the oldest entry is stale or about to be.
+    if (((this.timeWaitTail - this.timeWaitHead) | 0) === FLOWS_MAX)
+      this.timeWaitHead = (this.timeWaitHead + 1) | 0;
+    c.timeWaitTicket = this.timeWaitTail;
+    this.timeWaitRing[this.timeWaitTail & (FLOWS_MAX - 1)] = c.id;
+    this.timeWaitTail = (this.timeWaitTail + 1) | 0;
+  }
+
+  /** The connection that has been in TIME-WAIT longest, or null. */
+  oldestTimeWait(): TcpConnection | null {
+    while (this.timeWaitHead !== this.timeWaitTail) {
+      const ticket = this.timeWaitHead;
+      const c = this.connections[this.timeWaitRing[ticket & (FLOWS_MAX - 1)]];
+      this.timeWaitHead = (ticket + 1) | 0;
+      if (c !== null && c.state === TIME_WAIT && c.timeWaitTicket === ticket) return c;
+    }
+    return null;
+  }
+
+  /** Takes the first of the ring; the caller has checked `readyCount`. */
+  nextReady(): TcpConnection | null {
+    const id = this.readyRing[this.readyHead];
+    this.readyHead = (this.readyHead + 1) & (FLOWS_MAX - 1);
+    this.readyCount--;
+    const c = this.connections[id];
+    if (c !== null) c.ready = false;
+    return c;
+  }
+}

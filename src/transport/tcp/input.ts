@@ -1,0 +1,365 @@
+/**
+ * A segment from the guest, step by step as RFC 9293 section 3.10.7 has it, with RFC 7323 (PAWS), RFC 5961 (challenge
+ * ACKs) and RFC 2018. Payload is only noted here; the flush after the batch carries it on (receive.ts).
+ */
+import { counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { ACK, before, beforeOrAt, FIN, RST, SYN } from "../../wire/tcp.ts";
+import {
+  CLOSE_WAIT,
+  CLOSING,
+  CONNECTING,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  LAST_ACK,
+  SYN_RECEIVED,
+  SYN_SENT,
+  type TcpConnection,
+  TIME_WAIT,
+  TIMER_PERSIST,
+} from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { established, sendSyn, takeSyn } from "./open.ts";
+import { storeOutOfOrder } from "./out-of-order.ts";
+import { sendAck, sendStrayReset } from "./output.ts";
+import { acceptFin, gather } from "./receive.ts";
+import { noteAcknowledged, noteDuplicate, takeSackBlocks, trimSacked } from "./recovery.ts";
+import { freeAcknowledged } from "./send.ts";
+import { enterTimeWait, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
+import { arm, RTO_MAX_MS, RTO_MIN_MS, startRetransmitTimer, stopTimer } from "./timers.ts";
+
+const OUT_OF_ORDER = counter("tcp-out-of-order");
+const DUPLICATES = counter("tcp-duplicates");
+const RESET_IN = counter("tcp-reset-in");
+const CHALLENGES = counter("tcp-challenge-acks");
+const UNACCEPTABLE = dropReason("tcp-unacceptable");
+const PAWS = dropReason("tcp-paws");
+const OUT_OF_ORDER_LIMIT = dropReason("tcp-out-of-order-limit");
+
+/** RFC 5961 section 7: challenge ACKs per connection and second. */
+const CHALLENGES_PER_SECOND = 10;
+/** RFC 7323 section 5.5: a timestamp older than 24 days says nothing. */
+const TS_RECENT_MAX_AGE_MS = 24 * 24 * 3_600_000;
+/** What sending an RTO estimate cannot see: the clock's tick (RFC 6298 G), milliseconds. */
+const CLOCK_GRANULARITY_MS = 4;
+
+/** Where the payload of the segment in hand lies; trimmed in place to what is inside the window. */
+export class Segment {
+  sequence = 0;
+  acknowledgment = 0;
+  flags = 0;
+  /** As on the wire. */
+  window = 0;
+  payloadAt = 0;
+  payloadLength = 0;
+  /** Octets or a FIN fell outside the window: the guest is told where it stands. */
+  trimmed = false;
+}
+
+/** A segment of a connection that exists; `ctx.options` holds its options. Returns HANDLED or a drop reason. */
+export function segmentArrives(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  if (c.state === SYN_SENT) return inSynSent(ctx, c, s);
+  if (c.state === CONNECTING) return inConnecting(ctx, c, s);
+  // First step: sequence number, with PAWS before it (RFC 7323 section 5.3).
+  if (c.timestamps && (s.flags & RST) === 0) {
+    const refused = checkTimestamp(ctx, c, s);
+    if (refused !== HANDLED) return refused;
+  }
+  s.trimmed = false;
+  if (!acceptable(c, s)) return unacceptable(ctx, c, s);
+  c.lastHeardMs = ctx.now;
+  c.keepaliveProbes = 0;
+  if ((s.flags & (RST | SYN)) !== 0) return resetOrSyn(ctx, c, s);
+  if ((s.flags & ACK) === 0) return UNACCEPTABLE;
+  if (c.timestamps && ctx.options.hasTimestamps && beforeOrAt(s.sequence, c.rcvTaken)) {
+    c.tsRecent = ctx.options.timestampValue;
+    c.tsRecentAtMs = ctx.now;
+  }
+  // Fifth step: the ACK field.
+  const result = checkAcknowledgment(ctx, c, s);
+  if (result !== HANDLED || c.state === 0) return result;
+  // Sixth step: the urgent pointer is left alone; urgent octets stay in line (RFC 6093).
+  if (s.trimmed) {
+    c.ackPending = true;
+    ctx.touch(c);
+  }
+  return s.payloadLength > 0 || (s.flags & FIN) !== 0 ? text(ctx, c, s) : HANDLED;
+}
+
+/** RFC 9293 section 3.10.7.3. */
+function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  const acked = (s.flags & ACK) !== 0;
+  if (acked && s.acknowledgment !== ((c.iss + 1) | 0)) {
+    if ((s.flags & RST) === 0) {
+      sendStrayReset(
+        ctx,
+        c.guestAddress,
+        c.guestPort,
+        c.remoteAddress,
+        c.remotePort,
+        s.acknowledgment,
+        0,
+        RST,
+      );
+    }
+    return UNACCEPTABLE;
+  }
+  if ((s.flags & RST) !== 0) {
+    if (!acked) return UNACCEPTABLE;
+    ctx.counters.add(RESET_IN, 1);
+    removeConnection(ctx, c);
+    return HANDLED;
+  }
+  if ((s.flags & SYN) === 0) return UNACCEPTABLE;
+  c.lastHeardMs = ctx.now;
+  takeSyn(ctx, c, s.sequence, s.window);
+  if (acked) {
+    if (c.rttTiming) sampleRtt(c, (ctx.now - c.rttStartMs) | 0);
+    c.rttTiming = false;
+    established(ctx, c);
+    c.sndWl2 = s.acknowledgment;
+    c.ackPending = true;
+    ctx.touch(c);
+  } else {
+    // Simultaneous open (RFC 9293 section 3.5, figure 7).
+    c.state = SYN_RECEIVED;
+    sendSyn(ctx, c);
+    startRetransmitTimer(ctx, c);
+  }
+  return HANDLED;
+}
+
+/** The guest repeats its SYN, or gives up, while the host is still connecting. */
+function inConnecting(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
+    ctx.counters.add(RESET_IN, 1);
+    removeConnection(ctx, c);
+    return HANDLED;
+  }
+  if ((s.flags & (SYN | ACK)) !== SYN) return UNACCEPTABLE;
+  if (s.sequence !== c.irs) {
+    // A new attempt from the same port: the guest has forgotten the old one.
+    takeSyn(ctx, c, s.sequence, s.window);
+    return HANDLED;
+  }
+  ctx.counters.add(DUPLICATES, 1);
+  if (c.timestamps && ctx.options.hasTimestamps) c.tsRecent = ctx.options.timestampValue;
+  return HANDLED;
+}
+
+function checkTimestamp(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  const options = ctx.options;
+  // RFC 7323 section 3.2: a segment without the agreed option SHOULD be dropped.
+  if (!options.hasTimestamps) return UNACCEPTABLE;
+  if (!before(options.timestampValue, c.tsRecent)) return HANDLED;
+  if (((ctx.now - c.tsRecentAtMs) | 0) > TS_RECENT_MAX_AGE_MS) return HANDLED;
+  if ((s.flags & SYN) !== 0) return HANDLED;
+  sendAck(ctx, c);
+  return PAWS;
+}
+
+/**
+ * The four cases of RFC 9293 table 6; trims what lies outside the window. Two liberties, both Linux's: an empty
+ * segment exactly at the right edge is taken for its ACK field, and so is one whose octets all fall outside a closed
+ * window (a window probe). A segment that is all old is not acceptable.
+ */
+function acceptable(c: TcpConnection, s: Segment): boolean {
+  const window = (c.rcvAdvertised - c.rcvNxt) | 0;
+  const offset = (s.sequence - c.rcvNxt) | 0;
+  const length = s.payloadLength + (s.flags & FIN) + ((s.flags & SYN) >>> 1);
+  if (offset > window || (offset === window && length > 0 && offset > 0)) return false;
+  if (offset < 0) {
+    if (offset + length <= 0) return false;
+    trimFront(s, -offset);
+  }
+  const excess = ((s.sequence - c.rcvNxt) | 0) + s.payloadLength + (s.flags & FIN) - window;
+  if (excess > 0) {
+    if ((s.flags & FIN) !== 0) s.flags &= ~FIN;
+    const beyond = ((s.sequence - c.rcvNxt) | 0) + s.payloadLength - window;
+    if (beyond > 0) s.payloadLength -= beyond;
+    s.trimmed = true;
+  }
+  return true;
+}
+
+function trimFront(s: Segment, octets: number): void {
+  if (octets > s.payloadLength) octets = s.payloadLength;
+  s.sequence = (s.sequence + octets) | 0;
+  s.payloadAt += octets;
+  s.payloadLength -= octets;
+}
+
+/** Answers with where we stand, unless it is a RST. A lost SYN-ACK is sent again. */
+function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  if ((s.flags & RST) !== 0) return UNACCEPTABLE;
+  c.lastHeardMs = ctx.now;
+  if (c.state === SYN_RECEIVED && (s.flags & SYN) !== 0 && s.sequence === c.irs) {
+    sendSyn(ctx, c);
+    return HANDLED;
+  }
+  ctx.counters.add(DUPLICATES, 1);
+  c.ackPending = true;
+  ctx.touch(c);
+  // Old octets may carry a new ACK: a guest that lost our ACK still acknowledges ours (RFC 9293 section 3.10.7.4).
+  if ((s.flags & (ACK | SYN)) === ACK && c.state !== SYN_RECEIVED) return checkAcknowledgment(ctx, c, s);
+  return UNACCEPTABLE;
+}
+
+/** Second and fourth step, hardened by RFC 5961 sections 3 and 4. */
+function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
+    ctx.counters.add(RESET_IN, 1);
+    removeConnection(ctx, c);
+    return HANDLED;
+  }
+  challenge(ctx, c);
+  return UNACCEPTABLE;
+}
+
+function challenge(ctx: TcpContext, c: TcpConnection): void {
+  if (((ctx.now - c.challengeAtMs) | 0) >= 1000) {
+    c.challengeAtMs = ctx.now;
+    c.challenges = 0;
+  }
+  if (c.challenges >= CHALLENGES_PER_SECOND) return;
+  c.challenges++;
+  ctx.counters.add(CHALLENGES, 1);
+  sendAck(ctx, c);
+}
+
+function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  const ack = s.acknowledgment;
+  if (c.state === SYN_RECEIVED) {
+    if (ack !== ((c.iss + 1) | 0)) {
+      sendStrayReset(ctx, c.guestAddress, c.guestPort, c.remoteAddress, c.remotePort, ack, 0, RST);
+      return UNACCEPTABLE;
+    }
+    if (c.rttTiming) sampleRtt(c, (ctx.now - c.rttStartMs) | 0);
+    c.rttTiming = false;
+    established(ctx, c);
+    takeWindow(c, s);
+    return HANDLED;
+  }
+  if (before(c.sndNxt, ack) || before(ack, (c.sndUna - c.sndWndMax) | 0)) {
+    challenge(ctx, c);
+    return UNACCEPTABLE;
+  }
+  const acknowledged = (ack - c.sndUna) | 0;
+  const news = c.sack && ctx.options.sackBlocks > 0 && takeSackBlocks(ctx, c);
+  const windowBefore = c.sndWnd;
+  if (acknowledged >= 0) takeWindow(c, s);
+  if (acknowledged > 0) {
+    advanceUna(ctx, c, acknowledged);
+    if (c.state === 0) return HANDLED;
+    if (news) noteDuplicate(ctx, c);
+  } else if (
+    c.sndUna !== c.sndNxt &&
+    (news ||
+      (!c.sack &&
+        acknowledged === 0 &&
+        s.payloadLength === 0 &&
+        (s.flags & FIN) === 0 &&
+        c.sndWnd === windowBefore))
+  ) {
+    noteDuplicate(ctx, c);
+  }
+  if (c.timerKind === TIMER_PERSIST) {
+    c.backoff = 0;
+    if (c.sndWnd > 0) stopTimer(c);
+  }
+  if (c.hostReadable || c.sndNxt !== c.sndEnd || c.sndUna !== c.sndNxt) ctx.makeReady(c);
+  return HANDLED;
+}
+
+function takeWindow(c: TcpConnection, s: Segment): void {
+  if (before(c.sndWl1, s.sequence) || (c.sndWl1 === s.sequence && beforeOrAt(c.sndWl2, s.acknowledgment))) {
+    c.sndWnd = s.window << c.sndShift;
+    c.sndWl1 = s.sequence;
+    c.sndWl2 = s.acknowledgment;
+    if (c.sndWnd > c.sndWndMax) c.sndWndMax = c.sndWnd;
+  }
+}
+
+/** `acknowledged` octets are new: frees them, measures, moves the timers, and the state if it was our FIN. */
+function advanceUna(ctx: TcpContext, c: TcpConnection, acknowledged: number): void {
+  const flightBefore = (c.sndNxt - c.sndUna) | 0;
+  c.sndUna = (c.sndUna + acknowledged) | 0;
+  c.backoff = 0;
+  if (c.timestamps) {
+    sampleRtt(c, (ctx.now + c.tsOffset - ctx.options.timestampEcho) | 0);
+  } else if (c.rttTiming && beforeOrAt(c.rttSequence, c.sndUna)) {
+    c.rttTiming = false;
+    sampleRtt(c, (ctx.now - c.rttStartMs) | 0);
+  }
+  freeAcknowledged(ctx, c);
+  trimSacked(c, acknowledged);
+  noteAcknowledged(c, acknowledged, flightBefore);
+  if (c.sndUna !== c.sndNxt) startRetransmitTimer(ctx, c);
+  else stopTimer(c);
+  if (c.finSent && c.sndUna === c.sndNxt) finAcknowledged(ctx, c);
+}
+
+function finAcknowledged(ctx: TcpContext, c: TcpConnection): void {
+  if (c.state === FIN_WAIT_1) c.state = FIN_WAIT_2;
+  else if (c.state === CLOSING) enterTimeWait(ctx, c);
+  else if (c.state === LAST_ACK) {
+    // The guest is done; octets the host has yet to take keep the connection.
+    if (c.backlogOctets > 0) enterTimeWait(ctx, c);
+    else removeConnection(ctx, c);
+  }
+}
+
+/** RFC 6298 section 2, in integers as Jacobson (1988) has it. A sample beyond the largest RTO is a lie. */
+function sampleRtt(c: TcpConnection, sampleMs: number): void {
+  if (sampleMs < 0 || sampleMs > RTO_MAX_MS * 2) return;
+  const sample = sampleMs === 0 ? 1 : sampleMs;
+  if (c.srtt8 === 0) {
+    c.srtt8 = sample << 3;
+    c.rttvar4 = sample << 1;
+  } else {
+    const error = sample - (c.srtt8 >> 3);
+    c.srtt8 += error;
+    if (c.srtt8 <= 0) c.srtt8 = 1;
+    c.rttvar4 += (error < 0 ? -error : error) - (c.rttvar4 >> 2);
+  }
+  const spread = Math.max(c.rttvar4, CLOCK_GRANULARITY_MS);
+  const rto = (c.srtt8 >> 3) + spread;
+  c.rtoMs = rto < RTO_MIN_MS ? RTO_MIN_MS : Math.min(rto, RTO_MAX_MS);
+}
+
+/** Seventh and eighth step: octets and FIN. */
+function text(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  if (c.state === TIME_WAIT) {
+    // The guest did not hear our last ACK.
+    c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
+    arm(ctx, c);
+    sendAck(ctx, c);
+    return HANDLED;
+  }
+  if (c.guestFin || (c.state !== ESTABLISHED && c.state !== FIN_WAIT_1 && c.state !== FIN_WAIT_2)) {
+    return c.state === CLOSE_WAIT || c.state === CLOSING || c.state === LAST_ACK ? UNACCEPTABLE : HANDLED;
+  }
+  const fin = (s.flags & FIN) !== 0;
+  if (s.sequence === c.rcvNxt) {
+    const end = (s.sequence + s.payloadLength) | 0;
+    if (s.payloadLength > 0) gather(ctx, c, s.payloadAt, s.payloadLength);
+    // Gathering may have closed a hole, or ended the connection; then rcvNxt is elsewhere.
+    if (fin && c.rcvNxt === end && !c.guestFin) acceptFin(ctx, c);
+    return HANDLED;
+  }
+  ctx.counters.add(OUT_OF_ORDER, 1);
+  if (fin) {
+    c.finKnown = true;
+    c.finAt = (s.sequence + s.payloadLength) | 0;
+  }
+  const stored = s.payloadLength === 0 || storeOutOfOrder(ctx, c, s.sequence, s.payloadAt, s.payloadLength);
+  if (c.sack) {
+    c.ackPending = true;
+    ctx.touch(c);
+  } else {
+    // Each one a duplicate ACK of its own: the guest counts them (RFC 5681 section 3.2).
+    sendAck(ctx, c);
+  }
+  return stored ? HANDLED : OUT_OF_ORDER_LIMIT;
+}

@@ -1,0 +1,244 @@
+/**
+ * How a connection begins. The guest sees what the host saw:
+ *
+ *   guest SYN -> host connect() -> SYN-ACK once connected; refused -> RST; timed out -> silence, then RST
+ *   client of a forward accepted -> SYN to the guest -> octets flow once it answers
+ */
+import { HALF_OPEN_MAX } from "../../limits.ts";
+import { counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import {
+  type AddressWords,
+  EADDRNOTAVAIL,
+  EAGAIN,
+  EINPROGRESS,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+} from "../../ports.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
+import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
+import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
+import { keyedHash, NO_FLOW, packPorts } from "../flow-table.ts";
+import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { sendSegment, sendStrayReset } from "./output.ts";
+import { initialCwnd } from "./recovery.ts";
+import { removeConnection } from "./teardown.ts";
+import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./timers.ts";
+import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
+
+const OPENED = counter("tcp-opened");
+const ACCEPTED = counter("tcp-accepted");
+const REFUSED = counter("tcp-refused");
+const TABLE_FULL = dropReason("flow-table-full");
+const HALF_OPEN_FULL = dropReason("half-open-full");
+
+/** What a guest that sends no MSS option can take (RFC 9293 section 3.7.1). */
+const MSS_DEFAULT = 536;
+/** Smaller offers are a trap (a frame per octet); 48 is what Linux accepts at least. */
+const MSS_MIN = 48;
+/** RFC 9293 section 3.4.1: the clock of initial sequence numbers ticks every 4 us. */
+const ISS_TICKS_PER_MS = 250;
+
+/** A new connection in the table, or null with the reason in `ctx.refusal`. */
+function newConnection(
+  ctx: TcpContext,
+  guestAddress: number,
+  guestPort: number,
+  remoteAddress: number,
+  remotePort: number,
+): TcpConnection | null {
+  if (ctx.halfOpen >= HALF_OPEN_MAX) {
+    ctx.refusal = HALF_OPEN_FULL;
+    return null;
+  }
+  const ports = packPorts(guestPort, remotePort);
+  const id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
+  if (id === NO_FLOW) {
+    ctx.refusal = TABLE_FULL;
+    return null;
+  }
+  let c = ctx.connections[id];
+  if (c === null) {
+    c = new TcpConnection(id);
+    ctx.connections[id] = c;
+  }
+  c.guestAddress = guestAddress;
+  c.guestPort = guestPort;
+  c.remoteAddress = remoteAddress;
+  c.remotePort = remotePort;
+  const hash = keyedHash(ctx.secret0, ctx.secret1, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
+  c.iss = (hash + Math.imul(ctx.now, ISS_TICKS_PER_MS)) | 0;
+  c.tsOffset = keyedHash(ctx.secret1, ctx.secret0, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
+  c.sndUna = c.iss;
+  c.sndNxt = c.iss;
+  c.sndEnd = (c.iss + 1) | 0;
+  c.recover = c.iss;
+  c.windowTarget = WINDOW_INITIAL;
+  c.lastHeardMs = ctx.now;
+  c.idleAt = (ctx.now + HALF_OPEN_MAX_MS) | 0;
+  ctx.open++;
+  ctx.halfOpen++;
+  arm(ctx, c);
+  return c;
+}
+
+/**
+ * The guest's SYN for `to` (host order words). `service` is the guest-forward index or -1. The options of the SYN
+ * are those just parsed. Returns HANDLED or a drop reason.
+ */
+export function openOutbound(
+  ctx: TcpContext,
+  token: number,
+  guestAddress: number,
+  guestPort: number,
+  remoteAddress: number,
+  remotePort: number,
+  sequence: number,
+  window: number,
+  to: AddressWords,
+  service: number,
+): number {
+  const c = newConnection(ctx, guestAddress, guestPort, remoteAddress, remotePort);
+  if (c === null) return ctx.refusal;
+  c.state = CONNECTING;
+  c.outbound = true;
+  takeSyn(ctx, c, sequence, window);
+  c.target0 = to[0];
+  c.target1 = to[1];
+  c.target2 = to[2];
+  c.target3 = to[3];
+  c.targetPort = to[4];
+  const handle =
+    service >= 0
+      ? ctx.network.tcpConnectService(token | c.id, service)
+      : ctx.network.tcpConnect(token | c.id, to);
+  if (handle < 0) return failConnect(ctx, c, handle);
+  c.handle = handle;
+  ctx.counters.add(OPENED, 1);
+  // On loopback and local networks the answer is often there already: saves a round through the event loop.
+  finishConnect(ctx, c);
+  return HANDLED;
+}
+
+/** Notes what the guest's SYN or SYN-ACK says. Options we did not both agree on are off. */
+export function takeSyn(ctx: TcpContext, c: TcpConnection, sequence: number, window: number): void {
+  const options = ctx.options;
+  c.irs = sequence;
+  c.rcvNxt = (sequence + 1) | 0;
+  c.rcvTaken = c.rcvNxt;
+  c.rcvAdvertised = c.rcvNxt;
+  c.timestamps = options.hasTimestamps;
+  if (options.hasTimestamps) {
+    c.tsRecent = options.timestampValue;
+    c.tsRecentAtMs = ctx.now;
+  }
+  c.sack = options.sackPermitted;
+  const scaled = options.windowShift >= 0;
+  c.sndShift = scaled ? options.windowShift : 0;
+  c.rcvShift = scaled ? WINDOW_SHIFT : 0;
+  // The window of a SYN is never scaled (RFC 7323 section 2.2).
+  c.sndWnd = window;
+  c.sndWndMax = window;
+  c.sndWl1 = sequence;
+  const largest = ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS;
+  const offered = options.mss === 0 ? MSS_DEFAULT : Math.max(options.mss, MSS_MIN);
+  c.mss = Math.min(offered, largest) - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
+  c.cwnd = initialCwnd(c.mss);
+}
+
+/** The host socket reported something while connecting. */
+export function finishConnect(ctx: TcpContext, c: TcpConnection): void {
+  const result = ctx.network.connectResult(c.handle);
+  if (result === EINPROGRESS) return;
+  if (result < 0) {
+    failConnect(ctx, c, result);
+    return;
+  }
+  c.state = SYN_RECEIVED;
+  sendSyn(ctx, c);
+  startRetransmitTimer(ctx, c);
+}
+
+const HOST_SOCKET_FAILED = dropReason("host-socket-failed");
+
+/**
+ * The host's connect failed with `error`. What says something about the destination is passed on as a reset; a
+ * shortage of ours (descriptors, ports, memory) is silence, and the guest's next SYN tries again.
+ */
+export function failConnect(ctx: TcpContext, c: TcpConnection, error: number): number {
+  if (
+    error === EMFILE ||
+    error === ENFILE ||
+    error === ENOBUFS ||
+    error === ENOMEM ||
+    error === EADDRNOTAVAIL ||
+    error === EAGAIN
+  ) {
+    removeConnection(ctx, c);
+    return HOST_SOCKET_FAILED;
+  }
+  refuse(ctx, c);
+  return HANDLED;
+}
+
+/** The host would not connect: RST that acknowledges the SYN (RFC 9293 section 3.10.7.1), and the connection is gone. */
+function refuse(ctx: TcpContext, c: TcpConnection): void {
+  ctx.counters.add(REFUSED, 1);
+  const { guestAddress, guestPort, remoteAddress, remotePort, rcvNxt } = c;
+  removeConnection(ctx, c);
+  sendStrayReset(ctx, guestAddress, guestPort, remoteAddress, remotePort, 0, rcvNxt, RST | ACK);
+}
+
+/** Sends, or sends again, our SYN (active) or SYN-ACK (passive). */
+export function sendSyn(ctx: TcpContext, c: TcpConnection): void {
+  if (!c.rttTiming && c.backoff === 0) {
+    c.rttTiming = true;
+    c.rttSequence = (c.iss + 1) | 0;
+    c.rttStartMs = ctx.now;
+  }
+  c.sndNxt = (c.iss + 1) | 0;
+  sendSegment(ctx, c, c.iss, c.state === SYN_SENT ? SYN : SYN | ACK, 0, 0, 0);
+}
+
+/** A client of a forward was accepted as `handle`: opens towards the guest. Returns HANDLED or a drop reason. */
+export function openInbound(
+  ctx: TcpContext,
+  guestAddress: number,
+  guestPort: number,
+  remoteAddress: number,
+  remotePort: number,
+  from: AddressWords,
+): TcpConnection | null {
+  const c = newConnection(ctx, guestAddress, guestPort, remoteAddress, remotePort);
+  if (c === null) return null;
+  c.state = SYN_SENT;
+  c.outbound = false;
+  c.target0 = from[0];
+  c.target1 = from[1];
+  c.target2 = from[2];
+  c.target3 = from[3];
+  c.targetPort = from[4];
+  // Offered in our SYN; takeSyn turns off what the guest does not answer.
+  c.timestamps = true;
+  c.sack = true;
+  c.rcvShift = WINDOW_SHIFT;
+  c.mss = ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - TIMESTAMP_OPTION_OCTETS;
+  ctx.counters.add(ACCEPTED, 1);
+  return c;
+}
+
+/** The guest acknowledged our SYN: octets may flow. */
+export function established(ctx: TcpContext, c: TcpConnection): void {
+  c.state = ESTABLISHED;
+  ctx.halfOpen--;
+  c.sndUna = (c.iss + 1) | 0;
+  c.backoff = 0;
+  c.timerKind = 0;
+  c.idleAt = (ctx.now + KEEPALIVE_IDLE_MS) | 0;
+  // What the host sent meanwhile raised its event long ago.
+  c.hostReadable = true;
+  ctx.makeReady(c);
+}

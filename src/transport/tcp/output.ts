@@ -1,0 +1,197 @@
+/**
+ * Segments to the guest. Headers are written right to left into the transmit queue's header slot; payload stays in
+ * its chunk. With offload a segment may be a super-frame the guest's kernel takes whole.
+ */
+import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../memory/transmit-queue.ts";
+import { counter } from "../../metrics/counters.ts";
+import { dropReason } from "../../metrics/drop-reasons.ts";
+import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
+import {
+  DONT_FRAGMENT,
+  IPV4_HEADER_OCTETS,
+  PROTOCOL_TCP,
+  pseudoHeaderSum,
+  writeIpv4,
+} from "../../wire/ipv4.ts";
+import { ACK, CHECKSUM, RST, SYN, TCP_HEADER_OCTETS, writeTcp } from "../../wire/tcp.ts";
+import {
+  TIMESTAMP_OPTION_OCTETS,
+  writeMss,
+  writeSackHead,
+  writeSackPermitted,
+  writeTimestamps,
+  writeWindowScale,
+} from "../../wire/tcp-options.ts";
+import type { TcpConnection } from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { sackBlocksFor, writeSackBlocks } from "./out-of-order.ts";
+import { advertise } from "./window.ts";
+
+const RESET_OUT = counter("tcp-reset-out");
+const LINK_FULL = dropReason("link-full");
+
+/**
+ * Queues one segment. Returns false when the link is full or the guest's MAC unknown: nothing was sent.
+ * `segmentPayload` is the payload of one frame when `payloadLength` exceeds it (a super-frame), else 0.
+ */
+export function sendSegment(
+  ctx: TcpContext,
+  c: TcpConnection,
+  sequence: number,
+  flagBits: number,
+  payloadAt: number,
+  payloadLength: number,
+  segmentPayload: number,
+): boolean {
+  const egress = ctx.egress;
+  if (!egress.hasRoom()) {
+    ctx.counters.drop(LINK_FULL);
+    return false;
+  }
+  const view = ctx.view;
+  const end = egress.queue.nextHeaderEnd();
+  const isSyn = (flagBits & SYN) !== 0;
+  const blocks = payloadLength === 0 && !isSyn && c.sack ? sackBlocksFor(ctx, c) : 0;
+  const optionOctets = isSyn
+    ? synOptionOctets(c)
+    : (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0) + (blocks > 0 ? 4 + blocks * 8 : 0);
+  const headerOctets = TCP_HEADER_OCTETS + optionOctets;
+  const tcpAt = end - headerOctets;
+  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
+  if (!egress.writeHeader(ipAt, c.guestAddress)) return false;
+  const windowField = advertise(ctx, c, isSyn);
+  const acknowledgment = (flagBits & ACK) !== 0 ? c.rcvTaken : 0;
+  writeTcp(
+    view,
+    tcpAt,
+    c.remotePort,
+    c.guestPort,
+    sequence,
+    acknowledgment,
+    headerOctets,
+    flagBits,
+    windowField,
+  );
+  if (isSyn) writeSynOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS);
+  else if (optionOctets > 0) writeOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS, blocks);
+  const id = ctx.identification;
+  ctx.identification = (id + 1 + (segmentPayload > 0 ? (payloadLength / segmentPayload) | 0 : 0)) & 0xffff;
+  const tcpOctets = headerOctets + payloadLength;
+  writeIpv4(
+    view,
+    ipAt,
+    IPV4_HEADER_OCTETS + tcpOctets,
+    id,
+    DONT_FRAGMENT,
+    PROTOCOL_TCP,
+    c.remoteAddress,
+    c.guestAddress,
+  );
+  const pseudo = pseudoHeaderSum(c.remoteAddress, c.guestAddress, PROTOCOL_TCP, tcpOctets);
+  let queueFlags = 0;
+  if (ctx.tcpOffload) {
+    view.setUint16(tcpAt + CHECKSUM, pseudo);
+    queueFlags = segmentPayload > 0 ? TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS : TX_CHECKSUM_PARTIAL;
+  } else {
+    finishChecksum(ctx, tcpAt, headerOctets, payloadAt, payloadLength, pseudo);
+  }
+  egress.queue.push(
+    end - ipAt + ETHERNET_HEADER_OCTETS,
+    payloadAt,
+    payloadLength,
+    queueFlags,
+    segmentPayload,
+    ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS,
+  );
+  if ((flagBits & ACK) !== 0) c.ackPending = false;
+  return true;
+}
+
+function finishChecksum(
+  ctx: TcpContext,
+  tcpAt: number,
+  headerOctets: number,
+  payloadAt: number,
+  payloadLength: number,
+  pseudo: number,
+): void {
+  let sum = payloadLength > 0 ? ctx.checksum.sum(payloadAt, payloadLength, pseudo) : pseudo;
+  const view = ctx.view;
+  for (let i = 0; i < headerOctets; i += 2) sum += view.getUint16(tcpAt + i);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  view.setUint16(tcpAt + CHECKSUM, ~sum & 0xffff);
+}
+
+function synOptionOctets(c: TcpConnection): number {
+  return 4 + (c.sack ? 4 : 0) + (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0) + (c.rcvShift > 0 ? 4 : 0);
+}
+
+/** MSS always; the rest as offered (active open) or as agreed (passive). */
+function writeSynOptions(ctx: TcpContext, c: TcpConnection, at: number): void {
+  const view = ctx.view;
+  writeMss(view, at, ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS);
+  at += 4;
+  if (c.sack) {
+    writeSackPermitted(view, at);
+    at += 4;
+  }
+  if (c.timestamps) {
+    writeTimestamps(view, at, (ctx.now + c.tsOffset) | 0, c.tsRecent);
+    at += TIMESTAMP_OPTION_OCTETS;
+  }
+  if (c.rcvShift > 0) writeWindowScale(view, at, c.rcvShift);
+}
+
+function writeOptions(ctx: TcpContext, c: TcpConnection, at: number, blocks: number): void {
+  if (c.timestamps) {
+    writeTimestamps(ctx.view, at, (ctx.now + c.tsOffset) | 0, c.tsRecent);
+    at += TIMESTAMP_OPTION_OCTETS;
+  }
+  if (blocks > 0) {
+    writeSackHead(ctx.view, at, blocks);
+    writeSackBlocks(ctx, c, at + 4, blocks);
+  }
+}
+
+/** A bare ACK with what has been taken and the window as it is. Returns false when it could not be queued. */
+export function sendAck(ctx: TcpContext, c: TcpConnection): boolean {
+  return sendSegment(ctx, c, c.sndNxt, ACK, 0, 0, 0);
+}
+
+/** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
+export function sendReset(ctx: TcpContext, c: TcpConnection): void {
+  if (sendSegment(ctx, c, c.sndNxt, RST | ACK, 0, 0, 0)) ctx.counters.add(RESET_OUT, 1);
+}
+
+/**
+ * RST in answer to a segment without a connection (RFC 9293 section 3.10.7.1). Addresses and ports are the
+ * guest's segment's own.
+ */
+export function sendStrayReset(
+  ctx: TcpContext,
+  guestAddress: number,
+  guestPort: number,
+  remoteAddress: number,
+  remotePort: number,
+  sequence: number,
+  acknowledgment: number,
+  flagBits: number,
+): void {
+  const egress = ctx.egress;
+  if (!egress.hasRoom()) return;
+  const end = egress.queue.nextHeaderEnd();
+  const tcpAt = end - TCP_HEADER_OCTETS;
+  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
+  if (!egress.writeHeader(ipAt, guestAddress)) return;
+  const view = ctx.view;
+  writeTcp(view, tcpAt, remotePort, guestPort, sequence, acknowledgment, TCP_HEADER_OCTETS, flagBits, 0);
+  const id = ctx.identification;
+  ctx.identification = (id + 1) & 0xffff;
+  const total = IPV4_HEADER_OCTETS + TCP_HEADER_OCTETS;
+  writeIpv4(view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress);
+  const pseudo = pseudoHeaderSum(remoteAddress, guestAddress, PROTOCOL_TCP, TCP_HEADER_OCTETS);
+  finishChecksum(ctx, tcpAt, TCP_HEADER_OCTETS, 0, 0, pseudo);
+  egress.queue.push(end - ipAt + ETHERNET_HEADER_OCTETS, 0, 0, 0, 0, 0);
+  ctx.counters.add(RESET_OUT, 1);
+}

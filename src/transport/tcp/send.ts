@@ -1,0 +1,260 @@
+/**
+ * Host to guest: octets are read from the host socket straight into a chunk and leave from there; the chunk stays
+ * until the guest has acknowledged its last octet, so a retransmission is another frame over the same octets.
+ *
+ * Nothing is read that cannot be sent at once: the host's socket buffer is the queue, and a guest that does not read
+ * fills that, not us. `pump` is called whenever one of its conditions may have changed: the host became readable, an
+ * ACK opened a window, the link took frames, a timer asks for a retransmission.
+ */
+import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
+import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
+import { counter } from "../../metrics/counters.ts";
+import { EAGAIN } from "../../ports.ts";
+import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { ACK, before, beforeOrAt, FIN, PSH, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
+import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
+import {
+  CLOSE_WAIT,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  LAST_ACK,
+  RECOVERY_NONE,
+  type TcpConnection,
+  TIMER_RETRANSMIT,
+} from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { sendSegment } from "./output.ts";
+import { lostEnd, nextLost, pipeOctets } from "./recovery.ts";
+import { abortBoth, closeHostIfDone } from "./teardown.ts";
+import { startPersistTimer, startRetransmitTimer } from "./timers.ts";
+
+const OCTETS_OUT = counter("tcp-octets-out");
+const RETRANSMITS = counter("tcp-retransmits");
+
+const IP_TOTAL_MAX = 65_535;
+/** Reads of one connection in one go before others get their turn. */
+const READS_PER_TURN = 6;
+/** A tail chunk with less room than this is not worth another read. */
+const LARGE_TAIL_ROOM = 8192;
+const SMALL_TAIL_ROOM = 256;
+
+/** The most payload one frame to this guest may carry: whole segments, so that no super-frame ends in a runt. */
+export function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
+  if (!ctx.tcpOffload) return c.mss;
+  const room =
+    IP_TOTAL_MAX - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
+  return room - (room % c.mss);
+}
+
+/** Sends what may be sent now: lost octets first, then stored ones, then what the host has, then FIN. */
+export function pump(ctx: TcpContext, c: TcpConnection): void {
+  if (c.state !== ESTABLISHED && c.state !== CLOSE_WAIT && !c.finSent) return;
+  if (c.recovery !== RECOVERY_NONE && !retransmitLost(ctx, c)) return;
+  if (c.finSent) return;
+  if (!sendStored(ctx, c)) return;
+  for (let reads = 0; c.hostReadable && !c.hostEof; reads++) {
+    if (reads === READS_PER_TURN) {
+      ctx.makeReady(c);
+      return;
+    }
+    const usable = usableWindow(c);
+    if (!worthSending(c, usable)) {
+      if (c.sndUna === c.sndNxt) startPersistTimer(ctx, c);
+      return;
+    }
+    if (ctx.egress.payloadRoom() === 0) {
+      ctx.makeReady(c);
+      return;
+    }
+    if (!readHost(ctx, c, usable)) return;
+    if (!sendStored(ctx, c)) return;
+  }
+  if (c.hostEof && c.sndNxt === c.sndEnd) sendFin(ctx, c);
+}
+
+/** Octets beyond sndNxt that the guest's window and the congestion window allow. */
+function usableWindow(c: TcpConnection): number {
+  const flight = (c.sndNxt - c.sndUna) | 0;
+  const offered = c.sndWnd - flight;
+  const uncongested = c.cwnd - (c.recovery === RECOVERY_NONE ? flight - c.sackedOctets : pipeOctets(c));
+  const usable = Math.min(offered, uncongested);
+  return Math.max(usable, 0);
+}
+
+/** Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a full segment, or half of the largest window. */
+function worthSending(c: TcpConnection, usable: number): boolean {
+  if (usable >= c.mss) return true;
+  return usable > 0 && usable * 2 >= c.sndWndMax;
+}
+
+/** One read from the host into a chunk. False when nothing came. */
+function readHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
+  const pool = ctx.pool;
+  let chunk = c.sendTail;
+  let room = chunk === NO_CHUNK ? 0 : pool.capacity(chunk) - pool.filled[chunk];
+  const fresh =
+    chunk === NO_CHUNK ||
+    room < (pool.capacity(chunk) === SMALL_CHUNK_OCTETS ? SMALL_TAIL_ROOM : LARGE_TAIL_ROOM);
+  if (fresh) {
+    chunk = pool.take(USE_SEND, c.lastRead >= SMALL_CHUNK_OCTETS);
+    if (chunk === NO_CHUNK) {
+      ctx.waitForMemory(c);
+      return false;
+    }
+    room = pool.capacity(chunk);
+    pool.sequence[chunk] = c.sndEnd;
+  }
+  let length = Math.min(usable, room);
+  const frame = framePayloadMax(ctx, c);
+  if (length > frame && room === LARGE_CHUNK_OCTETS) length = frame;
+  else if (length > c.mss) length -= length % c.mss;
+  const got = ctx.network.tcpReceive(c.handle, pool.at(chunk) + pool.filled[chunk], length);
+  if (got > 0) {
+    pool.filled[chunk] += got;
+    if (fresh) appendChunk(ctx, c, chunk);
+    if (c.sendCursor === NO_CHUNK) c.sendCursor = chunk;
+    c.sndEnd = (c.sndEnd + got) | 0;
+    c.lastRead = got === length ? LARGE_CHUNK_OCTETS : got;
+    c.octetsToGuest += got;
+    ctx.counters.add(OCTETS_OUT, got);
+    // A short read means drained, unless the peer's FIN is waiting behind it.
+    if (got < length && !c.hostHangup) c.hostReadable = false;
+    return true;
+  }
+  if (fresh) pool.release(chunk);
+  hostEnded(ctx, c, got);
+  return false;
+}
+
+function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {
+  if (c.sendTail === NO_CHUNK) c.sendHead = chunk;
+  else ctx.pool.next[c.sendTail] = chunk;
+  c.sendTail = chunk;
+}
+
+/** The host gave nothing: drained, FIN, or an error that the guest sees as a reset. */
+function hostEnded(ctx: TcpContext, c: TcpConnection, result: number): void {
+  c.hostReadable = false;
+  if (result === EAGAIN) return;
+  if (result < 0) {
+    abortBoth(ctx, c);
+    return;
+  }
+  c.hostEof = true;
+  closeHostIfDone(ctx, c);
+  if (c.sndNxt === c.sndEnd) sendFin(ctx, c);
+}
+
+/** Sends stored octets that were never sent. False when some must stay. */
+function sendStored(ctx: TcpContext, c: TcpConnection): boolean {
+  const pool = ctx.pool;
+  const most = framePayloadMax(ctx, c);
+  while (c.sndNxt !== c.sndEnd) {
+    if (ctx.egress.payloadRoom() === 0) {
+      ctx.makeReady(c);
+      return false;
+    }
+    const chunk = c.sendCursor;
+    const offset = (c.sndNxt - pool.sequence[chunk]) | 0;
+    const inChunk = pool.filled[chunk] - offset;
+    const usable = usableWindow(c);
+    let length = Math.min(inChunk, most);
+    if (length > usable) {
+      if (!worthSending(c, usable)) {
+        if (c.sndUna === c.sndNxt) startPersistTimer(ctx, c);
+        return false;
+      }
+      length = usable > c.mss ? usable - (usable % c.mss) : usable;
+    }
+    const last = ((c.sndNxt + length) | 0) === c.sndEnd;
+    const flags = last && !c.hostReadable ? ACK | PSH : ACK;
+    if (!sendSegment(ctx, c, c.sndNxt, flags, pool.at(chunk) + offset, length, length > c.mss ? c.mss : 0)) {
+      // The guest is not known any more or the link is full: the retransmission timer brings it back.
+      startRetransmitTimer(ctx, c);
+      return false;
+    }
+    noteSent(ctx, c, length);
+    if (length === inChunk) c.sendCursor = pool.next[chunk];
+  }
+  return true;
+}
+
+function noteSent(ctx: TcpContext, c: TcpConnection, length: number): void {
+  if (!c.timestamps && !c.rttTiming) {
+    c.rttTiming = true;
+    c.rttSequence = (c.sndNxt + length) | 0;
+    c.rttStartMs = ctx.now;
+  }
+  c.sndNxt = (c.sndNxt + length) | 0;
+  if (c.timerKind !== TIMER_RETRANSMIT) {
+    c.backoff = 0;
+    startRetransmitTimer(ctx, c);
+  }
+}
+
+function sendFin(ctx: TcpContext, c: TcpConnection): void {
+  if (!sendSegment(ctx, c, c.sndEnd, FIN | ACK, 0, 0, 0)) {
+    ctx.makeReady(c);
+    return;
+  }
+  c.finSent = true;
+  c.state = c.state === CLOSE_WAIT ? LAST_ACK : FIN_WAIT_1;
+  noteSent(ctx, c, 1);
+}
+
+/** Sends again what counts as lost, as far as the congestion window allows. False when the link is full. */
+function retransmitLost(ctx: TcpContext, c: TcpConnection): boolean {
+  const most = framePayloadMax(ctx, c);
+  let pipe = pipeOctets(c);
+  for (let from = nextLost(c); from !== c.lossUntil; from = nextLost(c)) {
+    const allowed = c.cwnd - pipe;
+    if (allowed < c.mss && pipe > 0) return true;
+    if (ctx.egress.payloadRoom() === 0) {
+      ctx.makeReady(c);
+      return false;
+    }
+    let length = (lostEnd(c, from) - from) | 0;
+    if (length > most) length = most;
+    if (length > allowed) length = allowed > c.mss ? allowed - (allowed % c.mss) : Math.min(c.mss, length);
+    const sent = sendAgain(ctx, c, from, length);
+    if (sent === 0) return false;
+    c.retransmitNext = (from + sent) | 0;
+    pipe += sent;
+  }
+  return true;
+}
+
+/** One frame of octets already sent before; it may be shorter than asked. Returns its sequence length, 0 on failure. */
+export function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: number): number {
+  const pool = ctx.pool;
+  if (from === c.sndEnd) {
+    if (!c.finSent || !sendSegment(ctx, c, c.sndEnd, FIN | ACK, 0, 0, 0)) return 0;
+    ctx.counters.add(RETRANSMITS, 1);
+    return 1;
+  }
+  let chunk = c.sendHead;
+  while (chunk !== NO_CHUNK && beforeOrAt((pool.sequence[chunk] + pool.filled[chunk]) | 0, from))
+    chunk = pool.next[chunk];
+  if (chunk === NO_CHUNK || before(from, pool.sequence[chunk])) return 0;
+  const offset = (from - pool.sequence[chunk]) | 0;
+  const inChunk = pool.filled[chunk] - offset;
+  const octets = Math.min(length, inChunk);
+  if (!sendSegment(ctx, c, from, ACK, pool.at(chunk) + offset, octets, octets > c.mss ? c.mss : 0)) return 0;
+  ctx.counters.add(RETRANSMITS, 1);
+  c.rttTiming = false;
+  return octets;
+}
+
+/** The guest has everything before sndUna: frees chunks that lie wholly before it. */
+export function freeAcknowledged(ctx: TcpContext, c: TcpConnection): void {
+  const pool = ctx.pool;
+  while (c.sendHead !== NO_CHUNK) {
+    const chunk = c.sendHead;
+    const end = (pool.sequence[chunk] + pool.filled[chunk]) | 0;
+    if (before(c.sndUna, end)) return;
+    // The chunk being filled stays while its octets are unsent or room in it may be used; with all acknowledged it goes.
+    c.sendHead = pool.next[chunk];
+    if (c.sendHead === NO_CHUNK) c.sendTail = NO_CHUNK;
+    pool.release(chunk);
+  }
+}

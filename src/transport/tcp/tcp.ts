@@ -1,0 +1,253 @@
+/**
+ * TCP between the guest and the host's sockets. Theory of operation:
+ *
+ *   1. A batch of frames: `segment` for each. Payload is gathered, ACKs free chunks, SYNs start host connections.
+ *   2. `endOfBatch`: one send to the host and one ACK per connection that was touched.
+ *   3. `work`: connections the host or an ACK made ready read from the host and send to the guest.
+ *   4. `advance`: timers.
+ *
+ * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
+ */
+import type { FlowRow } from "../../engine-api.ts";
+import { HALF_OPEN_MAX } from "../../limits.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { type Destinations, GO, IGNORE } from "../../network/destinations.ts";
+import {
+  ADDRESS_PORT,
+  type AddressWords,
+  FAILED,
+  HANGUP,
+  PEER_CLOSED,
+  READABLE,
+  WRITABLE,
+} from "../../ports.ts";
+import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
+import {
+  ACK,
+  acknowledgment,
+  before,
+  checkTcp,
+  destinationPort,
+  FIN,
+  flags,
+  headerLength,
+  RST,
+  SYN,
+  sequence,
+  sourcePort,
+  TCP_HEADER_OCTETS,
+  window,
+} from "../../wire/tcp.ts";
+import { tcpRows } from "../flow-rows.ts";
+import { NO_FLOW, packPorts } from "../flow-table.ts";
+import { CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
+import { TcpContext, type TcpParts } from "./context.ts";
+import { Segment, segmentArrives } from "./input.ts";
+import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
+import { sendStrayReset } from "./output.ts";
+import { drainBacklog, flushTouched } from "./receive.ts";
+import { pump } from "./send.ts";
+import { abortBoth, removeConnection } from "./teardown.ts";
+import { onTimer, startRetransmitTimer } from "./timers.ts";
+
+const BAD_CHECKSUM = dropReason("tcp-bad-checksum");
+const PORT_ZERO = dropReason("tcp-port-zero");
+const NO_CONNECTION = dropReason("tcp-no-connection");
+
+/** Connections served per turn before the link is looked at again. */
+const READY_PER_TURN = 64;
+/** Ports tried when two clients of a forward look alike to the guest, and where to go on after 65535. */
+const ALIAS_TRIES = 16;
+const ALIAS_FIRST = 1024;
+
+export class Tcp {
+  readonly ctx: TcpContext;
+  private readonly segmentInHand = new Segment();
+  private readonly to = new Int32Array(5);
+
+  constructor(
+    parts: TcpParts,
+    nowMs: number,
+    private readonly token: number,
+    private readonly destinations: Destinations,
+  ) {
+    this.ctx = new TcpContext(parts, nowMs, (id) => {
+      const c = this.ctx.connections[id];
+      if (c !== null && c.state !== 0) onTimer(this.ctx, c);
+    });
+  }
+
+  /**
+   * One segment: `tcpAt` and `octets` as the IP header has them, addresses already checked. `verify` when the link
+   * does not vouch for the checksum. Returns HANDLED or a drop reason.
+   */
+  segment(guest: number, remote: number, tcpAt: number, octets: number, verify: boolean): number {
+    const ctx = this.ctx;
+    const view = ctx.view;
+    const checked = checkTcp(view, tcpAt, octets);
+    if (checked !== HANDLED) return checked;
+    if (verify) {
+      const pseudo = pseudoHeaderSum(guest, remote, PROTOCOL_TCP, octets);
+      if (ctx.checksum.sum(tcpAt, octets, pseudo) !== 0xffff) return BAD_CHECKSUM;
+    }
+    const s = this.segmentInHand;
+    const guestPort = sourcePort(view, tcpAt);
+    const remotePort = destinationPort(view, tcpAt);
+    if (guestPort === 0 || remotePort === 0) return PORT_ZERO;
+    const header = headerLength(view, tcpAt);
+    s.sequence = sequence(view, tcpAt);
+    s.acknowledgment = acknowledgment(view, tcpAt);
+    s.flags = flags(view, tcpAt) & (FIN | SYN | RST | ACK);
+    s.window = window(view, tcpAt);
+    s.payloadAt = tcpAt + header;
+    s.payloadLength = octets - header;
+    ctx.options.parse(view, tcpAt + TCP_HEADER_OCTETS, tcpAt + header);
+    const id = ctx.flows.find(PROTOCOL_TCP, guest, remote, packPorts(guestPort, remotePort));
+    if (id !== NO_FLOW) {
+      const c = ctx.connections[id];
+      if (c !== null && !(c.state === TIME_WAIT && this.reopens(c, s))) return segmentArrives(ctx, c, s);
+      if (c !== null) removeConnection(ctx, c);
+    }
+    return this.withoutConnection(guest, guestPort, remote, remotePort, s);
+  }
+
+  /** A SYN that may take over a connection in TIME-WAIT (RFC 6191, RFC 9293 section 3.6.1). */
+  private reopens(c: TcpConnection, s: Segment): boolean {
+    if ((s.flags & (SYN | ACK | RST)) !== SYN) return false;
+    const options = this.ctx.options;
+    if (c.timestamps && options.hasTimestamps && options.timestampValue !== c.tsRecent) {
+      return before(c.tsRecent, options.timestampValue);
+    }
+    return before(c.rcvNxt, s.sequence);
+  }
+
+  /** RFC 9293 section 3.10.7.1 and .2: no connection, so a SYN opens one and all else is reset. */
+  private withoutConnection(
+    guest: number,
+    guestPort: number,
+    remote: number,
+    remotePort: number,
+    s: Segment,
+  ): number {
+    if ((s.flags & RST) !== 0) return NO_CONNECTION;
+    const ctx = this.ctx;
+    if ((s.flags & (SYN | ACK)) === SYN) {
+      const verdict = this.destinations.tcp(guest, remote, remotePort, this.to);
+      if (verdict >= GO) {
+        return openOutbound(
+          ctx,
+          this.token,
+          guest,
+          guestPort,
+          remote,
+          remotePort,
+          s.sequence,
+          s.window,
+          this.to,
+          verdict,
+        );
+      }
+      if (verdict === IGNORE) return HANDLED;
+    }
+    if ((s.flags & ACK) !== 0) {
+      sendStrayReset(ctx, guest, guestPort, remote, remotePort, s.acknowledgment, 0, RST);
+    } else {
+      const length = s.payloadLength + ((s.flags & SYN) >>> 1) + (s.flags & FIN);
+      sendStrayReset(ctx, guest, guestPort, remote, remotePort, 0, (s.sequence + length) | 0, RST | ACK);
+    }
+    return (s.flags & (SYN | ACK)) === SYN ? HANDLED : NO_CONNECTION;
+  }
+
+  endOfBatch(): void {
+    flushTouched(this.ctx);
+  }
+
+  /** Serves connections with host work. True when some are left. */
+  work(): boolean {
+    const ctx = this.ctx;
+    const most = Math.min(ctx.readyCount, READY_PER_TURN);
+    for (let i = 0; i < most && !ctx.egress.blocked; i++) {
+      const c = ctx.nextReady();
+      if (c === null || c.state === 0) continue;
+      this.serve(c);
+    }
+    flushTouched(ctx);
+    if (ctx.starvedCount > 0) ctx.wakeStarved(READY_PER_TURN);
+    return ctx.readyCount > 0 && !ctx.egress.blocked;
+  }
+
+  private serve(c: TcpConnection): void {
+    const ctx = this.ctx;
+    if (c.state === CONNECTING) {
+      finishConnect(ctx, c);
+      return;
+    }
+    if (c.backlogOctets > 0 && c.hostWritable) drainBacklog(ctx, c);
+    if (c.state === 0) return;
+    pump(ctx, c);
+    if (c.state !== 0 && c.ackPending) ctx.touch(c);
+  }
+
+  /** Readiness of a host socket. */
+  hostEvent(id: number, events: number): void {
+    const c = this.ctx.connections[id];
+    if (c === null || c.state === 0) return;
+    if ((events & (READABLE | HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostReadable = true;
+    if ((events & (HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostHangup = true;
+    if ((events & WRITABLE) !== 0) c.hostWritable = true;
+    this.ctx.makeReady(c);
+  }
+
+  /** The id the next accepted connection will have, or NO_FLOW when there is no room for one. */
+  nextInboundId(): number {
+    return this.ctx.halfOpen >= HALF_OPEN_MAX ? NO_FLOW : this.ctx.flows.nextId();
+  }
+
+  /**
+   * A client of a forward was accepted as `handle`, registered with the id just told; the guest sees it as `remote`
+   * and its own port, or another port if that pair is taken. Sends the SYN.
+   */
+  acceptInbound(guest: number, guestPort: number, handle: number, remote: number, from: AddressWords): void {
+    const ctx = this.ctx;
+    let port = from[ADDRESS_PORT];
+    for (let i = 0; i < ALIAS_TRIES; i++) {
+      if (port !== 0 && ctx.flows.find(PROTOCOL_TCP, guest, remote, packPorts(guestPort, port)) === NO_FLOW) {
+        const c = openInbound(ctx, guest, guestPort, remote, port, from);
+        if (c === null) break;
+        c.handle = handle;
+        sendSyn(ctx, c);
+        startRetransmitTimer(ctx, c);
+        return;
+      }
+      port = port < 0xffff ? port + 1 : ALIAS_FIRST;
+    }
+    ctx.network.tcpClose(handle, true);
+  }
+
+  /** A guest has shown itself: SYNs that could not be sent go out now. */
+  guestAppeared(guestAddress: number): void {
+    const ctx = this.ctx;
+    if (ctx.halfOpen === 0) return;
+    for (const c of ctx.connections) {
+      if (c === null || c.state !== SYN_SENT || c.guestAddress !== guestAddress) continue;
+      c.backoff = 0;
+      sendSyn(ctx, c);
+      startRetransmitTimer(ctx, c);
+    }
+  }
+
+  advance(nowMs: number): void {
+    this.ctx.now = nowMs;
+    this.ctx.wheel.advance(nowMs);
+    flushTouched(this.ctx);
+  }
+
+  /** Resets every connection: the engine ends. */
+  close(): void {
+    for (const c of this.ctx.connections) if (c !== null && c.state !== 0) abortBoth(this.ctx, c);
+  }
+
+  rows(nowMs: number): FlowRow[] {
+    return tcpRows(this.ctx, nowMs);
+  }
+}

@@ -1,0 +1,92 @@
+/** How a connection ends: host socket, TIME-WAIT, and giving everything back. */
+import { FLOWS_MAX } from "../../limits.ts";
+import { NO_CHUNK } from "../../memory/chunk-pool.ts";
+import { counter } from "../../metrics/counters.ts";
+import {
+  CONNECTING,
+  resetConnection,
+  SYN_RECEIVED,
+  SYN_SENT,
+  type TcpConnection,
+  TIME_WAIT,
+  TIMER_NONE,
+} from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { releaseOutOfOrder } from "./out-of-order.ts";
+import { sendReset } from "./output.ts";
+import { releaseBacklog } from "./receive.ts";
+import { arm } from "./timers.ts";
+
+const CLOSED = counter("tcp-closed");
+
+/**
+ * RFC 9293 asks for two maximum segment lifetimes of two minutes, which is about routed networks. Nothing on a
+ * virtual link outlives its queue; one minute is Linux's choice and leaves room for a guest that retransmits late.
+ */
+export const TIME_WAIT_MS = 60_000;
+/** Connections in TIME-WAIT at once; beyond it the oldest ends early, so that short connections never fill the table. */
+export const TIME_WAIT_CONNECTIONS_MAX = FLOWS_MAX / 4;
+
+export function isHalfOpen(state: number): boolean {
+  return state === CONNECTING || state === SYN_SENT || state === SYN_RECEIVED;
+}
+
+/** Both directions of the host socket are finished: it is closed while the guest's side winds down. */
+export function closeHostIfDone(ctx: TcpContext, c: TcpConnection): void {
+  if (c.hostEof && c.hostShutdown && c.handle >= 0) {
+    ctx.network.tcpClose(c.handle, false);
+    c.handle = -1;
+  }
+}
+
+export function enterTimeWait(ctx: TcpContext, c: TcpConnection): void {
+  c.state = TIME_WAIT;
+  c.timerKind = TIMER_NONE;
+  releaseSent(ctx, c);
+  c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
+  arm(ctx, c);
+  ctx.enqueueTimeWait(c);
+  if (ctx.timeWaits > TIME_WAIT_CONNECTIONS_MAX) {
+    const oldest = ctx.oldestTimeWait();
+    if (oldest !== null) removeConnection(ctx, oldest);
+  }
+}
+
+/** Frees the octets kept for retransmission. */
+export function releaseSent(ctx: TcpContext, c: TcpConnection): void {
+  while (c.sendHead !== NO_CHUNK) {
+    const chunk = c.sendHead;
+    c.sendHead = ctx.pool.next[chunk];
+    ctx.pool.release(chunk);
+  }
+  c.sendTail = NO_CHUNK;
+  c.sendCursor = NO_CHUNK;
+}
+
+/** Forgets a connection: its memory, timer, table entry and host socket. Says nothing to the guest. */
+export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
+  if (c.handle >= 0) {
+    ctx.network.tcpClose(c.handle, !(c.hostEof && c.hostShutdown));
+    c.handle = -1;
+  }
+  releaseSent(ctx, c);
+  releaseBacklog(ctx, c);
+  releaseOutOfOrder(ctx, c);
+  ctx.wheel.clear(c.id);
+  ctx.flows.remove(c.id);
+  if (isHalfOpen(c.state)) ctx.halfOpen--;
+  if (c.state === TIME_WAIT) ctx.timeWaits--;
+  ctx.open--;
+  ctx.counters.add(CLOSED, 1);
+  const { ready, starved } = c;
+  resetConnection(c);
+  // It may still stand in a ring; its entry then finds nothing to do, or the id's next connection to look at.
+  c.ready = ready;
+  c.starved = starved;
+}
+
+/** The host side failed or vanished: the guest hears a reset. */
+export function abortBoth(ctx: TcpContext, c: TcpConnection): void {
+  sendReset(ctx, c);
+  removeConnection(ctx, c);
+}

@@ -1,0 +1,173 @@
+/**
+ * The timers of a connection: retransmission or persist (one at a time), and one slow deadline (half-open bound,
+ * keepalive, end of TIME-WAIT). The wheel holds the earlier of the two.
+ */
+import { counter } from "../../metrics/counters.ts";
+import { ETIMEDOUT } from "../../ports.ts";
+import { ACK } from "../../wire/tcp.ts";
+import {
+  CONNECTING,
+  RECOVERY_TIMEOUT,
+  SYN_RECEIVED,
+  SYN_SENT,
+  type TcpConnection,
+  TIME_WAIT,
+  TIMER_NONE,
+  TIMER_PERSIST,
+  TIMER_RETRANSMIT,
+} from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+import { failConnect, sendSyn } from "./open.ts";
+import { sendSegment } from "./output.ts";
+import { pump } from "./send.ts";
+import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
+
+const TIMEOUTS = counter("tcp-timeouts");
+const PROBES = counter("tcp-zero-window-probes");
+const KEEPALIVES = counter("tcp-keepalives");
+
+/** RFC 6298 (2.4) says 1 s; every stack in use takes less. Linux's figure. */
+export const RTO_MIN_MS = 200;
+export const RTO_MAX_MS = 60_000;
+/** RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long. */
+const SILENCE_MAX_MS = 120_000;
+const SYN_SILENCE_MAX_MS = 180_000;
+/** RFC 5382 REQ-5: transitory connections are kept 4 min. */
+export const HALF_OPEN_MAX_MS = 240_000;
+/** RFC 9293 section 3.8.4: 2 h by default; then every 75 s, nine times, which passes RFC 5382's 2 h 4 min. */
+export const KEEPALIVE_IDLE_MS = 7_200_000;
+const KEEPALIVE_INTERVAL_MS = 75_000;
+const KEEPALIVE_PROBES_MAX = 9;
+
+/** Files the earlier of the connection's deadlines. */
+export function arm(ctx: TcpContext, c: TcpConnection): void {
+  const at = c.timerKind !== TIMER_NONE && ((c.timerAt - c.idleAt) | 0) < 0 ? c.timerAt : c.idleAt;
+  ctx.wheel.set(c.id, at);
+}
+
+export function startRetransmitTimer(ctx: TcpContext, c: TcpConnection): void {
+  let rto = c.rtoMs;
+  for (let i = c.backoff; i > 0 && rto < RTO_MAX_MS; i--) rto *= 2;
+  if (rto > RTO_MAX_MS) rto = RTO_MAX_MS;
+  c.timerKind = TIMER_RETRANSMIT;
+  c.timerAt = (ctx.now + rto) | 0;
+  arm(ctx, c);
+}
+
+export function stopTimer(c: TcpConnection): void {
+  // The wheel entry stays and finds nothing to do: cheaper than unlinking it per ACK.
+  c.timerKind = TIMER_NONE;
+}
+
+/** Zero window with octets waiting: probe with the retransmission back-off (RFC 9293 section 3.8.6.1). */
+export function startPersistTimer(ctx: TcpContext, c: TcpConnection): void {
+  if (c.timerKind === TIMER_PERSIST) return;
+  startRetransmitTimer(ctx, c);
+  c.timerKind = TIMER_PERSIST;
+}
+
+/** The wheel says a deadline of `c` passed. */
+export function onTimer(ctx: TcpContext, c: TcpConnection): void {
+  if (c.timerKind !== TIMER_NONE && ((c.timerAt - ctx.now) | 0) <= 0) {
+    if (c.timerKind === TIMER_PERSIST) persistTimeout(ctx, c);
+    else retransmitTimeout(ctx, c);
+    if (c.state === 0) return;
+  }
+  if (((c.idleAt - ctx.now) | 0) <= 0) {
+    idleTimeout(ctx, c);
+    if (c.state === 0) return;
+  }
+  arm(ctx, c);
+}
+
+function silentFor(ctx: TcpContext, c: TcpConnection, ms: number): boolean {
+  return ((ctx.now - c.lastHeardMs) | 0) > ms;
+}
+
+function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
+  ctx.counters.add(TIMEOUTS, 1);
+  if (c.state === SYN_SENT || c.state === SYN_RECEIVED) {
+    if (silentFor(ctx, c, SYN_SILENCE_MAX_MS)) {
+      abortBoth(ctx, c);
+      return;
+    }
+    c.backoff++;
+    c.rttTiming = false;
+    sendSyn(ctx, c);
+    startRetransmitTimer(ctx, c);
+    return;
+  }
+  if (silentFor(ctx, c, SILENCE_MAX_MS)) {
+    abortBoth(ctx, c);
+    return;
+  }
+  if (c.sndUna === c.sndNxt) {
+    stopTimer(c);
+    return;
+  }
+  // RFC 5681 (4): on the first timeout of this data only; RFC 2018 section 8: SACK information is dropped.
+  if (c.backoff === 0) {
+    const flight = (c.sndNxt - c.sndUna) | 0;
+    c.ssthresh = Math.max(flight >> 1, 2 * c.mss);
+  }
+  c.backoff++;
+  c.rttTiming = false;
+  c.cwnd = c.mss;
+  c.dupAcks = 0;
+  c.sackCount = 0;
+  c.sackedOctets = 0;
+  c.recovery = RECOVERY_TIMEOUT;
+  c.recover = c.sndNxt;
+  c.lossUntil = c.sndNxt;
+  c.retransmitNext = c.sndUna;
+  startRetransmitTimer(ctx, c);
+  pump(ctx, c);
+}
+
+/** A segment just below the window makes a live peer answer with its window; it carries no octet. */
+function probe(ctx: TcpContext, c: TcpConnection): void {
+  sendSegment(ctx, c, (c.sndUna - 1) | 0, ACK, 0, 0, 0);
+}
+
+function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
+  if (silentFor(ctx, c, SILENCE_MAX_MS)) {
+    abortBoth(ctx, c);
+    return;
+  }
+  ctx.counters.add(PROBES, 1);
+  c.backoff++;
+  c.timerKind = TIMER_NONE;
+  probe(ctx, c);
+  startPersistTimer(ctx, c);
+}
+
+function idleTimeout(ctx: TcpContext, c: TcpConnection): void {
+  if (c.state === TIME_WAIT) {
+    if (c.backlogOctets > 0) c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
+    else removeConnection(ctx, c);
+    return;
+  }
+  if (c.state === CONNECTING) {
+    // The host never answered: the guest's own SYN timer has most likely ended too; a RST settles it.
+    failConnect(ctx, c, ETIMEDOUT);
+    return;
+  }
+  if (c.state === SYN_SENT || c.state === SYN_RECEIVED) {
+    abortBoth(ctx, c);
+    return;
+  }
+  const idle = (ctx.now - c.lastHeardMs) | 0;
+  if (idle < KEEPALIVE_IDLE_MS) {
+    c.keepaliveProbes = 0;
+    c.idleAt = (c.lastHeardMs + KEEPALIVE_IDLE_MS) | 0;
+    return;
+  }
+  if (c.keepaliveProbes >= KEEPALIVE_PROBES_MAX) {
+    abortBoth(ctx, c);
+    return;
+  }
+  c.keepaliveProbes++;
+  ctx.counters.add(KEEPALIVES, 1);
+  probe(ctx, c);
+  c.idleAt = (ctx.now + KEEPALIVE_INTERVAL_MS) | 0;
+}

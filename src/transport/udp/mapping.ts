@@ -1,0 +1,90 @@
+/** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
+
+const PEERS_START = 4;
+/** Remotes remembered for filtering; then the oldest gives way. */
+const PEERS_MAX = 1024;
+
+export class UdpMapping {
+  live = false;
+  /** A client of a forward: `handle` is the forward's and is not closed with the mapping. */
+  inbound = false;
+  handle = -1;
+  /** Index of the forward, for inbound mappings. */
+  forward = -1;
+  guestAddress = 0;
+  guestPort = 0;
+  /** Inbound: the client as the guest sees it. Address-dependent mapping: the remote it is for. Else 0. */
+  remoteAddress = 0;
+  remotePort = 0;
+  /** Inbound: the client as it is on the host. */
+  client0 = 0;
+  client1 = 0;
+  client2 = 0;
+  client3 = 0;
+  clientPort = 0;
+  /** RFC 4787 REQ-6: outbound refreshes; inbound does not. */
+  refreshedMs = 0;
+  octetsFromGuest = 0;
+  octetsToGuest = 0;
+  ready = false;
+  private peers = new Int32Array(PEERS_START * 2);
+  private peerCount = 0;
+  private peerNext = 0;
+  private lastAddress = 0;
+  private lastPort = -1;
+
+  constructor(readonly id: number) {}
+
+  reset(): void {
+    this.live = false;
+    this.inbound = false;
+    this.handle = -1;
+    this.forward = -1;
+    this.remoteAddress = 0;
+    this.remotePort = 0;
+    this.octetsFromGuest = 0;
+    this.octetsToGuest = 0;
+    this.peerCount = 0;
+    this.peerNext = 0;
+    this.lastPort = -1;
+  }
+
+  /** Whether the guest has sent to this remote; with port -1 any port of the address counts. */
+  knows(address: number, port: number): boolean {
+    if (this.lastAddress === address && this.lastPort >= 0 && (port < 0 || this.lastPort === port))
+      return true;
+    for (let i = 0; i < this.peerCount; i++) {
+      if (this.peers[i * 2] === address && (port < 0 || this.peers[i * 2 + 1] === port)) return true;
+    }
+    return false;
+  }
+
+  /** Remembers a remote the guest sent to. True when it is new. */
+  remember(address: number, port: number): boolean {
+    if (this.lastAddress === address && this.lastPort === port) return false;
+    if (this.knows(address, port)) {
+      this.lastAddress = address;
+      this.lastPort = port;
+      return false;
+    }
+    this.lastAddress = address;
+    this.lastPort = port;
+    if (this.peerCount * 2 === this.peers.length && this.peerCount < PEERS_MAX) {
+      const more = new Int32Array(this.peers.length * 2);
+      more.set(this.peers);
+      this.peers = more;
+    }
+    const slot = this.peerCount < PEERS_MAX ? this.peerCount++ : this.peerNext++ % PEERS_MAX;
+    this.peers[slot * 2] = address;
+    this.peers[slot * 2 + 1] = port;
+    return true;
+  }
+
+  /** The last remote the guest sent to, for the flow table. */
+  get recentAddress(): number {
+    return this.lastAddress;
+  }
+  get recentPort(): number {
+    return Math.max(this.lastPort, 0);
+  }
+}

@@ -1,0 +1,176 @@
+/** UDP datagrams to the guest: one frame, a super-frame where the link cuts it, or IP fragments. */
+import type { Egress } from "../../link/egress.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { TX_CHECKSUM_PARTIAL, TX_UDP_SEGMENTS } from "../../memory/transmit-queue.ts";
+import { type Counters, counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { FragmentCutter } from "../../network/fragment.ts";
+import type { ChecksumKernel, FrameLink } from "../../ports.ts";
+import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
+import {
+  DONT_FRAGMENT,
+  IPV4_HEADER_OCTETS,
+  PROTOCOL_UDP,
+  pseudoHeaderSum,
+  writeIpv4,
+} from "../../wire/ipv4.ts";
+import { UDP_HEADER_OCTETS, UDP_PAYLOAD_MAX, writeUdp } from "../../wire/udp.ts";
+
+const OUT = counter("udp-datagrams-out");
+const OCTETS_OUT = counter("udp-octets-out");
+const FRAGMENTS_OUT = counter("fragments-out");
+const LINK_FULL = dropReason("link-full");
+const NO_GUEST = dropReason("inbound-no-guest");
+const TOO_LONG = dropReason("inbound-too-long");
+const HEADERS = ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS;
+
+export class UdpOutput {
+  private readonly cutter = new FragmentCutter();
+  private identification = 0;
+  private tcpOffload = false;
+  private udpOffload = false;
+
+  constructor(
+    private readonly arena: Arena,
+    private readonly egress: Egress,
+    private readonly counters: Counters,
+    private readonly checksum: ChecksumKernel,
+    private readonly mtu: number,
+  ) {}
+
+  linkChanged(link: FrameLink | null): void {
+    this.tcpOffload = link?.tcpOffload ?? false;
+    this.udpOffload = link?.udpOffload ?? false;
+  }
+
+  /**
+   * Sends `length` octets at `at`, which must stay in place until the queue is flushed; `segment` cuts them into
+   * datagrams of that size (0: one datagram). Returns HANDLED or a drop reason.
+   */
+  send(
+    guest: number,
+    guestPort: number,
+    remote: number,
+    remotePort: number,
+    at: number,
+    length: number,
+    segment: number,
+  ): number {
+    if (segment === 0 || length <= segment)
+      return this.datagram(guest, guestPort, remote, remotePort, at, length, 0);
+    if (
+      this.udpOffload &&
+      segment + IPV4_HEADER_OCTETS + UDP_HEADER_OCTETS <= this.mtu &&
+      length <= UDP_PAYLOAD_MAX
+    ) {
+      return this.datagram(guest, guestPort, remote, remotePort, at, length, segment);
+    }
+    let result = HANDLED;
+    for (let offset = 0; offset < length; offset += segment) {
+      const piece = Math.min(length - offset, segment);
+      const one = this.datagram(guest, guestPort, remote, remotePort, at + offset, piece, 0);
+      if (one !== HANDLED) {
+        this.counters.drop(one);
+        result = HANDLED;
+      }
+    }
+    return result;
+  }
+
+  private datagram(
+    guest: number,
+    guestPort: number,
+    remote: number,
+    remotePort: number,
+    at: number,
+    length: number,
+    segment: number,
+  ): number {
+    if (length > UDP_PAYLOAD_MAX) return TOO_LONG;
+    const octets = UDP_HEADER_OCTETS + length;
+    if (segment === 0 && IPV4_HEADER_OCTETS + octets > this.mtu) {
+      return this.fragments(guest, guestPort, remote, remotePort, at, length);
+    }
+    const egress = this.egress;
+    if (!egress.hasRoom()) return LINK_FULL;
+    const end = egress.queue.nextHeaderEnd();
+    const udpAt = end - UDP_HEADER_OCTETS;
+    const ipAt = udpAt - IPV4_HEADER_OCTETS;
+    if (!egress.writeHeader(ipAt, guest)) return NO_GUEST;
+    const pseudo = pseudoHeaderSum(remote, guest, PROTOCOL_UDP, octets);
+    let flags = 0;
+    let sum = pseudo;
+    if (this.tcpOffload) flags = segment > 0 ? TX_CHECKSUM_PARTIAL | TX_UDP_SEGMENTS : TX_CHECKSUM_PARTIAL;
+    else sum = this.finished(pseudo, remotePort, guestPort, octets, at, length);
+    writeUdp(this.arena.view, udpAt, remotePort, guestPort, octets, sum);
+    const id = this.nextIdentification();
+    writeIpv4(
+      this.arena.view,
+      ipAt,
+      IPV4_HEADER_OCTETS + octets,
+      id,
+      DONT_FRAGMENT,
+      PROTOCOL_UDP,
+      remote,
+      guest,
+    );
+    egress.queue.push(HEADERS + UDP_HEADER_OCTETS, at, length, flags, segment, HEADERS);
+    this.counters.add(OUT, segment > 0 ? Math.ceil(length / segment) : 1);
+    this.counters.add(OCTETS_OUT, length);
+    return HANDLED;
+  }
+
+  /** The header leads the first fragment, so the first takes 8 octets of payload less. */
+  private fragments(
+    guest: number,
+    guestPort: number,
+    remote: number,
+    remotePort: number,
+    at: number,
+    length: number,
+  ): number {
+    const egress = this.egress;
+    const octets = UDP_HEADER_OCTETS + length;
+    const pseudo = pseudoHeaderSum(remote, guest, PROTOCOL_UDP, octets);
+    const sum = this.finished(pseudo, remotePort, guestPort, octets, at, length);
+    const id = this.nextIdentification();
+    const cutter = this.cutter;
+    for (cutter.start(octets, IPV4_HEADER_OCTETS, this.mtu); cutter.next(); ) {
+      if (!egress.hasRoom()) return LINK_FULL;
+      const end = egress.queue.nextHeaderEnd();
+      const lead = cutter.offset === 0 ? UDP_HEADER_OCTETS : 0;
+      const ipAt = end - lead - IPV4_HEADER_OCTETS;
+      if (!egress.writeHeader(ipAt, guest)) return NO_GUEST;
+      if (lead > 0) writeUdp(this.arena.view, end - lead, remotePort, guestPort, octets, sum);
+      const total = IPV4_HEADER_OCTETS + cutter.length;
+      writeIpv4(this.arena.view, ipAt, total, id, cutter.bits, PROTOCOL_UDP, remote, guest);
+      const from = at + cutter.offset - UDP_HEADER_OCTETS + lead;
+      egress.queue.push(HEADERS + lead, from, cutter.length - lead, 0, 0, 0);
+      this.counters.add(FRAGMENTS_OUT, 1);
+    }
+    this.counters.add(OUT, 1);
+    this.counters.add(OCTETS_OUT, length);
+    return HANDLED;
+  }
+
+  /** The checksum field; a sum of zero is sent as all ones (RFC 768). */
+  private finished(
+    pseudo: number,
+    sourcePort: number,
+    destinationPort: number,
+    octets: number,
+    at: number,
+    length: number,
+  ): number {
+    let sum = this.checksum.sum(at, length, pseudo) + sourcePort + destinationPort + octets;
+    sum = (sum & 0xffff) + (sum >>> 16);
+    sum = (sum & 0xffff) + (sum >>> 16);
+    const field = ~sum & 0xffff;
+    return field === 0 ? 0xffff : field;
+  }
+
+  private nextIdentification(): number {
+    this.identification = (this.identification + 1) & 0xffff;
+    return this.identification;
+  }
+}

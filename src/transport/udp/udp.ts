@@ -1,0 +1,382 @@
+/**
+ * UDP between the guest and the host's sockets (RFC 4787). Theory of operation:
+ *
+ * A mapping is a guest endpoint and an unconnected host socket. By default it is endpoint-independent: one socket per
+ * guest address and port, whatever the remote; filtering is address-dependent: a remote is heard once the guest has
+ * sent to its address. Both are selectable; the mapping's key simply holds more or less of the remote.
+ *
+ * Clients of a UDP forward are mappings too, keyed by the client, so that the guest's answers leave by the forward's
+ * socket. They are looked up first, and only when there are any.
+ *
+ * Guest to host: datagrams are queued by reference and leave in one sendmmsg after the batch. Host to guest: a socket
+ * is read only while the transmit queue is empty, because frames point into the receive slots.
+ */
+import type { EngineConfig } from "../../config/engine-config.ts";
+import type { FlowRow } from "../../engine-api.ts";
+import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../limits.ts";
+import type { Egress } from "../../link/egress.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { type Counters, counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { type Destinations, GO } from "../../network/destinations.ts";
+import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
+  type ChecksumKernel,
+  EMFILE,
+  ENFILE,
+  type HostNetwork,
+  type UdpBatch,
+} from "../../ports.ts";
+import { TimerWheel } from "../../time/timer-wheel.ts";
+import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
+import { destinationPort, length, sourcePort, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
+import { udpRows } from "../flow-rows.ts";
+import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
+import { UdpMapping } from "./mapping.ts";
+import { UdpOutput } from "./output.ts";
+
+const OPENED = counter("udp-mappings-opened");
+const EXPIRED = counter("udp-mappings-expired");
+const IN = counter("udp-datagrams-in");
+const OCTETS_IN = counter("udp-octets-in");
+const TABLE_FULL = dropReason("flow-table-full");
+const MAPPINGS_FULL = dropReason("udp-mappings-full");
+const SOCKET_FAILED = dropReason("host-socket-failed");
+const SEND_REFUSED = dropReason("host-send-refused");
+const FILTERED = dropReason("inbound-filtered");
+
+const V4_MAPPED = 0xffff;
+/** Port numbers tried when two clients of a forward look alike to the guest. */
+const ALIAS_TRIES = 16;
+/** Batches read from one socket before others get their turn. */
+const BATCHES_PER_TURN = 4;
+const READY_PER_TURN = 32;
+
+export interface UdpParts {
+  readonly arena: Arena;
+  readonly egress: Egress;
+  readonly network: HostNetwork;
+  readonly counters: Counters;
+  readonly checksum: ChecksumKernel;
+  readonly flows: FlowTable;
+  readonly destinations: Destinations;
+  readonly batch: UdpBatch;
+  readonly config: EngineConfig;
+}
+
+export class Udp {
+  readonly output: UdpOutput;
+  readonly mappings: (UdpMapping | null)[] = new Array<UdpMapping | null>(FLOWS_MAX).fill(null);
+  open = 0;
+  private inboundOpen = 0;
+  private readonly to = new Int32Array(ADDRESS_WORDS);
+  private readonly readyRing = new Int32Array(FLOWS_MAX);
+  private readyHead = 0;
+  private readyCount = 0;
+  private readonly wheel: TimerWheel;
+  private readonly mappingByAddress: boolean;
+  private readonly mappingByPort: boolean;
+  private readonly filterByAddress: boolean;
+  private readonly filterByPort: boolean;
+  private queuedSends = false;
+  private now: number;
+
+  constructor(
+    private readonly parts: UdpParts,
+    nowMs: number,
+    private readonly token: number,
+  ) {
+    const { config } = parts;
+    this.now = nowMs;
+    this.output = new UdpOutput(parts.arena, parts.egress, parts.counters, parts.checksum, config.mtu);
+    this.wheel = new TimerWheel(FLOWS_MAX, nowMs, (id) => this.expire(id));
+    this.mappingByAddress = config.udpMapping !== "endpoint-independent";
+    this.mappingByPort = config.udpMapping === "address-and-port-dependent";
+    this.filterByAddress = config.udpFiltering !== "endpoint-independent";
+    this.filterByPort = config.udpFiltering === "address-and-port-dependent";
+  }
+
+  /** A checked datagram of the guest, header at `udpAt`. Returns HANDLED or a drop reason. */
+  datagram(guest: number, remote: number, udpAt: number): number {
+    const view = this.parts.arena.view;
+    const guestPort = sourcePort(view, udpAt);
+    const remotePort = destinationPort(view, udpAt);
+    const octets = length(view, udpAt) - UDP_HEADER_OCTETS;
+    const at = udpAt + UDP_HEADER_OCTETS;
+    const { flows, network, counters } = this.parts;
+    if (this.inboundOpen > 0) {
+      const id = flows.find(PROTOCOL_UDP, guest, remote, packPorts(guestPort, remotePort));
+      const client = id === NO_FLOW ? null : this.mappings[id];
+      if (client?.inbound) return this.answerClient(client, at, octets);
+    }
+    const verdict = this.parts.destinations.route(PROTOCOL_UDP, guest, remote, remotePort, this.to);
+    if (verdict !== GO) return this.parts.destinations.reason;
+    const keyAddress = this.mappingByAddress ? remote : 0;
+    const keyPort = this.mappingByPort ? remotePort : 0;
+    let id = flows.find(PROTOCOL_UDP, guest, keyAddress, packPorts(guestPort, keyPort));
+    if (id === NO_FLOW) {
+      id = this.openMapping(guest, guestPort, keyAddress, keyPort);
+      if (id < 0) return -id;
+    }
+    const mapping = this.mappings[id];
+    if (mapping === null) return TABLE_FULL;
+    mapping.remember(this.to[3], remotePort);
+    mapping.refreshedMs = this.now;
+    mapping.octetsFromGuest += octets;
+    network.udpSend(mapping.handle, this.to, at, octets);
+    this.queuedSends = true;
+    counters.add(IN, 1);
+    counters.add(OCTETS_IN, octets);
+    return HANDLED;
+  }
+
+  private answerClient(client: UdpMapping, at: number, octets: number): number {
+    const to = this.to;
+    to[0] = client.client0;
+    to[1] = client.client1;
+    to[2] = client.client2;
+    to[3] = client.client3;
+    to[ADDRESS_PORT] = client.clientPort;
+    client.refreshedMs = this.now;
+    client.octetsFromGuest += octets;
+    this.parts.network.udpSend(client.handle, to, at, octets);
+    this.queuedSends = true;
+    this.parts.counters.add(IN, 1);
+    this.parts.counters.add(OCTETS_IN, octets);
+    return HANDLED;
+  }
+
+  /** A new mapping with its socket. Returns its id, or a drop reason negated. */
+  private openMapping(guest: number, guestPort: number, keyAddress: number, keyPort: number): number {
+    if (this.open >= UDP_MAPPINGS_MAX) return -MAPPINGS_FULL;
+    const id = this.insert(guest, keyAddress, packPorts(guestPort, keyPort));
+    if (id === NO_FLOW) return -TABLE_FULL;
+    // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
+    const handle = this.parts.network.udpOpen(this.token | id, 4, guestPort);
+    if (handle < 0) {
+      this.parts.flows.remove(id);
+      return handle === EMFILE || handle === ENFILE ? -MAPPINGS_FULL : -SOCKET_FAILED;
+    }
+    const mapping = this.take(id, guest, guestPort, handle);
+    mapping.remoteAddress = keyAddress;
+    mapping.remotePort = keyPort;
+    return id;
+  }
+
+  private insert(guest: number, remote: number, ports: number): number {
+    return this.parts.flows.insert(PROTOCOL_UDP, guest, remote, ports);
+  }
+
+  private take(id: number, guest: number, guestPort: number, handle: number): UdpMapping {
+    let mapping = this.mappings[id];
+    if (mapping === null) {
+      mapping = new UdpMapping(id);
+      this.mappings[id] = mapping;
+    }
+    mapping.reset();
+    mapping.live = true;
+    mapping.handle = handle;
+    mapping.guestAddress = guest;
+    mapping.guestPort = guestPort;
+    mapping.refreshedMs = this.now;
+    this.open++;
+    this.parts.counters.add(OPENED, 1);
+    this.wheel.set(id, (this.now + this.parts.config.udpTimeoutMs) | 0);
+    return mapping;
+  }
+
+  /** Sends what the batch queued. Called before the link's octets may be overwritten. */
+  endOfBatch(): void {
+    if (!this.queuedSends) return;
+    this.queuedSends = false;
+    for (let refused = this.parts.network.udpFlush(); refused > 0; refused--)
+      this.parts.counters.drop(SEND_REFUSED);
+  }
+
+  hostEvent(id: number): void {
+    const mapping = this.mappings[id];
+    if (!mapping?.live || mapping.ready) return;
+    mapping.ready = true;
+    this.readyRing[(this.readyHead + this.readyCount) & (FLOWS_MAX - 1)] = id;
+    this.readyCount++;
+  }
+
+  /** Reads sockets that have datagrams. True when some are left. */
+  work(): boolean {
+    for (let i = 0; i < READY_PER_TURN && this.readyCount > 0; i++) {
+      if (!this.slotsFree()) break;
+      const mapping = this.mappings[this.readyRing[this.readyHead]];
+      this.readyHead = (this.readyHead + 1) & (FLOWS_MAX - 1);
+      this.readyCount--;
+      if (mapping === null) continue;
+      mapping.ready = false;
+      if (mapping.live && !mapping.inbound && this.receive(mapping)) this.hostEvent(mapping.id);
+    }
+    return this.readyCount > 0 && !this.parts.egress.blocked;
+  }
+
+  /** Frames of the last read must have left before their slots are used again. */
+  slotsFree(): boolean {
+    this.parts.egress.flush();
+    return this.parts.egress.queue.length === 0;
+  }
+
+  /** Reads one socket. True when it may have more. */
+  private receive(mapping: UdpMapping): boolean {
+    const batch = this.parts.batch;
+    for (let round = 0; round < BATCHES_PER_TURN; round++) {
+      if (!this.slotsFree()) return true;
+      const count = this.parts.network.udpReceive(mapping.handle, batch);
+      // An error is one a datagram of ours caused earlier; nothing of it is ours to tell.
+      if (count <= 0) return false;
+      for (let i = 0; i < count; i++) {
+        const result = this.toGuest(mapping, i);
+        if (result !== HANDLED) this.parts.counters.drop(result);
+      }
+      if (count < batch.capacity) return false;
+    }
+    return true;
+  }
+
+  private toGuest(mapping: UdpMapping, entry: number): number {
+    const batch = this.parts.batch;
+    const address = batch.words[entry * ADDRESS_WORDS + 3];
+    const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
+    if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) return FILTERED;
+    mapping.octetsToGuest += batch.length[entry];
+    return this.output.send(
+      mapping.guestAddress,
+      mapping.guestPort,
+      this.parts.destinations.seenByGuest(address),
+      port,
+      batch.at[entry],
+      batch.length[entry],
+      batch.segment[entry],
+    );
+  }
+
+  /** Datagrams of clients of a UDP forward. True when the socket may have more. */
+  receiveForward(index: number, handle: number, guest: number, guestPort: number): boolean {
+    const batch = this.parts.batch;
+    const count = this.parts.network.udpReceive(handle, batch);
+    for (let i = 0; i < count; i++) {
+      const client = this.clientOf(index, handle, guest, guestPort, i);
+      if (client === null) {
+        this.parts.counters.drop(MAPPINGS_FULL);
+        continue;
+      }
+      client.octetsToGuest += batch.length[i];
+      const result = this.output.send(
+        guest,
+        guestPort,
+        client.remoteAddress,
+        client.remotePort,
+        batch.at[i],
+        batch.length[i],
+        batch.segment[i],
+      );
+      if (result !== HANDLED) this.parts.counters.drop(result);
+    }
+    return count === batch.capacity;
+  }
+
+  /** The mapping of the client that sent entry `i`, new if need be; null when there is no room. */
+  private clientOf(
+    index: number,
+    handle: number,
+    guest: number,
+    guestPort: number,
+    i: number,
+  ): UdpMapping | null {
+    const words = this.parts.batch.words;
+    const at = i * ADDRESS_WORDS;
+    const seen = this.parts.destinations.seenByGuest(words[at + 3]);
+    const clientPort = words[at + ADDRESS_PORT];
+    let port = clientPort;
+    for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
+      const ports = packPorts(guestPort, port);
+      const id = this.parts.flows.find(PROTOCOL_UDP, guest, seen, ports);
+      if (id === NO_FLOW) return this.openClient(index, handle, guest, guestPort, seen, port, at);
+      const known = this.mappings[id];
+      if (
+        known?.inbound &&
+        known.forward === index &&
+        known.client3 === words[at + 3] &&
+        known.clientPort === clientPort
+      ) {
+        return known;
+      }
+      // Another client looks the same to the guest (two loopback addresses, say): this one gets another port.
+      port = port < 0xffff ? port + 1 : 1024;
+    }
+    return null;
+  }
+
+  private openClient(
+    index: number,
+    handle: number,
+    guest: number,
+    guestPort: number,
+    seen: number,
+    port: number,
+    at: number,
+  ): UdpMapping | null {
+    if (this.open >= UDP_MAPPINGS_MAX) return null;
+    const id = this.insert(guest, seen, packPorts(guestPort, port));
+    if (id === NO_FLOW) return null;
+    const words = this.parts.batch.words;
+    const client = this.take(id, guest, guestPort, handle);
+    client.inbound = true;
+    client.forward = index;
+    client.remoteAddress = seen;
+    client.remotePort = port;
+    client.client0 = words[at];
+    client.client1 = words[at + 1];
+    client.client2 = words[at + 2] === 0 && words[at] === 0 ? V4_MAPPED : words[at + 2];
+    client.client3 = words[at + 3];
+    client.clientPort = words[at + ADDRESS_PORT];
+    this.inboundOpen++;
+    return client;
+  }
+
+  advance(nowMs: number): void {
+    this.now = nowMs;
+    this.wheel.advance(nowMs);
+  }
+
+  nextDeadlineMs(nowMs: number): number {
+    return this.wheel.nextMs(nowMs);
+  }
+
+  private expire(id: number): void {
+    const mapping = this.mappings[id];
+    if (!mapping?.live) return;
+    const due = (mapping.refreshedMs + this.parts.config.udpTimeoutMs) | 0;
+    if (((due - this.now) | 0) > 0) {
+      this.wheel.set(id, due);
+      return;
+    }
+    this.parts.counters.add(EXPIRED, 1);
+    this.remove(mapping);
+  }
+
+  private remove(mapping: UdpMapping): void {
+    if (mapping.inbound) this.inboundOpen--;
+    else this.parts.network.udpClose(mapping.handle);
+    mapping.live = false;
+    mapping.handle = -1;
+    this.wheel.clear(mapping.id);
+    this.parts.flows.remove(mapping.id);
+    this.open--;
+  }
+
+  rows(nowMs: number): FlowRow[] {
+    return udpRows(this.mappings, nowMs);
+  }
+
+  close(): void {
+    this.endOfBatch();
+    for (const mapping of this.mappings) if (mapping?.live) this.remove(mapping);
+  }
+}
