@@ -24,7 +24,14 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
-import { type Channel, FIRST_CHANNEL, type HelperNote, hasCapability, runHelper } from "./helper.ts";
+import {
+  type Channel,
+  FIRST_CHANNEL,
+  HelperError,
+  type HelperNote,
+  hasCapability,
+  runHelper,
+} from "./helper.ts";
 import { addonPath, packageRoot } from "./native-loader.ts";
 import { PathWatch } from "./path-watch.ts";
 import { RESOLV_CONF } from "./resolv-conf.ts";
@@ -48,8 +55,9 @@ export interface ConfinedRequest {
   readonly user?: { readonly uid: number; readonly gid: number };
   /** Keep CAP_NET_BIND_SERVICE, if the caller has it, for forwards from ports under 1024. */
   readonly bindLowPorts?: boolean;
-  /** More files and directories to read, and directories to write to; absolute, existing. */
+  /** More files and directories to read, to load code from, and to write to; absolute, existing. */
   readonly readable?: readonly string[];
+  readonly executable?: readonly string[];
   readonly writable?: readonly string[];
   /** The resolv.conf to follow; the host's by default. */
   readonly resolvConf?: string;
@@ -101,14 +109,26 @@ function packageView(root: string): Pick<View, "read" | "execute"> {
   };
 }
 
+/** The caller's own paths; one that is missing would cost the whole view. */
+function asked(paths: readonly string[] = []): readonly string[] {
+  for (const path of paths) {
+    if (!existsSync(path)) throw new HelperError("usage", `${path}: there is no such file or directory`);
+  }
+  return paths;
+}
+
 function viewFor(request: ConfinedRequest, resolvDirectory: string): View {
   const own = packageView(packageRoot());
+  const cache = ["/etc/ld.so.cache"].filter((path) => existsSync(path));
   return {
-    read: [...own.read, "/etc/ld.so.cache", resolvDirectory, ...(request.readable ?? [])].filter((path) =>
-      existsSync(path),
-    ),
-    execute: [realpathSync(process.execPath), ...sharedLibraries(), ...own.execute],
-    write: [...(request.writable ?? [])],
+    read: [...own.read, ...cache, resolvDirectory, ...asked(request.readable)],
+    execute: [
+      realpathSync(process.execPath),
+      ...sharedLibraries(),
+      ...own.execute,
+      ...asked(request.executable),
+    ],
+    write: [...asked(request.writable)],
     device: ["/dev/null", "/dev/urandom"],
   };
 }
@@ -148,11 +168,12 @@ function confinementArgs(request: ConfinedRequest, resolvDirectory: string): str
 
 /**
  * Little of the environment passes: where the loader and sluice's own loader look, how text is to look. NODE_OPTIONS
- * does not (it may name files that are out of view). libuv's use of io_uring would end with the seccomp filter.
+ * does not (it may name files that are out of view). libuv's use of io_uring would end with the seccomp filter, and
+ * OpenSSL ends a process that may not read its configuration.
  */
 function environment(request: ConfinedRequest): NodeJS.ProcessEnv {
   const passed = ["HOME", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR"];
-  const env: NodeJS.ProcessEnv = { UV_USE_IO_URING: "0" };
+  const env: NodeJS.ProcessEnv = { UV_USE_IO_URING: "0", OPENSSL_CONF: "" };
   for (const name of passed) if (process.env[name] !== undefined) env[name] = process.env[name];
   return { ...env, ...request.env };
 }

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -13,7 +13,7 @@ import {
   watchNamespace,
 } from "../../src/host/helper.ts";
 import { native } from "../../src/host/native.ts";
-import { HelperRig, identities, ipJson } from "../support/helper-rig.ts";
+import { commandName, HELPER_PARENT, HelperRig, identities, ipJson } from "../support/helper-rig.ts";
 import { until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
 
@@ -226,7 +226,7 @@ describe.each(identities())("a command behind the engine, as $name", (identity) 
     needs(context, { userNamespaces: true });
     for (const wait of [[], ["--wait-for-go"]]) {
       const helperArgs = [...rig.newNamespaces(identity), ...wait, "--", "sleep", "100"];
-      const parent = rig.spawn(process.execPath, ["-e", PARENT, rig.helper, ...helperArgs], {
+      const parent = rig.spawn(process.execPath, ["-e", HELPER_PARENT, rig.helper, ...helperArgs], {
         uid: identity.uid,
         gid: identity.gid,
         stdio: ["ignore", "pipe", "inherit"],
@@ -267,24 +267,6 @@ describe.each(identities())("a command behind the engine, as $name", (identity) 
     expect(result.stdout).toBe("nameserver 10.0.2.3\nkept\ncat\n/etc/a-directory\n");
   });
 });
-
-/** Starts the helper with the arguments given, says its pid, and stays. */
-const PARENT = `
-  const [helper, ...args] = process.argv.slice(1);
-  const all = ["--status-fd", "3", "--parent", String(process.pid), ...args];
-  const child = require("node:child_process").spawn(helper, all, { stdio: ["ignore", "ignore", "inherit", "pipe"] });
-  process.stdout.write(String(child.pid));
-  setInterval(() => {}, 1000);`;
-
-/** The name of a running process, or undefined when there is none. */
-function commandName(pid: number): string | undefined {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return /^State:\tZ/m.test(status) ? undefined : /^Name:\t(.*)$/m.exec(status)?.[1];
-  } catch {
-    return undefined;
-  }
-}
 
 describe("prepareGuestCommand", () => {
   const request = (command: string, ...args: string[]): GuestCommandRequest => ({

@@ -1,7 +1,7 @@
 /** Runs the helper program as whoever a test wants it to be, and namespaces for it to enter. */
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { helperPath } from "../../src/host/native-loader.ts";
@@ -50,11 +50,11 @@ export class HelperRig {
   }
 
   /** The helper with `args`, as `identity`; --parent included. */
-  run(identity: Identity, args: readonly string[]): HelperResult {
+  run(identity: Identity, args: readonly string[], env: NodeJS.ProcessEnv = process.env): HelperResult {
     const { status, signal, stdout, stderr } = spawnSync(
       this.helper,
       ["--parent", String(process.pid), ...args],
-      { uid: identity.uid, gid: identity.gid, encoding: "utf8", cwd: "/" },
+      { uid: identity.uid, gid: identity.gid, encoding: "utf8", cwd: "/", env },
     );
     return { status, signal, stdout, stderr };
   }
@@ -94,6 +94,24 @@ export class HelperRig {
       await once(child, "exit");
     }
     rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** For `node -e`: starts the helper with the arguments given, says its pid, and stays. */
+export const HELPER_PARENT = `
+  const [helper, ...args] = process.argv.slice(1);
+  const all = ["--status-fd", "3", "--parent", String(process.pid), ...args];
+  const child = require("node:child_process").spawn(helper, all, { stdio: ["ignore", "ignore", "inherit", "pipe"] });
+  process.stdout.write(String(child.pid));
+  setInterval(() => {}, 1000);`;
+
+/** The name of a running process, or undefined when there is none. */
+export function commandName(pid: number): string | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return /^State:\tZ/m.test(status) ? undefined : /^Name:\t(.*)$/m.exec(status)?.[1];
+  } catch {
+    return undefined;
   }
 }
 
