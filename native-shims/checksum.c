@@ -57,6 +57,8 @@ __attribute__((target("avx2"))) static uint64_t sum_avx2(const uint8_t *p, size_
     uint64_t lanes[4];
     a = _mm256_add_epi64(_mm256_add_epi64(a, b), _mm256_add_epi64(c, d));
     _mm256_storeu_si256((__m256i *)(void *)lanes, a);
+    /* Dirty upper halves slow down every SSE instruction after this; gcc does not clear them before a tail call. */
+    _mm256_zeroupper();
     for (int i = 0; i < 4; i++) sum = add_carry(sum, lanes[i]);
   }
   return sum_portable(p, length, sum);
