@@ -319,10 +319,12 @@ export class DnsForwarder {
       if (count === 0) return false;
       for (let i = 0; i < count; i++) {
         const segment = batch.segment[i] || batch.length[i];
-        for (let from = 0; from < batch.length[i]; from += segment) {
+        let from = 0;
+        do {
           const length = Math.min(segment, batch.length[i] - from);
           if (this.accept(entry, batch.at[i] + from, length)) return true;
-        }
+          from += segment;
+        } while (from < batch.length[i]);
       }
     }
     return false;

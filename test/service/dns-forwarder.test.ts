@@ -1,0 +1,493 @@
+import * as packet from "dns-packet";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ResolverAddress } from "../../src/config/engine-config.ts";
+import { DNS_QUERIES_MAX } from "../../src/limits.ts";
+import { Counters } from "../../src/metrics/counters.ts";
+import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
+import { ECONNREFUSED, EMFILE, ENETUNREACH } from "../../src/ports.ts";
+import { DNS_REGION_OCTETS, DnsForwarder } from "../../src/service/dns-forwarder.ts";
+import { ip, udpFrame } from "../support/frames.ts";
+import { needs } from "../support/requirements.ts";
+import { readWithTshark } from "../support/tshark.ts";
+import { UdpNetwork, udpBatch, udpOnly } from "../support/udp-network.ts";
+
+const GUEST = ip("10.0.2.15");
+const PORT = 40_001;
+const RX_AT = 4096;
+const RECEIVE_AT = 65_536;
+const REGION_AT = 4 * 65_536;
+const TOKEN = 0x03000000;
+const ONE: ResolverAddress = { words: [0, 0, 0xffff, ip("192.0.2.1")], port: 53, scope: 0 };
+const TWO: ResolverAddress = { words: [0, 0, 0xffff, ip("192.0.2.2")], port: 5353, scope: 0 };
+const SIX: ResolverAddress = { words: [0x20010db8, 0, 0, 1], port: 53, scope: 0 };
+
+const QUESTION: packet.Question = { type: "A", name: "www.example.org" };
+
+function encode(over: Partial<packet.Packet> = {}): Uint8Array {
+  return new Uint8Array(
+    packet.encode({
+      type: "query",
+      id: 0x1234,
+      flags: packet.RECURSION_DESIRED,
+      questions: [QUESTION],
+      ...over,
+    }),
+  );
+}
+
+function opt(udpPayloadSize: number, flags = 0): packet.Answer {
+  return { type: "OPT", name: ".", udpPayloadSize, flags, options: [] } as unknown as packet.Answer;
+}
+
+/** An answer with `count` addresses of 16 octets each. */
+function answer(count = 1, over: Partial<packet.Packet> = {}): Uint8Array {
+  const one = { type: "A", name: QUESTION.name, data: "192.0.2.80", ttl: 60 } as const;
+  return encode({
+    type: "response",
+    flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE,
+    answers: Array.from({ length: count }, () => one),
+    ...over,
+  });
+}
+
+function setUp(resolvers: readonly ResolverAddress[] = [ONE, TWO]) {
+  const octets = new Uint8Array(REGION_AT + DNS_REGION_OCTETS + 4096);
+  const counters = new Counters();
+  const network = new UdpNetwork(octets, RECEIVE_AT);
+  const replies: { guest: number; port: number; octets: Uint8Array }[] = [];
+  const forwarder = new DnsForwarder({
+    octets,
+    view: new DataView(octets.buffer),
+    regionAt: REGION_AT,
+    network: udpOnly(network),
+    batch: udpBatch(8),
+    counters,
+    token: TOKEN,
+    resolvers,
+    reply: (guest, port, at, length) => replies.push({ guest, port, octets: octets.slice(at, at + length) }),
+  });
+  const query = (message: Uint8Array, nowMs = 0, port = PORT): string => {
+    octets.set(message, RX_AT);
+    return DROP_REASONS[forwarder.query(GUEST, port, RX_AT, message.length, nowMs)];
+  };
+  /** Puts datagrams or an error into the newest open socket and reports it readable. */
+  const arrive = (nowMs: number, ...incoming: (Uint8Array | number)[]): void => {
+    const socket = network.open.at(-1);
+    if (!socket) throw new Error("no socket is open");
+    socket.incoming.push(...incoming);
+    forwarder.handleEvent(socket.token - TOKEN, nowMs);
+  };
+  const last = () => network.open.at(-1)?.remote.slice(3);
+  const decoded = () =>
+    replies.map(
+      (reply) => packet.decode(Buffer.from(reply.octets)) as packet.DecodedPacket & { rcode: string },
+    );
+  return { octets, counters, network, replies, forwarder, query, arrive, last, decoded };
+}
+
+describe("DNS forwarder", () => {
+  it("sends a query as it is from a socket of its own, and the answer back as it is", () => {
+    const { network, replies, forwarder, query, arrive, counters } = setUp();
+    const message = encode({ additionals: [opt(1232)] });
+    expect(query(message)).toBe("handled");
+    expect(network.open).toHaveLength(1);
+    expect(network.open[0]).toMatchObject({
+      token: TOKEN,
+      family: 4,
+      remote: [...ONE.words, 53],
+      sent: [message],
+    });
+    expect(forwarder.inUse).toBe(1);
+    const reply = answer(3);
+    arrive(20, reply);
+    expect(replies).toEqual([{ guest: GUEST, port: PORT, octets: reply }]);
+    expect(forwarder.inUse).toBe(0);
+    expect(network.open).toEqual([]);
+    expect([counters.value("dns-queries"), counters.value("dns-answers")]).toEqual([1, 1]);
+    expect(forwarder.nextDeadlineMs(20)).toBe(-1);
+  });
+
+  it("uses an IPv6 socket for an IPv6 resolver", () => {
+    const { network, query } = setUp([SIX]);
+    query(encode());
+    expect(network.open[0]).toMatchObject({ family: 6, remote: [...SIX.words, 53] });
+  });
+
+  it("takes only an answer with the query's id and question", () => {
+    const { replies, query, arrive, counters } = setUp();
+    query(encode());
+    arrive(
+      1,
+      answer(1, { id: 0x1235 }),
+      answer(1, { questions: [{ type: "A", name: "www.example.net" }] }),
+      answer(1, { questions: [{ type: "AAAA", name: QUESTION.name }] }),
+      encode(),
+      new Uint8Array(0),
+      new Uint8Array(11).fill(0x12),
+      new Uint8Array(600).fill(0xff),
+      answer(1).fill(63, 12, 13),
+    );
+    expect(replies).toEqual([]);
+    expect(counters.dropped("dns-malformed")).toBe(8);
+    const right = answer(1, { questions: [{ type: "A", name: "WWW.Example.ORG" }] });
+    arrive(2, right);
+    expect(replies[0].octets).toEqual(right);
+  });
+
+  it("takes an error without a question, which is all a server can say to what it cannot read", () => {
+    const { decoded, query, arrive } = setUp();
+    query(encode());
+    arrive(1, Uint8Array.of(0x12, 0x34, 0x81, 0x00, 0, 0, 0, 0, 0, 0, 0, 0));
+    expect(decoded()).toEqual([]);
+    arrive(1, Uint8Array.of(0x12, 0x34, 0x81, 0x01, 0, 0, 0, 0, 0, 0, 0, 0));
+    expect(decoded()[0].rcode).toBe("FORMERR");
+  });
+
+  it("finds the answer among datagrams the kernel has joined", () => {
+    const { network, replies, query, arrive } = setUp();
+    network.segments = 4;
+    query(encode());
+    arrive(1, answer(1, { id: 1 }), answer(1, { id: 2 }), answer(1));
+    expect(replies[0].octets).toEqual(answer(1));
+  });
+
+  it("sends a repeated query again from the same socket", () => {
+    const { network, query, replies, arrive, forwarder } = setUp();
+    const message = encode();
+    query(message);
+    query(message, 500);
+    expect(network.sockets).toHaveLength(1);
+    expect(network.sockets[0].sent).toEqual([message, message]);
+    arrive(600, answer(), answer());
+    expect(replies).toHaveLength(1);
+    expect(forwarder.inUse).toBe(0);
+  });
+
+  it("takes another question under the same id and port for a new query", () => {
+    const { network, query, forwarder } = setUp();
+    query(encode());
+    query(encode({ questions: [{ type: "AAAA", name: QUESTION.name }] }));
+    expect(forwarder.inUse).toBe(1);
+    expect(network.open).toHaveLength(1);
+    expect(network.sockets).toHaveLength(2);
+  });
+
+  it("keeps queries apart by port and id", () => {
+    const { query, forwarder } = setUp();
+    query(encode());
+    query(encode({ id: 1 }));
+    query(encode(), 0, PORT + 1);
+    expect(forwarder.inUse).toBe(3);
+  });
+});
+
+describe("DNS forwarder: resolvers that fail", () => {
+  it("asks the next one after 1.5 s, and each round with twice the patience", () => {
+    const { last, forwarder, query } = setUp();
+    const asked = [];
+    query(encode(), 1000);
+    for (let now = 1000; forwarder.inUse > 0; now += forwarder.nextDeadlineMs(now)) {
+      forwarder.poll(now);
+      asked.push([now - 1000, last()]);
+    }
+    const [one, two] = [ONE, TWO].map((resolver) => [resolver.words[3], resolver.port]);
+    expect(asked.slice(0, 5)).toEqual([
+      [0, one],
+      [1500, two],
+      [3000, one],
+      [6000, two],
+      [9000, one],
+    ]);
+  });
+
+  it("tells the guest SERVFAIL after 10 s, and not before", () => {
+    const { replies, decoded, forwarder, query, network } = setUp([ONE]);
+    query(encode({ additionals: [opt(4096, 0x8000)] }), -3000);
+    let now = -3000;
+    while (forwarder.inUse > 0) {
+      now += forwarder.nextDeadlineMs(now);
+      forwarder.poll(now);
+    }
+    expect(now).toBe(7000);
+    expect(replies[0]).toMatchObject({ guest: GUEST, port: PORT });
+    expect(decoded()[0]).toMatchObject({
+      id: 0x1234,
+      type: "response",
+      rcode: "SERVFAIL",
+      questions: [{ type: "A", name: QUESTION.name }],
+      answers: [],
+      flag_rd: true,
+      flag_ra: true,
+      additionals: [{ type: "OPT", udpPayloadSize: 1232, flag_do: true }],
+    });
+    expect(network.sockets).toHaveLength(1);
+    expect(network.sockets[0].sent).toHaveLength(3);
+    expect(network.open).toEqual([]);
+  });
+
+  it("asks the next one at once when a port is closed, and says SERVFAIL when all are", () => {
+    const { last, query, arrive, decoded, forwarder } = setUp();
+    query(encode());
+    arrive(1, ECONNREFUSED);
+    expect(last()?.[0]).toBe(TWO.words[3]);
+    arrive(2, ECONNREFUSED);
+    expect(decoded()[0]).toMatchObject({ rcode: "SERVFAIL", additionals: [] });
+    expect(forwarder.inUse).toBe(0);
+  });
+
+  it("goes on with the next one when an address family is missing", () => {
+    const { network, query, decoded } = setUp([SIX]);
+    network.connectError = ENETUNREACH;
+    query(encode());
+    expect(decoded()[0].rcode).toBe("SERVFAIL");
+    expect(network.open).toEqual([]);
+  });
+
+  it("says SERVFAIL when the kernel refuses to send", () => {
+    const { network, query, decoded } = setUp();
+    network.refuseSends = true;
+    query(encode());
+    expect(network.sockets).toHaveLength(2);
+    expect(decoded()[0].rcode).toBe("SERVFAIL");
+  });
+
+  it("says SERVFAIL and counts when there are no sockets left", () => {
+    const { network, query, decoded, counters, forwarder } = setUp();
+    network.openError = EMFILE;
+    query(encode());
+    expect(decoded()[0].rcode).toBe("SERVFAIL");
+    expect(counters.dropped("host-socket-failed")).toBe(1);
+    expect(forwarder.inUse).toBe(0);
+  });
+
+  it("says SERVFAIL when no resolver is known", () => {
+    const { query, decoded, forwarder } = setUp([]);
+    expect(query(encode())).toBe("dns-no-resolver");
+    expect(decoded()[0].rcode).toBe("SERVFAIL");
+    expect(forwarder.firstHealthyResolver(0)).toBeNull();
+  });
+
+  it("asks a resolver that failed last, for 30 s or until it answers", () => {
+    const { query, arrive, last, forwarder } = setUp();
+    query(encode());
+    arrive(0, ECONNREFUSED);
+    arrive(0, answer());
+    expect(forwarder.firstHealthyResolver(29_999)).toBe(TWO);
+    expect(forwarder.firstHealthyResolver(30_000)).toBe(ONE);
+    query(encode(), 100);
+    expect(last()?.[0]).toBe(TWO.words[3]);
+    arrive(100, ECONNREFUSED);
+    expect(forwarder.firstHealthyResolver(101)).toBe(ONE);
+    arrive(100, answer());
+    expect(forwarder.firstHealthyResolver(102)).toBe(ONE);
+  });
+
+  it("takes a late answer that is there when patience ends", () => {
+    const { network, forwarder, query, replies } = setUp();
+    query(encode());
+    network.open[0].incoming.push(answer());
+    forwarder.poll(1500);
+    expect(replies).toHaveLength(1);
+    expect(network.sockets).toHaveLength(1);
+  });
+
+  it("moves queries in flight to new resolvers, and starts new ones there", () => {
+    const { query, last, forwarder, arrive, replies } = setUp();
+    query(encode());
+    forwarder.setResolvers([TWO]);
+    expect(last()?.[0]).toBe(ONE.words[3]);
+    query(encode(), 10);
+    expect(last()?.[0]).toBe(TWO.words[3]);
+    query(encode({ id: 2 }), 20);
+    expect(last()?.[0]).toBe(TWO.words[3]);
+    arrive(30, answer(1, { id: 2 }));
+    expect(replies).toHaveLength(1);
+    const stays = setUp();
+    stays.query(encode());
+    stays.forwarder.setResolvers([]);
+    stays.arrive(1, answer());
+    expect(stays.replies).toHaveLength(1);
+    stays.query(encode(), 2);
+    stays.forwarder.poll(1502);
+    expect(stays.decoded()[1].rcode).toBe("SERVFAIL");
+  });
+});
+
+describe("DNS forwarder: long answers", () => {
+  const fits = (questions: number, over: Partial<packet.Packet>, asked: Uint8Array) => {
+    const set = setUp();
+    set.query(asked);
+    const reply = answer(questions, over);
+    set.arrive(1, reply);
+    return { reply, got: set.replies[0].octets, decoded: set.decoded()[0], counters: set.counters };
+  };
+
+  it("passes up to 512 octets to a guest that announces nothing, and cuts one more", () => {
+    const filler = (length: number) => ({
+      answers: [{ type: "TXT", name: "x", data: Buffer.alloc(length, 97) }] as packet.Answer[],
+    });
+    const overhead = answer(0, filler(200)).length - 200;
+    // A TXT string is at most 255 octets, so the rest comes from a second record.
+    const two = (total: number) => ({
+      answers: [...filler(200).answers, ...filler(total - 200 - overhead - (overhead - 33)).answers],
+    });
+    const exact = fits(0, two(512), encode());
+    expect(exact.reply).toHaveLength(512);
+    expect(exact.got).toEqual(exact.reply);
+    const longer = fits(0, two(513), encode());
+    expect(longer.reply).toHaveLength(513);
+    expect(longer.decoded).toMatchObject({ flag_tc: true, answers: [], authorities: [], additionals: [] });
+    expect(longer.decoded.questions).toMatchObject([{ type: "A", name: QUESTION.name }]);
+    expect(longer.got).toHaveLength(12 + 17 + 4);
+    expect(longer.counters.value("dns-truncated")).toBe(1);
+  });
+
+  it("goes by the size the guest announces, and keeps the answer's OPT", () => {
+    const asked = encode({ additionals: [opt(1232)] });
+    const over = { additionals: [opt(4096)] };
+    expect(fits(35, over, asked).decoded.answers).toHaveLength(35);
+    const cut = fits(80, over, asked);
+    expect(cut.decoded).toMatchObject({
+      flag_tc: true,
+      answers: [],
+      additionals: [{ type: "OPT", udpPayloadSize: 4096 }],
+    });
+  });
+
+  it("passes on what the resolver has cut itself", () => {
+    const flags = packet.TRUNCATED_RESPONSE | packet.RECURSION_DESIRED;
+    const { got, reply, counters } = fits(2, { flags }, encode());
+    expect(got).toEqual(reply);
+    expect(counters.value("dns-truncated")).toBe(0);
+  });
+
+  it("cuts a long answer whose records are damaged to its question", () => {
+    const set = setUp();
+    set.query(encode());
+    set.arrive(1, answer(80).fill(0xff, 33));
+    expect(set.replies[0].octets).toHaveLength(33);
+  });
+});
+
+describe("DNS forwarder: limits", () => {
+  it("lets the oldest give way when all entries are in use", () => {
+    const { network, query, forwarder, counters, replies } = setUp();
+    for (let i = 0; i < DNS_QUERIES_MAX + 3; i++) query(encode({ id: i }), i);
+    expect(forwarder.inUse).toBe(DNS_QUERIES_MAX);
+    expect(network.open).toHaveLength(DNS_QUERIES_MAX);
+    expect(network.sockets.slice(0, 4).map((socket) => socket.open)).toEqual([false, false, false, true]);
+    expect(counters.dropped("flow-table-full")).toBe(3);
+    expect(replies).toEqual([]);
+    forwarder.close();
+    expect([forwarder.inUse, network.open.length]).toEqual([0, 0]);
+  });
+
+  it("drops what is no query, or longer than it keeps", () => {
+    const { query, forwarder } = setUp();
+    expect(query(answer())).toBe("dns-malformed");
+    expect(query(new Uint8Array(11))).toBe("dns-malformed");
+    const data = { type: "TXT", name: "x", data: Array.from({ length: 17 }, () => "y".repeat(250)) };
+    expect(query(encode({ additionals: [data as packet.Answer] }))).toBe("dns-malformed");
+    expect(forwarder.inUse).toBe(0);
+  });
+
+  it("ignores events of sockets it no longer has", () => {
+    const { query, arrive, forwarder, replies } = setUp();
+    query(encode());
+    arrive(1, answer());
+    forwarder.handleEvent(0, 2);
+    forwarder.handleEvent(DNS_QUERIES_MAX, 2);
+    forwarder.handleEvent(0xffffff, 2);
+    expect(replies).toHaveLength(1);
+  });
+
+  it("ends every query, whatever the guest and the resolvers do", () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant("query" as const), id: fc.nat(5), port: fc.nat(2) }),
+      fc.record({ kind: fc.constant("garbage" as const), octets: fc.uint8Array({ maxLength: 80 }) }),
+      fc.record({ kind: fc.constant("answer" as const), id: fc.nat(5), socket: fc.nat(20) }),
+      fc.record({ kind: fc.constant("error" as const), socket: fc.nat(20) }),
+      fc.record({
+        kind: fc.constant("noise" as const),
+        socket: fc.nat(20),
+        octets: fc.uint8Array({ maxLength: 80 }),
+      }),
+      fc.record({ kind: fc.constant("wait" as const), ms: fc.nat(4000) }),
+      fc.record({ kind: fc.constant("resolvers" as const), count: fc.nat(3) }),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 40 }),
+        fc.constantFrom(0, 0x7fffffff - 5000),
+        (steps, start) => {
+          const { network, query, forwarder } = setUp();
+          let now = start;
+          const deliver = (index: number, incoming: Uint8Array | number): void => {
+            const socket = network.open[index % Math.max(1, network.open.length)];
+            if (!socket) return;
+            socket.incoming.push(incoming);
+            forwarder.handleEvent(socket.token - TOKEN, now);
+          };
+          for (const one of steps) {
+            if (one.kind === "query") query(encode({ id: one.id }), now, PORT + one.port);
+            if (one.kind === "garbage") query(one.octets, now);
+            if (one.kind === "answer") deliver(one.socket, answer(1, { id: one.id }));
+            if (one.kind === "error") deliver(one.socket, ECONNREFUSED);
+            if (one.kind === "noise") deliver(one.socket, one.octets);
+            if (one.kind === "resolvers") forwarder.setResolvers([ONE, TWO, SIX].slice(0, one.count));
+            if (one.kind === "wait") now = (now + one.ms) | 0;
+            forwarder.poll(now);
+            expect(network.open.length).toBe(forwarder.inUse);
+          }
+          forwarder.poll((now + 10_000) | 0);
+          forwarder.poll((now + 10_000) | 0);
+          expect([forwarder.inUse, network.open.length, forwarder.nextDeadlineMs(now)]).toEqual([0, 0, -1]);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("emits what tshark reads without a complaint", (context) => {
+    needs(context, { commands: ["tshark"] });
+    const asked = encode({ additionals: [opt(600)] });
+    const failing = setUp([]);
+    failing.query(asked);
+    const cutting = setUp();
+    cutting.query(asked);
+    cutting.arrive(1, answer(80, { additionals: [opt(4096)] }));
+    const frames = [failing, cutting].map(({ replies: [{ octets: payload }] }) =>
+      udpFrame({
+        source: ip("10.0.2.3"),
+        sourcePort: 53,
+        destination: GUEST,
+        destinationPort: PORT,
+        payload,
+      }),
+    );
+    const readings = readWithTshark(frames, [
+      "dns.flags.rcode",
+      "dns.flags.truncated",
+      "dns.qry.name",
+      "dns.resp.type",
+    ]);
+    expect(readings.map(({ fields }) => fields)).toEqual([
+      {
+        "dns.flags.rcode": ["2"],
+        "dns.flags.truncated": ["0"],
+        "dns.qry.name": ["www.example.org"],
+        "dns.resp.type": ["41"],
+      },
+      {
+        "dns.flags.rcode": ["0"],
+        "dns.flags.truncated": ["1"],
+        "dns.qry.name": ["www.example.org"],
+        "dns.resp.type": ["41"],
+      },
+    ]);
+    expect(
+      readings.flatMap(({ complaints }) => complaints).filter((text) => !/retransmi|response/i.test(text)),
+    ).toEqual([]);
+  });
+});
