@@ -198,14 +198,14 @@ function mirrorResolvConf(source: string): { directory: string; path: string; st
   update();
   chmodSync(directory, 0o755);
   const watch = new PathWatch(source, update);
-  return {
-    directory,
-    path,
-    stop() {
-      watch.close();
-      rmSync(directory, { recursive: true, force: true });
-    },
+  const stop = (): void => {
+    process.removeListener("exit", stop);
+    watch.close();
+    rmSync(directory, { recursive: true, force: true });
   };
+  // A caller that leaves by process.exit never sees the child's end.
+  process.once("exit", stop);
+  return { directory, path, stop };
 }
 
 /**
