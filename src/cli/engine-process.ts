@@ -125,7 +125,8 @@ async function obey(order: Order): Promise<void> {
 }
 
 // The terminal's Ctrl-C reaches the whole process group; the supervisor decides what it means.
-for (const signal of ["SIGINT", "SIGHUP", "SIGTERM", "SIGUSR2"] as const) process.on(signal, () => {});
+for (const signal of ["SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGUSR2"] as const)
+  process.on(signal, () => {});
 readLines(control, (line) => void obey(decodeLine(line) as Order));
 control.on("error", () => {});
 // A supervisor that was killed takes the engine along.
