@@ -29,6 +29,13 @@ int32_t shim_read_frames(const int32_t *a) {
   return max;
 }
 
+/** Whether an empty message means the end: on a SOCK_SEQPACKET socket, but not on a datagram one. */
+static bool is_sequenced(int fd) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
+}
+
 int32_t shim_receive_frames(const int32_t *a) {
   int32_t fd = a[0], at = a[1], stride = a[2], room = a[3], max = a[4] > BATCH_MAX ? BATCH_MAX : a[4];
   int32_t *lengths = records(a[5], 1, max);
@@ -43,7 +50,10 @@ int32_t shim_receive_frames(const int32_t *a) {
   int r;
   RETRY(r, recvmmsg(fd, messages, (unsigned)max, MSG_DONTWAIT | MSG_TRUNC, NULL));
   if (r < 0) return errno == EAGAIN ? 0 : -errno;
-  for (int i = 0; i < r; i++) lengths[i] = (int32_t)messages[i].msg_len;
+  for (int i = 0; i < r; i++) {
+    if (messages[i].msg_len == 0 && is_sequenced(fd)) return i > 0 ? i : -EPIPE;
+    lengths[i] = (int32_t)messages[i].msg_len;
+  }
   return r;
 }
 

@@ -53,8 +53,8 @@ export interface Native {
    */
   readFrames(fd: number, at: number, stride: number, room: number, max: number, lengthsAt: number): number;
   /**
-   * As readFrames but with one recvmmsg(2) of at most 256 messages, for datagram and packet sockets. Lengths are
-   * those on the wire (MSG_TRUNC): one above `room` tells of a frame that was cut. An empty datagram has length 0.
+   * As readFrames but with one recvmmsg(2) of at most 256 messages, for sockets. Lengths are those on the wire
+   * (MSG_TRUNC): one above `room` tells of a frame that was cut. An empty datagram has length 0.
    */
   receiveFrames(fd: number, at: number, stride: number, room: number, max: number, lengthsAt: number): number;
   /**

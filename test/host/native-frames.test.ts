@@ -118,6 +118,14 @@ describe("frames over a datagram socket", () => {
     expect(received).toBe(sent);
   });
 
+  it("tells the end of a sequenced peer from an empty datagram", () => {
+    const [a, b] = pair("seqpacket");
+    native.sendFrames(a, DESCRIPTORS, describeFrames([OUT, 3, 0, 0]));
+    native.shutdownWrite(a);
+    expect(native.receiveFrames(b, IN, 64, 64, 8, LENGTHS)).toBe(1);
+    expect(native.receiveFrames(b, IN, 64, 64, 8, LENGTHS)).toBe(EPIPE);
+  });
+
   it("reports a peer that is gone", () => {
     const [a, b] = native.socketPair("dgram");
     open.push(a);
