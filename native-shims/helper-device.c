@@ -220,6 +220,12 @@ int open_device(const struct options *options) {
   return fd;
 }
 
+void configure_device(const struct options *options) {
+  unsigned index = if_nametoindex(options->device);
+  if (index == 0) fail("configure", "%s: %s", options->device, strerror(errno));
+  configure(index, false, options);
+}
+
 void send_descriptor(int socket, int fd) {
   char octet = 0;
   struct iovec iov = {&octet, 1};

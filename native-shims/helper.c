@@ -71,6 +71,7 @@ enum option_id {
   OPT_NEW_NET,
   OPT_NEW_MOUNT,
   OPT_TAP,
+  OPT_DEVICE,
   OPT_TUN_DEVICE,
   OPT_NO_VNET_HEADER,
   OPT_QUEUE_LENGTH,
@@ -110,6 +111,7 @@ static const struct option long_options[] = {
     {"new-mount", no_argument, NULL, OPT_NEW_MOUNT},
     /* The device. */
     {"tap", required_argument, NULL, OPT_TAP},
+    {"device", required_argument, NULL, OPT_DEVICE},
     {"tun-device", required_argument, NULL, OPT_TUN_DEVICE},
     {"no-vnet-header", no_argument, NULL, OPT_NO_VNET_HEADER},
     {"queue-length", required_argument, NULL, OPT_QUEUE_LENGTH},
@@ -243,6 +245,7 @@ static void apply_option(struct options *options, int id, char *value) {
       check_tap_name(value);
       options->tap = value;
       break;
+    case OPT_DEVICE: options->device = value; break;
     case OPT_TUN_DEVICE: options->tun_device = value; break;
     case OPT_NO_VNET_HEADER: options->vnet_header = false; break;
     case OPT_QUEUE_LENGTH: options->queue_length = (unsigned)parse_number("queue-length", value, INT32_MAX); break;
@@ -268,10 +271,11 @@ static void apply_option(struct options *options, int id, char *value) {
 }
 
 static void check_combination(const struct options *options) {
-  bool device_options = options->send_fd >= 0 || options->device_up || options->has_mac ||
-                        options->prefix_length >= 0 || options->mtu != 0;
-  if (options->tap == NULL && device_options)
-    fail("usage", "--send-fd, --up, --address, --mtu and --mac need --tap");
+  bool device_options = options->device_up || options->has_mac || options->prefix_length >= 0 || options->mtu != 0;
+  if (options->tap == NULL && options->send_fd >= 0) fail("usage", "--send-fd needs --tap");
+  if (options->tap == NULL && options->device == NULL && device_options)
+    fail("usage", "--up, --address, --mtu and --mac need --tap or --device");
+  if (options->tap != NULL && options->device != NULL) fail("usage", "--tap and --device exclude each other");
   if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
     fail("usage", "--gateway needs --address and --up");
   if ((options->resolv_conf != NULL || options->mask_count > 0) && !options->new_mount)
@@ -339,6 +343,7 @@ int main(int argc, char **argv) {
     if (options.send_fd >= 0) send_descriptor(options.send_fd, tap);
     close(tap);
   }
+  if (options.device != NULL) configure_device(&options);
 
   if (options.new_mount) private_mounts();
   if (options.resolv_conf != NULL) replace_resolv_conf(options.resolv_conf);

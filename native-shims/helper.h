@@ -50,6 +50,7 @@ struct options {
   gid_t inside_gid;
 
   const char *tap, *tun_device;
+  const char *device; /* one that is there already, to be configured only */
   bool vnet_header;
   unsigned queue_length; /* 0: leave; set only on a TAP this run created */
   int send_fd;           /* -1: not asked for */
@@ -92,6 +93,7 @@ int new_user_namespace(uid_t uid, gid_t gid, const char **step);
 /* --- helper-device.c --- */
 /* Opens and configures the TAP; returns its descriptor (close-on-exec, non-blocking). */
 int open_device(const struct options *options);
+void configure_device(const struct options *options);
 void send_descriptor(int socket, int fd);
 void loopback_up(void);
 

@@ -95,9 +95,9 @@ export type NamespaceTarget = string | number;
 
 /** How a TAP is set up on the guest's side of it. */
 export interface DeviceConfig {
-  /** Dotted IPv4 address of the guest. */
-  readonly address: string;
-  readonly prefixLength: number;
+  /** Dotted IPv4 address of the guest; without one the device is only brought up, for a DHCP client to set up. */
+  readonly address?: string;
+  readonly prefixLength?: number;
   /** Dotted IPv4 address the default route goes by; one outside the subnet is taken to be on the link. */
   readonly gateway?: string;
   readonly mtu?: number;
@@ -246,7 +246,8 @@ function deviceArgs(request: TapRequest): string[] {
   if (request.vnetHeader === false) args.push("--no-vnet-header");
   const { configure } = request;
   if (!configure) return args;
-  args.push("--up", "--loopback-up", "--address", `${configure.address}/${configure.prefixLength}`);
+  args.push("--up", "--loopback-up");
+  if (configure.address !== undefined) args.push("--address", `${configure.address}/${configure.prefixLength ?? 32}`);
   if (configure.gateway !== undefined) args.push("--gateway", configure.gateway);
   if (configure.mtu !== undefined) args.push("--mtu", String(configure.mtu));
   if (configure.mac !== undefined) args.push("--mac", configure.mac);
