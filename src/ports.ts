@@ -14,6 +14,8 @@ import type { TransmitQueue } from "./memory/transmit-queue.ts";
 
 /** Readiness bits, as epoll has them (epoll_ctl(2)). They are hints: a stale one costs one EAGAIN. */
 export const READABLE = 0x001;
+/** An urgent mark lies ahead: a read ends in front of it, so a short one does not mean drained (tcp(7)). */
+export const URGENT = 0x002;
 export const WRITABLE = 0x004;
 export const FAILED = 0x008;
 export const HANGUP = 0x010;

@@ -27,13 +27,14 @@ import {
   PEER_CLOSED,
   READABLE,
   type UdpBatch,
+  URGENT,
   WRITABLE,
 } from "../ports.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./descriptors.ts";
 import { native } from "./native.ts";
 
 const EDGE_TRIGGERED = -0x80000000;
-const TCP_EVENTS = READABLE | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
+const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
 const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
 
 /** ip(7), socket(7) */

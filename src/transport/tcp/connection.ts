@@ -177,6 +177,8 @@ export class TcpConnection {
   hostReadable = false;
   /** The host peer has sent FIN or worse: read on until it shows. */
   hostHangup = false;
+  /** An urgent mark may lie ahead in the host's octets: a short read says nothing. */
+  hostUrgent = false;
   hostWritable = true;
   /** The host sent FIN; sndEnd is then the sequence number of our FIN. */
   hostEof = false;

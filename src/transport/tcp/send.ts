@@ -117,8 +117,8 @@ function readHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
     c.lastRead = got === length ? LARGE_CHUNK_OCTETS : got;
     c.octetsToGuest += got;
     ctx.counters.add(OCTETS_OUT, got);
-    // A short read means drained, unless the peer's FIN is waiting behind it.
-    if (got < length && !c.hostHangup) c.hostReadable = false;
+    // A short read means drained, unless the peer's FIN or an urgent mark is waiting behind it.
+    if (got < length && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
     return true;
   }
   if (fresh) pool.release(chunk);
@@ -135,7 +135,10 @@ function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {
 /** The host gave nothing: drained, FIN, or an error that the guest sees as a reset. */
 function hostEnded(ctx: TcpContext, c: TcpConnection, result: number): void {
   c.hostReadable = false;
-  if (result === EAGAIN) return;
+  if (result === EAGAIN) {
+    c.hostUrgent = false;
+    return;
+  }
   if (result < 0) {
     abortBoth(ctx, c);
     return;

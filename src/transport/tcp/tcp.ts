@@ -19,6 +19,7 @@ import {
   HANGUP,
   PEER_CLOSED,
   READABLE,
+  URGENT,
   WRITABLE,
 } from "../../ports.ts";
 import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
@@ -194,6 +195,7 @@ export class Tcp {
     if (c === null || c.state === 0) return;
     if ((events & (READABLE | HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostReadable = true;
     if ((events & (HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostHangup = true;
+    if ((events & URGENT) !== 0) c.hostUrgent = true;
     if ((events & WRITABLE) !== 0) c.hostWritable = true;
     this.ctx.makeReady(c);
   }
