@@ -117,7 +117,7 @@ class Engine implements EngineCore, Ipv4Handlers {
   private uptimeMs = 0;
   private frameSourceHigh = 0;
   private frameSourceLow = 0;
-  private arpAskedMs = 0;
+  private arpAskedMs: number;
   private receiversSinceMs: number;
 
   constructor(
@@ -128,6 +128,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     const { arena, network, checksum } = ports;
     this.now = nowMs;
     this.receiversSinceMs = nowMs;
+    this.arpAskedMs = (nowMs - ARP_INTERVAL_MS) | 0;
     this.view = arena.view;
     const counters = this.counters;
     this.egress = new Egress(arena, this.neighbours, config.gatewayMac, counters);

@@ -195,6 +195,7 @@ function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0) return UNACCEPTABLE;
   c.lastHeardMs = ctx.now;
   if (c.state === SYN_RECEIVED && (s.flags & SYN) !== 0 && s.sequence === c.irs) {
+    if ((s.flags & ACK) !== 0) return completeCrossing(ctx, c, s);
     sendSyn(ctx, c);
     return HANDLED;
   }
@@ -206,11 +207,21 @@ function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   return UNACCEPTABLE;
 }
 
+/** Both sides had sent a SYN; the guest's SYN-ACK completes the opening (RFC 9293 section 3.5, figure 7). */
+function completeCrossing(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  // The window of a SYN is not scaled: the one its first SYN offered stays until the next segment.
+  s.window = c.sndWnd >>> c.sndShift;
+  c.ackPending = true;
+  ctx.touch(c);
+  return checkAcknowledgment(ctx, c, s);
+}
+
 /** Second and fourth step, hardened by RFC 5961 sections 3 and 4. */
 function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
     ctx.counters.add(RESET_IN, 1);
-    removeConnection(ctx, c);
+    // Both directions had ended for the guest; what the host has yet to take was acknowledged and is owed to it.
+    if (c.state !== TIME_WAIT || c.backlogOctets === 0) removeConnection(ctx, c);
     return HANDLED;
   }
   challenge(ctx, c);
@@ -218,7 +229,8 @@ function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
 }
 
 function challenge(ctx: TcpContext, c: TcpConnection): void {
-  if (((ctx.now - c.challengeAtMs) | 0) >= 1000) {
+  // Unsigned: the last challenge may be longer ago than an int32 of milliseconds tells.
+  if (c.challenges === 0 || (ctx.now - c.challengeAtMs) >>> 0 >= 1000) {
     c.challengeAtMs = ctx.now;
     c.challenges = 0;
   }
@@ -264,9 +276,10 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
   ) {
     noteDuplicate(ctx, c);
   }
-  if (c.timerKind === TIMER_PERSIST) {
+  // An answer that keeps the window shut keeps the back-off too (RFC 9293 section 3.8.6.1).
+  if (c.timerKind === TIMER_PERSIST && c.sndWnd > 0) {
     c.backoff = 0;
-    if (c.sndWnd > 0) stopTimer(c);
+    stopTimer(c);
   }
   if (c.hostReadable || c.sndNxt !== c.sndEnd || c.sndUna !== c.sndNxt) ctx.makeReady(c);
   return HANDLED;

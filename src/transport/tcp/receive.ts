@@ -202,7 +202,8 @@ export function drainBacklog(ctx: TcpContext, c: TcpConnection): void {
     if (taken > 0) consumeBacklog(ctx, c, taken);
   }
   shutdownHostIfDrained(ctx, c);
-  if (c.state !== 0 && windowUpdateDue(ctx, c)) {
+  // After its FIN the guest has no use for a window, and may no longer know the connection.
+  if (c.state !== 0 && !c.guestFin && windowUpdateDue(ctx, c)) {
     c.ackPending = true;
     ctx.touch(c);
   }
