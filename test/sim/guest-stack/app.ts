@@ -59,11 +59,10 @@ export class GuestApp implements TcpUser {
   }
 
   private abortDue(): boolean {
-    if (this.plan.abortAt < 0 || this.sent + this.received < this.plan.abortAt) return false;
-    if (this.ending === null) {
-      this.aborted = true;
-      this.connection.abort();
-    }
+    const { abortAt } = this.plan;
+    if (abortAt < 0 || this.ending !== null || this.sent + this.received < abortAt) return false;
+    this.aborted = true;
+    this.connection.abort();
     return true;
   }
 
@@ -95,7 +94,10 @@ export class GuestApp implements TcpUser {
     if (this.reading || this.aborted) return;
     const { plan, connection } = this;
     const wait = this.connectedAtMs + plan.readDelayMs - this.world.nowMs;
-    if (wait > 0) return this.readLater(wait);
+    if (wait > 0) {
+      this.readLater(wait);
+      return;
+    }
     this.received += connection.read(plan.readPauseMs > 0 ? plan.readSize : Number.POSITIVE_INFINITY);
     if (this.abortDue()) return;
     if (connection.atEnd) {

@@ -191,7 +191,10 @@ export class Guest {
       neighbour = { mac: null, tries: 0, waiting: [] };
       this.neighbours.set(ip, neighbour);
     }
-    if (neighbour.mac !== null) return ready(neighbour.mac);
+    if (neighbour.mac !== null) {
+      ready(neighbour.mac);
+      return;
+    }
     neighbour.waiting.push(ready);
     if (neighbour.waiting.length === 1) this.askFor(ip, neighbour);
   }
@@ -214,16 +217,30 @@ export class Guest {
   receive(frame: SimFrame): void {
     this.framesIn++;
     const ethernet = parseEthernet(frame.octets);
-    if (typeof ethernet === "string") return this.broken(ethernet);
-    if (!ethernet.destination.equals(this.settings.mac) && !ethernet.destination.equals(BROADCAST)) {
-      return this.broken(`frame for another MAC ${ethernet.destination.toString("hex")}`);
+    if (typeof ethernet === "string") {
+      this.broken(ethernet);
+      return;
     }
-    if (ethernet.type === ETHERTYPE_ARP) return this.receiveArp(ethernet.payload);
-    if (ethernet.type !== ETHERTYPE_IPV4) return this.broken(`EtherType ${ethernet.type.toString(16)}`);
+    if (!ethernet.destination.equals(this.settings.mac) && !ethernet.destination.equals(BROADCAST)) {
+      this.broken(`frame for another MAC ${ethernet.destination.toString("hex")}`);
+      return;
+    }
+    if (ethernet.type === ETHERTYPE_ARP) {
+      this.receiveArp(ethernet.payload);
+      return;
+    }
+    if (ethernet.type !== ETHERTYPE_IPV4) {
+      this.broken(`EtherType ${ethernet.type.toString(16)}`);
+      return;
+    }
     const packet = parseIpv4(ethernet.payload);
-    if (typeof packet === "string") return this.broken(packet);
+    if (typeof packet === "string") {
+      this.broken(packet);
+      return;
+    }
     if (packet.destination !== this.settings.ip) {
-      return this.broken(`packet for another address ${formatIp(packet.destination)}`);
+      this.broken(`packet for another address ${formatIp(packet.destination)}`);
+      return;
     }
     const whole = this.reassemble(packet);
     if (whole === null) return;
@@ -240,7 +257,10 @@ export class Guest {
 
   private receiveArp(octets: Buffer): void {
     const arp = parseArp(octets);
-    if (typeof arp === "string") return this.broken(arp);
+    if (typeof arp === "string") {
+      this.broken(arp);
+      return;
+    }
     if (arp.operation === 1 && arp.targetIp === this.settings.ip) {
       this.sendArp(2, arp.senderMac, arp.senderMac, arp.senderIp);
     }
@@ -275,7 +295,10 @@ export class Guest {
 
   private receiveUdp(packet: Ipv4Packet, partial: boolean): void {
     const datagram = parseUdp(packet.payload, packet.source, packet.destination, partial);
-    if (typeof datagram === "string") return this.broken(datagram);
+    if (typeof datagram === "string") {
+      this.broken(datagram);
+      return;
+    }
     const receiver = this.udpPorts.get(datagram.destinationPort);
     receiver?.(datagram.payload, packet.source, datagram.sourcePort);
   }
@@ -283,16 +306,28 @@ export class Guest {
   private receiveTcp(packet: Ipv4Packet, frame: SimFrame): void {
     const { mtu, ip, offload } = this.settings;
     const segment = parseTcp(packet.payload, packet.source, packet.destination, frame.partialChecksum);
-    if (typeof segment === "string") return this.broken(segment);
+    if (typeof segment === "string") {
+      this.broken(segment);
+      return;
+    }
     const headers = 20 + packet.payload.length - segment.payload.length;
     if (frame.segmentSize === 0 && 20 + packet.payload.length > mtu) {
-      return this.broken(`TCP packet of ${20 + packet.payload.length} octets on an MTU of ${mtu}`);
+      this.broken(`TCP packet of ${20 + packet.payload.length} octets on an MTU of ${mtu}`);
+      return;
     }
     if (frame.segmentSize > 0) {
-      if (!offload) return this.broken("a super-frame without offload");
-      if (frame.segmentSize + headers > mtu)
-        return this.broken(`segments of ${frame.segmentSize + headers} octets`);
-      if (segment.payload.length <= frame.segmentSize) return this.broken("a super-frame of one segment");
+      if (!offload) {
+        this.broken("a super-frame without offload");
+        return;
+      }
+      if (frame.segmentSize + headers > mtu) {
+        this.broken(`segments of ${frame.segmentSize + headers} octets`);
+        return;
+      }
+      if (segment.payload.length <= frame.segmentSize) {
+        this.broken("a super-frame of one segment");
+        return;
+      }
     }
     const address: TcpAddress = {
       localIp: ip,
@@ -307,7 +342,8 @@ export class Guest {
     const connection = this.connections.get(Guest.key(address));
     const pureSyn = (segment.flags & (SYN | ACK | RST)) === SYN;
     if (connection !== undefined && !(pureSyn && connection.mayReopen(segment))) {
-      return connection.segmentArrives(segment);
+      connection.segmentArrives(segment);
+      return;
     }
     connection?.discard();
     if (pureSyn) {

@@ -545,7 +545,10 @@ export class TcpConnection {
   private probeWindow(): void {
     // A peer that answers keeps the connection (RFC 9293 3.8.6.1): no retry limit while acknowledgments come.
     this.retries++;
-    if (this.retries > this.settings.maxRetries) return this.finish("timeout");
+    if (this.retries > this.settings.maxRetries) {
+      this.finish("timeout");
+      return;
+    }
     this.backOff();
     if (this.settings.probe === "octet" && this.una < this.written) {
       this.sendData(this.una, 1, false);
@@ -568,7 +571,8 @@ export class TcpConnection {
     this.retries++;
     if (this.retries > this.settings.maxRetries) {
       if (this.synchronized) this.sendRst();
-      return this.finish("timeout");
+      this.finish("timeout");
+      return;
     }
     this.backOff();
     this.timedPosition = -1;
@@ -599,19 +603,32 @@ export class TcpConnection {
     if (this.state === "CLOSED") return;
     this.keepaliveProbes = 0;
     this.armKeepalive();
-    if (this.state === "SYN-SENT") return this.arrivesInSynSent(segment);
+    if (this.state === "SYN-SENT") {
+      this.arrivesInSynSent(segment);
+      return;
+    }
     if (this.state === "SYN-RECEIVED" && segment.flags & SYN && segment.sequence === this.irs) {
-      return this.synAgain(segment);
+      this.synAgain(segment);
+      return;
     }
     const length = segment.payload.length + (segment.flags & (SYN | FIN) ? 1 : 0);
-    if (this.useTimestamps && !this.passesPaws(segment)) return this.sendAck();
+    if (this.useTimestamps && !this.passesPaws(segment)) {
+      this.sendAck();
+      return;
+    }
     if (!this.acceptable(segment, length)) {
       if (!(segment.flags & RST)) this.sendAck();
       if (this.state === "TIME-WAIT") this.restartTimeWait();
       return;
     }
-    if (segment.flags & RST) return this.rstArrives(segment);
-    if (segment.flags & SYN) return this.sendAck(); // RFC 5961 section 4
+    if (segment.flags & RST) {
+      this.rstArrives(segment);
+      return;
+    }
+    if (segment.flags & SYN) {
+      this.sendAck(); // RFC 5961 section 4
+      return;
+    }
     if (!(segment.flags & ACK)) return;
     this.noteTimestamp(segment);
     if (!this.takeAck(segment)) return;
@@ -647,7 +664,10 @@ export class TcpConnection {
 
   /** In SYN-RECEIVED the peer's SYN came once more: with an ACK it completes a crossing open. */
   private synAgain(segment: TcpSegment): void {
-    if (!(segment.flags & ACK)) return this.sendSyn();
+    if (!(segment.flags & ACK)) {
+      this.sendSyn();
+      return;
+    }
     if (segment.flags & RST || segment.acknowledgment !== this.sequenceOf(0)) return;
     this.synAcknowledged(segment);
     this.state = "ESTABLISHED";
@@ -732,9 +752,15 @@ export class TcpConnection {
   }
 
   private rstArrives(segment: TcpSegment): void {
-    if (this.state === "TIME-WAIT") return this.discard();
+    if (this.state === "TIME-WAIT") {
+      this.discard();
+      return;
+    }
     // RFC 5961 section 3.2: exactly the next octet, or it is challenged.
-    if (segment.sequence !== this.acknowledgment) return this.sendAck();
+    if (segment.sequence !== this.acknowledgment) {
+      this.sendAck();
+      return;
+    }
     this.finish(this.state === "SYN-RECEIVED" ? "refused" : "reset");
   }
 
@@ -955,8 +981,10 @@ export class TcpConnection {
       Math.ceil(segment.payload.length / Math.max(1, this.segmentPayload)),
     );
     const late = this.settings.delayedAckMs;
-    if (!inOrder || hole || filled || finNow || late === 0 || this.ackPendingSegments >= 2)
-      return this.sendAck();
+    if (!inOrder || hole || filled || finNow || late === 0 || this.ackPendingSegments >= 2) {
+      this.sendAck();
+      return;
+    }
     this.ackTimer ??= this.world.after(late, () => {
       this.ackTimer = null;
       this.sendAck();
@@ -980,7 +1008,8 @@ export class TcpConnection {
       this.keepaliveTimer = null;
       if (this.keepaliveProbes >= KEEPALIVE_PROBES) {
         this.sendRst();
-        return this.finish("timeout");
+        this.finish("timeout");
+        return;
       }
       this.keepaliveProbes++;
       const sequence = this.sequenceOf(this.una - 1);

@@ -1,0 +1,120 @@
+/**
+ * The host's event loop around the core, as `host/` runs the real one: events, then turns until the core has nothing
+ * more to do, then sleep until an event or the core's deadline. It calls the core at no other time, so a timer the
+ * core forgets to announce is a timer that never fires.
+ */
+import { type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
+import { READABLE, WRITABLE } from "../../src/ports.ts";
+import type { SimulatedHost } from "./host-network/host-network.ts";
+import type { SimulatedLink } from "./simulated-link.ts";
+import type { Scheduled } from "./world/event-queue.ts";
+import type { World } from "./world/world.ts";
+
+/** Turns in a row without sleeping, and wake-ups at one moment, after which the engine is spinning. */
+const TURNS_MAX = 20_000;
+const WAKES_MAX = 5_000;
+
+export class EngineLoop {
+  link: SimulatedLink | null = null;
+  private wakeEvent: Scheduled | null = null;
+  private timer: Scheduled | null = null;
+  private lastMs = -1;
+  private wakes = 0;
+  /** The host does not get to run before this time (a stopped or suspended process). */
+  private stalledUntilMs = 0;
+  linkLost: () => void = () => {};
+
+  constructor(
+    private readonly world: World,
+    private readonly core: EngineCore,
+    private readonly host: SimulatedHost,
+    private readonly latencyMs: () => number,
+  ) {
+    host.onReady = () => this.wake();
+  }
+
+  attach(link: SimulatedLink | null): void {
+    this.link = link;
+    if (link !== null) link.onReady = () => this.wake();
+    this.core.attach(link, this.world.clock);
+    this.wake();
+  }
+
+  stall(durationMs: number): void {
+    this.stalledUntilMs = this.world.nowMs + durationMs;
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.wakeEvent !== null) return;
+    const delay = Math.max(this.latencyMs(), this.stalledUntilMs - this.world.nowMs);
+    this.wakeEvent = this.world.after(delay, () => this.iterate());
+  }
+
+  private iterate(): void {
+    const { world, core, host, link } = this;
+    if (world.nowMs < this.stalledUntilMs) {
+      this.wakeEvent = null;
+      this.wake();
+      return;
+    }
+    this.guardAgainstSpinning();
+    const clock = world.clock;
+    host.takeReady((token, events) => core.handleEvent(token, events, clock));
+    if (link !== null) this.linkEvents(link, clock);
+    let turns = 0;
+    while (core.turn(clock)) {
+      if (++turns > TURNS_MAX) world.violation(`turn() asked for another turn ${turns} times in a row`);
+    }
+    this.wakeEvent = null;
+    this.sleep();
+  }
+
+  private linkEvents(link: SimulatedLink, clock: number): void {
+    if (link.broken) {
+      // The host finds out by reading, tells the engine, and waits for a new link.
+      this.link = null;
+      this.core.attach(null, clock);
+      link.close();
+      this.linkLost();
+      return;
+    }
+    let events = link.readable ? READABLE : 0;
+    if (link.writablePending) events |= WRITABLE;
+    link.writablePending = false;
+    if (events !== 0) this.core.handleEvent(TOKEN_LINK, events, clock);
+  }
+
+  private guardAgainstSpinning(): void {
+    const { world } = this;
+    if (Math.floor(world.nowMs) === this.lastMs) {
+      if (++this.wakes > WAKES_MAX) world.violation(`woken ${this.wakes} times within one millisecond`);
+    } else {
+      this.lastMs = Math.floor(world.nowMs);
+      this.wakes = 0;
+    }
+  }
+
+  private sleep(): void {
+    const { world, core, link, host } = this;
+    this.timer = world.cancel(this.timer);
+    // The TAP and listening sockets are level-triggered: what is left there wakes us again.
+    if ((link?.readable ?? false) || host.levelPending) {
+      this.wake();
+      return;
+    }
+    const delay = core.nextDeadlineMs(world.clock);
+    if (delay < 0) return;
+    // The deadline counts from a whole millisecond of the engine's clock; the timer fires when that clock shows it.
+    const fraction = world.nowMs - Math.floor(world.nowMs);
+    this.timer = world.after(Math.max(0, delay - fraction), () => {
+      this.timer = null;
+      this.wake();
+    });
+  }
+
+  /** Whether the core still has a timer running. */
+  get timerArmed(): boolean {
+    return this.timer !== null;
+  }
+}

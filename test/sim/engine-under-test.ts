@@ -1,0 +1,43 @@
+/** Makes the core that is being tested, over simulated ports. The only place that knows how. */
+import type { EngineConfig } from "../../src/config/engine-config.ts";
+import { createEngineCore, type EngineCore } from "../../src/engine.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
+import type { HostNetwork } from "../../src/ports.ts";
+import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
+import type { World } from "./world/world.ts";
+
+let shared: Arena | null = null;
+
+/**
+ * One arena serves all worlds of a process, one after the other. What an earlier world left in it must not matter;
+ * if it does, a replay in a fresh process differs, which is a defect as well.
+ */
+export function arenaForWorld(): Arena {
+  shared ??= new Arena(REASSEMBLY_REGION_OCTETS);
+  return shared;
+}
+
+export function makeEngine(
+  world: World,
+  arena: Arena,
+  network: HostNetwork,
+  config: EngineConfig,
+): EngineCore {
+  const random = world.random.fork();
+  const log =
+    (level: string) =>
+    (message: string): void =>
+      world.note("log", [], () => `${level}: ${message}`);
+  return createEngineCore(
+    config,
+    {
+      arena,
+      network,
+      entropy: { int32: () => random.int32() },
+      log: { error: log("error"), warn: log("warn"), info: log("info"), debug: log("debug") },
+      checksum: new JavaScriptChecksum(arena.view),
+    },
+    world.clock,
+  );
+}

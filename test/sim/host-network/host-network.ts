@@ -1,0 +1,387 @@
+/**
+ * HostNetwork over simulated sockets. It may do whatever a kernel may do: take less than offered, say EAGAIN, run
+ * out of descriptors and ports, refuse, hang, reset; and it holds the engine to what a kernel would not forgive:
+ * using a descriptor after closing it, closing twice, changing octets that are still queued.
+ *
+ * Readiness is an edge: a socket that wakes joins a ready list once; `takeReady` computes the mask at the moment it
+ * is fetched, as epoll_wait(2) does. Descriptors are given out lowest number first, so that a stale handle soon names
+ * another socket.
+ */
+
+import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../../../src/limits.ts";
+import type { Arena } from "../../../src/memory/arena.ts";
+import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
+  type AddressWords,
+  EADDRNOTAVAIL,
+  EAGAIN,
+  EINVAL,
+  EMFILE,
+  ENETUNREACH,
+  type HostNetwork,
+  READABLE,
+  type UdpBatch,
+} from "../../../src/ports.ts";
+import type { Random } from "../world/random.ts";
+import type { World } from "../world/world.ts";
+import { TcpSocket } from "./tcp-socket.ts";
+import { UdpSocket } from "./udp-socket.ts";
+
+export interface HostSettings {
+  /** Probability that opening a socket fails for want of descriptors, ports or routes. */
+  readonly exhaustion: number;
+  /** Probability that the kernel refuses a datagram (ENOBUFS). */
+  readonly refuseDatagram: number;
+}
+
+/** Answers a connection attempt to an address: makes the socket and decides its fate. */
+export type TcpDestination = (handle: number, token: number) => TcpSocket | number;
+/** A datagram that left the host. `reply` brings one back to the socket it came from. */
+export type UdpDestination = (
+  payload: Buffer,
+  fromPort: number,
+  reply: (payload: Buffer, delayMs: number) => void,
+  to: { readonly ip: number; readonly port: number },
+) => void;
+
+/** Somebody outside who wants to connect to a forwarded port. */
+export interface Caller {
+  readonly ip: number;
+  readonly port: number;
+  accepted(handle: number, token: number): TcpSocket;
+  refused(): void;
+}
+
+interface Listener {
+  readonly handle: number;
+  readonly forward: number;
+  readonly waiting: Caller[];
+}
+
+interface QueuedDatagram {
+  readonly socket: UdpSocket;
+  readonly ip: number;
+  readonly port: number;
+  readonly at: number;
+  readonly length: number;
+  readonly before: Buffer;
+}
+
+const UDP_BATCH = 64;
+const LISTENER_HANDLES = 1000;
+
+export class SimulatedHost implements HostNetwork {
+  private readonly sockets = new Map<number, TcpSocket | UdpSocket>();
+  private readonly listeners = new Map<number, Listener>();
+  private readonly ready = new Set<TcpSocket | UdpSocket>();
+  private readonly stale: { token: number; events: number }[] = [];
+  private readonly tcpDestinations = new Map<string, TcpDestination>();
+  private readonly udpDestinations = new Map<string, UdpDestination>();
+  private readonly udpOut: QueuedDatagram[] = [];
+  private udpRefused = 0;
+  private readonly random: Random;
+  /** Called when something waits for the host's event loop. */
+  onReady: () => void = () => {};
+  /** A call failed for want of resources; the scenario then allows what follows from it. */
+  onExhausted: (destination: string) => void = () => {};
+  connects = 0;
+  calls = 0;
+
+  constructor(
+    private readonly world: World,
+    private readonly arena: Arena,
+    private readonly settings: HostSettings,
+  ) {
+    this.random = world.random.fork();
+  }
+
+  static key(ip: number, port: number): string {
+    return `${ip >>> 0}:${port}`;
+  }
+
+  serveTcp(ip: number, port: number, destination: TcpDestination): void {
+    this.tcpDestinations.set(SimulatedHost.key(ip, port), destination);
+  }
+
+  serveUdp(ip: number, port: number, destination: UdpDestination): void {
+    this.udpDestinations.set(SimulatedHost.key(ip, port), destination);
+  }
+
+  /** Descriptors in use apart from forwards'. */
+  get openHandles(): number {
+    return this.sockets.size;
+  }
+
+  readonly wake = (socket: TcpSocket | UdpSocket): void => {
+    if (this.sockets.get(socket.handle) !== socket) return;
+    this.ready.add(socket);
+    this.onReady();
+  };
+
+  // --- for the event loop --------------------------------------------------------------------------------------------
+
+  /** Events since the last call: edges of sockets, late events of closed ones, and levels of listeners. */
+  takeReady(handle: (token: number, events: number) => void): void {
+    for (const { token, events } of this.stale.splice(0)) handle(token, events);
+    const sockets = [...this.ready];
+    this.ready.clear();
+    for (const socket of sockets) {
+      if (this.sockets.get(socket.handle) !== socket) continue;
+      const events = socket instanceof TcpSocket ? socket.readiness : socket.queue.length > 0 ? READABLE : 0;
+      if (events === 0) continue;
+      this.world.note(
+        "event",
+        [socket.token, events],
+        () => `fd ${socket.handle} events 0x${events.toString(16)}`,
+      );
+      handle(socket.token, events);
+    }
+    for (const listener of this.listeners.values()) {
+      if (listener.waiting.length > 0) handle(0x04000000 | listener.forward, READABLE);
+    }
+  }
+
+  get levelPending(): boolean {
+    for (const listener of this.listeners.values()) if (listener.waiting.length > 0) return true;
+    return false;
+  }
+
+  // --- for the scenario ------------------------------------------------------------------------------------------
+
+  openListener(forward: number): number {
+    const handle = LISTENER_HANDLES + forward;
+    this.listeners.set(handle, { handle, forward, waiting: [] });
+    return handle;
+  }
+
+  callListener(forward: number, caller: Caller): void {
+    this.listeners.get(LISTENER_HANDLES + forward)!.waiting.push(caller);
+    this.onReady();
+  }
+
+  /** A bound UDP socket of a forward: level-triggered in the host, which an edge per datagram is a case of. */
+  openUdpForward(forward: number, port: number): UdpSocket {
+    const handle = LISTENER_HANDLES + forward;
+    const socket = new UdpSocket(handle, 0x04000000 | forward, port, this.wake);
+    this.sockets.set(handle, socket);
+    return socket;
+  }
+
+  /** Events that were already fetched when their socket was closed: a token nobody expects any more. */
+  addStaleEvent(token: number, events: number): void {
+    this.stale.push({ token, events });
+    this.onReady();
+  }
+
+  spuriousEvents(probability: number): void {
+    for (const socket of this.sockets.values()) {
+      if (socket instanceof TcpSocket && this.random.chance(probability)) socket.spuriousEvent();
+    }
+  }
+
+  // --- HostNetwork, TCP ----------------------------------------------------------------------------------------------
+
+  private freeHandle(): number {
+    let handle = 3;
+    while (this.sockets.has(handle)) handle++;
+    return handle;
+  }
+
+  private tcp(handle: number, call: string): TcpSocket {
+    const socket = this.sockets.get(handle);
+    if (!(socket instanceof TcpSocket)) {
+      this.world.violation(`${call} on descriptor ${handle}, which is not an open TCP socket`);
+    }
+    this.calls++;
+    return socket;
+  }
+
+  private udp(handle: number, call: string): UdpSocket {
+    const socket = this.sockets.get(handle);
+    if (!(socket instanceof UdpSocket)) {
+      this.world.violation(`${call} on descriptor ${handle}, which is not an open UDP socket`);
+    }
+    this.calls++;
+    return socket;
+  }
+
+  private call(name: string, handle: number, result: number): number {
+    this.world.note("host", [handle, result], () => `${name} fd ${handle} = ${result}`);
+    return result;
+  }
+
+  private v4(to: AddressWords): number {
+    if (to[0] !== 0 || to[1] !== 0 || to[2] !== 0xffff)
+      this.world.violation("an address that is not v4-mapped");
+    return to[3];
+  }
+
+  tcpConnect(token: number, to: AddressWords): number {
+    const key = SimulatedHost.key(this.v4(to), to[ADDRESS_PORT]);
+    this.connects++;
+    if (this.random.chance(this.settings.exhaustion)) {
+      this.onExhausted(key);
+      return this.call(`connect ${key}`, -1, this.random.pick([EMFILE, EADDRNOTAVAIL, ENETUNREACH]));
+    }
+    const destination = this.tcpDestinations.get(key);
+    if (destination === undefined) this.world.violation(`connection to ${key}, which no guest asked for`);
+    const handle = this.freeHandle();
+    const made = destination(handle, token);
+    if (typeof made === "number") return this.call(`connect ${key}`, -1, made);
+    this.sockets.set(handle, made);
+    return this.call(`connect ${key}`, handle, handle);
+  }
+
+  tcpConnectService(_token: number, _index: number): number {
+    return EINVAL;
+  }
+
+  connectResult(handle: number): number {
+    return this.call("SO_ERROR", handle, this.tcp(handle, "connectResult").connectResult());
+  }
+
+  tcpAccept(listener: number, token: number, from: AddressWords): number {
+    const queue = this.listeners.get(listener);
+    if (queue === undefined) this.world.violation(`accept on descriptor ${listener}, which does not listen`);
+    const caller = queue.waiting.shift();
+    if (caller === undefined) return this.call("accept", listener, EAGAIN);
+    if (this.random.chance(this.settings.exhaustion)) {
+      // The host refuses the one in front, or the level would wake it for ever.
+      caller.refused();
+      return this.call("accept", listener, EMFILE);
+    }
+    const handle = this.freeHandle();
+    const socket = caller.accepted(handle, token);
+    this.sockets.set(handle, socket);
+    from.fill(0);
+    from[2] = 0xffff;
+    from[3] = caller.ip;
+    from[ADDRESS_PORT] = caller.port;
+    socket.connected();
+    return this.call("accept", listener, handle);
+  }
+
+  tcpReceive(handle: number, at: number, length: number): number {
+    const socket = this.tcp(handle, "recv");
+    if (length <= 0) this.world.violation(`recv of ${length} octets`);
+    return this.call("recv", handle, socket.receive(this.arena.octets.subarray(at, at + length)));
+  }
+
+  tcpSend(handle: number, gather: Int32Array, count: number): number {
+    const socket = this.tcp(handle, "send");
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < count; i++) {
+      parts.push(this.arena.octets.subarray(gather[2 * i], gather[2 * i] + gather[2 * i + 1]));
+    }
+    return this.call("send", handle, socket.send(parts));
+  }
+
+  tcpShutdown(handle: number): void {
+    this.tcp(handle, "shutdown").shutdown();
+    this.call("shutdown", handle, 0);
+  }
+
+  tcpClose(handle: number, reset: boolean): void {
+    const socket = this.tcp(handle, "close");
+    socket.close(reset);
+    this.forget(socket);
+    this.call(reset ? "close with RST" : "close", handle, 0);
+  }
+
+  private forget(socket: TcpSocket | UdpSocket): void {
+    // One close in twenty comes while an event of the socket is already on its way to the engine.
+    if (this.random.chance(0.05)) this.addStaleEvent(socket.token, READABLE | 0x4);
+    this.sockets.delete(socket.handle);
+    this.ready.delete(socket);
+  }
+
+  // --- HostNetwork, UDP ----------------------------------------------------------------------------------------------
+
+  udpOpen(token: number, family: 4 | 6, port: number): number {
+    this.calls++;
+    if (this.random.chance(this.settings.exhaustion)) return this.call("udp open", family, EMFILE);
+    const handle = this.freeHandle();
+    const taken = [...this.sockets.values()].some((s) => s instanceof UdpSocket && s.port === port);
+    const bound = port !== 0 && !taken ? port : 49_152 + handle;
+    this.sockets.set(handle, new UdpSocket(handle, token, bound, this.wake));
+    return this.call("udp open", bound, handle);
+  }
+
+  udpPort(handle: number): number {
+    return this.udp(handle, "udpPort").port;
+  }
+
+  udpSend(handle: number, to: AddressWords, at: number, length: number): void {
+    const socket = this.udp(handle, "udpSend");
+    const before = Buffer.from(this.arena.octets.subarray(at, at + length));
+    if (this.udpOut.length === UDP_BATCH) this.sendQueued();
+    this.udpOut.push({ socket, ip: this.v4(to), port: to[ADDRESS_PORT], at, length, before });
+  }
+
+  private sendQueued(): void {
+    for (const { socket, ip, port, at, length, before } of this.udpOut.splice(0)) {
+      if (!before.equals(this.arena.octets.subarray(at, at + length))) {
+        this.world.violation("octets of a queued datagram changed before udpFlush");
+      }
+      this.call("sendmsg", socket.handle, length);
+      if (this.random.chance(this.settings.refuseDatagram)) {
+        this.udpRefused++;
+        continue;
+      }
+      const reply = (payload: Buffer, delayMs: number): void => {
+        this.world.after(delayMs, () => {
+          if (this.sockets.get(socket.handle) === socket) {
+            socket.arrives({ fromIp: ip, fromPort: port, payload });
+          }
+        });
+      };
+      this.udpDestinations.get(SimulatedHost.key(ip, port))?.(before, socket.port, reply, { ip, port });
+    }
+  }
+
+  udpFlush(): number {
+    this.sendQueued();
+    const refused = this.udpRefused;
+    this.udpRefused = 0;
+    return refused;
+  }
+
+  udpReceive(handle: number, batch: UdpBatch): number {
+    const socket = this.udp(handle, "udpReceive");
+    if (socket.error !== 0) {
+      const error = socket.error;
+      socket.error = 0;
+      return this.call("recvmmsg", handle, error);
+    }
+    const count = Math.min(socket.queue.length, batch.capacity, UDP_RX_SLOTS);
+    for (let i = 0; i < count; i++) {
+      const { fromIp, fromPort, payload } = socket.queue.shift()!;
+      const at = this.arena.udpSlotsAt + i * UDP_RX_SLOT_OCTETS;
+      // The core may only count on headroom in front of what it was told; the slot starts with it.
+      this.arena.octets.set(payload, at);
+      batch.at[i] = at;
+      batch.length[i] = payload.length;
+      batch.segment[i] = 0;
+      batch.words.fill(0, i * ADDRESS_WORDS, (i + 1) * ADDRESS_WORDS);
+      batch.words[i * ADDRESS_WORDS + 2] = 0xffff;
+      batch.words[i * ADDRESS_WORDS + 3] = fromIp;
+      batch.words[i * ADDRESS_WORDS + ADDRESS_PORT] = fromPort;
+    }
+    return this.call("recvmmsg", handle, count);
+  }
+
+  udpConnect(handle: number, to: AddressWords): number {
+    const socket = this.udp(handle, "udpConnect");
+    socket.connectedIp = this.v4(to);
+    socket.connectedPort = to[ADDRESS_PORT];
+    return 0;
+  }
+
+  udpClose(handle: number): void {
+    const socket = this.udp(handle, "udpClose");
+    if (this.udpOut.some((queued) => queued.socket === socket)) this.sendQueued();
+    this.forget(socket);
+    this.call("udp close", handle, 0);
+  }
+}
