@@ -124,8 +124,9 @@ async function obey(order: Order): Promise<void> {
   }
 }
 
-// The terminal's Ctrl-C reaches the whole process group; the supervisor decides what it means.
-for (const signal of ["SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGUSR2"] as const)
+// The terminal's Ctrl-C reaches the whole process group; the supervisor decides what it means. SIGUSR1 would have
+// Node open its debug port.
+for (const signal of ["SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2"] as const)
   process.on(signal, () => {});
 readLines(control, (line) => void obey(decodeLine(line) as Order));
 control.on("error", () => {});

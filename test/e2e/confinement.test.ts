@@ -1,247 +1,38 @@
 /**
  * Every wall around the engine, tried from inside: a Node process started as the engine is tries the door from its
- * main thread and from the thread pool, and tells what happened. A little addon, compiled here, makes raw system
- * calls, so that libc's and Node's own checks are not mistaken for walls.
+ * main thread and from the thread pool, and tells what happened. Raw system calls are
+ * made by a little addon, so that libc's and Node's own checks are not mistaken for walls.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
-  mkdirSync,
-  mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
-  realpathSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
-import { createRequire } from "node:module";
-import { createServer, type Socket } from "node:net";
-import { release, tmpdir } from "node:os";
+import { createServer } from "node:net";
+import { release } from "node:os";
 import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { native } from "../../src/host/native.ts";
-import { addonPath } from "../../src/host/native-loader.ts";
-import { type ConfinedRequest, spawnConfined } from "../../src/host/sandbox.ts";
+import { packageRoot } from "../../src/host/native-loader.ts";
 import { commandName, HELPER_PARENT, HelperRig, identities } from "../support/helper-rig.ts";
 import { until } from "../support/link-rig.ts";
+import { type Answer, Prison, type Prisoner } from "../support/prison.ts";
 import { missing, needs } from "../support/requirements.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "sluice-test-walls-"));
-const writable = join(directory, "writable");
+const prison = new Prison();
+const { directory, writable, shim, calls, script } = prison;
 const isRoot = process.geteuid!() === 0;
 
-/** `call(name, ...numbers)`: the raw system call, its result or -errno; `callInPool` the same on a pool thread. */
-const CALLS_ADDON = `
-#define _GNU_SOURCE
-#include <errno.h>
-#include <node_api.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-struct work { long number, arguments[6], result; napi_deferred deferred; napi_async_work work; };
-static const struct { const char *name; long number; } names[] = {
-#define NAME(n) {#n, SYS_##n}
-  NAME(execve), NAME(execveat), NAME(clone), {"clone3", 435}, NAME(ptrace), NAME(mount), NAME(umount2),
-  NAME(pivot_root), NAME(chroot), NAME(unshare), NAME(setns), NAME(keyctl), NAME(add_key), NAME(request_key),
-  NAME(bpf), NAME(perf_event_open), NAME(userfaultfd), {"io_uring_setup", 425}, NAME(init_module),
-  NAME(finit_module), NAME(delete_module), NAME(kexec_load), NAME(process_vm_readv), NAME(process_vm_writev),
-  {"pidfd_open", 434}, {"pidfd_getfd", 438}, NAME(name_to_handle_at), NAME(open_by_handle_at), NAME(kill),
-  NAME(tgkill), NAME(socket), NAME(ioctl), NAME(reboot), NAME(settimeofday), NAME(swapon), NAME(syslog),
-  NAME(personality), NAME(mknodat), {"fsopen", 430}, {"move_mount", 429}, {"open_tree", 428}, NAME(prlimit64),
-  NAME(getppid), NAME(gettid), NAME(fanotify_init), NAME(quotactl), NAME(kcmp),
-#ifdef SYS_fork
-  NAME(fork), NAME(vfork), NAME(iopl), {"x32 getpid", 0x40000000 + SYS_getpid},
-#endif
-};
-static void read_arguments(napi_env env, napi_callback_info info, struct work *work) {
-  napi_value values[7];
-  size_t count = 7, length;
-  char name[64];
-  memset(work, 0, sizeof *work);
-  work->number = -1;
-  napi_get_cb_info(env, info, &count, values, NULL, NULL);
-  napi_get_value_string_utf8(env, values[0], name, sizeof name, &length);
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(names[i].name, name) == 0) work->number = names[i].number;
-  for (size_t i = 1; i < count; i++) {
-    int64_t number = 0;
-    napi_get_value_int64(env, values[i], &number);
-    work->arguments[i - 1] = (long)number;
-  }
-}
-static void run(napi_env env, void *data) {
-  struct work *work = data;
-  long *a = work->arguments;
-  (void)env;
-  work->result = syscall(work->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-  if (work->result < 0) work->result = -errno;
-  else if (work->result == 0 && (work->number == SYS_clone || work->number == 57 || work->number == 58)) _exit(0);
-}
-static napi_value call(napi_env env, napi_callback_info info) {
-  struct work work;
-  napi_value result;
-  read_arguments(env, info, &work);
-  run(env, &work);
-  napi_create_int64(env, work.result, &result);
-  return result;
-}
-static void done(napi_env env, napi_status status, void *data) {
-  struct work *work = data;
-  napi_value result;
-  (void)status;
-  napi_create_int64(env, work->result, &result);
-  napi_resolve_deferred(env, work->deferred, result);
-  napi_delete_async_work(env, work->work);
-  free(work);
-}
-static napi_value call_in_pool(napi_env env, napi_callback_info info) {
-  struct work *work = malloc(sizeof *work);
-  napi_value promise, name;
-  read_arguments(env, info, work);
-  napi_create_promise(env, &work->deferred, &promise);
-  napi_create_string_utf8(env, "call", NAPI_AUTO_LENGTH, &name);
-  napi_create_async_work(env, NULL, name, run, done, work, &work->work);
-  napi_queue_async_work(env, work->work);
-  return promise;
-}
-NAPI_MODULE_INIT() {
-  napi_value function;
-  napi_create_function(env, "call", NAPI_AUTO_LENGTH, call, NULL, &function);
-  napi_set_named_property(env, exports, "call", function);
-  napi_create_function(env, "callInPool", NAPI_AUTO_LENGTH, call_in_pool, NULL, &function);
-  napi_set_named_property(env, exports, "callInPool", function);
-  return exports;
-}
-`;
-
-/** What the confined process runs: takes questions as lines of JSON at descriptor 3, answers each with a line. */
-const INSIDE = `
-const fs = require("node:fs");
-const { Socket, connect } = require("node:net");
-const [shimPath, callsPath] = process.argv.slice(2);
-const shim = require(shimPath);
-const calls = require(callsPath);
-const outcome = (run) => { try { return run() ?? "done"; } catch (error) { return error.code ?? String(error); } };
-const outcomeLater = async (run) => { try { return (await run()) ?? "done"; } catch (error) { return error.code ?? String(error); } };
-const questions = {
-  fs: ([name, ...args]) => outcome(() => JSON.parse(JSON.stringify(fs[name](...args) ?? null))),
-  fsPool: ([name, ...args]) => outcomeLater(async () => JSON.parse(JSON.stringify((await fs.promises[name](...args)) ?? null))),
-  call: (args) => calls.call(...args),
-  callPool: (args) => calls.callInPool(...args),
-  callSelf: ([name, ...args]) => calls.call(name, process.pid, ...args),
-  callParent: ([name, ...args]) => calls.call(name, process.ppid, ...args),
-  seal: () => shim.applySeccomp(),
-  spawn: ([command]) => require("node:child_process").spawnSync(command).error?.code ?? "ran",
-  threads: () => fs.readdirSync("/proc/self/task").map((tid) => fs.readFileSync("/proc/self/task/" + tid + "/status", "utf8")),
-  descriptors: () => fs.readdirSync("/proc/self/fd").map((fd) => outcome(() => fs.readlinkSync("/proc/self/fd/" + fd))),
-  ids: () => [process.getuid(), process.getgid(), process.getgroups()],
-  env: () => process.env,
-  fillPool: () => Promise.all(Array.from({ length: 8 }, () => calls.callInPool("gettid"))),
-  worker: () => new Promise((resolve) => {
-    const { Worker } = require("node:worker_threads");
-    new Worker("0", { eval: true }).on("exit", () => resolve("ran")).on("error", (error) => resolve(String(error)));
-  }),
-  dlopen: ([path]) => outcome(() => { process.dlopen({ exports: {} }, path); }),
-  listen: ([port, host]) => new Promise((resolve) => {
-    const server = require("node:net").createServer();
-    server.listen(port, host, () => resolve("listening")).on("error", (error) => resolve(error.code));
-  }),
-  connect: ([path]) => new Promise((resolve) => {
-    const socket = connect(path.replace("@", "\\0"));
-    socket.on("connect", () => resolve("connected")).on("error", (error) => resolve(error.code));
-  }),
-};
-const control = new Socket({ fd: 3 });
-let pending = "";
-control.setEncoding("utf8").on("data", async (text) => {
-  const lines = (pending + text).split("\\n");
-  pending = lines.pop();
-  for (const line of lines) {
-    const [name, ...args] = JSON.parse(line);
-    control.write(JSON.stringify(await questions[name](args) ?? null) + "\\n");
-  }
-});
-control.on("end", () => process.exit(0));
-`;
-
-const shim = addonPath();
-const callsAddon = join(directory, "calls.node");
-const inside = join(directory, "inside.cjs");
-
-function nodeHeaders(): string {
-  const beside = join(dirname(dirname(realpathSync(process.execPath))), "include", "node");
-  if (existsSync(join(beside, "node_api.h"))) return beside;
-  const headers = createRequire(import.meta.url)("node-api-headers") as { include_dir: string };
-  return headers.include_dir;
-}
-
-beforeAll(() => {
-  chmodSync(directory, 0o755);
-  mkdirSync(writable);
-  chmodSync(writable, 0o777);
-  const source = join(directory, "calls.c");
-  writeFileSync(source, CALLS_ADDON);
-  writeFileSync(inside, INSIDE);
-  const args = ["-shared", "-fPIC", "-isystem", nodeHeaders(), "-o", callsAddon, source];
-  const compiled = spawnSync(process.env["CC"] ?? "cc", args, { encoding: "utf8" });
-  if (compiled.status !== 0) throw new Error(`the test's addon does not compile: ${compiled.stderr}`);
-});
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-type Answer = unknown;
-
-/** A confined process that can be asked things. */
-class Prisoner {
-  private pending = "";
-  private readonly waiting: ((answer: Answer) => void)[] = [];
-  readonly process;
-
-  constructor(more: Partial<ConfinedRequest> = {}) {
-    this.process = spawnConfined({
-      script: inside,
-      args: [shim, callsAddon],
-      mode: "strict",
-      readable: [inside],
-      executable: [callsAddon],
-      writable: [writable],
-      channels: ["pipe"],
-      ...more,
-    });
-    const control = this.control;
-    control.setEncoding("utf8").on("data", (text: string) => {
-      const lines = (this.pending + text).split("\n");
-      this.pending = lines.pop()!;
-      for (const line of lines) this.waiting.shift()?.(JSON.parse(line));
-    });
-    control.on("error", () => {});
-  }
-
-  private get control() {
-    return this.process.child.stdio[3] as Socket;
-  }
-
-  async ask(...question: unknown[]): Promise<Answer> {
-    await this.process.started;
-    return new Promise((resolve) => {
-      this.waiting.push(resolve);
-      this.control.write(`${JSON.stringify(question)}\n`);
-    });
-  }
-
-  async end(): Promise<void> {
-    const { child } = this.process;
-    if (child.exitCode === null && child.signalCode === null) {
-      this.control.end();
-      await once(child, "exit");
-    }
-  }
-}
+afterAll(() => prison.close());
 
 /** Settings of every thread that confinement is made of, without repetition. */
 function settings(threads: Answer): string[] {
@@ -264,7 +55,7 @@ describe("from inside", () => {
   beforeAll(async () => {
     writeFileSync(resolvConf, "nameserver 192.0.2.1\n");
     if (missing(forView).length > 0) return;
-    prisoner = new Prisoner({ resolvConf });
+    prisoner = prison.prisoner({ resolvConf });
     await prisoner.process.started;
   });
   beforeEach((context) => needs(context, forView));
@@ -299,9 +90,9 @@ describe("from inside", () => {
     ["readdirSync", "readdir", "/proc/1", ["ENOENT"]],
     ["readdirSync", "readdir", `/proc/${process.pid}`, ["ENOENT"]],
     ["readFileSync", "readFile", "/bin/sh", ["ENOENT"]],
-    ["readFileSync", "readFile", import.meta.filename, ["ENOENT"]],
+    ["readFileSync", "readFile", fileURLToPath(import.meta.url), ["ENOENT"]],
     ["writeFileSync", "writeFile", "/new", ["EROFS", "EACCES"]],
-    ["writeFileSync", "writeFile", inside, ["EROFS", "EACCES"]],
+    ["writeFileSync", "writeFile", script, ["EROFS", "EACCES"]],
     ["writeFileSync", "writeFile", shim, ["EROFS", "EACCES"]],
     ["writeFileSync", "writeFile", process.execPath, ["EROFS", "EACCES", "ETXTBSY"]],
     ["writeFileSync", "writeFile", "/proc/self/mem", ["EROFS", "EACCES"]],
@@ -317,10 +108,10 @@ describe("from inside", () => {
     const file = join(writable, "file");
     expect(await prisoner.ask("fs", "writeFileSync", file, "text")).toBe("done");
     expect(readFileSync(file, "utf8")).toBe("text");
-    copyFileSync(callsAddon, join(writable, "code.node"));
+    copyFileSync(calls, join(writable, "code.node"));
     chmodSync(join(writable, "code.node"), 0o755);
     expect(await prisoner.ask("dlopen", join(writable, "code.node"))).toBe("ERR_DLOPEN_FAILED");
-    expect(await prisoner.ask("dlopen", callsAddon)).toBe("done");
+    expect(await prisoner.ask("dlopen", calls)).toBe("done");
   });
 
   it("the host's resolv.conf is followed through a rename", async () => {
@@ -450,7 +241,7 @@ describe("from inside", () => {
       expect(await prisoner.ask("call", "socket", ...socket)).toBeGreaterThan(2);
     }
     expect(await prisoner.ask("callSelf", "kill", 0)).toBe(0);
-    expect(await prisoner.ask("fsPool", "readFile", inside, "utf8")).toBe(INSIDE);
+    expect(await prisoner.ask("fsPool", "readFile", script, "utf8")).toBe(readFileSync(script, "utf8"));
     expect(await prisoner.ask("listen", 0, "127.0.0.1")).toBe("listening");
   });
 });
@@ -464,7 +255,7 @@ describe("what passes into the process", () => {
     native.setCloseOnExec(fd, false);
     process.env["NODE_OPTIONS"] = "--no-such-option";
     process.env["SLUICE_TEST_SECRET"] = "x";
-    const prisoner = new Prisoner({ env: { GIVEN: "yes" } });
+    const prisoner = prison.prisoner({ env: { GIVEN: "yes" } });
     try {
       expect(await prisoner.ask("descriptors")).not.toContain(leaked);
       const env = (await prisoner.ask("env")) as Record<string, string>;
@@ -482,7 +273,7 @@ describe("what passes into the process", () => {
 
   it("is the user that was asked for, and the one capability", async (context) => {
     needs(context, { root: true });
-    const prisoner = new Prisoner({ user: { uid: 12345, gid: 23456 }, bindLowPorts: true });
+    const prisoner = prison.prisoner({ user: { uid: 12345, gid: 23456 }, bindLowPorts: true });
     try {
       expect(((await prisoner.ask("ids")) as number[]).slice(0, 2)).toEqual([12345, 23456]);
       const [one] = settings(await prisoner.ask("threads"));
@@ -494,7 +285,7 @@ describe("what passes into the process", () => {
   });
 
   it("is everything when the sandbox is off", async () => {
-    const prisoner = new Prisoner({ mode: "off" });
+    const prisoner = prison.prisoner({ mode: "off" });
     try {
       const [one] = settings(await prisoner.ask("threads"));
       expect(one).toContain("NoNewPrivs:\t0");
@@ -505,7 +296,7 @@ describe("what passes into the process", () => {
   });
 
   it("is not started at all with a path that is not there", () => {
-    expect(() => new Prisoner({ writable: ["/no/such"] })).toThrow(
+    expect(() => prison.prisoner({ writable: ["/no/such"] })).toThrow(
       "/no/such: there is no such file or directory",
     );
   });
@@ -535,14 +326,14 @@ describe("the helper's confinement", () => {
       "--confine",
       "--best-effort",
       "--view-read",
-      inside,
+      script,
       "--view-write",
       writable,
       "--view-process",
     ];
     for (const path of execute) args.push("--view-execute", path);
     // No --own-user-namespace: without one this user cannot mount.
-    const paths = [inside, "/etc/passwd", "/etc/hostname", "/proc/self/status", "/proc/1/status"];
+    const paths = [script, "/etc/passwd", "/etc/hostname", "/proc/self/status", "/proc/1/status"];
     const result = rig.run(user, [...args, "--", process.execPath, "-e", READ, ...paths], {
       OPENSSL_CONF: "",
     });
@@ -597,5 +388,62 @@ describe("the helper's confinement", () => {
     await until(() => commandName(Number(text)) === "sleep", "the command to run");
     parent.kill("SIGKILL");
     await until(() => commandName(Number(text)) === undefined, "the command to end");
+  });
+});
+
+describe("the engine of sluice run", () => {
+  const PROGRAM = join(packageRoot(), "src", "cli", "sluice.mjs");
+
+  /** Children of a process. */
+  function childrenOf(pid: number): number[] {
+    const parentOf = (child: string) => {
+      try {
+        return Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${child}/status`, "utf8"))?.[1]);
+      } catch {
+        return 0;
+      }
+    };
+    return readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
+      .map(Number);
+  }
+
+  const threadsOf = (pid: number) =>
+    readdirSync(`/proc/${pid}/task`).map((tid) => readFileSync(`/proc/${pid}/task/${tid}/status`, "utf8"));
+
+  it("stands behind every wall, on every thread, and opens no debug port", async (context) => {
+    needs(context, forView);
+    const listen = `unix:${join(directory, "qemu.sock")}`;
+    const args = [PROGRAM, "run", "--qemu-listen", listen, "--log-level", "info"];
+    const supervisor = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    let log = "";
+    supervisor.stderr.setEncoding("utf8").on("data", (text: string) => {
+      log += text;
+    });
+    try {
+      await until(() => log.includes("ready: "), "the engine to serve");
+      expect(log).not.toContain("less confined");
+      const engine = childrenOf(supervisor.pid!);
+      expect(engine).toHaveLength(1);
+      const all = settings(threadsOf(engine[0]));
+      expect(all).toHaveLength(1);
+      for (const set of ["Inh", "Prm", "Eff", "Bnd", "Amb"]) {
+        expect(all[0]).toContain(`Cap${set}:\t0000000000000000`);
+      }
+      expect(all[0]).toContain("NoNewPrivs:\t1");
+      expect(all[0]).toContain("Seccomp:\t2");
+      const view = readFileSync(`/proc/${engine[0]}/mountinfo`, "utf8").split("\n");
+      const points = view.filter(Boolean).map((line) => line.split(" ")[4]);
+      expect(points[0]).toBe("/");
+      expect(points).not.toContain("/etc");
+      expect(view.filter((line) => / rw[ ,]/.test(line.split(" - ")[0]))).toEqual([]);
+      process.kill(engine[0], "SIGUSR1");
+      const ended = once(supervisor, "exit");
+      supervisor.kill("SIGTERM");
+      expect(await ended).toEqual([0, null]);
+      expect(log).not.toContain("Debugger");
+    } finally {
+      supervisor.kill("SIGKILL");
+    }
   });
 });

@@ -15,6 +15,7 @@ import {
 import { native } from "../../src/host/native.ts";
 import { commandName, HELPER_PARENT, HelperRig, identities, ipJson } from "../support/helper-rig.ts";
 import { until } from "../support/link-rig.ts";
+import { NetworkNamespace } from "../support/network-namespace.ts";
 import { needs } from "../support/requirements.ts";
 
 const [self] = identities();
@@ -159,6 +160,29 @@ describe("openTapInNamespace", () => {
     const plain = await openTapInNamespace(request(pid, { vnetHeader: false }));
     expect(plain.vnetHeader).toBe(false);
     native.close(plain.fd);
+  });
+
+  it("enters the user namespace it is told to, and a namespace by its file", async (context) => {
+    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0 });
+    const pid = await rig.rootlessNamespace(self);
+    const file = `/proc/${pid}/ns/net`;
+    const tap = await openTapInNamespace(request(pid, { netns: file, userns: pid }));
+    expect(native.tapName(tap.fd)).toBe("b-tap0");
+    await expect(openTapInNamespace(request(pid))).rejects.toMatchObject({ code: "tap-busy" });
+    native.close(tap.fd);
+  });
+
+  it("enters a namespace of ip netns, from the user namespace that both are in", async (context) => {
+    needs(context, { root: true, commands: ["ip"] });
+    const namespace = new NetworkNamespace();
+    try {
+      const netns = `/run/netns/${namespace.name}`;
+      const tap = await openTapInNamespace({ name: "b-tap0", netns, configure: GUEST });
+      expect(namespace.ip("-brief", "address", "show", "b-tap0")).toContain("10.0.2.15/24");
+      native.close(tap.fd);
+    } finally {
+      await namespace.remove();
+    }
   });
 
   it.each([
