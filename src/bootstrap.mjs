@@ -5,7 +5,17 @@
  * Usage: node src/bootstrap.mjs start|test|build|install [ARGUMENT...]
  */
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -34,7 +44,9 @@ function run(command, args, { quiet = false, ...options } = {}) {
 }
 
 function isComplete() {
-  const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const { dependencies = {}, devDependencies = {} } = JSON.parse(
+    readFileSync(join(ROOT, "package.json"), "utf8"),
+  );
   const names = Object.keys({ ...dependencies, ...devDependencies });
   return names.every((name) => existsSync(join(ROOT, "node_modules", name, "package.json")));
 }
@@ -64,7 +76,12 @@ async function buildShim() {
 /** The newest change among the compiler's inputs, in milliseconds. */
 function newestSource() {
   const files = readdirSync(join(ROOT, "src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
-  const inputs = [...files.map((name) => join("src", name)), "tsconfig.json", "tsconfig.build.json", "package-lock.json"];
+  const inputs = [
+    ...files.map((name) => join("src", name)),
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "package-lock.json",
+  ];
   return Math.max(...inputs.map((name) => statSync(join(ROOT, name)).mtimeMs));
 }
 
@@ -138,7 +155,9 @@ function testAsOther() {
   }
   if (run("sudo", ["-n", "true"], { quiet: true }) !== 0) {
     const must = process.env["SLUICE_REQUIRE_ALL"] === "1";
-    say(`the end-to-end tests as root are left out: sudo asks for a password or is missing${must ? "" : " (SKIPPED)"}`);
+    say(
+      `the end-to-end tests as root are left out: sudo asks for a password or is missing${must ? "" : " (SKIPPED)"}`,
+    );
     return must ? 1 : 0;
   }
   process.stderr.write("\n--- end-to-end tests as root\n");
@@ -169,7 +188,7 @@ async function main([job, ...args]) {
       const status = await prepare();
       if (status !== 0) return status;
       const demo = await import(pathToFileURL(join(ROOT, "dist", "src", "cli", "demo", "demo.js")).href);
-      return demo.main(args);
+      return demo.main(ROOT);
     }
     default:
       say(`found ${JSON.stringify(job)}; allowed: start, test, build or install`);
