@@ -32,7 +32,8 @@ import { Reassembly } from "./network/reassembly.ts";
 import { ADDRESS_WORDS, type FrameLink, LINK_CLOSED, READABLE, type UdpBatch, WRITABLE } from "./ports.ts";
 import { DnsForwarder } from "./service/dns-forwarder.ts";
 import { Gateway } from "./service/gateway.ts";
-import { FlowTable, NO_FLOW } from "./transport/flow-table.ts";
+import { FlowTable } from "./transport/flow-table.ts";
+import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
 import { Udp } from "./transport/udp/udp.ts";
 import {
@@ -77,12 +78,6 @@ const LINK_FULL = dropReason("link-full");
 
 const DNS_PORT = 53;
 const DHCP_SERVER_PORT = 67;
-/** What is known of a forward's socket; stalled: it has clients, the engine has no room. */
-const FORWARD_IDLE = 0;
-const FORWARD_READY = 1;
-const FORWARD_STALLED = 2;
-/** Clients accepted from one listener per turn. */
-const ACCEPTS_PER_TURN = 64;
 /** ARP requests for a guest that a forward waits for, and how long a window of receivers is remembered. */
 const ARP_INTERVAL_MS = 1000;
 const RECEIVERS_INTERVAL_MS = 64;
@@ -103,9 +98,7 @@ class Engine implements EngineCore, Ipv4Handlers {
   private readonly udpLayer: Udp;
   private readonly dnsForwarder: DnsForwarder;
   private readonly gateway: Gateway;
-  private readonly forwardHandles: Int32Array;
-  private readonly forwardReady: Uint8Array;
-  private readonly peer = new Int32Array(ADDRESS_WORDS);
+  private readonly inbound: InboundForwards;
   private readonly declaredMacHigh: number;
   private readonly declaredMacLow: number;
   private readonly dnsReady: Int32Array = new Int32Array(DNS_QUERIES_MAX);
@@ -177,8 +170,17 @@ class Engine implements EngineCore, Ipv4Handlers {
       resolvers: config.resolvers,
       reply: (guest, port, at, length) => this.dnsReply(guest, port, at, length),
     });
-    this.forwardHandles = new Int32Array(config.forwards.length).fill(-1);
-    this.forwardReady = new Uint8Array(config.forwards.length);
+    this.inbound = new InboundForwards({
+      forwards: config.forwards,
+      guestAddress: config.guestAddress,
+      network,
+      egress,
+      destinations,
+      neighbours: this.neighbours,
+      tcp: this.tcpLayer,
+      udp: this.udpLayer,
+      token: TOKEN_TCP_FLOW,
+    });
     const mac = config.guestMac;
     this.declaredMacHigh = mac === undefined ? -1 : (mac[0] << 8) | mac[1];
     this.declaredMacLow = mac === undefined ? 0 : (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
@@ -219,8 +221,7 @@ class Engine implements EngineCore, Ipv4Handlers {
   }
 
   openForward(index: number, handle: number): void {
-    this.forwardHandles[index] = handle;
-    this.forwardReady[index] = FORWARD_READY;
+    this.inbound.open(index, handle);
   }
 
   setResolvers(resolvers: readonly ResolverAddress[]): void {
@@ -244,8 +245,7 @@ class Engine implements EngineCore, Ipv4Handlers {
         if (this.dnsReadyCount < DNS_QUERIES_MAX) this.dnsReady[this.dnsReadyCount++] = index;
         return;
       case TOKEN_FORWARD:
-        if (index < this.forwardReady.length && (events & READABLE) !== 0)
-          this.forwardReady[index] = FORWARD_READY;
+        if ((events & READABLE) !== 0) this.inbound.ready(index);
     }
   }
 
@@ -258,7 +258,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     let more = this.receiveFrames();
     this.countReceivers();
     if (!this.egress.blocked) {
-      if (this.acceptClients()) more = true;
+      if (this.inbound.work()) more = true;
       this.serveDns();
       if (this.tcpLayer.work()) more = true;
       if (this.udpLayer.work()) more = true;
@@ -452,52 +452,6 @@ class Engine implements EngineCore, Ipv4Handlers {
     for (let i = 0; i < this.dnsReadyCount; i++) this.dnsForwarder.handleEvent(this.dnsReady[i], this.now);
     this.dnsReadyCount = 0;
     this.dnsForwarder.poll(this.now);
-  }
-
-  /** Clients of forwards, once there is a guest to connect them to. True when more may wait. */
-  private acceptClients(): boolean {
-    let more = false;
-    const { forwards } = this.config;
-    for (let i = 0; i < forwards.length; i++) {
-      if (this.forwardReady[i] === FORWARD_IDLE || this.forwardHandles[i] < 0) continue;
-      const guest = forwards[i].guestAddress === 0 ? this.config.guestAddress : forwards[i].guestAddress;
-      const known = this.neighbours.find(guest) >= 0;
-      if (!known) {
-        // TCP clients are taken and wait here, bounded; datagrams wait in the kernel's buffer.
-        this.egress.unresolved = guest;
-        if (forwards[i].protocol === "udp") continue;
-      }
-      const left =
-        forwards[i].protocol === "tcp"
-          ? this.acceptTcp(i, guest, forwards[i].guestPort)
-          : this.receiveUdp(i, guest, forwards[i].guestPort);
-      if (left) more = true;
-      else if (this.forwardReady[i] === FORWARD_STALLED) this.forwardReady[i] = FORWARD_READY;
-      else this.forwardReady[i] = FORWARD_IDLE;
-    }
-    return more;
-  }
-
-  private receiveUdp(index: number, guest: number, guestPort: number): boolean {
-    if (!this.udpLayer.slotsFree()) return true;
-    return this.udpLayer.receiveForward(index, this.forwardHandles[index], guest, guestPort);
-  }
-
-  /** Accepts up to a bound. True when more may wait. */
-  private acceptTcp(index: number, guest: number, guestPort: number): boolean {
-    for (let n = 0; n < ACCEPTS_PER_TURN; n++) {
-      const id = this.tcpLayer.nextInboundId();
-      if (id === NO_FLOW) {
-        // No room: they wait in the kernel's queue, and every later turn looks again.
-        this.forwardReady[index] = FORWARD_STALLED;
-        return false;
-      }
-      const handle = this.ports.network.tcpAccept(this.forwardHandles[index], TOKEN_TCP_FLOW | id, this.peer);
-      if (handle < 0) return false;
-      const seen = this.destinations.seenByGuest(this.peer[3]);
-      this.tcpLayer.acceptInbound(guest, guestPort, handle, seen, this.peer);
-    }
-    return true;
   }
 
   /** A frame wanted to go to a guest whose MAC is not known: ask, once a second. */

@@ -1,0 +1,102 @@
+/**
+ * Clients of the declared ports. Listening sockets are edge-triggered: what is left in one is remembered here and
+ * looked at again each turn. TCP clients are accepted at once and wait, bounded, for a guest that has not shown itself
+ * (their SYN is sent again until it has); datagrams wait for it in the kernel's buffer.
+ */
+import type { Forward } from "../config/engine-config.ts";
+import type { Egress } from "../link/egress.ts";
+import type { Neighbours } from "../link/neighbours.ts";
+import type { Destinations } from "../network/destinations.ts";
+import { ADDRESS_WORDS, type HostNetwork } from "../ports.ts";
+import { NO_FLOW } from "./flow-table.ts";
+import type { Tcp } from "./tcp/tcp.ts";
+import type { Udp } from "./udp/udp.ts";
+
+/** Clients accepted from one listener per turn. */
+const ACCEPTS_PER_TURN = 64;
+
+/** What is known of a forward's socket. */
+const IDLE = 0;
+const READY = 1;
+
+/** How serving one socket went. */
+const DRAINED = 0;
+const MORE = 1;
+/** It has clients and the engine no room: a later turn looks again, this one need not. */
+const STALLED = 2;
+
+export interface InboundParts {
+  readonly forwards: readonly Forward[];
+  /** The guest of forwards that name none. */
+  readonly guestAddress: number;
+  readonly network: HostNetwork;
+  readonly egress: Egress;
+  readonly destinations: Destinations;
+  readonly neighbours: Neighbours;
+  readonly tcp: Tcp;
+  readonly udp: Udp;
+  /** Kind of the TCP flows' tokens. */
+  readonly token: number;
+}
+
+export class InboundForwards {
+  private readonly handles: Int32Array;
+  private readonly state: Uint8Array;
+  private readonly peer = new Int32Array(ADDRESS_WORDS);
+
+  constructor(private readonly parts: InboundParts) {
+    this.handles = new Int32Array(parts.forwards.length).fill(-1);
+    this.state = new Uint8Array(parts.forwards.length);
+  }
+
+  /** Forward `index` has this listening or bound socket. */
+  open(index: number, handle: number): void {
+    this.handles[index] = handle;
+    this.state[index] = READY;
+  }
+
+  /** The socket of forward `index` has something. */
+  ready(index: number): void {
+    if (index < this.state.length) this.state[index] = READY;
+  }
+
+  /** Serves the sockets that have clients. True when more may wait right now. */
+  work(): boolean {
+    let more = false;
+    for (let i = 0; i < this.state.length; i++) {
+      if (this.state[i] === IDLE || this.handles[i] < 0) continue;
+      const result = this.serve(i, this.parts.forwards[i]);
+      if (result === DRAINED) this.state[i] = IDLE;
+      else if (result === MORE) more = true;
+    }
+    return more;
+  }
+
+  private serve(index: number, forward: Forward): number {
+    const guest = forward.guestAddress === 0 ? this.parts.guestAddress : forward.guestAddress;
+    const known = this.parts.neighbours.find(guest) >= 0;
+    if (forward.protocol === "tcp") return this.acceptTcp(index, guest, forward.guestPort);
+    if (!known) {
+      this.parts.egress.unresolved = guest;
+      return STALLED;
+    }
+    return this.receiveUdp(index, guest, forward.guestPort);
+  }
+
+  private receiveUdp(index: number, guest: number, guestPort: number): number {
+    if (!this.parts.udp.slotsFree()) return STALLED;
+    return this.parts.udp.receiveForward(index, this.handles[index], guest, guestPort) ? MORE : DRAINED;
+  }
+
+  private acceptTcp(index: number, guest: number, guestPort: number): number {
+    for (let n = 0; n < ACCEPTS_PER_TURN; n++) {
+      const id = this.parts.tcp.nextInboundId();
+      if (id === NO_FLOW) return STALLED;
+      const handle = this.parts.network.tcpAccept(this.handles[index], this.parts.token | id, this.peer);
+      if (handle < 0) return DRAINED;
+      const seen = this.parts.destinations.seenByGuest(this.peer[3]);
+      this.parts.tcp.acceptInbound(guest, guestPort, handle, seen, this.peer);
+    }
+    return MORE;
+  }
+}

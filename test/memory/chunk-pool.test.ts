@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS, SMALL_CHUNK_OCTETS, SMALL_CHUNKS } from "../../src/limits.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { ChunkPool, NO_CHUNK, USE_BACKLOG, USE_OUT_OF_ORDER, USE_SEND } from "../../src/memory/chunk-pool.ts";
+import { TransmitQueue } from "../../src/memory/transmit-queue.ts";
+
+function makePool(): { pool: ChunkPool; queue: TransmitQueue } {
+  const arena = new Arena();
+  const queue = new TransmitQueue(8, arena.txHeadersAt);
+  return { pool: new ChunkPool(arena, queue), queue };
+}
+
+function takeAll(pool: ChunkPool, use: number, large: boolean): number[] {
+  const ids: number[] = [];
+  for (let id = pool.take(use, large); id !== NO_CHUNK; id = pool.take(use, large)) ids.push(id);
+  return ids;
+}
+
+describe("ChunkPool", () => {
+  it("gives chunks of both sizes that do not overlap", () => {
+    const { pool } = makePool();
+    const ids = [
+      ...takeAll(pool, USE_SEND, true),
+      ...takeAll(pool, USE_BACKLOG, true),
+      ...takeAll(pool, USE_OUT_OF_ORDER, true),
+    ];
+    expect(new Set(ids).size).toBe(SMALL_CHUNKS + LARGE_CHUNKS);
+    const places = ids
+      .map((id) => [pool.at(id), pool.at(id) + pool.capacity(id)])
+      .sort((a, b) => a[0] - b[0]);
+    for (let i = 1; i < places.length; i++) expect(places[i][0]).toBeGreaterThanOrEqual(places[i - 1][1]);
+    expect(pool.smallInUse).toBe(SMALL_CHUNKS);
+    expect(pool.largeInUse).toBe(LARGE_CHUNKS);
+    for (const id of ids) pool.release(id);
+    expect([pool.smallInUse, pool.largeInUse]).toEqual([0, 0]);
+  });
+
+  it("takes the other size when the wanted one has run out", () => {
+    const { pool } = makePool();
+    const sizes = takeAll(pool, USE_SEND, false).map((id) => pool.capacity(id));
+    expect(sizes[0]).toBe(SMALL_CHUNK_OCTETS);
+    expect(sizes.at(-1)).toBe(LARGE_CHUNK_OCTETS);
+  });
+
+  it("keeps what guests park from taking the chunks that carry what hosts send", () => {
+    const { pool } = makePool();
+    takeAll(pool, USE_BACKLOG, true);
+    takeAll(pool, USE_OUT_OF_ORDER, true);
+    expect(pool.hasRoom(USE_BACKLOG)).toBe(false);
+    expect(takeAll(pool, USE_SEND, true)).toHaveLength(((SMALL_CHUNKS + LARGE_CHUNKS) * 5) / 8);
+  });
+
+  it("accounts a chunk to its new use", () => {
+    const { pool } = makePool();
+    const ids = takeAll(pool, USE_OUT_OF_ORDER, true);
+    pool.changeUse(ids[0], USE_BACKLOG);
+    expect(pool.take(USE_OUT_OF_ORDER, true)).not.toBe(NO_CHUNK);
+    expect(pool.take(USE_OUT_OF_ORDER, true)).toBe(NO_CHUNK);
+  });
+
+  it("frees a chunk only after the last queued frame that may name it has left", () => {
+    const { pool, queue } = makePool();
+    const first = pool.take(USE_SEND, false);
+    queue.push(54, pool.at(first), 10, 0, 0, 0);
+    queue.push(54, pool.at(first), 10, 0, 0, 0);
+    pool.release(first);
+    expect(pool.smallInUse).toBe(1);
+    queue.taken(1);
+    pool.reclaim();
+    expect(pool.smallInUse).toBe(1);
+    queue.taken(1);
+    pool.reclaim();
+    expect(pool.smallInUse).toBe(0);
+  });
+});

@@ -1,0 +1,104 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { FLOWS_MAX } from "../../src/limits.ts";
+import { FlowTable, keyedHash, NO_FLOW, packPorts } from "../../src/transport/flow-table.ts";
+
+function makeTable(seed = 1): FlowTable {
+  let state = seed;
+  return new FlowTable({
+    int32: () => {
+      state = Math.imul(state, 1103515245) + 12345;
+      return state | 0;
+    },
+  });
+}
+
+describe("FlowTable", () => {
+  it("agrees with a map of strings through any inserts and removals", () => {
+    const key = fc.record({
+      protocol: fc.constantFrom(6, 17),
+      guest: fc.integer({ min: 0, max: 3 }),
+      remote: fc.integer({ min: -2, max: 40 }),
+      ports: fc.integer({ min: 0, max: 40 }),
+    });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.boolean(), key), { maxLength: 400 }), (steps) => {
+        const table = makeTable();
+        const model = new Map<string, number>();
+        for (const [add, k] of steps) {
+          const name = `${k.protocol} ${k.guest} ${k.remote} ${k.ports}`;
+          const id = table.find(k.protocol, k.guest, k.remote, k.ports);
+          expect(id).toBe(model.get(name) ?? NO_FLOW);
+          if (add && id === NO_FLOW) {
+            const next = table.nextId();
+            expect(table.insert(k.protocol, k.guest, k.remote, k.ports)).toBe(next);
+            model.set(name, next);
+          } else if (!add && id !== NO_FLOW) {
+            table.remove(id);
+            model.delete(name);
+          }
+          expect(table.count).toBe(model.size);
+        }
+      }),
+    );
+  });
+
+  it("refuses when it is full, and finds every flow then", () => {
+    const table = makeTable();
+    for (let i = 0; i < FLOWS_MAX; i++) table.insert(6, 1, i, packPorts(i & 0xffff, 80));
+    expect(table.nextId()).toBe(NO_FLOW);
+    expect(table.insert(17, 1, 1, 1)).toBe(NO_FLOW);
+    for (let i = 0; i < FLOWS_MAX; i++)
+      expect(table.find(6, 1, i, packPorts(i & 0xffff, 80))).not.toBe(NO_FLOW);
+    table.remove(table.find(6, 1, 5, packPorts(5, 80)));
+    expect(table.insert(17, 1, 1, 1)).not.toBe(NO_FLOW);
+  });
+});
+
+describe("keyedHash", () => {
+  it("depends on every word and on the key", () => {
+    const base = [1, 2, 3, 4, 5, 6] as const;
+    const hash = keyedHash(...base);
+    for (let i = 0; i < base.length; i++) {
+      const changed: [number, number, number, number, number, number] = [...base];
+      changed[i] ^= 0x10000;
+      expect(keyedHash(...changed)).not.toBe(hash);
+    }
+  });
+
+  it("matches HalfSipHash-1-3 computed by its definition with BigInt", () => {
+    const word = fc.integer({ min: -0x80000000, max: 0x7fffffff });
+    fc.assert(
+      fc.property(word, word, word, word, word, word, (k0, k1, a, b, c, d) => {
+        expect(keyedHash(k0, k1, a, b, c, d)).toBe(referenceHash(k0, k1, [a, b, c, d]));
+      }),
+    );
+  });
+});
+
+function referenceHash(k0: number, k1: number, message: number[]): number {
+  const mask = 0xffffffffn;
+  const u = (n: number): bigint => BigInt(n >>> 0);
+  const rotate = (x: bigint, n: bigint): bigint => ((x << n) | (x >> (32n - n))) & mask;
+  const v = [u(k0), u(k1), 0x6c796765n ^ u(k0), 0x74656462n ^ u(k1)];
+  const round = (): void => {
+    v[0] = (v[0] + v[1]) & mask;
+    v[1] = rotate(v[1], 5n) ^ v[0];
+    v[0] = rotate(v[0], 16n);
+    v[2] = (v[2] + v[3]) & mask;
+    v[3] = rotate(v[3], 8n) ^ v[2];
+    v[0] = (v[0] + v[3]) & mask;
+    v[3] = rotate(v[3], 7n) ^ v[0];
+    v[2] = (v[2] + v[1]) & mask;
+    v[1] = rotate(v[1], 13n) ^ v[2];
+    v[2] = rotate(v[2], 16n);
+  };
+  for (const m of [...message, (message.length * 4) << 24]) {
+    v[3] ^= u(m);
+    round();
+    v[0] ^= u(m);
+  }
+  v[2] ^= 0xffn;
+  for (let i = 0; i < 3; i++) round();
+  return Number((v[1] ^ v[3]) & mask) | 0;
+}
