@@ -55,12 +55,13 @@ export class Pipe {
     this.random = world.random.fork();
   }
 
-  send(frame: SimFrame): void {
+  /** Returns how many copies are on their way now: none when the frame is lost, two when it is duplicated. */
+  send(frame: SimFrame): number {
     const { world, random, impairment } = this;
     if (random.chance(impairment.loss)) {
       this.lost++;
       world.note("lost", [frame.octets.length], () => `${this.name}: ${frame.octets.length} octets`);
-      return;
+      return 0;
     }
     let departMs = world.nowMs;
     if (impairment.rate > 0) {
@@ -68,13 +69,15 @@ export class Pipe {
       if (this.busyUntilMs - world.nowMs > takesMs * impairment.queueFrames) {
         this.lost++;
         world.note("full", [frame.octets.length], () => `${this.name}: queue full`);
-        return;
+        return 0;
       }
       this.busyUntilMs = Math.max(this.busyUntilMs, world.nowMs) + takesMs;
       departMs = this.busyUntilMs;
     }
     this.launch(this.damage(frame), departMs);
-    if (random.chance(impairment.duplicate)) this.launch(frame, departMs);
+    if (!random.chance(impairment.duplicate)) return 1;
+    this.launch(frame, departMs);
+    return 2;
   }
 
   private launch(frame: SimFrame, departMs: number): void {

@@ -132,11 +132,9 @@ export class SimulatedLink implements FrameLink {
         this.wasFull = true;
         break;
       }
-      this.held += frame.octets.length;
       this.framesSent++;
       this.observer.sent(frame);
-      this.down.send(frame);
-      // What the pipe loses at once no longer fills the stream.
+      this.held += frame.octets.length * this.down.send(frame);
       taken++;
     }
     queue.taken(taken);

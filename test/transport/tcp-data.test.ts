@@ -185,6 +185,25 @@ describe("windows", () => {
     for (let i = 1; i < gaps.length; i++) expect(gaps[i]).toBeGreaterThan(1.8 * gaps[i - 1]);
   });
 
+  it("fills a window that stays small after a while (RFC 9293 3.8.6.2.1)", () => {
+    const s = new TcpScript();
+    s.open({ mss: 1460 }, 65_535);
+    s.inject(".", { seq: 1, ack: 1, win: 300 });
+    s.peerWrites(1000);
+    s.expectNothing(50);
+    s.expect(".", { seq: 1, length: 300 }, 1000);
+    s.inject(".", { seq: 1, ack: 301, win: 300 });
+    s.expect(".", { seq: 301, length: 300 }, 1000);
+  });
+
+  it("sends octets that fit a small window whole", () => {
+    const s = new TcpScript();
+    s.open({ mss: 1460 }, 65_535);
+    s.inject(".", { seq: 1, ack: 1, win: 300 });
+    s.peerWrites(200);
+    s.expect(".", { seq: 1, length: 200 }, 1000);
+  });
+
   it("gives up a guest that no longer answers probes", () => {
     const s = new TcpScript();
     s.open({ mss: 1460 }, 0);

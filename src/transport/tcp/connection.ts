@@ -94,6 +94,8 @@ export class TcpConnection {
   /** Octets the last read from the host gave: the guess for the next chunk's size. */
   lastRead = 0;
   finSent = false;
+  /** A window smaller than a segment will do for once (RFC 9293 section 3.8.6.2.1, override timeout). */
+  sendSmall = false;
 
   // Receive: from the guest.
   irs = 0;

@@ -81,10 +81,20 @@ function usableWindow(c: TcpConnection): number {
   return Math.max(usable, 0);
 }
 
-/** Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a full segment, or half of the largest window. */
+/**
+ * Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a full segment, or half of the largest window, or
+ * whatever fits once the override timeout has passed.
+ */
 function worthSending(c: TcpConnection, usable: number): boolean {
   if (usable >= c.mss) return true;
-  return usable > 0 && usable * 2 >= c.sndWndMax;
+  return usable > 0 && (c.sendSmall || usable * 2 >= c.sndWndMax);
+}
+
+/** The override timeout passed: a guest whose window stays small still gets what it has room for. */
+export function pumpSmall(ctx: TcpContext, c: TcpConnection): void {
+  c.sendSmall = true;
+  pump(ctx, c);
+  c.sendSmall = false;
 }
 
 /** One read from the host into a chunk. False when nothing came. */

@@ -19,7 +19,7 @@ import {
 import type { TcpContext } from "./context.ts";
 import { failConnect, sendSyn } from "./open.ts";
 import { sendSegment } from "./output.ts";
-import { pump } from "./send.ts";
+import { pump, pumpSmall } from "./send.ts";
 import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
 
 const TIMEOUTS = counter("tcp-timeouts");
@@ -134,9 +134,13 @@ function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
     abortBoth(ctx, c);
     return;
   }
+  c.timerKind = TIMER_NONE;
+  if (c.sndWnd > 0) {
+    pumpSmall(ctx, c);
+    return;
+  }
   ctx.counters.add(PROBES, 1);
   c.backoff++;
-  c.timerKind = TIMER_NONE;
   probe(ctx, c);
   startPersistTimer(ctx, c);
 }
