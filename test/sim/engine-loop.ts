@@ -47,8 +47,8 @@ export class EngineLoop {
 
   wake(): void {
     if (this.wakeEvent !== null) return;
-    const delay = Math.max(this.latencyMs(), this.stalledUntilMs - this.world.nowMs);
-    this.wakeEvent = this.world.after(delay, () => this.iterate());
+    const atMs = Math.max(this.world.nowMs + this.latencyMs(), this.stalledUntilMs);
+    this.wakeEvent = this.world.at(atMs, () => this.iterate());
   }
 
   private iterate(): void {

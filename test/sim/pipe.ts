@@ -50,7 +50,8 @@ export class Pipe {
     private readonly world: World,
     private readonly name: string,
     readonly impairment: Impairment,
-    private readonly deliver: (frame: SimFrame) => void,
+    /** `octets`: the frame's length when it was sent. */
+    private readonly deliver: (frame: SimFrame, octets: number) => void,
   ) {
     this.random = world.random.fork();
   }
@@ -74,13 +75,13 @@ export class Pipe {
       this.busyUntilMs = Math.max(this.busyUntilMs, world.nowMs) + takesMs;
       departMs = this.busyUntilMs;
     }
-    this.launch(this.damage(frame), departMs);
+    this.launch(this.damage(frame), frame.octets.length, departMs);
     if (!random.chance(impairment.duplicate)) return 1;
-    this.launch(frame, departMs);
+    this.launch(frame, frame.octets.length, departMs);
     return 2;
   }
 
-  private launch(frame: SimFrame, departMs: number): void {
+  private launch(frame: SimFrame, octets: number, departMs: number): void {
     const { impairment, random, world } = this;
     const held = random.chance(impairment.reorder);
     let atMs = departMs + impairment.delayMs + random.fraction() * impairment.jitterMs;
@@ -92,7 +93,7 @@ export class Pipe {
     this.inFlight++;
     world.at(atMs, () => {
       this.inFlight--;
-      this.deliver(frame);
+      this.deliver(frame, octets);
     });
   }
 

@@ -70,9 +70,9 @@ export class SimulatedLink implements FrameLink {
     this.mtu = settings.mtu;
     this.tcpOffload = settings.offload;
     this.queueFrames = settings.queueFrames;
-    this.down = new Pipe(world, "to guest", settings.toGuest, (frame) => {
+    this.down = new Pipe(world, "to guest", settings.toGuest, (frame, octets) => {
       if (!this.broken) toGuest(frame);
-      this.release(frame.octets.length);
+      this.release(octets);
     });
     this.up = new Pipe(world, "to engine", settings.toEngine, (frame) => {
       if (this.broken) return;
