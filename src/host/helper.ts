@@ -247,7 +247,8 @@ function deviceArgs(request: TapRequest): string[] {
   const { configure } = request;
   if (!configure) return args;
   args.push("--up", "--loopback-up");
-  if (configure.address !== undefined) args.push("--address", `${configure.address}/${configure.prefixLength ?? 32}`);
+  if (configure.address !== undefined)
+    args.push("--address", `${configure.address}/${configure.prefixLength ?? 32}`);
   if (configure.gateway !== undefined) args.push("--gateway", configure.gateway);
   if (configure.mtu !== undefined) args.push("--mtu", String(configure.mtu));
   if (configure.mac !== undefined) args.push("--mac", configure.mac);
