@@ -301,7 +301,8 @@ class Engine implements EngineCore, Ipv4Handlers {
     counters.add(OCTETS_IN, octets);
     this.tcpLayer.endOfBatch();
     this.udpLayer.endOfBatch();
-    return true;
+    if (batch.drained) this.linkReadable = false;
+    return !batch.drained;
   }
 
   /** Returns HANDLED or a drop reason. */

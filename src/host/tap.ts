@@ -241,6 +241,7 @@ export class TapLink implements HostLink {
     );
     if (count < 0) return this.readFailed(count);
     for (let i = 0; i < count; i++) this.describe(batch, i);
+    batch.drained = count < max;
     return batch.count;
   }
 
