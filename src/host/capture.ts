@@ -2,7 +2,8 @@
  * Records what passes over a link: a FrameLink that wraps a FrameLink and writes a pcap file.
  *
  * Records collect in a buffer that is written whole, when it is full and at least every FLUSH_MS, so the file on disk
- * ends with a whole record whenever the process is killed. Super-frames are recorded as the one frame they are, with
+ * ends with a whole record between writes. A kill in the middle of a write can cut the last record, which readers
+ * tell of and skip; all before it are whole. Super-frames are recorded as the one frame they are, with
  * the checksum field as the link carried it (wireshark can be told that it is partial). When the disk is full, or the
  * reader of a pipe has gone, recording stops with one warning and the guest does not notice.
  *

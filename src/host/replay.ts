@@ -36,7 +36,7 @@ export function readReplay(path: string, guestMac?: Uint8Array): ReplayFrame[] {
   let mac = guestMac;
   let start = 0;
   try {
-    for (const packet of readCapture(readFileSync(path))) {
+    for (const packet of readCapture(new Uint8Array(readFileSync(path)))) {
       if (packet.linkType !== LINKTYPE_ETHERNET) {
         throw new CaptureFormatError(`Ethernet frames are needed; found link type ${packet.linkType}`);
       }

@@ -1,0 +1,80 @@
+import { expect, it } from "vitest";
+import type { Forward } from "../../src/config/engine-config.ts";
+import { closeForwards, describeForward, forwardPort, openForwards } from "../../src/host/forwards.ts";
+import { native } from "../../src/host/native.ts";
+import { StartError } from "../../src/host/start-error.ts";
+
+const LOOPBACK = 0x7f000001;
+
+function forward(protocol: "tcp" | "udp", hostAddress: number, hostPort: number): Forward {
+  return { protocol, hostAddress, hostPort, guestAddress: 0, guestPort: 22 };
+}
+
+function problemsOf(forwards: Forward[]): StartError {
+  try {
+    closeForwards(openForwards(forwards));
+  } catch (error) {
+    if (error instanceof StartError) return error;
+    throw error;
+  }
+  throw new Error("all forwards could be opened");
+}
+
+it("binds TCP and UDP to the same port, on the address that was asked for", () => {
+  const [tcp] = openForwards([forward("tcp", LOOPBACK, 0)]);
+  const port = forwardPort(tcp);
+  const [udp] = openForwards([forward("udp", LOOPBACK, port)]);
+  const words = new Int32Array(5);
+  native.localAddress(udp, words);
+  expect([...words]).toEqual([0, 0, 0xffff, LOOPBACK, port]);
+  closeForwards([tcp, udp]);
+});
+
+it("binds all addresses when none is given", () => {
+  const [handle] = openForwards([forward("tcp", 0, 0)]);
+  const words = new Int32Array(5);
+  native.localAddress(handle, words);
+  expect(words[3]).toBe(0);
+  closeForwards([handle]);
+});
+
+it("tells every port that cannot be bound, and why", () => {
+  const [tcp, udp] = openForwards([forward("tcp", LOOPBACK, 0), forward("udp", LOOPBACK, 0)]);
+  const { problems, code } = problemsOf([
+    forward("tcp", LOOPBACK, forwardPort(tcp)),
+    forward("tcp", LOOPBACK, 0),
+    forward("udp", LOOPBACK, forwardPort(udp)),
+    forward("tcp", 0xc0000201 | 0, 8080),
+  ]);
+  expect(code).toBe("ERR_SLUICE_START");
+  expect(problems).toEqual([
+    {
+      place: `forward tcp 127.0.0.1:${forwardPort(tcp)}`,
+      reason: `port ${forwardPort(tcp)} is taken by another program: address already in use (EADDRINUSE)`,
+    },
+    {
+      place: `forward udp 127.0.0.1:${forwardPort(udp)}`,
+      reason: `port ${forwardPort(udp)} is taken by another program: address already in use (EADDRINUSE)`,
+    },
+    {
+      place: "forward tcp 192.0.2.1:8080",
+      reason: "192.0.2.1 is not an address of this host: address not available (EADDRNOTAVAIL)",
+    },
+  ]);
+  closeForwards([tcp, udp]);
+});
+
+it("tells the same port declared twice", () => {
+  const [probe] = openForwards([forward("tcp", LOOPBACK, 0)]);
+  const port = forwardPort(probe);
+  closeForwards([probe]);
+  const { problems } = problemsOf([forward("tcp", LOOPBACK, port), forward("tcp", LOOPBACK, port)]);
+  expect(problems).toHaveLength(1);
+  // What could be opened was closed again.
+  closeForwards(openForwards([forward("tcp", LOOPBACK, port)]));
+});
+
+it("is described as people write it", () => {
+  expect(describeForward(forward("udp", 0, 53))).toBe("forward udp *:53");
+  expect(describeForward(forward("tcp", LOOPBACK, 2222))).toBe("forward tcp 127.0.0.1:2222");
+});
