@@ -7,9 +7,10 @@ import {
   UsageError,
   type VmIo,
   validateCommand,
+  WrongSpec,
 } from "./host/spec-commands.ts";
 import { parseVmArguments, type VmArguments } from "./host/vm-arguments.ts";
-import { VM_COMMAND_NAMES, type VmCommandName } from "./vm-commands.ts";
+import { findVmCommand, VM_COMMAND_NAMES, type VmCommandName } from "./vm-commands.ts";
 import { vmCommandHelp, vmHelp } from "./vm-help.ts";
 
 export type { VmIo } from "./host/spec-commands.ts";
@@ -18,6 +19,13 @@ type Run = (args: VmArguments, io: VmIo) => number | Promise<number>;
 
 const RUNS: Readonly<Record<VmCommandName, Run>> = {
   validate: validateCommand,
+  plan: async (args, io) => (await import("./host/plan-commands.ts")).planCommand(args, io),
+  up: async (args, io) => (await import("./host/up-commands.ts")).upCommand(args, io),
+  down: async (args, io) => (await import("./host/up-commands.ts")).downCommand(args, io),
+  status: async (args, io) => (await import("./host/up-commands.ts")).statusCommand(args, io),
+  run: async (args, io) => (await import("./host/up-commands.ts")).runCommand(args, io),
+  "qemu-args": async (args, io) => (await import("./host/up-commands.ts")).qemuArgsCommand(args, io),
+  "dhcp-serve": async (args, io) => (await import("./host/dhcp-serve-command.ts")).dhcpServeCommand(args, io),
   schema: schemaCommand,
 };
 
@@ -28,7 +36,7 @@ export async function vmCommand(argv: readonly string[], io: VmIo): Promise<numb
     (name === undefined ? io.stderr : io.stdout).write(vmHelp());
     return name === undefined ? EXIT_WRONG : EXIT_OK;
   }
-  const command = VM_COMMAND_NAMES.find((known) => known === name);
+  const command = findVmCommand(name);
   if (command === undefined) {
     const guess = nearest(name, VM_COMMAND_NAMES);
     const meant = guess === undefined ? "" : `; did you mean ${guess}?`;
@@ -44,6 +52,7 @@ export async function vmCommand(argv: readonly string[], io: VmIo): Promise<numb
     if (args.problems.length > 0) throw new UsageError(args.problems);
     return await RUNS[command](args, io);
   } catch (error) {
+    if (error instanceof WrongSpec) return error.status;
     if (!(error instanceof UsageError)) throw error;
     for (const problem of error.problems)
       io.stderr.write(`sluice vm ${command}: ${formatProblem(problem)}\n`);

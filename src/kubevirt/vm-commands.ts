@@ -12,11 +12,53 @@ export interface VmCommandDescription {
   readonly summary: string;
   readonly description: string;
   readonly options: Readonly<Record<string, VmOption>>;
+  /** Started by other commands; not in the overview. */
+  readonly internal?: boolean;
   /** Command lines with what each is for. */
   readonly examples: readonly (readonly [command: string, purpose: string])[];
 }
 
-export type VmCommandName = "validate" | "schema";
+export type VmCommandName =
+  | "validate"
+  | "plan"
+  | "up"
+  | "down"
+  | "status"
+  | "run"
+  | "qemu-args"
+  | "schema"
+  | "dhcp-serve";
+
+/** Options of every command that is about one VM. */
+const VM_OPTIONS = {
+  vm: { placeholder: "NAME", help: "The VM whose metadata.name is NAME, where the file has several." },
+  name: {
+    placeholder: "NAME",
+    help: "What the VM is called here (default metadata.name, or the file's name).",
+  },
+  uplink: { placeholder: "DEVICE", help: "The pod's network interface (default eth0)." },
+  "resolv-conf": {
+    placeholder: "FILE",
+    help: "Where the pod's name servers are read (default /etc/resolv.conf).",
+  },
+  "run-dir": {
+    placeholder: "DIR",
+    help: "Where state and sockets are kept (default $XDG_RUNTIME_DIR/sluice/vm or /run/sluice/vm).",
+  },
+  "qemu-user": {
+    placeholder: "USER",
+    help: "Who QEMU runs as: a name or UID[:GID]. TAPs and sockets are made for this user.",
+  },
+} as const;
+
+/** Options of every command that works inside a pod. */
+const POD_OPTIONS = {
+  "pod-netns": {
+    placeholder: "PATH|PID",
+    help: "Work inside this pod: the path of its network namespace, or one of its processes (which also says where its resolv.conf and its device plugins' variables are).",
+  },
+  ...VM_OPTIONS,
+} as const;
 
 export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> = {
   validate: {
@@ -26,6 +68,79 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
       "Reads YAML files (- is standard input) and reports every problem with its field, its place, what was found and what is allowed. Documents of other kinds are skipped with a note. The exit status is 0 when all VMs are right, 2 otherwise.",
     options: { format: { placeholder: "text|json", help: "How problems are told (default text)." } },
     examples: [["sluice vm validate vm.yaml --format json", "problems as data, for a program"]],
+  },
+  plan: {
+    usage: "sluice vm plan [OPTIONS] FILE",
+    summary: "show what would be done for a VM, step by step",
+    description:
+      "Shows what `up` would do on this machine as it is now: bridges, addresses moved, DHCP given to the guest, engines, ports, QEMU arguments. Changes nothing and needs no root. What cannot be read here stands as <...>. The exit status is 1 when `up` would refuse.",
+    options: {
+      format: { placeholder: "text|json|mermaid|dot", help: "Words, data or a picture (default text)." },
+      ...POD_OPTIONS,
+    },
+    examples: [
+      ["sluice vm plan vm.yaml", "read it before it happens"],
+      ["sluice vm plan vm.yaml --format dot | dot -Tsvg > vm.svg", "a picture of it"],
+    ],
+  },
+  up: {
+    usage: "sluice vm up [OPTIONS] FILE",
+    summary: "bring a VM's network up",
+    description:
+      "Does what `plan` shows and prints QEMU's arguments. A step that fails undoes everything before it. A VM that is up already stays as it is; engines and DHCP servers that died are started again. Outside a network namespace of its own it refuses to take an interface that --uplink does not name. Needs root in the pod (CAP_NET_ADMIN, CAP_NET_RAW) for the bridge binding.",
+    options: POD_OPTIONS,
+    examples: [
+      ["sluice vm up vm.yaml", "inside a pod"],
+      [
+        "sluice vm up --pod-netns 4711 --qemu-user qemu vm.yaml",
+        "from outside, for a QEMU that runs as qemu",
+      ],
+    ],
+  },
+  down: {
+    usage: "sluice vm down [OPTIONS] FILE | --name NAME",
+    summary: "take it down: addresses, routes and MAC go back to where they were",
+    description:
+      "Ends what `up` started and undoes what it changed, also after an `up` that was cut off. A VM that is not up is no error.",
+    options: POD_OPTIONS,
+    examples: [["sluice vm down vm.yaml", "the pod is as it was before up"]],
+  },
+  status: {
+    usage: "sluice vm status [OPTIONS] FILE | --name NAME",
+    summary: "tell whether everything of a VM's network is there",
+    description:
+      "Lists bridges, TAPs, engines and DHCP servers. The exit status is 0 when all of them are there, else 1.",
+    options: { format: { placeholder: "text|json", help: "Words or data (default text)." }, ...POD_OPTIONS },
+    examples: [["sluice vm status vm.yaml", "ok or GONE for each part"]],
+  },
+  run: {
+    usage: "sluice vm run [OPTIONS] FILE -- QEMU [ARGUMENT...]",
+    summary: "up, QEMU with the arguments added, down",
+    description:
+      "Brings the network up, runs QEMU in the foreground with the network arguments behind its own, and takes the network down when it ends. Signals go to QEMU; the exit status is QEMU's (128 + N when signal N ended it).",
+    options: POD_OPTIONS,
+    examples: [["sluice vm run vm.yaml -- qemu-system-x86_64 -m 1G disk.qcow2", "a VM on the pod's network"]],
+  },
+  "qemu-args": {
+    usage: "sluice vm qemu-args [OPTIONS] FILE",
+    summary: "print QEMU's network arguments",
+    description: "Prints the arguments for QEMU of a VM that is up, or of one that `up` would bring up now.",
+    options: {
+      format: { placeholder: "shell|json", help: "Quoted for a shell, or a JSON list (default shell)." },
+      ...POD_OPTIONS,
+    },
+    examples: [
+      ['eval "qemu-system-x86_64 -m 1G disk.qcow2 $(sluice vm qemu-args vm.yaml)"', "start QEMU yourself"],
+    ],
+  },
+  "dhcp-serve": {
+    usage: "sluice vm dhcp-serve DEVICE OFFER",
+    summary: "answer DHCP on a bridge",
+    description:
+      "Started by `up`: answers the one guest that the offer in the file OFFER names, on the bridge DEVICE.",
+    options: { "ready-fd": { placeholder: "N", help: "Write 1 to this descriptor when ready." } },
+    internal: true,
+    examples: [["sluice vm dhcp-serve br0 offer.json", "as up does it"]],
   },
   schema: {
     usage: "sluice vm schema",
@@ -37,4 +152,12 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
   },
 };
 
-export const VM_COMMAND_NAMES = Object.keys(VM_COMMANDS) as VmCommandName[];
+const NAMES = Object.keys(VM_COMMANDS) as VmCommandName[];
+
+/** The commands for people. */
+export const VM_COMMAND_NAMES = NAMES.filter((name) => VM_COMMANDS[name].internal !== true);
+
+/** The command of a name, the internal one included. */
+export function findVmCommand(name: string): VmCommandName | undefined {
+  return NAMES.find((known) => known === name);
+}

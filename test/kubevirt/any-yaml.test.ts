@@ -84,7 +84,7 @@ describe("any YAML", () => {
     );
     fc.assert(
       fc.property(fc.array(marks, { maxLength: 80 }), (parts) => check(parts.join(""))),
-      { numRuns: 2000 },
+      { numRuns: 700 },
     );
   });
 
@@ -104,7 +104,7 @@ describe("any YAML", () => {
       fc.property(fc.constantFrom("VM", "VirtualMachineInstance"), spec, (kind, body) =>
         check(stringify({ kind, spec: body })),
       ),
-      { numRuns: 1500 },
+      { numRuns: 300 },
     );
   });
 

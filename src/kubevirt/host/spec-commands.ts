@@ -26,6 +26,12 @@ export class UsageError extends Error {
   }
 }
 
+/** The spec was wrong and has been reported; the command ends with this status. */
+export class WrongSpec extends Error {
+  override readonly name = "WrongSpec";
+  readonly status = EXIT_WRONG;
+}
+
 /** The value of an option that is one of a few words. */
 export function choiceOf<const T extends string>(
   args: VmArguments,

@@ -1,0 +1,129 @@
+/**
+ * The engine's DHCP server in a role of its own: on the bridge, for the one guest that takes over the pod's address.
+ * Frames come over a packet socket as one more FrameLink; the server and the gateway that packs its answers into
+ * frames are those of the engine. Everything that is no DHCP request is none of its business.
+ *
+ * UDP checksums of requests are not looked at: a frame that a guest on this host handed over for checksum offload
+ * reaches a packet socket before anybody has computed one.
+ */
+import { type DhcpConfig, defaultEngineConfig } from "../../config/engine-config.ts";
+import { partitionDescriptors } from "../../host/descriptors.ts";
+import { native } from "../../host/native.ts";
+import { QemuDatagramLink } from "../../host/qemu-dgram.ts";
+import { describeErrno } from "../../host/start-error.ts";
+import { RX_BATCH_MAX } from "../../limits.ts";
+import { Egress } from "../../link/egress.ts";
+import { Neighbours } from "../../link/neighbours.ts";
+import { Arena } from "../../memory/arena.ts";
+import { FrameBatch } from "../../memory/frame-batch.ts";
+import { Counters } from "../../metrics/counters.ts";
+import { READABLE } from "../../ports.ts";
+import { Gateway } from "../../service/gateway.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, etherType } from "../../wire/ethernet.ts";
+import {
+  checkIpv4,
+  fragmentBits,
+  headerLength,
+  PROTOCOL_UDP,
+  protocol,
+  totalLength,
+} from "../../wire/ipv4.ts";
+import { checkUdp, destinationPort, length, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
+
+const SERVER_PORT = 67;
+const EVENTS_PER_WAIT = 8;
+
+/** What a responder is started with. */
+export interface ResponderOptions {
+  /** The bridge. */
+  readonly device: string;
+  /** MAC the answers come from. */
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  readonly dhcp: DhcpConfig;
+  /** The device is gone, or broke: a sentence. Called once. */
+  readonly ended: (reason: string) => void;
+}
+
+/** Answers DHCP on a device until closed. */
+export class DhcpResponder {
+  readonly counters = new Counters();
+  private readonly arena = new Arena();
+  private readonly descriptors = partitionDescriptors(this.arena);
+  private readonly batch = new FrameBatch(RX_BATCH_MAX);
+  private readonly link: QemuDatagramLink;
+  private readonly egress: Egress;
+  private readonly gateway: Gateway;
+  private open = true;
+
+  /** Opens the packet socket (needs CAP_NET_RAW) and starts answering. Throws an Error with a sentence. */
+  constructor(private readonly options: ResponderOptions) {
+    native.registerArena(this.arena.buffer);
+    const fd = native.packetSocket(options.device);
+    if (fd < 0) throw new Error(`packet socket on ${options.device}: ${describeErrno(fd)}`);
+    this.link = new QemuDatagramLink(fd, `DHCP on ${options.device}`, {
+      arena: this.arena,
+      descriptors: this.descriptors,
+      counters: this.counters,
+      mtu: options.mtu,
+      pushesBack: false,
+      paired: true,
+    });
+    const neighbours = new Neighbours();
+    const gatewayMac = options.mac;
+    this.egress = new Egress(this.arena, neighbours, gatewayMac, this.counters);
+    this.egress.link = this.link;
+    const config = {
+      ...defaultEngineConfig(),
+      gatewayMac,
+      gateway: options.dhcp.serverAddress,
+      dhcp: options.dhcp,
+    };
+    const checksum = { sum: native.checksum };
+    this.gateway = new Gateway(config, this.arena, this.egress, this.counters, checksum, neighbours);
+    const epoll = native.epollOpen(() => this.drain());
+    const added = epoll < 0 ? epoll : native.epollAdd(fd, READABLE, 0);
+    if (added < 0) throw new Error(`epoll: ${describeErrno(added)}`);
+  }
+
+  private drain(): void {
+    if (!this.open) return;
+    native.epollWait(this.descriptors.eventsAt, EVENTS_PER_WAIT, 0);
+    const count = this.link.receive(this.batch);
+    for (let i = 0; i < count; i++) this.counters.drop(this.frame(this.batch.at[i], this.batch.length[i]));
+    this.egress.flush();
+    if (this.link.failure !== "") this.end(this.link.failure);
+  }
+
+  /** Returns a drop reason; 0 for what was answered and for what is not ours. */
+  private frame(at: number, octets: number): number {
+    const view = this.arena.view;
+    if (octets < ETHERNET_HEADER_OCTETS || etherType(view, at) !== ETHERTYPE_IPV4) return 0;
+    const ipAt = at + ETHERNET_HEADER_OCTETS;
+    const available = octets - ETHERNET_HEADER_OCTETS;
+    if (checkIpv4(view, ipAt, available) !== 0 || protocol(view, ipAt) !== PROTOCOL_UDP) return 0;
+    if (fragmentBits(view, ipAt) !== 0) return 0;
+    const header = headerLength(view, ipAt);
+    const udpAt = ipAt + header;
+    if (checkUdp(view, udpAt, totalLength(view, ipAt) - header) !== 0) return 0;
+    if (destinationPort(view, udpAt) !== SERVER_PORT) return 0;
+    const nowSeconds = Math.floor(performance.now() / 1000);
+    return this.gateway.message(
+      udpAt + UDP_HEADER_OCTETS,
+      length(view, udpAt) - UDP_HEADER_OCTETS,
+      nowSeconds,
+    );
+  }
+
+  private end(reason: string): void {
+    this.close();
+    this.options.ended(reason);
+  }
+
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    native.epollClose();
+    this.link.close();
+  }
+}

@@ -1,0 +1,34 @@
+/** What commands that work on a machine have in common: being run inside the pod, and telling what went wrong. */
+import { KernelError } from "./iproute.ts";
+import { LifecycleError } from "./lifecycle.ts";
+import { runInPod } from "./pod-namespace.ts";
+import { EXIT_FAILED, type VmIo } from "./spec-commands.ts";
+import type { VmArguments } from "./vm-arguments.ts";
+import { StateError } from "./vm-state.ts";
+
+/** Something that keeps a command from doing its work; told and turned into status 1. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+}
+
+/** Runs a command inside the pod if `--pod-netns` says so; tells what goes wrong. */
+export async function hostCommand(
+  command: string,
+  args: VmArguments,
+  io: VmIo,
+  work: () => Promise<number>,
+): Promise<number> {
+  if (args.options.has("pod-netns")) return runInPod(command, args, io);
+  try {
+    return await work();
+  } catch (error) {
+    const known = [Refusal, LifecycleError, StateError, KernelError].some((type) => error instanceof type);
+    if (!known) throw error;
+    io.stderr.write(`sluice vm ${command}: ${(error as Error).message}\n`);
+    if (error instanceof LifecycleError) {
+      if (error.left.length === 0) io.stderr.write("everything done before was undone\n");
+      for (const text of error.left) io.stderr.write(`left as it is: ${text}\n`);
+    }
+    return EXIT_FAILED;
+  }
+}

@@ -1,0 +1,25 @@
+/** `plan`: says what would be, changes nothing, needs no privileges. */
+import { planDot, planMermaid } from "../plan-graph.ts";
+import { planText } from "../plan-text.ts";
+import { hostCommand } from "./host-command.ts";
+import { hostKernel } from "./iproute.ts";
+import { choiceOf, EXIT_FAILED, EXIT_OK, type VmIo } from "./spec-commands.ts";
+import type { VmArguments } from "./vm-arguments.ts";
+import { planFor } from "./vm-context.ts";
+
+export function planCommand(args: VmArguments, io: VmIo): Promise<number> {
+  return hostCommand("plan", args, io, () => showPlan(args, io));
+}
+
+async function showPlan(args: VmArguments, io: VmIo): Promise<number> {
+  const format = choiceOf(args, "format", ["text", "json", "mermaid", "dot"]);
+  const plan = await planFor(args, io, hostKernel);
+  const texts = {
+    text: () => planText(plan),
+    json: () => `${JSON.stringify(plan, undefined, 2)}\n`,
+    mermaid: () => planMermaid(plan),
+    dot: () => planDot(plan),
+  };
+  io.stdout.write(texts[format]());
+  return plan.problems.length === 0 ? EXIT_OK : EXIT_FAILED;
+}

@@ -1,0 +1,242 @@
+/** `up`, `down`, `status`, `run` and `qemu-args`: the commands that change the machine, or look at what they changed. */
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan.ts";
+import { shellQuoted } from "../qemu-args.ts";
+import { deviceExists } from "./device-state.ts";
+import { hostCommand, Refusal } from "./host-command.ts";
+import { hostKernel, type Kernel } from "./iproute.ts";
+import { bringUp, type Health, health, repair, takeDown } from "./lifecycle.ts";
+import { inFirstNamespace } from "./pod-namespace.ts";
+import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
+import type { VmArguments } from "./vm-arguments.ts";
+import {
+  modelResources,
+  planFor,
+  planRequest,
+  readMachine,
+  resolvConfOf,
+  runRoot,
+  theVm,
+  uplinkOf,
+  vmName,
+} from "./vm-context.ts";
+import { StateFolder, type VmState } from "./vm-state.ts";
+
+export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
+  return hostCommand("up", args, io, async () => {
+    const interrupt = new Interrupt();
+    try {
+      const state = await up(args, io, hostKernel, interrupt.signal);
+      io.stdout.write(`${shellQuoted(state.plan.qemuArguments)}\n`);
+      return EXIT_OK;
+    } finally {
+      interrupt.close();
+    }
+  });
+}
+
+/** A signal while steps are made ends in undoing them. */
+class Interrupt {
+  private readonly controller = new AbortController();
+  readonly signal = this.controller.signal;
+  private readonly handler = (name: NodeJS.Signals): void =>
+    this.controller.abort(new Error(`interrupted by ${name}`));
+
+  constructor() {
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, this.handler);
+  }
+
+  close(): void {
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(name, this.handler);
+  }
+}
+
+/** Brings the VM up, or finds that it is. */
+async function up(args: VmArguments, io: VmIo, kernel: Kernel, signal: AbortSignal): Promise<VmState> {
+  const vm = theVm(args, io);
+  const request = planRequest(args, vm, io);
+  refuseFirstNamespace(
+    args,
+    vm.model.nics.some((nic) => nic.binding === "bridge" && nic.backend.kind === "pod"),
+  );
+  const folder = new StateFolder(runRoot(args, io.env), request.vm);
+  return folder.locked(async () => {
+    const before = folder.load();
+    const asked = JSON.stringify(request);
+    if (before?.phase === "up") return stillUp(before, asked, folder, kernel, io);
+    if (before !== undefined) {
+      io.stderr.write(`an earlier attempt to change ${request.vm} was cut off; undoing it first\n`);
+      await takeDown(before, folder, kernel);
+    }
+    const resources = modelResources(vm.model, io.env);
+    for (const device of resources.devices.values()) await waitForDevice(kernel, device, io, signal);
+    const plan = planVm(request, await readMachine(request, kernel, resources, resolvConfOf(args)));
+    refuseBadPlan(plan);
+    for (const warning of plan.warnings) io.stderr.write(`warning: ${warning}\n`);
+    return bringUp(plan, asked, folder, kernel, signal);
+  });
+}
+
+function refuseFirstNamespace(args: VmArguments, takesUplink: boolean): void {
+  if (!takesUplink || args.options.has("uplink") || !inFirstNamespace()) return;
+  throw new UsageError([
+    {
+      place: "--uplink",
+      allowed: `the network interface to take, when this is no pod: the address of ${uplinkOf(args)} would be this machine's own (or --pod-netns PATH|PID, to work inside a pod)`,
+    },
+  ]);
+}
+
+/** A VM that is up already: nothing to do, but to start processes that have died. */
+async function stillUp(
+  state: VmState,
+  asked: string,
+  folder: StateFolder,
+  kernel: Kernel,
+  io: VmIo,
+): Promise<VmState> {
+  if (state.request !== asked) {
+    throw new Refusal(`${state.plan.vm} is up with another spec or other options; take it down first`);
+  }
+  const parts = await health(state, kernel);
+  const broken = parts.filter(({ ok, step }) => !ok && step === undefined);
+  if (broken.length > 0) {
+    const gone = broken.map(({ part }) => part).join(", ");
+    throw new Refusal(`${state.plan.vm} is up but ${gone} is gone; take it down and up again`);
+  }
+  for (const { part, ok } of parts) if (!ok) io.stderr.write(`${part} was gone and is started again\n`);
+  await repair(state, parts, folder, kernel);
+  return state;
+}
+
+function refuseBadPlan(plan: Plan): void {
+  const problems = plan.problems.map(
+    ({ place, found, allowed }) => `${place}: found ${found}; allowed: ${allowed}`,
+  );
+  const lines = [...problems, ...plan.unknown];
+  if (lines.length > 0) throw new Refusal(`nothing was changed:\n${lines.join("\n")}`);
+}
+
+const DEVICE_POLL_MS = 100;
+
+/** A device plugin moves its interface into the pod some time after the pod has started. */
+async function waitForDevice(kernel: Kernel, device: string, io: VmIo, signal: AbortSignal): Promise<void> {
+  if (await deviceExists(kernel, device)) return;
+  io.stderr.write(`waiting up to ${DEVICE_WAIT_SECONDS} s for ${device}\n`);
+  const deadline = Date.now() + DEVICE_WAIT_SECONDS * 1000;
+  while (!(await deviceExists(kernel, device))) {
+    if (signal.aborted) throw new Refusal("interrupted; nothing was changed");
+    if (Date.now() > deadline) {
+      throw new Refusal(
+        `${device} did not appear in ${DEVICE_WAIT_SECONDS} s: its device plugin has not moved it into the pod`,
+      );
+    }
+    await sleep(DEVICE_POLL_MS);
+  }
+}
+
+/** The name of the VM a command without a spec is about. */
+function namedFolder(args: VmArguments, io: VmIo): { readonly name: string; readonly folder: StateFolder } {
+  const name = args.options.has("name") ? vmName(args) : vmName(args, theVm(args, io));
+  return { name, folder: new StateFolder(runRoot(args, io.env), name) };
+}
+
+export function downCommand(args: VmArguments, io: VmIo): Promise<number> {
+  return hostCommand("down", args, io, async () => {
+    const { name, folder } = namedFolder(args, io);
+    return folder.locked(async () => {
+      const state = folder.load();
+      if (state === undefined) io.stderr.write(`${name} is not up\n`);
+      else await takeDown(state, folder, hostKernel);
+      return EXIT_OK;
+    });
+  });
+}
+
+export function statusCommand(args: VmArguments, io: VmIo): Promise<number> {
+  return hostCommand("status", args, io, async () => {
+    const format = choiceOf(args, "format", ["text", "json"]);
+    const { name, folder } = namedFolder(args, io);
+    const state = folder.load();
+    const parts = state === undefined ? [] : await health(state, hostKernel);
+    const phase = state === undefined ? "down" : state.phase === "changing" ? "interrupted" : "up";
+    const healthy = phase === "up" && parts.every(({ ok }) => ok);
+    if (format === "json") {
+      io.stdout.write(
+        `${JSON.stringify({ name, phase, healthy, parts, plan: state?.plan ?? null }, undefined, 2)}\n`,
+      );
+    } else {
+      io.stdout.write(statusText(name, phase, parts));
+    }
+    return healthy ? EXIT_OK : EXIT_FAILED;
+  });
+}
+
+function statusText(name: string, phase: string, parts: readonly Health[]): string {
+  const lines = parts.map(({ part, ok }) => `  ${ok ? "ok  " : "GONE"}  ${part}`);
+  return `${[`${name}: ${phase}`, ...lines].join("\n")}\n`;
+}
+
+/** QEMU's arguments: of the VM that is up, or of the plan for one that is not. */
+export function qemuArgsCommand(args: VmArguments, io: VmIo): Promise<number> {
+  return hostCommand("qemu-args", args, io, async () => {
+    const format = choiceOf(args, "format", ["shell", "json"]);
+    const { folder } = namedFolder(args, io);
+    const state = folder.load();
+    const plan = state?.phase === "up" ? state.plan : await planFor(args, io, hostKernel);
+    if (state?.phase !== "up") refuseBadPlan(plan);
+    const text = format === "json" ? JSON.stringify(plan.qemuArguments) : shellQuoted(plan.qemuArguments);
+    io.stdout.write(`${text}\n`);
+    return EXIT_OK;
+  });
+}
+
+const EXIT_SIGNAL_BASE = 128;
+
+/** up, QEMU in the foreground, down. The exit status is QEMU's. */
+export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
+  const command = args.rest ?? [];
+  if (command.length === 0) {
+    throw new UsageError([
+      { place: "--", allowed: "QEMU's command line behind it: FILE -- qemu-system-x86_64 ..." },
+    ]);
+  }
+  return hostCommand("run", args, io, async () => {
+    const interrupt = new Interrupt();
+    let state: VmState;
+    try {
+      state = await up(args, io, hostKernel, interrupt.signal);
+    } finally {
+      interrupt.close();
+    }
+    try {
+      return await runQemu([...command, ...state.plan.qemuArguments], state, io);
+    } finally {
+      const folder = new StateFolder(runRoot(args, io.env), state.plan.vm);
+      await folder.locked(async () => takeDown(folder.load() ?? state, folder, hostKernel));
+    }
+  });
+}
+
+const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"] as const;
+
+/** Runs QEMU with our terminal; signals sent to us go to it. */
+function runQemu(command: readonly string[], state: VmState, io: VmIo): Promise<number> {
+  const [program, ...argv] = command;
+  const child = spawn(program, argv, { stdio: "inherit", ...state.plan.owner });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  for (const signal of FORWARDED) process.on(signal, forward);
+  return new Promise<number>((resolve) => {
+    child.once("error", (error) => {
+      io.stderr.write(`sluice vm run: ${program}: ${error.message}\n`);
+      resolve(EXIT_FAILED);
+    });
+    child.once("exit", (code, signal) => {
+      resolve(code ?? EXIT_SIGNAL_BASE + (signal === null ? 0 : constants.signals[signal]));
+    });
+  }).finally(() => {
+    for (const signal of FORWARDED) process.off(signal, forward);
+  });
+}

@@ -1,0 +1,182 @@
+/** What the commands about one VM start from: the spec, the VM's name, its folder, the machine as it is. */
+import { existsSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { basename, join } from "node:path";
+import { findUser } from "../../cli/users.ts";
+import { formatIpv4 } from "../../config/address.ts";
+import { parseDomainName } from "../../config/domain-name.ts";
+import { parseDeviceName } from "../../config/link-grammar.ts";
+import { Unacceptable } from "../../config/problem.ts";
+import { parseResolvConf } from "../../host/resolv-conf.ts";
+import { findResources, type Resources } from "../device-plugin.ts";
+import {
+  type DeviceView,
+  type Machine,
+  type Plan,
+  type PlanRequest,
+  planVm,
+  type ResolverView,
+} from "../plan.ts";
+import type { FoundVm } from "../validate.ts";
+import type { VmModel } from "../vm-model.ts";
+import { readDevice } from "./device-state.ts";
+import type { Kernel } from "./iproute.ts";
+import { printFaults, UsageError, type VmIo, WrongSpec } from "./spec-commands.ts";
+import { validateFiles } from "./spec-input.ts";
+import type { VmArguments } from "./vm-arguments.ts";
+
+export const DEFAULT_UPLINK = "eth0";
+
+/** The one VM of the one file a command is about. Reports what is wrong and throws WrongSpec or UsageError. */
+export function theVm(args: VmArguments, io: VmIo): FoundVm {
+  if (args.words.length !== 1) {
+    const found = args.words.length === 0 ? {} : { found: args.words.join(" ") };
+    throw new UsageError([{ place: "FILE", ...found, allowed: "one spec file, or - for standard input" }]);
+  }
+  const result = validateFiles(args.words);
+  if (result.problems.length > 0) {
+    printFaults(result, io);
+    throw new WrongSpec();
+  }
+  const wanted = args.options.get("vm");
+  const vms = result.vms.filter((vm) => wanted === undefined || vm.model.name === wanted);
+  if (vms.length === 1) return vms[0];
+  printFaults(result, io);
+  const names = result.vms.map((vm) => vm.model.name ?? `document ${vm.document}`);
+  const found = names.length === 0 ? "no VM in the file" : names.join(", ");
+  throw new UsageError([
+    {
+      place: wanted === undefined ? "FILE" : "--vm",
+      found,
+      allowed: "one VM; --vm NAME picks one by metadata.name",
+    },
+  ]);
+}
+
+const NAME_ALLOWED = "a name of 1 to 63 letters, digits, - _ and .";
+
+/** The name state is kept under: `--name`, or metadata.name, or the file's name. */
+export function vmName(args: VmArguments, vm?: FoundVm): string {
+  const given = args.options.get("name");
+  if (given !== undefined) {
+    if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/.test(given)) {
+      throw new UsageError([{ place: "--name", found: given, allowed: NAME_ALLOWED }]);
+    }
+    return given;
+  }
+  const stem = vm?.model.name ?? basename(args.words[0] ?? "vm").replace(/\.ya?ml$/i, "");
+  const name = stem
+    .replace(/[^A-Za-z0-9_.-]/g, "-")
+    .replace(/^[.-]+/, "")
+    .slice(0, 63);
+  return name === "" ? "vm" : name;
+}
+
+/** Where the VMs of this user or pod keep their state. */
+export function runRoot(args: VmArguments, env: VmIo["env"]): string {
+  const given = args.options.get("run-dir");
+  if (given !== undefined) return given;
+  const own = env["XDG_RUNTIME_DIR"];
+  return join(own === undefined || own === "" ? "/run" : own, "sluice", "vm");
+}
+
+export function uplinkOf(args: VmArguments): string {
+  return checked("--uplink", args.options.get("uplink") ?? DEFAULT_UPLINK, parseDeviceName);
+}
+
+function checked<T>(place: string, text: string, parse: (text: string) => T): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    throw new UsageError([{ place, found: text, allowed: error.allowed }]);
+  }
+}
+
+/** Who QEMU runs as, from `--qemu-user`. */
+export function qemuOwner(args: VmArguments): { uid: number; gid: number } | undefined {
+  const user = args.options.get("qemu-user");
+  if (user === undefined) return undefined;
+  const ids = findUser(user, readFileSync("/etc/passwd", "utf8"));
+  if (ids === undefined)
+    throw new UsageError([{ place: "--qemu-user", found: user, allowed: "a user, or UID[:GID]" }]);
+  return ids;
+}
+
+/** A plan's request, from the arguments and the spec. */
+export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanRequest {
+  const name = vmName(args, vm);
+  const owner = qemuOwner(args);
+  const label = hostLabel(vm.model.name) ?? hostLabel(hostname());
+  return {
+    vm: name,
+    model: vm.model,
+    uplink: uplinkOf(args),
+    runDirectory: join(runRoot(args, io.env), name),
+    ...(owner === undefined ? {} : { owner }),
+    ...(label === undefined ? {} : { hostname: label }),
+  };
+}
+
+/** The first label of a name, if it can be a host name (RFC 1123). */
+function hostLabel(name: string | undefined): string | undefined {
+  const label = name?.split(".", 1)[0].toLowerCase();
+  return label !== undefined && /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label) ? label : undefined;
+}
+
+/** The resources that a model's interfaces need, from the environment. */
+export function modelResources(model: VmModel, env: VmIo["env"]): Resources {
+  const wanted = model.nics.flatMap(({ name, backend }) =>
+    backend.kind === "resource" ? [{ nic: name, resourceName: backend.resourceName }] : [],
+  );
+  return findResources(wanted, env);
+}
+
+/** Reads what a plan needs to know. */
+export async function readMachine(
+  request: PlanRequest,
+  kernel: Kernel,
+  resources: Resources,
+  resolvConf: string,
+): Promise<Machine> {
+  const bridged = request.model.nics.filter((nic) => nic.binding === "bridge");
+  const names = new Set(bridged.some((nic) => nic.backend.kind === "pod") ? [request.uplink] : []);
+  for (const device of resources.devices.values()) names.add(device);
+  const devices = new Map<string, DeviceView>();
+  for (const name of names) {
+    const view = await readDevice(kernel, name);
+    if (view !== undefined) devices.set(name, view);
+  }
+  return { devices, resources, resolver: readResolver(resolvConf) };
+}
+
+/** Name servers and search list of a resolv.conf; what DHCP cannot carry is left out. */
+export function readResolver(path: string): ResolverView {
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const { resolvers, search } = parseResolvConf(text, () => 0);
+  return {
+    nameServers: resolvers.flatMap(({ words }) =>
+      words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [formatIpv4(words[3])] : [],
+    ),
+    search: search.flatMap((domain) => {
+      try {
+        return [parseDomainName(domain)];
+      } catch (error) {
+        if (error instanceof Unacceptable) return [];
+        throw error;
+      }
+    }),
+  };
+}
+
+export function resolvConfOf(args: VmArguments): string {
+  return args.options.get("resolv-conf") ?? "/etc/resolv.conf";
+}
+
+/** The plan of the VM a command names, for the machine as it is. */
+export async function planFor(args: VmArguments, io: VmIo, kernel: Kernel): Promise<Plan> {
+  const vm = theVm(args, io);
+  const request = planRequest(args, vm, io);
+  const resources = modelResources(vm.model, io.env);
+  return planVm(request, await readMachine(request, kernel, resources, resolvConfOf(args)));
+}

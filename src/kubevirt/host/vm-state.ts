@@ -1,0 +1,132 @@
+/**
+ * What `up` has done for a VM, on disk: written before each step, so that whatever happens in between, `down` knows
+ * what may have to be undone. A folder per VM holds the state, the sockets and the logs.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Plan } from "../plan.ts";
+import type { NeighbourEntry } from "./device-state.ts";
+import { isRunning, type ProcessIdentity, processIdentity } from "./service-process.ts";
+
+/** A device as it was before anything was changed. */
+export interface DeviceMemory {
+  readonly mac: string;
+  readonly up: boolean;
+  /** Kernel messages of `ip -4 address save` and `ip -4 route save`, base64. */
+  readonly addresses: string;
+  readonly routes: string;
+  readonly neighbours: readonly NeighbourEntry[];
+}
+
+export interface VmState {
+  readonly version: 1;
+  /** Everything the plan was made from; a second `up` with another one is refused. */
+  readonly request: string;
+  readonly plan: Plan;
+  /** Network namespace, as /proc/self/ns/net names it. */
+  readonly namespace: string;
+  readonly memory: Readonly<Record<string, DeviceMemory>>;
+  /** `up` once every step is done. */
+  phase: "changing" | "up";
+  /** Steps begun, counted from the first: the last one may or may not have happened. */
+  begun: number;
+  /** Engine and DHCP processes, by step index. */
+  readonly processes: Record<string, ProcessIdentity>;
+}
+
+/** State that cannot be read, or a lock that is held: a sentence. */
+export class StateError extends Error {
+  override readonly name = "StateError";
+}
+
+/** One VM's folder. */
+export class StateFolder {
+  readonly path: string;
+  private readonly file: string;
+
+  constructor(
+    private readonly root: string,
+    private readonly vm: string,
+  ) {
+    this.path = join(root, vm);
+    this.file = join(this.path, "state.json");
+  }
+
+  /** The state, or undefined when the VM is not up. Throws StateError. */
+  load(): VmState | undefined {
+    if (!existsSync(this.file)) return undefined;
+    try {
+      const state = JSON.parse(readFileSync(this.file, "utf8")) as VmState;
+      if (state.version === 1) return state;
+    } catch (error) {
+      throw new StateError(`${this.file}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    throw new StateError(
+      `${this.file}: written by another version of sluice; take the VM down with that one`,
+    );
+  }
+
+  /** Replaces the state as a whole: a crash leaves the old or the new one. */
+  save(state: VmState): void {
+    mkdirSync(this.path, { recursive: true, mode: 0o755 });
+    const next = `${this.file}.new`;
+    const fd = openSync(next, "w", 0o600);
+    writeSync(fd, JSON.stringify(state));
+    fsyncSync(fd);
+    closeSync(fd);
+    renameSync(next, this.file);
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+
+  /** Runs `work` while no other process changes this VM. Throws StateError when one does. */
+  async locked<T>(work: () => Promise<T>): Promise<T> {
+    mkdirSync(this.root, { recursive: true, mode: 0o755 });
+    const lock = join(this.root, `${this.vm}.lock`);
+    takeLock(lock, this.vm);
+    try {
+      return await work();
+    } finally {
+      rmSync(lock, { force: true });
+    }
+  }
+}
+
+function takeLock(lock: string, vm: string): void {
+  for (let tries = 0; tries < 2; tries++) {
+    try {
+      const fd = openSync(lock, "wx", 0o600);
+      writeSync(fd, JSON.stringify(processIdentity(process.pid)));
+      closeSync(fd);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const holder = readHolder(lock);
+      if (holder !== undefined && isRunning(holder)) {
+        throw new StateError(`another sluice (process ${holder.pid}) is changing ${vm} right now`);
+      }
+      rmSync(lock, { force: true });
+    }
+  }
+  throw new StateError(`${lock}: cannot be taken`);
+}
+
+function readHolder(lock: string): ProcessIdentity | undefined {
+  try {
+    return JSON.parse(readFileSync(lock, "utf8")) as ProcessIdentity;
+  } catch {
+    return undefined; // Its writer died before it had written anything, or it is gone by now.
+  }
+}

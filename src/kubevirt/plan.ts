@@ -1,0 +1,351 @@
+/**
+ * What `up` would do for a VM, worked out from the spec and from what the machine looks like now, as plain data. Pure:
+ * whoever calls it has read the machine, and nothing is changed here.
+ *
+ * What could not be read (no such interface on the machine where somebody plans) stands in the plan as `<...>` and in
+ * `unknown`; such a plan can be read but not carried out. What was read and cannot work is in `problems`.
+ */
+import {
+  type DhcpOffer,
+  defaultGateway,
+  type InterfaceAddress,
+  type InterfaceRoute,
+  inMainTable,
+  LEASE_SECONDS,
+  offeredRoutes,
+} from "./delegation.ts";
+import type { Resources } from "./device-plugin.ts";
+import { type QemuNic, qemuArguments } from "./qemu-args.ts";
+import { deviceName, localMac, siblingMac, socketName } from "./stable-name.ts";
+import { formatAddress, type Step } from "./steps.ts";
+import type { VmModel, VmNic, VmPort } from "./vm-model.ts";
+
+/** A network interface as it is now. */
+export interface DeviceView {
+  readonly mac: string;
+  readonly mtu: number;
+  /** The bridge it is a port of. */
+  readonly master?: string;
+  readonly addresses: readonly InterfaceAddress[];
+  readonly routes: readonly InterfaceRoute[];
+  /** Global IPv6 addresses: they stay where they are. */
+  readonly ipv6Addresses: readonly string[];
+}
+
+/** What the pod's resolv.conf says. */
+export interface ResolverView {
+  /** IPv4 ones only. */
+  readonly nameServers: readonly string[];
+  readonly search: readonly string[];
+}
+
+/** The machine, or the pod, as it is now. */
+export interface Machine {
+  /** Devices that were looked for and found. */
+  readonly devices: ReadonlyMap<string, DeviceView>;
+  readonly resolver: ResolverView;
+  readonly resources: Resources;
+}
+
+export interface PlanRequest {
+  /** Name of the VM in this run directory; device names and MACs follow from it. */
+  readonly vm: string;
+  readonly model: VmModel;
+  /** The pod's network interface. */
+  readonly uplink: string;
+  /** Folder of the VM's sockets. */
+  readonly runDirectory: string;
+  /** Who QEMU runs as. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  /** Told to the guest by DHCP. */
+  readonly hostname?: string;
+}
+
+export interface NicPlan extends QemuNic {
+  /** How frames get from the guest to the network. */
+  readonly way: "slirp" | "delegated" | "ethernet";
+  /** `pod`, or the resource's name. */
+  readonly network: string;
+  /** The pod-side interface, for the bridge binding. */
+  readonly device?: string;
+  readonly bridge?: string;
+  readonly ports: readonly VmPort[];
+  readonly offer?: DhcpOffer;
+  /** Address the pod-side interface keeps on the bridge (plain Ethernet on pod). */
+  readonly keeps?: readonly InterfaceAddress[];
+}
+
+export interface PlanProblem {
+  readonly place: string;
+  readonly found: string;
+  readonly allowed: string;
+}
+
+export interface Plan {
+  readonly vm: string;
+  readonly nics: readonly NicPlan[];
+  readonly steps: readonly Step[];
+  readonly qemuArguments: readonly string[];
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly warnings: readonly string[];
+  /** What keeps `up` from working. */
+  readonly problems: readonly PlanProblem[];
+  /** What could not be read here and stands in the plan as `<...>`. */
+  readonly unknown: readonly string[];
+}
+
+/** How long a device plugin's interface is waited for. */
+export const DEVICE_WAIT_SECONDS = 60;
+
+/** DHCP is served from the first of these that nothing else in the pod uses. */
+const SERVER_ADDRESSES = ["169.254.75.10", "169.254.75.11", "169.254.75.12", "169.254.75.13"];
+const SEARCH_DOMAINS_MAX = 32;
+
+interface Part {
+  readonly nic: NicPlan;
+  readonly steps: readonly Step[];
+}
+
+/** Plans a VM. Never throws. */
+export function planVm(request: PlanRequest, machine: Machine): Plan {
+  const planner = new Planner(request, machine);
+  const parts = request.model.nics.map((nic) => planner.part(nic));
+  const nics = parts.map((part) => part.nic);
+  return {
+    vm: request.vm,
+    nics,
+    // Waiting changes nothing, so it comes before everything that does.
+    steps: [...parts.flatMap((part) => part.steps)].sort((a, b) => Number(isWait(b)) - Number(isWait(a))),
+    qemuArguments: qemuArguments(nics),
+    ...(request.owner === undefined ? {} : { owner: request.owner }),
+    warnings: planner.warnings,
+    problems: planner.problems,
+    unknown: planner.unknown,
+  };
+}
+
+function isWait(step: Step): boolean {
+  return step.do === "wait-for-device";
+}
+
+class Planner {
+  readonly warnings: string[] = [];
+  readonly problems: PlanProblem[] = [];
+  readonly unknown: string[] = [];
+
+  constructor(
+    private readonly request: PlanRequest,
+    private readonly machine: Machine,
+  ) {
+    this.problems.push(...machine.resources.problems);
+  }
+
+  part(nic: VmNic): Part {
+    if (nic.binding === "slirp") return this.slirp(nic);
+    const device = this.deviceOf(nic);
+    const view = this.machine.devices.get(device);
+    if (view === undefined && !device.startsWith("<")) {
+      this.unknown.push(
+        `${device} is not here now: its MAC, MTU and addresses are read when the VM comes up`,
+      );
+    }
+    if (view?.master !== undefined) {
+      const found = `a port of ${view.master}`;
+      this.problems.push({ place: device, found, allowed: "an interface that is no port of a bridge yet" });
+    }
+    if (view !== undefined && view.ipv6Addresses.length > 0) {
+      const list = view.ipv6Addresses.join(", ");
+      this.warnings.push(
+        `the pod's IPv6 addresses on ${device} (${list}) do not work while it is a port of a bridge`,
+      );
+    }
+    const delegates = nic.delegate && (view === undefined || view.addresses.length > 0);
+    if (nic.delegate && !delegates) {
+      this.warnings.push(
+        `${device} has no IPv4 address: ${nic.name} is plain Ethernet, and no DHCP is served`,
+      );
+    }
+    return delegates ? this.delegated(nic, device, view) : this.ethernet(nic, device, view);
+  }
+
+  private slirp(nic: VmNic): Part {
+    const { vm, runDirectory, hostname } = this.request;
+    const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
+    const mac = nic.mac ?? localMac(vm, nic.name, "");
+    const { search } = this.machine.resolver;
+    const argv = [
+      "run",
+      "--qemu-listen",
+      `unix:${socket}`,
+      "--guest-mac",
+      mac,
+      ...nic.ports.flatMap(({ protocol, port }) => ["--publish", `${protocol}:0.0.0.0:${port}:${port}`]),
+      ...(hostname === undefined ? [] : ["--hostname", hostname]),
+      ...search.slice(0, SEARCH_DOMAINS_MAX).flatMap((domain) => ["--search", domain]),
+    ];
+    return {
+      nic: {
+        name: nic.name,
+        model: nic.model,
+        mac,
+        mtu: 1500,
+        netdev: { kind: "stream", path: socket },
+        way: "slirp",
+        network: "pod",
+        ports: nic.ports,
+      },
+      steps: [{ do: "start-engine", nic: nic.name, socket, ports: nic.ports, argv }],
+    };
+  }
+
+  private delegated(nic: VmNic, device: string, view: DeviceView | undefined): Part {
+    const { vm } = this.request;
+    const bridge = deviceName("br", vm, nic.name);
+    const tap = deviceName("tp", vm, nic.name);
+    const oldMac = view?.mac ?? `<MAC of ${device}>`;
+    const newMac =
+      view === undefined ? `<MAC with the vendor prefix of ${device}'s>` : siblingMac(view.mac, vm);
+    const mtu = view?.mtu ?? 1500;
+    const addresses = view?.addresses ?? [{ address: `<IPv4 address of ${device}>`, prefixLength: 32 }];
+    const mac = nic.mac ?? oldMac;
+    const offer = this.offer(device, view, mac, mtu);
+    this.warnings.push(
+      `the pod is left without an IPv4 address on ${device}: what needs one in the pod (service meshes, probes) does not work while the VM runs`,
+    );
+    if (addresses.length > 1) {
+      const others = addresses.slice(1).map(formatAddress).join(", ");
+      this.warnings.push(
+        `only ${formatAddress(addresses[0])} is given to the guest; ${others} come back with down`,
+      );
+    }
+    return {
+      nic: { ...this.tapNic(nic, mac, mtu, tap), way: "delegated", network: "pod", device, bridge, offer },
+      steps: [
+        { do: "create-bridge", device: bridge, mtu, mac: localMac(vm, nic.name, `bridge ${oldMac}`) },
+        { do: "disable-ipv6", device: bridge },
+        { do: "add-server-address", device: bridge, address: `${offer.server}/32` },
+        { do: "bring-up", device: bridge },
+        { do: "enslave", device, bridge },
+        { do: "learning-off", device },
+        { do: "remove-addresses", device, addresses },
+        { do: "set-mac", device, from: oldMac, to: newMac },
+        ...this.tapSteps(tap, bridge, mtu),
+        { do: "serve-dhcp", nic: nic.name, device: bridge, offer },
+      ],
+    };
+  }
+
+  private offer(device: string, view: DeviceView | undefined, mac: string, mtu: number): DhcpOffer {
+    const { nameServers, search } = this.machine.resolver;
+    const { hostname } = this.request;
+    const [own] = view?.addresses ?? [];
+    const gateway = view === undefined ? `<gateway of ${device}>` : defaultGateway(view.routes);
+    const mainRoutes = inMainTable(view?.routes ?? []);
+    if (view !== undefined && mainRoutes.length === 0) {
+      this.problems.push({
+        place: device,
+        found: "an address but no route",
+        allowed: "at least one route to give to the guest",
+      });
+    }
+    if (nameServers.length === 0) {
+      const allowed = "at least one IPv4 nameserver line, to be given to the guest";
+      this.problems.push({ place: "resolv.conf", found: "no IPv4 name server", allowed });
+    }
+    const taken = new Set([own?.address, gateway, ...mainRoutes.map((route) => route.gateway)]);
+    return {
+      server: SERVER_ADDRESSES.find((address) => !taken.has(address)) ?? SERVER_ADDRESSES[0],
+      mac,
+      address: own?.address ?? `<IPv4 address of ${device}>`,
+      prefixLength: own?.prefixLength ?? 32,
+      ...(gateway === undefined ? {} : { router: gateway }),
+      dnsServers: nameServers,
+      ...(hostname === undefined ? {} : { hostname }),
+      ...(search[0] === undefined ? {} : { domain: search[0] }),
+      searchDomains: search.slice(0, SEARCH_DOMAINS_MAX),
+      mtu,
+      leaseSeconds: LEASE_SECONDS,
+      routes: own === undefined ? [] : offeredRoutes(own, mainRoutes),
+    };
+  }
+
+  private ethernet(nic: VmNic, device: string, view: DeviceView | undefined): Part {
+    const { vm } = this.request;
+    const bridge = deviceName("br", vm, nic.name);
+    const tap = deviceName("tp", vm, nic.name);
+    const isPod = nic.backend.kind === "pod";
+    const deviceMac = view?.mac ?? `<MAC of ${device}>`;
+    const mtu = view?.mtu ?? 1500;
+    const guestMac = nic.mac ?? (isPod ? localMac(vm, nic.name, deviceMac) : deviceMac);
+    const keeps = isPod && view !== undefined && view.addresses.length > 0 ? view.addresses : [];
+    const bridgeMac = isPod ? deviceMac : localMac(vm, nic.name, `bridge ${deviceMac}`);
+    return {
+      nic: {
+        ...this.tapNic(nic, guestMac, mtu, tap),
+        way: "ethernet",
+        network: nic.backend.kind === "pod" ? "pod" : nic.backend.resourceName,
+        device,
+        bridge,
+        ...(keeps.length > 0 ? { keeps } : {}),
+      },
+      steps: [
+        ...(isPod ? [] : [{ do: "wait-for-device", device, seconds: DEVICE_WAIT_SECONDS } as const]),
+        { do: "create-bridge", device: bridge, mtu, mac: bridgeMac },
+        ...(keeps.length > 0 ? [] : [{ do: "disable-ipv6", device: bridge } as const]),
+        { do: "bring-up", device: bridge },
+        { do: "enslave", device, bridge },
+        { do: "bring-up", device },
+        ...(guestMac === deviceMac ? [{ do: "yield-mac", device, mac: deviceMac } as const] : []),
+        ...this.tapSteps(tap, bridge, mtu),
+        ...(view === undefined || keeps.length === 0 ? [] : moveSteps(view, device, bridge)),
+      ],
+    };
+  }
+
+  /** The pod-side interface of a bridged NIC; `<...>` where the device plugin has not said. */
+  private deviceOf(nic: VmNic): string {
+    if (nic.backend.kind === "pod") return this.request.uplink;
+    const device = this.machine.resources.devices.get(nic.name);
+    return device ?? `<interface of ${nic.backend.resourceName}>`;
+  }
+
+  private tapNic(
+    nic: VmNic,
+    mac: string,
+    mtu: number,
+    tap: string,
+  ): Pick<NicPlan, "name" | "model" | "mac" | "mtu" | "netdev" | "ports"> {
+    return {
+      name: nic.name,
+      model: nic.model,
+      mac,
+      mtu,
+      netdev: { kind: "tap", device: tap },
+      ports: nic.ports,
+    };
+  }
+
+  private tapSteps(tap: string, bridge: string, mtu: number): Step[] {
+    const { owner } = this.request;
+    return [
+      { do: "create-tap", device: tap, ...(owner === undefined ? {} : { owner }) },
+      { do: "set-mtu", device: tap, mtu },
+      { do: "disable-ipv6", device: tap },
+      { do: "enslave", device: tap, bridge },
+      { do: "bring-up", device: tap },
+    ];
+  }
+}
+
+/** The pod keeps its address, on the bridge. Routes that lead to gateways come after those they stand on. */
+function moveSteps(view: DeviceView, device: string, bridge: string): Step[] {
+  const routes = view.routes.filter((route) => !route.fromAddress);
+  const ordered = [...routes].sort(
+    (a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined),
+  );
+  return [
+    { do: "remove-addresses", device, addresses: view.addresses },
+    ...view.addresses.map((address): Step => ({ do: "move-address", device: bridge, address })),
+    ...ordered.map((route): Step => ({ do: "move-route", device: bridge, route })),
+  ];
+}

@@ -1,0 +1,47 @@
+/** QEMU arguments for a VM's network interfaces. */
+import type { NicModel } from "./spec-schema.ts";
+
+/** A NIC as QEMU needs to know it. */
+export interface QemuNic {
+  readonly name: string;
+  readonly model: NicModel;
+  readonly mac: string;
+  /** Octets; told to virtio guests when it is not Ethernet's usual 1500. */
+  readonly mtu: number;
+  readonly netdev:
+    | { readonly kind: "tap"; readonly device: string }
+    | { readonly kind: "stream"; readonly path: string };
+}
+
+const MTU_OF_ETHERNET = 1500;
+
+/** `-netdev` and `-device` for each NIC; `-nic none` when there is none, or QEMU would add a NAT NIC of its own. */
+export function qemuArguments(nics: readonly QemuNic[]): string[] {
+  if (nics.length === 0) return ["-nic", "none"];
+  return nics.flatMap((nic) => ["-netdev", netdevOf(nic), "-device", deviceOf(nic)]);
+}
+
+function netdevOf({ name, netdev }: QemuNic): string {
+  const id = `id=net-${name}`;
+  return netdev.kind === "tap"
+    ? `tap,${id},ifname=${escaped(netdev.device)},script=no,downscript=no`
+    : `stream,${id},server=off,addr.type=unix,addr.path=${escaped(netdev.path)}`;
+}
+
+function deviceOf({ name, model, mac, mtu }: QemuNic): string {
+  const device = model === "virtio" ? "virtio-net-pci" : model;
+  const hostMtu = model === "virtio" && mtu !== MTU_OF_ETHERNET ? `,host_mtu=${mtu}` : "";
+  return `${device},netdev=net-${name},id=nic-${name},mac=${mac}${hostMtu}`;
+}
+
+/** QEMU's option parser ends a value at a comma; a doubled one is part of it. */
+function escaped(value: string): string {
+  return value.replaceAll(",", ",,");
+}
+
+/** Arguments as a POSIX shell would read them back. */
+export function shellQuoted(args: readonly string[]): string {
+  return args
+    .map((arg) => (/^[\w%+,./:=@-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`))
+    .join(" ");
+}
