@@ -84,7 +84,7 @@ export class ArpResponder {
     if (isGroup(high) || (high === 0 && low === 0)) return -MALFORMED;
     const sender = senderAddress(view, at);
     const target = targetAddress(view, at);
-    if (sender !== 0 && !this.isOwn(sender) && this.onLink(sender)) this.neighbours.learn(sender, high, low);
+    if (!this.isOwn(sender) && this.onLink(sender)) this.neighbours.learn(sender, high, low);
     if (operation(view, at) !== REQUEST) return 0;
     if (this.isOwn(target)) return this.writeReply(replyAt, target, high, low, sender);
     return sender === target ? 0 : -NOT_OURS;

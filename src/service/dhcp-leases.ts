@@ -153,7 +153,6 @@ export class LeaseTable {
     return (
       open.find((slot) => slot.reservedFor === client.macKey) ??
       (held && open.includes(held) ? held : undefined) ??
-      free.find((slot) => slot.client?.key === client.key) ??
       free.find((slot) => isSame(slot.client, client)) ??
       free.find((slot) => slot.address === wanted) ??
       free[0] ??
@@ -172,8 +171,8 @@ export class LeaseTable {
   /** Leases the slot to the client until `until`. Whatever else the client held is free again: one client, one address. */
   bind(slot: Slot, client: Client, until: number): void {
     for (const other of this.slots) {
-      if (other !== slot && other.client?.key === client.key && this.isHeldBy(other, client))
-        this.free(other);
+      const isSameClient = other.client?.key === client.key && this.isHeldBy(other, client);
+      if (other !== slot && isSameClient) this.free(other);
     }
     if (slot.state === "bound" && slot.client?.macKey !== client.macKey) this.free(slot);
     this.take(slot, client);

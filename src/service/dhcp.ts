@@ -211,8 +211,9 @@ export class DhcpServer {
     const slot = this.table.slotAt(address);
     if (!slot || !this.table.mayHave(slot, client)) return this.refuse(request, "address is not available");
     const held = this.table.heldBy(client);
-    if (held && held !== slot && held.state === "bound")
+    if (held?.state === "bound" && !this.table.isHeldBy(slot, client)) {
       return this.refuse(request, "another address is leased");
+    }
     return this.acknowledge(request, slot, now, false);
   }
 

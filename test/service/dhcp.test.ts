@@ -219,7 +219,7 @@ describe("DHCP: DECLINE, RELEASE, INFORM, BOOTP", () => {
   });
 
   it("RELEASE: frees the address, and its client gets it again while nobody else needed it", () => {
-    const { server, drop, lease } = serve({ rangeSize: 2 });
+    const { server, drop, lease } = serve();
     const freed: number[] = [];
     server.onRelease = ({ address }) => freed.push(address);
     lease({ mac: OTHER_MAC });
@@ -301,6 +301,25 @@ describe("DHCP: who a client is", () => {
     expect(lease({ options: { 61: [255, 9, 9] } })).toBe(FIRST);
     expect(lease()).toBe(FIRST);
     expect(lease({ options: { 61: [1, ...OTHER_MAC] } })).toBe(FIRST);
+  });
+
+  it("prefers what the identifier has over what the MAC has, and never lets one client keep two", () => {
+    const named = { options: { 61: [255, 1] } };
+    const reservations = [{ mac: Uint8Array.from(macOf(5)), address: FIRST + 9 }];
+    const { server, lease } = serve({ reservations });
+    expect(lease()).toBe(FIRST);
+    expect(lease({ ...named, mac: OTHER_MAC })).toBe(FIRST + 1);
+    expect(lease(named)).toBe(FIRST + 1);
+    expect(lease({ ...named, mac: macOf(5) })).toBe(FIRST + 9);
+    expect(server.leases().map(({ address }) => address)).toEqual([FIRST, FIRST + 9]);
+  });
+
+  it("gives a client whose reserved address is in use by somebody else another one", () => {
+    const reservations = [{ mac: Uint8Array.from(MAC), address: FIRST + 9 }];
+    const { drop, lease } = serve({ reservations });
+    expect(lease()).toBe(FIRST + 9);
+    expect(drop({ type: DECLINE, requested: FIRST + 9, serverId: SERVER })).toBe("handled");
+    expect(lease()).toBe(FIRST);
   });
 
   it("reports an address that moves to another NIC as released and leased anew", () => {

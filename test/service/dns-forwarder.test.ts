@@ -283,6 +283,29 @@ describe("DNS forwarder: resolvers that fail", () => {
     expect(forwarder.firstHealthyResolver(102)).toBe(ONE);
   });
 
+  it("gives a silent resolver its time although the other one refuses in every round", () => {
+    const { query, arrive, forwarder, decoded, last } = setUp();
+    let now = 0;
+    query(encode(), now);
+    while (forwarder.inUse > 0) {
+      now += forwarder.nextDeadlineMs(now);
+      forwarder.poll(now);
+      if (forwarder.inUse > 0 && last()?.[0] === TWO.words[3]) arrive(now, ECONNREFUSED);
+    }
+    expect(now).toBe(10_000);
+    expect(decoded()[0].rcode).toBe("SERVFAIL");
+  });
+
+  it("trusts a resolver again once it answers", () => {
+    const { query, arrive, forwarder } = setUp();
+    query(encode());
+    forwarder.poll(1500);
+    expect(forwarder.firstHealthyResolver(1500)).toBe(TWO);
+    forwarder.poll(3000);
+    arrive(3100, answer());
+    expect(forwarder.firstHealthyResolver(3100)).toBe(ONE);
+  });
+
   it("takes a late answer that is there when patience ends", () => {
     const { network, forwarder, query, replies } = setUp();
     query(encode());
