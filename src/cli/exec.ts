@@ -48,7 +48,7 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
   const outbound = resolveOutbound(options, host);
   if (options.problems.length > 0) return refuse("exec", options.problems);
   try {
-    return await runBehindEngine(rest, config, host, outbound);
+    return await runBehindEngine(rest, { config, host, outbound, tunDevice: options.get("tun-device") });
   } catch (error) {
     const status = fail("exec", error);
     return error instanceof HelperError ? error.exitStatus : status;
@@ -64,12 +64,15 @@ function resolvConf(config: EngineConfig): string {
   return config.dns === 0 || config.restrict ? domains : `${domains}nameserver ${formatIpv4(config.dns)}\n`;
 }
 
-async function runBehindEngine(
-  words: readonly string[],
-  config: EngineConfig,
-  host: HostPlan,
-  outbound: EnginePlan["outbound"],
-): Promise<number> {
+interface ExecPlan {
+  readonly config: EngineConfig;
+  readonly host: HostPlan;
+  readonly outbound: EnginePlan["outbound"];
+  readonly tunDevice: string | undefined;
+}
+
+async function runBehindEngine(words: readonly string[], plan: ExecPlan): Promise<number> {
+  const { config, host, outbound, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.info(warning);
@@ -77,7 +80,12 @@ async function runBehindEngine(
   const guest = await prepareGuestCommand({
     command,
     args,
-    tap: { name: DEVICE, vnetHeader: config.offload, configure: deviceConfig(config) },
+    tap: {
+      name: DEVICE,
+      vnetHeader: config.offload,
+      configure: deviceConfig(config),
+      ...(tunDevice === undefined ? {} : { tunDevice }),
+    },
     resolvConf: resolvConf(config),
   });
   let client: EngineClient | undefined;

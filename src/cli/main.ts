@@ -25,9 +25,19 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
+/** A reader that has seen enough (`| head`) is no failure; what is still said goes nowhere. */
+function tolerateClosedReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
+}
+
 /** Runs the program with the arguments after its name. Returns the exit status; never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
+  tolerateClosedReaders();
   try {
     if (name === undefined || name === "help" || name === "--help" || name === "-h") {
       const { overallHelp } = await import("./help.ts");

@@ -39,6 +39,7 @@ export interface OptionDefinition<T> {
 }
 
 const RUN: readonly CommandName[] = ["run"];
+const TAPS: readonly CommandName[] = ["run", "exec"];
 const QEMU: readonly CommandName[] = ["qemu"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
@@ -125,9 +126,9 @@ export const OPTIONS = {
   ),
   "tun-device": option({
     group: "Link",
-    commands: RUN,
+    commands: TAPS,
     placeholder: "PATH",
-    help: "With --tap: the clone device to open (default /dev/net/tun).",
+    help: "The clone device that TAPs are opened by (default /dev/net/tun).",
     parse: parsePath,
   }),
   "tap-fd": option({

@@ -274,6 +274,8 @@ async function replayInstead(display: Display, root: string): Promise<number> {
 
 /** Runs the demo. `root` is the project's directory. Returns the exit status. */
 export async function main(root: string): Promise<number> {
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on("error", () => process.exit(0));
   const display = new Display(process.stdout);
   display.heading(
     `sluice: a guest behind a user-mode network (Node ${process.version}, ${process.platform} ${release()})`,
