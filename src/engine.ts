@@ -258,7 +258,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     let more = this.receiveFrames();
     this.countReceivers();
     if (!this.egress.blocked) {
-      if (this.inbound.work()) more = true;
+      if (this.inbound.work(nowMs)) more = true;
       this.serveDns();
       if (this.tcpLayer.work()) more = true;
       if (this.udpLayer.work()) more = true;
@@ -272,6 +272,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     let soonest = this.tcpLayer.ctx.wheel.nextMs(nowMs);
     soonest = earlier(soonest, this.udpLayer.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, this.dnsForwarder.nextDeadlineMs(nowMs));
+    if (!this.egress.blocked) soonest = earlier(soonest, this.inbound.nextDeadlineMs(nowMs));
     return earlier(soonest, this.reassembly.nextDeadlineMs(nowMs));
   }
 

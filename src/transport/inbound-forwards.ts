@@ -7,13 +7,16 @@ import type { Forward } from "../config/engine-config.ts";
 import type { Egress } from "../link/egress.ts";
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Destinations } from "../network/destinations.ts";
-import { ADDRESS_WORDS, type HostNetwork } from "../ports.ts";
+import { ADDRESS_WORDS, EAGAIN, type HostNetwork } from "../ports.ts";
 import { NO_FLOW } from "./flow-table.ts";
 import type { Tcp } from "./tcp/tcp.ts";
 import type { Udp } from "./udp/udp.ts";
 
 /** Clients accepted from one listener per turn. */
 const ACCEPTS_PER_TURN = 64;
+
+/** Milliseconds after which a stalled socket is looked at again, if nothing else makes a turn. */
+const RETRY_MS = 250;
 
 /** What is known of a forward's socket. */
 const IDLE = 0;
@@ -43,6 +46,8 @@ export class InboundForwards {
   private readonly handles: Int32Array;
   private readonly state: Uint8Array;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
+  private stalled = false;
+  private retryAtMs = 0;
 
   constructor(private readonly parts: InboundParts) {
     this.handles = new Int32Array(parts.forwards.length).fill(-1);
@@ -61,15 +66,25 @@ export class InboundForwards {
   }
 
   /** Serves the sockets that have clients. True when more may wait right now. */
-  work(): boolean {
+  work(nowMs: number): boolean {
     let more = false;
+    this.stalled = false;
     for (let i = 0; i < this.state.length; i++) {
       if (this.state[i] === IDLE || this.handles[i] < 0) continue;
       const result = this.serve(i, this.parts.forwards[i]);
       if (result === DRAINED) this.state[i] = IDLE;
       else if (result === MORE) more = true;
+      else {
+        this.stalled = true;
+        this.retryAtMs = (nowMs + RETRY_MS) | 0;
+      }
     }
     return more;
+  }
+
+  /** Milliseconds until a stalled socket is due, or -1. */
+  nextDeadlineMs(nowMs: number): number {
+    return this.stalled ? Math.max((this.retryAtMs - nowMs) | 0, 0) : -1;
   }
 
   private serve(index: number, forward: Forward): number {
@@ -93,7 +108,9 @@ export class InboundForwards {
       const id = this.parts.tcp.nextInboundId();
       if (id === NO_FLOW) return STALLED;
       const handle = this.parts.network.tcpAccept(this.handles[index], this.parts.token | id, this.peer);
-      if (handle < 0) return DRAINED;
+      if (handle === EAGAIN) return DRAINED;
+      // Out of descriptors or memory; the socket's edge has passed, so it is for us to look again.
+      if (handle < 0) return STALLED;
       const seen = this.parts.destinations.seenByGuest(this.peer[3]);
       this.parts.tcp.acceptInbound(guest, guestPort, handle, seen, this.peer);
     }

@@ -96,10 +96,10 @@ export class EngineLoop {
   }
 
   private sleep(): void {
-    const { world, core, link, host } = this;
+    const { world, core, link } = this;
     this.timer = world.cancel(this.timer);
-    // The TAP and listening sockets are level-triggered: what is left there wakes us again.
-    if ((link?.readable ?? false) || host.levelPending) {
+    // The TAP is level-triggered: what is left there wakes us again.
+    if (link?.readable ?? false) {
       this.wake();
       return;
     }

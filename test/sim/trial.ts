@@ -80,6 +80,8 @@ export class Trial {
     }
     if (this.guestRefuses)
       return peer.sawReset || this.callRefused || peer.aborted ? null : "caller not told of the refusal";
+    // All arrived both ways and both sides know it, whatever became of the last acknowledgment.
+    if (guest?.sawEnd && guest.finSent && peer.sawEnd && peer.finSent) return null;
     if (guest?.aborted) causes.add("guest aborts");
     if (peer.aborted) causes.add("peer aborts");
     if (causes.size === 0 && !(guest?.ending === "closed" && guest.sawEnd && peer.sawEnd && peer.finSent)) {

@@ -103,6 +103,17 @@ describe("TIME-WAIT", () => {
     s.expect(".", { seq: 2, ack: 2 });
   });
 
+  it("begins anew with each FIN that comes again", () => {
+    const s = closed();
+    s.advance(50_000);
+    s.inject("F.", { seq: 1, ack: 2, timestamp: [60_000, 0] });
+    s.expect(".", { seq: 2, ack: 2 });
+    s.advance(50_000);
+    expect(s.flowCount).toBe(1);
+    s.advance(15_000);
+    expect(s.flowCount).toBe(0);
+  });
+
   it("ends after a minute and leaves nothing", () => {
     const s = closed();
     s.advance(59_000);

@@ -135,6 +135,17 @@ describe("opening towards the guest", () => {
     expect(s.flowCount).toBe(0);
   });
 
+  it("comes back for those who wait when the host had run out of descriptors", () => {
+    const s = new TcpScript();
+    s.hostExhausted();
+    s.hostSleeps(1);
+    s.peerCalls(50_000);
+    s.peerCalls(50_001);
+    s.advance(1000);
+    expect(s.drain().length).toBe(1);
+    expect(s.flowCount).toBe(1);
+  });
+
   it("ignores a RST in SYN-SENT that acknowledges nothing (RFC 9293 3.10.7.3)", () => {
     const s = new TcpScript();
     s.peerCalls();

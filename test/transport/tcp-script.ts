@@ -259,6 +259,11 @@ export class TcpScript {
     this.loop.stall(ms);
   }
 
+  /** The next caller finds the host without a free descriptor. */
+  hostExhausted(): void {
+    this.host.acceptFailures = 1;
+  }
+
   /** Somebody connects to the forwarded port: from here on the script is about that connection. */
   peerCalls(port = 50_000): void {
     this.guestPort = FORWARD_PORT;

@@ -202,6 +202,11 @@ function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   ctx.counters.add(DUPLICATES, 1);
   c.ackPending = true;
   ctx.touch(c);
+  if (c.state === TIME_WAIT && (s.flags & FIN) !== 0) {
+    // The guest did not hear our last ACK: the wait begins anew (RFC 9293 section 3.10.7.4).
+    c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
+    arm(ctx, c);
+  }
   // Old octets may carry a new ACK: a guest that lost our ACK still acknowledges ours (RFC 9293 section 3.10.7.4).
   if ((s.flags & (ACK | SYN)) === ACK && c.state !== SYN_RECEIVED) return checkAcknowledgment(ctx, c, s);
   return UNACCEPTABLE;
@@ -285,8 +290,16 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
   return HANDLED;
 }
 
+/**
+ * The newer of two windows counts (RFC 9293 section 3.10.7.4). An ACK that is news is newer whatever its sequence
+ * number: octets that came ahead of a hole have moved sndWl1 past the segment that fills it.
+ */
 function takeWindow(c: TcpConnection, s: Segment): void {
-  if (before(c.sndWl1, s.sequence) || (c.sndWl1 === s.sequence && beforeOrAt(c.sndWl2, s.acknowledgment))) {
+  if (
+    before(c.sndUna, s.acknowledgment) ||
+    before(c.sndWl1, s.sequence) ||
+    (c.sndWl1 === s.sequence && beforeOrAt(c.sndWl2, s.acknowledgment))
+  ) {
     c.sndWnd = s.window << c.sndShift;
     c.sndWl1 = s.sequence;
     c.sndWl2 = s.acknowledgment;
@@ -343,13 +356,6 @@ function sampleRtt(c: TcpConnection, sampleMs: number): void {
 
 /** Seventh and eighth step: octets and FIN. */
 function text(ctx: TcpContext, c: TcpConnection, s: Segment): number {
-  if (c.state === TIME_WAIT) {
-    // The guest did not hear our last ACK.
-    c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
-    arm(ctx, c);
-    sendAck(ctx, c);
-    return HANDLED;
-  }
   if (c.guestFin || (c.state !== ESTABLISHED && c.state !== FIN_WAIT_1 && c.state !== FIN_WAIT_2)) {
     return c.state === CLOSE_WAIT || c.state === CLOSING || c.state === LAST_ACK ? UNACCEPTABLE : HANDLED;
   }

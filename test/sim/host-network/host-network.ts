@@ -57,6 +57,8 @@ interface Listener {
   readonly handle: number;
   readonly forward: number;
   readonly waiting: Caller[];
+  /** Somebody called since the last event. */
+  edge: boolean;
 }
 
 interface QueuedDatagram {
@@ -87,6 +89,8 @@ export class SimulatedHost implements HostNetwork {
   onExhausted: (destination: string) => void = () => {};
   connects = 0;
   calls = 0;
+  /** So many calls of accept fail from now on, whatever the settings say. */
+  acceptFailures = 0;
 
   constructor(
     private readonly world: World,
@@ -121,7 +125,7 @@ export class SimulatedHost implements HostNetwork {
 
   // --- for the event loop --------------------------------------------------------------------------------------------
 
-  /** Events since the last call: edges of sockets, late events of closed ones, and levels of listeners. */
+  /** Events since the last call: edges of sockets and listeners, and late events of closed sockets. */
   takeReady(handle: (token: number, events: number) => void): void {
     for (const { token, events } of this.stale.splice(0)) handle(token, events);
     const sockets = [...this.ready];
@@ -138,25 +142,23 @@ export class SimulatedHost implements HostNetwork {
       handle(socket.token, events);
     }
     for (const listener of this.listeners.values()) {
-      if (listener.waiting.length > 0) handle(0x04000000 | listener.forward, READABLE);
+      if (listener.edge && listener.waiting.length > 0) handle(0x04000000 | listener.forward, READABLE);
+      listener.edge = false;
     }
-  }
-
-  get levelPending(): boolean {
-    for (const listener of this.listeners.values()) if (listener.waiting.length > 0) return true;
-    return false;
   }
 
   // --- for the scenario ------------------------------------------------------------------------------------------
 
   openListener(forward: number): number {
     const handle = LISTENER_HANDLES + forward;
-    this.listeners.set(handle, { handle, forward, waiting: [] });
+    this.listeners.set(handle, { handle, forward, waiting: [], edge: false });
     return handle;
   }
 
   callListener(forward: number, caller: Caller): void {
-    this.listeners.get(LISTENER_HANDLES + forward)!.waiting.push(caller);
+    const listener = this.listeners.get(LISTENER_HANDLES + forward)!;
+    listener.waiting.push(caller);
+    listener.edge = true;
     this.onReady();
   }
 
@@ -246,8 +248,8 @@ export class SimulatedHost implements HostNetwork {
     if (queue === undefined) this.world.violation(`accept on descriptor ${listener}, which does not listen`);
     const caller = queue.waiting.shift();
     if (caller === undefined) return this.call("accept", listener, EAGAIN);
-    if (this.random.chance(this.settings.exhaustion)) {
-      // The host refuses the one in front, or the level would wake it for ever.
+    if (this.acceptFailures-- > 0 || this.random.chance(this.settings.exhaustion)) {
+      // The host spends its reserve descriptor on refusing the one in front.
       caller.refused();
       return this.call("accept", listener, EMFILE);
     }
