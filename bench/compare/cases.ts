@@ -1,0 +1,114 @@
+/** The list of cases. */
+import type { EngineId } from "./engines.ts";
+import { measureIdle, measureOpen, measureStart } from "./measure-scale.ts";
+import { measureConnections, measureRoundTrip, measureStreams } from "./measure-tcp.ts";
+import { measureDatagrams } from "./measure-udp.ts";
+import type { Case } from "./measurement.ts";
+
+const TAP: readonly EngineId[] = ["sluice", "slirp4netns", "pasta"];
+const STREAM: readonly EngineId[] = ["sluice-stream", "passt", "libslirp", "gvproxy"];
+/** libslirp in QEMU carries no packet over 1500. */
+const STREAM_LARGE: readonly EngineId[] = ["sluice-stream", "passt", "gvproxy"];
+
+const IDLE_FLOWS = 10_000;
+
+function throughput(): Case[] {
+  const cases: Case[] = [];
+  for (const mtu of [1500, 65520]) {
+    for (const streams of [1, 4]) {
+      for (const direction of ["up", "down"] as const) {
+        const special: readonly EngineId[] = mtu === 1500 ? ["sluice-plain"] : ["pasta-tuned"];
+        const stream = mtu === 1500 ? STREAM : STREAM_LARGE;
+        cases.push({
+          id: `tcp-${direction}-${mtu}-${streams}`,
+          title: `TCP ${direction}, MTU ${mtu}, ${streams === 1 ? "one stream" : `${streams} streams`}`,
+          unit: "Gbit/s",
+          better: "higher",
+          mtu,
+          engines: ["loopback", ...TAP, ...special, ...stream],
+          measure: (context) => measureStreams(context, direction, streams),
+        });
+      }
+    }
+  }
+  return cases;
+}
+
+function datagrams(): Case[] {
+  return (["up", "down"] as const).flatMap((direction): Case[] => [
+    {
+      id: `udp-${direction}-64`,
+      title: `UDP ${direction}, 64 octets, at most 1 % lost`,
+      unit: "packets/s",
+      better: "higher",
+      mtu: 1500,
+      engines: ["loopback", ...TAP, ...STREAM],
+      measure: (context) => measureDatagrams(context, direction, 64, "packets"),
+    },
+    {
+      id: `udp-${direction}-1400`,
+      title: `UDP ${direction}, 1400 octets, at most 1 % lost`,
+      unit: "Mbit/s",
+      better: "higher",
+      mtu: 1500,
+      engines: ["loopback", ...TAP, ...STREAM],
+      measure: (context) => measureDatagrams(context, direction, 1400, "mbit"),
+    },
+  ]);
+}
+
+function open(count: number, held: boolean): Case {
+  return {
+    id: `open-${count}`,
+    title: `${count} connections opened at once${held ? ", held" : ""} and checked`,
+    unit: "ms",
+    better: "lower",
+    mtu: 1500,
+    engines: ["loopback", ...TAP, ...STREAM],
+    measure: (context) => measureOpen(context, count, held),
+  };
+}
+
+export const CASES: readonly Case[] = [
+  ...throughput(),
+  {
+    id: "round-trip",
+    title: "round trip of one octet, median",
+    unit: "us",
+    better: "lower",
+    mtu: 1500,
+    engines: ["loopback", ...TAP, ...STREAM],
+    measure: measureRoundTrip,
+  },
+  {
+    id: "connect",
+    title: "connect, exchange, close",
+    unit: "per second",
+    better: "higher",
+    mtu: 1500,
+    engines: ["loopback", ...TAP, ...STREAM],
+    measure: measureConnections,
+  },
+  ...datagrams(),
+  open(500, false),
+  open(2000, true),
+  open(5000, false),
+  {
+    id: "idle-10000",
+    title: "resident memory of one idle TCP flow, of 10,000",
+    unit: "octets",
+    better: "lower",
+    mtu: 1500,
+    engines: TAP,
+    measure: (context) => measureIdle(context, IDLE_FLOWS),
+  },
+  {
+    id: "start",
+    title: "start of the process to the first answered SYN",
+    unit: "ms",
+    better: "lower",
+    mtu: 1500,
+    engines: [...TAP, ...STREAM],
+    measure: measureStart,
+  },
+];

@@ -1,0 +1,227 @@
+/** The engines under comparison: how each is found, started and reached. One place for every command line. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Laboratory } from "./laboratory.ts";
+import { TAP_NAME } from "./laboratory.ts";
+import type { CompareOptions } from "./options.ts";
+import { findProgram, versionOf } from "./toolchain.ts";
+
+export type EngineId =
+  | "loopback"
+  | "sluice"
+  | "sluice-plain"
+  | "slirp4netns"
+  | "pasta"
+  | "pasta-tuned"
+  | "sluice-stream"
+  | "passt"
+  | "libslirp"
+  | "gvproxy"
+  | "qemu-sluice"
+  | "qemu-user";
+
+/** Octets of the socket's path must fit 108; the laboratory's directory is short. */
+const SOCKET = "engine.sock";
+
+export interface Engine {
+  readonly id: EngineId;
+  readonly title: string;
+  /** `tap`: makes a TAP in the guest's namespace. `stream`: behind tap-bridge. `kernel`: no engine, the ceiling. */
+  readonly link: "tap" | "stream" | "kernel";
+  /** Who waits for whom on the stream's socket. */
+  readonly bridge?: "listen" | "connect";
+  readonly largestMtu: number;
+  readonly guestAddress: string;
+  readonly gateway: string;
+  /** The command line, run in the host namespace. */
+  readonly command: (laboratory: Laboratory, mtu: number) => string[];
+  /** sysctls of the guest's namespace, `KEY=VALUE`. */
+  readonly guestSysctls?: readonly string[];
+  readonly txqueuelen?: number;
+}
+
+export interface FoundEngine extends Engine {
+  readonly version: string;
+}
+
+export interface Absent {
+  readonly id: EngineId;
+  readonly title: string;
+  /** What is missing and how to get it. */
+  readonly sentence: string;
+}
+
+const LIBSLIRP_PLAN = { guestAddress: "10.0.2.15", gateway: "10.0.2.2" };
+
+interface Definition extends Omit<Engine, "command"> {
+  readonly program: string;
+  readonly versionArguments: readonly string[];
+  readonly toGet: string;
+  readonly command: (path: string, laboratory: Laboratory, mtu: number) => string[];
+}
+
+/** `sluice run` on each of its links. The supervisor and all its processes are counted. */
+function sluice(id: EngineId, title: string, link: "tap" | "stream", more: readonly string[]): Definition {
+  return {
+    id,
+    title,
+    link,
+    ...(link === "stream" ? { bridge: "connect" as const } : {}),
+    largestMtu: 65520,
+    ...LIBSLIRP_PLAN,
+    program: "sluice",
+    versionArguments: ["--version"],
+    toGet: "npm run build",
+    command: (path, laboratory, mtu) => {
+      const where =
+        link === "tap"
+          ? ["--tap", TAP_NAME, "--netns", String(laboratory.guestPid), "--configure"]
+          : ["--qemu-listen", `unix:${join(laboratory.directory, SOCKET)}`];
+      return [process.execPath, path, "run", ...where, "--mtu", String(mtu), ...more];
+    },
+  };
+}
+
+function pasta(id: EngineId, title: string, more: Partial<Engine>): Definition {
+  return {
+    id,
+    title,
+    link: "tap",
+    largestMtu: 65520,
+    ...LIBSLIRP_PLAN,
+    program: "pasta",
+    versionArguments: ["--version"],
+    toGet: "apt install passt",
+    ...more,
+    command: (path, laboratory, mtu) => [
+      ...[path, "--foreground", "--quiet", "--config-net", "--ipv4-only", "--mtu", String(mtu)],
+      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
+      ...["--ns-ifname", TAP_NAME, "-t", "none", "-u", "none", "-T", "none", "-U", "none"],
+      ...["--runas", "0", "--netns", `/proc/${laboratory.guestPid}/ns/net`],
+    ],
+  };
+}
+
+const DEFINITIONS: readonly Definition[] = [
+  {
+    id: "loopback",
+    title: "kernel loopback",
+    link: "kernel",
+    largestMtu: 65536,
+    ...LIBSLIRP_PLAN,
+    program: "true",
+    versionArguments: [],
+    toGet: "",
+    command: () => [],
+  },
+  sluice("sluice", "sluice, TAP", "tap", []),
+  sluice("sluice-plain", "sluice, TAP without offload", "tap", ["--no-offload"]),
+  {
+    id: "slirp4netns",
+    title: "slirp4netns, TAP",
+    link: "tap",
+    largestMtu: 65520,
+    guestAddress: "10.0.2.100",
+    gateway: "10.0.2.2",
+    program: "slirp4netns",
+    versionArguments: ["--version"],
+    toGet: "apt install slirp4netns",
+    command: (path, laboratory, mtu) => [
+      ...[path, "--configure", "--mtu", String(mtu), String(laboratory.guestPid), TAP_NAME],
+    ],
+  },
+  pasta("pasta", "pasta, TAP", {}),
+  // What its authors set for their own measurements (test/perf/pasta_tcp in passt's sources), and a longer queue.
+  pasta("pasta-tuned", "pasta, tuned, txqueuelen 10000", {
+    guestSysctls: [
+      "net.ipv4.tcp_rmem=131072 524288 134217728",
+      "net.ipv4.tcp_wmem=131072 524288 134217728",
+      "net.ipv4.tcp_timestamps=0",
+    ],
+    txqueuelen: 10000,
+  }),
+  sluice("sluice-stream", "sluice, stream", "stream", []),
+  {
+    id: "passt",
+    title: "passt, stream",
+    link: "stream",
+    bridge: "connect",
+    largestMtu: 65520,
+    ...LIBSLIRP_PLAN,
+    program: "passt",
+    versionArguments: ["--version"],
+    toGet: "apt install passt",
+    command: (path, laboratory, mtu) => [
+      ...[path, "--foreground", "--quiet", "--ipv4-only", "--mtu", String(mtu)],
+      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
+      ...["--runas", "0", "--socket", join(laboratory.directory, SOCKET)],
+    ],
+  },
+  {
+    id: "libslirp",
+    title: "QEMU's libslirp, stream",
+    link: "stream",
+    bridge: "listen",
+    largestMtu: 1500,
+    ...LIBSLIRP_PLAN,
+    program: "qemu-system-x86_64",
+    versionArguments: ["--version"],
+    toGet: "apt install qemu-system-x86",
+    // A hub joins the user network to a stream: QEMU as a network stack without a machine.
+    command: (path, laboratory) => [
+      ...[path, "-M", "none", "-nodefaults", "-display", "none"],
+      ...["-netdev", "user,id=u", "-netdev", "hubport,id=h0,hubid=0,netdev=u"],
+      ...["-netdev", `stream,id=s,server=off,addr.type=unix,addr.path=${join(laboratory.directory, SOCKET)}`],
+      ...["-netdev", "hubport,id=h1,hubid=0,netdev=s"],
+    ],
+  },
+  {
+    id: "gvproxy",
+    title: "gvproxy, stream",
+    link: "stream",
+    bridge: "connect",
+    largestMtu: 65520,
+    guestAddress: "192.168.127.2",
+    gateway: "192.168.127.1",
+    program: "gvproxy",
+    versionArguments: ["-version"],
+    toGet: "build github.com/containers/gvisor-tap-vsock and pass --gvproxy PATH (Debian 12 has no package)",
+    command: (path, laboratory, mtu) => [
+      ...[path, "-mtu", String(mtu), "-ssh-port", "-1"],
+      ...["-listen-qemu", `unix://${join(laboratory.directory, SOCKET)}`],
+    ],
+  },
+];
+
+export const ENGINE_IDS: readonly EngineId[] = DEFINITIONS.map((definition) => definition.id);
+
+/** The socket between the bridge and a stream engine. */
+export function socketOf(laboratory: Laboratory): string {
+  return join(laboratory.directory, SOCKET);
+}
+
+/** The engines that are here, with their versions, and those that are not, with how to get them. */
+export function findEngines(options: CompareOptions, projectRoot: string): (FoundEngine | Absent)[] {
+  const wanted = DEFINITIONS.filter(
+    ({ id }) => options.engines.length === 0 || options.engines.includes(id) || id === "loopback",
+  );
+  return wanted.map((definition) => {
+    const { program, versionArguments, toGet, command, ...engine } = definition;
+    if (engine.link === "kernel") return { ...engine, version: "", command: () => [] };
+    const path = locate(program, options, projectRoot);
+    if (path === undefined) {
+      return { id: engine.id, title: engine.title, sentence: `${program} is not here: ${toGet}` };
+    }
+    const version =
+      program === "sluice"
+        ? versionOf(process.execPath, [path, ...versionArguments])
+        : versionOf(path, versionArguments);
+    return { ...engine, version, command: (laboratory, mtu) => command(path, laboratory, mtu) };
+  });
+}
+
+function locate(program: string, options: CompareOptions, projectRoot: string): string | undefined {
+  if (program !== "sluice") return findProgram(options.paths.get(program) ?? program);
+  const script = options.sluice ?? join(projectRoot, "src/cli/sluice.mjs");
+  return existsSync(script) ? script : undefined;
+}

@@ -1,0 +1,152 @@
+/**
+ * Two fresh network namespaces for each run: `host`, where the engine and the servers live, and `guest`, where the
+ * TAP and the clients live. Fresh ones have no TIME_WAIT sockets, no routes of the machine and no other traffic.
+ * The servers listen on an address of the benchmark range (RFC 2544) that the host namespace owns, so that no
+ * engine needs its way to the host's loopback opened, and packets between engine and server take `lo`.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Program, RunFailure } from "./program.ts";
+import type { LoadPrograms } from "./toolchain.ts";
+
+export const SERVER_ADDRESS = "198.18.0.1";
+const SERVER_GATEWAY = "198.18.0.254";
+export const STREAM_PORT = 5000;
+export const ECHO_PORT = 6000;
+export const ECHO_PORTS = 16;
+export const DATAGRAM_PORT = 7000;
+export const TAP_NAME = "tap0";
+
+const PORT_RANGE = "net/ipv4/ip_local_port_range=1024 65535";
+
+/** Counters of the kernel, cumulated since the namespace was made. */
+export interface KernelCounters {
+  /** Frames the guest's TAP dropped on their way to the engine, and from it. */
+  readonly tapDropsUp: number;
+  readonly tapDropsDown: number;
+  /** Segments the guest's kernel sent again, and that arrived at it out of order (the engine resent or lost some). */
+  readonly guestResent: number;
+  readonly guestOutOfOrder: number;
+  readonly hostResent: number;
+}
+
+export class Laboratory {
+  readonly directory: string;
+  readonly programs: LoadPrograms;
+  readonly #host: Program;
+  readonly #guest: Program;
+  readonly #started: Program[] = [];
+
+  private constructor(programs: LoadPrograms, congestion: string) {
+    this.programs = programs;
+    this.directory = mkdtempSync(join(tmpdir(), "sluice-compare-"));
+    const control = `net/ipv4/tcp_congestion_control=${congestion}`;
+    const uplink = ["--uplink", SERVER_ADDRESS, SERVER_GATEWAY];
+    const backlog = "net/core/somaxconn=65535";
+    this.#host = new Program([programs.netns, "anchor", ...uplink, control, PORT_RANGE, backlog]);
+    this.#guest = new Program([programs.netns, "anchor", control, PORT_RANGE]);
+  }
+
+  static async open(programs: LoadPrograms, congestion: string): Promise<Laboratory> {
+    const laboratory = new Laboratory(programs, congestion);
+    await laboratory.#host.report("ready", 5000);
+    await laboratory.#guest.report("ready", 5000);
+    return laboratory;
+  }
+
+  get guestPid(): number {
+    return this.#guest.pid;
+  }
+
+  /** Starts a program in the host namespace; `close` stops it. */
+  inHost(argv: readonly string[]): Program {
+    return this.#start(this.#host, argv);
+  }
+
+  /** Starts a program in the guest namespace. */
+  inGuest(argv: readonly string[]): Program {
+    return this.#start(this.#guest, argv);
+  }
+
+  /** Runs a short command to its end in a namespace; returns its output. */
+  run(where: "host" | "guest", argv: readonly string[]): string {
+    const pid = where === "host" ? this.#host.pid : this.#guest.pid;
+    return execFileSync(this.programs.netns, ["enter", String(pid), ...argv], { encoding: "utf8" });
+  }
+
+  counters(): KernelCounters {
+    const device = this.#read(this.#guest, "dev")
+      .split("\n")
+      .find((line) => line.trim().startsWith(`${TAP_NAME}:`))
+      ?.split(":")[1]
+      .trim()
+      .split(/\s+/)
+      .map(Number);
+    return {
+      tapDropsUp: device?.[11] ?? 0,
+      tapDropsDown: device?.[3] ?? 0,
+      guestResent: counter(this.#read(this.#guest, "snmp"), "Tcp", "RetransSegs"),
+      guestOutOfOrder: counter(this.#read(this.#guest, "netstat"), "TcpExt", "TCPOFOQueue"),
+      hostResent: counter(this.#read(this.#host, "snmp"), "Tcp", "RetransSegs"),
+    };
+  }
+
+  /** Throws when TIME_WAIT sockets are left over (the probe of readiness may leave a few). */
+  checkTimeWait(): void {
+    for (const anchor of [this.#host, this.#guest]) {
+      const waiting = Number(/^TCP: .* tw (\d+)/m.exec(this.#read(anchor, "sockstat"))?.[1] ?? 0);
+      if (waiting > 20) throw new RunFailure(`${waiting} TIME_WAIT sockets before the run began`);
+    }
+  }
+
+  /** Ends everything that was started, newest first, and the namespaces with it. */
+  async close(): Promise<void> {
+    for (const program of this.#started.reverse()) await program.stop();
+    await Promise.all([this.#host.stop("SIGKILL"), this.#guest.stop("SIGKILL")]);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #start(anchor: Program, argv: readonly string[]): Program {
+    const program = new Program([this.programs.netns, "enter", String(anchor.pid), ...argv]);
+    this.#started.push(program);
+    return program;
+  }
+
+  #read(anchor: Program, file: string): string {
+    return readFileSync(`/proc/${anchor.pid}/net/${file}`, "latin1");
+  }
+}
+
+/** A field of /proc/net/snmp or netstat: a line of names and a line of values with the same prefix. */
+function counter(text: string, prefix: string, name: string): number {
+  const [names, values] = text
+    .split("\n")
+    .filter((line) => line.startsWith(`${prefix}: `))
+    .map((line) => line.split(" "));
+  return Number(values?.[names.indexOf(name)] ?? 0);
+}
+
+export function difference(after: KernelCounters, before: KernelCounters): KernelCounters {
+  return {
+    tapDropsUp: after.tapDropsUp - before.tapDropsUp,
+    tapDropsDown: after.tapDropsDown - before.tapDropsDown,
+    guestResent: after.guestResent - before.guestResent,
+    guestOutOfOrder: after.guestOutOfOrder - before.guestOutOfOrder,
+    hostResent: after.hostResent - before.hostResent,
+  };
+}
+
+/** The congestion control that new namespaces may have: the wanted one, or reno, which the kernel always allows. */
+export async function allowedCongestionControl(programs: LoadPrograms, wanted: string): Promise<string> {
+  const probe = new Program([programs.netns, "anchor", `net/ipv4/tcp_congestion_control=${wanted}`]);
+  try {
+    await probe.report("ready", 5000);
+    return wanted;
+  } catch {
+    return "reno";
+  } finally {
+    await probe.stop("SIGKILL");
+  }
+}

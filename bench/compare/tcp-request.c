@@ -1,0 +1,115 @@
+// The guest's side of the request/response and scale cases, against tcp-echo.
+//
+//   tcp-request pingpong --connect A:P --warmup MS --window MS     1 octet there and back; percentiles in us
+//   tcp-request crr      --connect A:P --ports N --warmup MS --window MS   connect, exchange 1 octet, close
+//   tcp-request first    --connect A:P                             when the first SYN is answered (CLOCK_MONOTONIC)
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+#include "load.h"
+
+static int by_value(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static int connect_to(const struct sockaddr_in *to) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) die("socket: %s", strerror(errno));
+  struct timeval limit = {5, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0) die("connect: %s", strerror(errno));
+  set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  return fd;
+}
+
+static void exchange(int fd) {
+  char octet = 'x';
+  if (send(fd, &octet, 1, MSG_NOSIGNAL) != 1) die("send: %s", strerror(errno));
+  ssize_t n = recv(fd, &octet, 1, 0);
+  if (n != 1) die("no answer within 5 s: %s", n == 0 ? "closed" : strerror(errno));
+}
+
+static void pingpong(const struct sockaddr_in *to, int64_t warmup_ns, int64_t window_ns) {
+  static uint32_t samples[4000000];
+  size_t count = 0;
+  int fd = connect_to(to);
+  int64_t until = now_ns() + warmup_ns;
+  while (now_ns() < until) exchange(fd);
+  say("{\"event\":\"window\"}");
+  int64_t from = now_ns(), before = from;
+  while (before - from < window_ns && count < sizeof samples / sizeof samples[0]) {
+    exchange(fd);
+    int64_t after = now_ns();
+    samples[count++] = (uint32_t)(after - before);
+    before = after;
+  }
+  qsort(samples, count, sizeof samples[0], by_value);
+  say("{\"event\":\"result\",\"count\":%zu,\"nanoseconds\":%lld,\"p50Us\":%.2f,\"p99Us\":%.2f,\"maxUs\":%.1f}", count,
+      (long long)(before - from), samples[count / 2] / 1e3, samples[count * 99 / 100] / 1e3, samples[count - 1] / 1e3);
+}
+
+// Rotates over the server's ports, so that TIME_WAIT on this side cannot run out of port pairs.
+static void crr(struct sockaddr_in to, int ports, int64_t warmup_ns, int64_t window_ns) {
+  int first = ntohs(to.sin_port);
+  long count = 0;
+  int64_t start = now_ns(), from = 0, at = start;
+  while (from == 0 || at - from < window_ns) {
+    to.sin_port = htons((uint16_t)(first + count % ports));
+    int fd = connect_to(&to);
+    exchange(fd);
+    close(fd);
+    count++;
+    at = now_ns();
+    if (from == 0 && at - start >= warmup_ns) {
+      say("{\"event\":\"window\"}");
+      from = at;
+      count = 0;
+    }
+  }
+  say("{\"event\":\"result\",\"count\":%ld,\"nanoseconds\":%lld}", count, (long long)(at - from));
+}
+
+// Tries from before the engine exists: a new attempt each millisecond, because a SYN that was lost is sent again
+// only after a second. The first that is answered gives the time. The others end in a reset, not in TIME_WAIT.
+static void first(const struct sockaddr_in *to) {
+  static struct pollfd waiting[20000];
+  int count = 0;
+  say("{\"event\":\"ready\"}");
+  while (count < 20000) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) die("socket: %s", strerror(errno));
+    struct linger at_once = {1, 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS) close(fd);
+    else waiting[count++] = (struct pollfd){.fd = fd, .events = POLLOUT};
+    if (poll(waiting, count, 1) <= 0) continue;
+    for (int i = 0; i < count; i++) {
+      int error = 0;
+      socklen_t length = sizeof error;
+      if (waiting[i].revents == 0) continue;
+      getsockopt(waiting[i].fd, SOL_SOCKET, SO_ERROR, &error, &length);
+      if (error == 0) {
+        say("{\"event\":\"result\",\"at\":%lld}", (long long)now_ns());
+        return;
+      }
+      close(waiting[i].fd);
+      waiting[i].fd = -1;
+    }
+  }
+  die("no SYN was answered");
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) die("usage: tcp-request pingpong|crr|first ...");
+  struct sockaddr_in to = address_of(option(argc, argv, "--connect", NULL));
+  int64_t warmup_ns = number_option(argc, argv, "--warmup", "500") * 1000000;
+  int64_t window_ns = number_option(argc, argv, "--window", "2000") * 1000000;
+  if (strcmp(argv[1], "pingpong") == 0) pingpong(&to, warmup_ns, window_ns);
+  else if (strcmp(argv[1], "crr") == 0) crr(to, (int)number_option(argc, argv, "--ports", "1"), warmup_ns, window_ns);
+  else if (strcmp(argv[1], "first") == 0) first(&to);
+  else die("tcp-request: unknown case %s", argv[1]);
+  return 0;
+}
