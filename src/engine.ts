@@ -296,6 +296,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     let octets = 0;
     for (let i = 0; i < count; i++) {
       octets += batch.length[i];
+      this.udpLayer.segmentSize = batch.segmentSize[i];
       counters.drop(this.frame(batch.at[i], batch.length[i], batch.flags[i]));
     }
     counters.add(FRAMES_IN, count);

@@ -80,6 +80,8 @@ export class Udp {
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
+  /** Octets per datagram when the frame at hand is a super-frame of the link (USO), else 0. */
+  segmentSize = 0;
   private now: number;
 
   constructor(
@@ -104,7 +106,7 @@ export class Udp {
     const remotePort = destinationPort(view, udpAt);
     const octets = length(view, udpAt) - UDP_HEADER_OCTETS;
     const at = udpAt + UDP_HEADER_OCTETS;
-    const { flows, network, counters } = this.parts;
+    const { flows } = this.parts;
     if (this.inboundOpen > 0) {
       const id = flows.find(PROTOCOL_UDP, guest, remote, packPorts(guestPort, remotePort));
       const client = id === NO_FLOW ? null : this.mappings[id];
@@ -124,11 +126,22 @@ export class Udp {
     mapping.remember(this.to[3], remotePort);
     mapping.refreshedMs = this.now;
     mapping.octetsFromGuest += octets;
-    network.udpSend(mapping.handle, this.to, at, octets);
-    this.queuedSends = true;
-    counters.add(IN, 1);
-    counters.add(OCTETS_IN, octets);
+    this.queue(mapping.handle, at, octets);
     return HANDLED;
+  }
+
+  /** Queues the datagram, or each of a super-frame's, for the socket. */
+  private queue(handle: number, at: number, octets: number): void {
+    const { network, counters } = this.parts;
+    const size = this.segmentSize === 0 ? octets : this.segmentSize;
+    let sent = 0;
+    do {
+      network.udpSend(handle, this.to, at + sent, Math.min(size, octets - sent));
+      counters.add(IN, 1);
+      sent += size;
+    } while (sent < octets);
+    this.queuedSends = true;
+    counters.add(OCTETS_IN, octets);
   }
 
   private answerClient(client: UdpMapping, at: number, octets: number): number {
@@ -140,10 +153,7 @@ export class Udp {
     to[ADDRESS_PORT] = client.clientPort;
     client.refreshedMs = this.now;
     client.octetsFromGuest += octets;
-    this.parts.network.udpSend(client.handle, to, at, octets);
-    this.queuedSends = true;
-    this.parts.counters.add(IN, 1);
-    this.parts.counters.add(OCTETS_IN, octets);
+    this.queue(client.handle, at, octets);
     return HANDLED;
   }
 
