@@ -104,6 +104,7 @@ export class QemuDatagramLink implements HostLink {
       if (length < ETHERNET_OCTETS || length > this.frameMax) batch.oversized++;
       else batch.push(this.slotsAt + i * this.slotOctets, length, 0, 0);
     }
+    batch.drained = count < max;
     return batch.count;
   }
 

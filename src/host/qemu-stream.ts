@@ -97,6 +97,7 @@ export class QemuStreamLink implements HostLink {
       if (got <= 0) return this.closed(got);
       this.filledAt += got;
       this.parse(batch);
+      batch.drained = got < READ_OCTETS && batch.count < batch.capacity;
     }
     if (this.failure !== "" && batch.count === 0) return LINK_CLOSED;
     return batch.count;
