@@ -1,0 +1,254 @@
+/**
+ * An engine core between a link and a host network that a test holds in its hands: frames go in one at a time, what
+ * comes out is kept whole, host sockets do what the test says. No kernel, no clock but the test's.
+ */
+import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
+import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
+import {
+  type AddressWords,
+  EAGAIN,
+  type FrameLink,
+  type HostNetwork,
+  PEER_CLOSED,
+  READABLE,
+  type UdpBatch,
+  WRITABLE,
+} from "../../src/ports.ts";
+import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
+
+/** A host TCP socket: what the engine sent to it, and what the test lets it give. */
+export class HeldSocket {
+  readonly received: Uint8Array[] = [];
+  private toGive: Uint8Array[] = [];
+  ended = false;
+  shutDown = false;
+  /** "open", "closed", or "reset". */
+  state = "open";
+
+  constructor(
+    readonly token: number,
+    readonly port: number,
+    private readonly wake: (token: number, events: number) => void,
+  ) {}
+
+  /** The peer behind the socket sends. */
+  give(octets: Uint8Array): void {
+    this.toGive.push(octets);
+    this.wake(this.token, READABLE);
+  }
+
+  /** The peer sends FIN. */
+  end(): void {
+    this.ended = true;
+    this.wake(this.token, READABLE | PEER_CLOSED);
+  }
+
+  /** As recv(2): as much as there is, up to `length`. */
+  read(octets: Uint8Array, at: number, length: number): number {
+    let taken = 0;
+    while (taken < length && this.toGive.length > 0) {
+      const piece = this.toGive[0].subarray(0, length - taken);
+      octets.set(piece, at + taken);
+      taken += piece.length;
+      if (piece.length === this.toGive[0].length) this.toGive.shift();
+      else this.toGive[0] = this.toGive[0].subarray(piece.length);
+    }
+    if (taken > 0) return taken;
+    return this.ended ? 0 : EAGAIN;
+  }
+
+  get octets(): Uint8Array {
+    return new Uint8Array(Buffer.concat(this.received));
+  }
+}
+
+export interface SentDatagram {
+  readonly handle: number;
+  readonly address: number;
+  readonly port: number;
+  readonly octets: Uint8Array;
+}
+
+export class HeldNetwork implements HostNetwork {
+  readonly sockets: HeldSocket[] = [];
+  readonly datagrams: SentDatagram[] = [];
+  /** Result of a connection attempt to a port: 0, or -errno. */
+  connectTo: (port: number) => number = () => 0;
+  wake: (token: number, events: number) => void = () => {};
+  private readonly udpTokens = new Map<number, number>();
+  private readonly arriving: { handle: number; address: number; port: number; octets: Uint8Array }[] = [];
+
+  constructor(private readonly arena: Arena) {}
+
+  tcpConnect(token: number, to: AddressWords): number {
+    const result = this.connectTo(to[4]);
+    if (result < 0) return result;
+    this.sockets.push(new HeldSocket(token, to[4], (t, events) => this.wake(t, events)));
+    return this.sockets.length - 1;
+  }
+  tcpConnectService(token: number, index: number): number {
+    this.sockets.push(new HeldSocket(token, index, (t, events) => this.wake(t, events)));
+    return this.sockets.length - 1;
+  }
+  connectResult(): number {
+    return 0;
+  }
+  tcpAccept(): number {
+    return EAGAIN;
+  }
+  tcpReceive(handle: number, at: number, length: number): number {
+    return this.sockets[handle].read(this.arena.octets, at, length);
+  }
+  tcpSend(handle: number, gather: Int32Array, count: number): number {
+    let taken = 0;
+    for (let i = 0; i < count; i++) {
+      const at = gather[i * 2];
+      this.sockets[handle].received.push(this.arena.octets.slice(at, at + gather[i * 2 + 1]));
+      taken += gather[i * 2 + 1];
+    }
+    return taken;
+  }
+  tcpShutdown(handle: number): void {
+    this.sockets[handle].shutDown = true;
+  }
+  tcpClose(handle: number, reset: boolean): void {
+    this.sockets[handle].state = reset ? "reset" : "closed";
+  }
+
+  udpOpen(token: number): number {
+    const handle = 10_000 + this.udpTokens.size;
+    this.udpTokens.set(handle, token);
+    return handle;
+  }
+  udpPort(handle: number): number {
+    return handle;
+  }
+  udpSend(handle: number, to: AddressWords, at: number, length: number): void {
+    this.datagrams.push({
+      handle,
+      address: to[3],
+      port: to[4],
+      octets: this.arena.octets.slice(at, at + length),
+    });
+  }
+  udpFlush(): number {
+    return 0;
+  }
+  /** A datagram arrives at a host socket. */
+  arrive(handle: number, address: number, port: number, octets: Uint8Array): void {
+    this.arriving.push({ handle, address, port, octets });
+    this.wake(this.udpTokens.get(handle) ?? 0, READABLE);
+  }
+  udpReceive(handle: number, batch: UdpBatch): number {
+    const i = this.arriving.findIndex((datagram) => datagram.handle === handle);
+    if (i < 0) return 0;
+    const [datagram] = this.arriving.splice(i, 1);
+    this.arena.octets.set(datagram.octets, this.arena.udpSlotsAt);
+    batch.at[0] = this.arena.udpSlotsAt;
+    batch.length[0] = datagram.octets.length;
+    batch.segment[0] = 0;
+    batch.words.set([0, 0, 0xffff, datagram.address, datagram.port]);
+    return 1;
+  }
+  udpConnect(): number {
+    return 0;
+  }
+  udpClose(): void {}
+}
+
+export class HeldLink implements FrameLink {
+  readonly name = "held";
+  readonly queueFrames = 0;
+  readonly out: Uint8Array[] = [];
+  private readonly waiting: { octets: Uint8Array; partial: boolean }[] = [];
+
+  constructor(
+    private readonly arena: Arena,
+    readonly mtu: number,
+    readonly tcpOffload: boolean,
+    readonly udpOffload: boolean,
+  ) {}
+
+  put(octets: Uint8Array, partial: boolean): void {
+    this.waiting.push({ octets, partial });
+  }
+  receive(batch: FrameBatch): number {
+    batch.reset();
+    const next = this.waiting.shift();
+    if (next === undefined) return 0;
+    const at = this.arena.rxWindowAt + 2;
+    this.arena.octets.set(next.octets, at);
+    batch.push(at, next.octets.length, next.partial ? CHECKSUM_PARTIAL : 0, 0);
+    return 1;
+  }
+  transmit(queue: TransmitQueue): number {
+    const count = queue.length;
+    for (let n = 0; n < count; n++) {
+      const i = (queue.first + n) & (queue.capacity - 1);
+      const header = this.arena.octets.slice(queue.headerAt[i], queue.headerAt[i] + queue.headerLength[i]);
+      const payload = this.arena.octets.slice(
+        queue.payloadAt[i],
+        queue.payloadAt[i] + queue.payloadLength[i],
+      );
+      this.out.push(new Uint8Array(Buffer.concat([header, payload])));
+    }
+    queue.taken(count);
+    return count;
+  }
+  close(): void {}
+}
+
+const arena = new Arena(REASSEMBLY_REGION_OCTETS);
+
+/** A core with everything around it. `now` starts at 0 and moves by `exchange` and `pass`. */
+export class FrameExchange {
+  readonly network = new HeldNetwork(arena);
+  readonly link: HeldLink;
+  readonly core: EngineCore;
+  now = 0;
+
+  constructor(config: Partial<EngineConfig> = {}, offload = false) {
+    const whole = { ...defaultEngineConfig(), ...config };
+    this.link = new HeldLink(arena, whole.mtu, offload, offload);
+    let state = 12345;
+    const ports = {
+      arena,
+      network: this.network,
+      entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
+      log: { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} },
+      checksum: new JavaScriptChecksum(arena.view),
+    };
+    this.core = createEngineCore(whole, ports, this.now);
+    this.network.wake = (token, events) => this.core.handleEvent(token, events | WRITABLE, this.now);
+    this.core.attach(this.link, this.now);
+  }
+
+  /** The guest sends a frame; returns what it gets back at once. */
+  exchange(frame: Uint8Array, partial = false): Uint8Array[] {
+    this.link.put(frame, partial);
+    this.core.handleEvent(TOKEN_LINK, READABLE, this.now);
+    return this.settle();
+  }
+
+  /** Turns until nothing is left to do now; returns the frames that came out. */
+  settle(): Uint8Array[] {
+    for (let turns = 0; this.core.turn(this.now); turns++) {
+      if (turns > 10_000) throw new Error("the engine never comes to rest");
+    }
+    return this.link.out.splice(0);
+  }
+
+  /** Lets time pass in steps of at most 50 ms. */
+  pass(ms: number): Uint8Array[] {
+    const out: Uint8Array[] = [];
+    for (let left = ms; left > 0; left -= 50) {
+      this.now = (this.now + Math.min(left, 50)) | 0;
+      out.push(...this.settle());
+    }
+    return out;
+  }
+}
