@@ -147,7 +147,16 @@ function testAsOther() {
     const home = mkdtempSync(join(tmpdir(), "sluice-test-"));
     chmodSync(home, 0o777);
     try {
-      const env = { ...process.env, HOME: home, TMPDIR: home, USER: "nobody", LOGNAME: "nobody" };
+      const tun = join(home, "tun");
+      const made = run("mknod", ["-m", "666", tun, "c", "10", "200"], { quiet: true }) === 0;
+      const env = {
+        ...process.env,
+        ...(made ? { SLUICE_TEST_TUN: tun } : {}),
+        HOME: home,
+        TMPDIR: home,
+        USER: "nobody",
+        LOGNAME: "nobody",
+      };
       return runTests("end-to-end tests without root (user nobody)", args, { uid: NOBODY, gid: NOBODY, env });
     } finally {
       rmSync(home, { recursive: true, force: true });

@@ -14,7 +14,7 @@ export interface CommandArguments {
   readonly help: boolean;
   /**
    * What comes from the first word that is not an option on (`--` itself is left out): somebody else's command line.
-   * For replay, all words that are not options: they are files.
+   * For run and replay, all words that are not options.
    */
   readonly rest: readonly string[];
   /** The command's own few flags that are not in the table, such as replay's `--output`. */
@@ -45,12 +45,17 @@ export function parseCommandArguments(
   const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, tokens: true });
   let help = false;
   let rest: string[] = [];
+  const takesCommand = command === "exec" || command === "qemu";
+  let afterUnknown = false;
   for (const token of tokens) {
-    if (token.kind === "positional" && command === "replay") {
+    const wasUnknown = afterUnknown;
+    afterUnknown = false;
+    if (token.kind === "positional" && wasUnknown) continue; // The unknown option's value, most likely.
+    if (token.kind === "positional" && !takesCommand) {
       rest.push(token.value);
       continue;
     }
-    if (token.kind === "option-terminator" && command === "replay") continue;
+    if (token.kind === "option-terminator" && !takesCommand) continue;
     if (token.kind !== "option") {
       rest = argv.slice(token.index + (token.kind === "option-terminator" ? 1 : 0));
       break;
@@ -64,6 +69,7 @@ export function parseCommandArguments(
       else if (Object.hasOwn(own, token.name)) ownValues.set(token.name, token.value as string);
       else options.add(token.name as OptionName, token.value);
     } else {
+      afterUnknown = token.inlineValue !== true;
       options.problems.push(unknownOption(token.rawName, command, Object.keys(config)));
     }
   }

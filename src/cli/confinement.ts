@@ -1,6 +1,7 @@
 /** What the engine process may see and be, from what it is to serve. */
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LinkSpec } from "../host/engine-options.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
@@ -14,9 +15,13 @@ const LOW_PORTS_END = 1024;
 /** Packages that the engine's own modules import. */
 const PACKAGES = ["ip-address"];
 
+/** Where the engine will look for them: by name above its own files, through links (pnpm's are) that are not in view. */
 function packageDirectories(): string[] {
-  const require = createRequire(import.meta.url);
-  return PACKAGES.map((name) => dirname(require.resolve(`${name}/package.json`)));
+  const { resolve } = createRequire(import.meta.url);
+  return PACKAGES.flatMap((name) => {
+    const candidates = (resolve.paths(name) ?? []).map((directory) => join(directory, name));
+    return candidates.filter((directory) => existsSync(directory)).slice(0, 1);
+  });
 }
 
 /** Directories with Unix sockets that the engine binds or connects to by itself, now and later again. */

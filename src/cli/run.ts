@@ -9,6 +9,7 @@ import type { EnginePlan } from "./control.ts";
 import { EngineClient } from "./engine-client.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { checkInherited } from "./inherited.ts";
 import { type OpenedLink, openLink } from "./link-opening.ts";
 import { type LineLog, openLogFile } from "./log.ts";
 import { resolveOutbound } from "./outbound.ts";
@@ -40,6 +41,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   const host = planHost(options, "info");
   const outbound = resolveOutbound(options, host);
   const user = resolveUser(options, host);
+  checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return refuse("run", options.problems);
   try {
     return await serve({ link, config, host, outbound, user });

@@ -48,6 +48,12 @@ describe("values", () => {
     ]);
   });
 
+  it("of an unknown option are not complained about too", () => {
+    const { options, rest } = parseCommandArguments("run", ["--gatway", "10.0.2.2", "--mtu", "9"]);
+    expect(rest).toEqual([]);
+    expect(options.problems.map((problem) => problem.place)).toEqual(["--gatway", "--mtu"]);
+  });
+
   it("do not run away with help", () => {
     expect(parseCommandArguments("run", ["--bogus", "-h"]).help).toBe(true);
     expect(parseCommandArguments("exec", ["ls", "--help"]).help).toBe(false);

@@ -9,7 +9,7 @@ import { delimiter, join } from "node:path";
 export interface Needs {
   /** The effective user is root. */
   readonly root?: boolean;
-  /** /dev/net/tun can be opened by this user. */
+  /** TUN_DEVICE can be opened by this user. */
   readonly tun?: boolean;
   /** An unprivileged user namespace with a network namespace can be made. */
   readonly userNamespaces?: boolean;
@@ -58,11 +58,17 @@ function canMakeUserNamespace(): boolean {
   return userNamespaces;
 }
 
+/**
+ * The clone device for TAPs. Root's run of the suite as another user makes one that everybody may open and names it,
+ * where /dev/net/tun is for root alone.
+ */
+export const TUN_DEVICE = process.env["SLUICE_TEST_TUN"] ?? "/dev/net/tun";
+
 /** What is missing, in words; empty when nothing is. */
 export function missing(needs: Needs): string[] {
   const lacks: string[] = [];
   if (needs.root && process.geteuid?.() !== 0) lacks.push("root");
-  if (needs.tun && !isCharacterDevice("/dev/net/tun")) lacks.push("read and write access to /dev/net/tun");
+  if (needs.tun && !isCharacterDevice(TUN_DEVICE)) lacks.push(`read and write access to ${TUN_DEVICE}`);
   if (needs.userNamespaces && !canMakeUserNamespace()) lacks.push("unprivileged user namespaces");
   for (const command of needs.commands ?? []) {
     if (findCommand(command) === undefined) lacks.push(`the program ${command}`);

@@ -1,0 +1,23 @@
+/** Descriptors given by number: they have to be there. */
+import { fstatSync, type Stats } from "node:fs";
+import type { OptionSet } from "../config/option-set.ts";
+
+function statOf(fd: number): Stats | undefined {
+  try {
+    return fstatSync(fd);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Complains about descriptors that are not open, or not of a kind that could tell when its other end is closed. */
+export function checkInherited(options: OptionSet): void {
+  for (const name of ["fd", "tap-fd", "ready-fd", "exit-fd"] as const) {
+    const fd = options.get(name);
+    if (fd === undefined) continue;
+    const stat = statOf(fd);
+    if (stat === undefined) options.reject(name, "a descriptor that is open");
+    else if (name === "exit-fd" && !stat.isFIFO() && !stat.isSocket())
+      options.reject(name, "a pipe or a socket");
+  }
+}

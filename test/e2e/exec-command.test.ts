@@ -1,0 +1,147 @@
+/** `sluice exec`, run as its users run it: what the command sees, and what its caller gets. */
+import { connect } from "node:net";
+import { describe, expect, it } from "vitest";
+import { isAlive, PROGRAM, run, sluice, until } from "../support/program.ts";
+import { needs, TUN_DEVICE } from "../support/requirements.ts";
+
+const MACHINE = { tun: true, userNamespaces: true } as const;
+const exec = (...args: string[]) => sluice(["exec", "--tun-device", TUN_DEVICE, ...args]);
+
+/** Connects and says how it went. */
+function dial(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    let text = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    socket.once("end", () => resolve(text));
+  });
+}
+
+describe("the command", () => {
+  it("has the guest's address, a way out, our DNS, and its caller's uid", async (context) => {
+    needs(context, { ...MACHINE, commands: ["ip"] });
+    const { status, stdout, stderr } = await exec(
+      "--",
+      "sh",
+      "-c",
+      "ip -o -4 addr show tap0; ip route; ip -o link show lo; cat /etc/resolv.conf; id -u",
+    ).ended;
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    expect(stdout).toContain("inet 10.0.2.15/24");
+    expect(stdout).toContain("default via 10.0.2.2 dev tap0");
+    expect(stdout).toMatch(/lo: .*UP/);
+    expect(stdout).toContain("nameserver 10.0.2.3\n");
+    expect(stdout.trimEnd().split("\n").pop()).toBe(String(process.geteuid?.()));
+  });
+
+  it.for([
+    [["sh", "-c", "exit 7"], 7],
+    [["sh", "-c", "kill -9 $$"], 128 + 9],
+    [["/no/such/command"], 127],
+    [["/etc/passwd"], 126],
+  ] as const)("%j ends us with status %d", async ([command, status], context) => {
+    needs(context, MACHINE);
+    const ended = await exec("--", ...command).ended;
+    expect(ended.status).toBe(status);
+  });
+
+  it("gets the signals that are sent to us", async (context) => {
+    needs(context, MACHINE);
+    const running = exec(
+      "--",
+      "sh",
+      "-c",
+      "trap 'echo got TERM; exit 3' TERM; echo up; while :; do sleep 0.05; done",
+    );
+    await running.says(/up/, "stdout");
+    running.child.kill("SIGTERM");
+    const { status, stdout } = await running.ended;
+    expect(stdout).toContain("got TERM");
+    expect(status).toBe(3);
+  });
+
+  it("goes with the engine when we are killed", async (context) => {
+    needs(context, MACHINE);
+    const running = exec("--", "sh", "-c", "echo pid $PPID $$; exec sleep 60");
+    const [, pid] = await running.says(/pid \d+ (\d+)/, "stdout");
+    // In the command's PID namespace, which is ours: the network is all that is separate.
+    expect(isAlive(Number(pid))).toBe(true);
+    running.child.kill("SIGKILL");
+    await until(() => !isAlive(Number(pid)), "the command ends");
+  });
+
+  it("is in the terminal's foreground, with job control of its own", async (context) => {
+    needs(context, { ...MACHINE, commands: ["script", "ps"] });
+    const inner = `test -t 0 && test -t 1 && echo tty; ps -o pgid=,tpgid= -p $$ | tr -s " "`;
+    const words = [process.execPath, PROGRAM, "exec", "--tun-device", TUN_DEVICE, "--", "sh", "-c", inner];
+    const line = words.map((word) => `'${word}'`).join(" ");
+    const { stdout, status } = await run("script", ["-qec", line, "/dev/null"], {
+      stdio: ["pipe", "pipe", "pipe"],
+    }).ended;
+    expect(status).toBe(0);
+    expect(stdout).toContain("tty");
+    const [, group, foreground] = /(\d+) (\d+)/.exec(stdout) ?? [];
+    expect(group).toBe(foreground);
+  });
+});
+
+describe("ports", () => {
+  it("reach the command when they are declared, and nothing else does", async (context) => {
+    needs(context, MACHINE);
+    const server = `
+      const net = require("node:net");
+      const serve = (port) => new Promise((resolve) => net.createServer((s) => s.end("from " + s.remoteAddress)).listen(port, "0.0.0.0", resolve));
+      Promise.all([serve(80), serve(81)]).then(() => console.log("listening"));`;
+    const running = exec("--log-level", "info", "-p", "0:80", "--", process.execPath, "-e", server);
+    const [, port] = await running.says(/tcp 127\.0\.0\.1:(\d+) -> :80/);
+    await running.says(/listening/, "stdout");
+    expect(await dial(Number(port))).toBe("from 10.0.2.2");
+    expect(await dial(81)).toBe("ECONNREFUSED");
+    running.child.kill("SIGUSR2");
+    await running.says(/tcp-accepted +1/);
+    running.child.kill("SIGTERM");
+    expect((await running.ended).status).toBe(128 + 15);
+  });
+
+  it("that are taken are an error that names them", async (context) => {
+    needs(context, MACHINE);
+    const first = exec("--log-level", "info", "-p", "0:80", "--", "sleep", "60");
+    const [, port] = await first.says(/tcp 127\.0\.0\.1:(\d+) -> :80/);
+    const { status, stderr } = await exec("-p", `${port}:80`, "--", "true").ended;
+    expect(status).toBe(1);
+    expect(stderr).toContain(`127.0.0.1:${port}`);
+    expect(stderr).toContain("EADDRINUSE");
+    first.child.kill("SIGTERM");
+    await first.ended;
+  });
+});
+
+describe("the way out", () => {
+  const ask = (url: string): string =>
+    `require("node:http").get("${url}", (r) => r.on("data", (d) => process.stdout.write(d))).on("error", (e) => { console.log(e.code); });`;
+
+  it("does not lead to the host's loopback unless that is allowed", async (context) => {
+    needs(context, MACHINE);
+    const { createServer } = await import("node:http");
+    const server = createServer((_request, response) => response.end("loopback page"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    const program = ask(`http://10.0.2.2:${port}/`);
+    expect((await exec("--", process.execPath, "-e", program).ended).stdout).toBe("ECONNREFUSED\n");
+    const allowed = await exec("--allow-host-loopback", "--", process.execPath, "-e", program).ended;
+    expect(allowed.stdout).toBe("loopback page");
+    server.close();
+  });
+
+  it("is closed by --restrict, and the lease of names with it", async (context) => {
+    needs(context, MACHINE);
+    const { stdout } = await exec("--restrict", "--", "sh", "-c", "grep -c nameserver /etc/resolv.conf")
+      .ended;
+    expect(stdout.trim()).toBe("0");
+  });
+});
