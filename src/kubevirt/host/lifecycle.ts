@@ -10,7 +10,7 @@ import { readlinkSync } from "node:fs";
 import type { Plan } from "../plan.ts";
 import { describeStep, type Step } from "../steps.ts";
 import { deviceExists } from "./device-state.ts";
-import type { Kernel } from "./iproute.ts";
+import type { Host } from "./host.ts";
 import { perform, remember, type Stage, undo } from "./perform.ts";
 import { isRunning } from "./service-process.ts";
 import type { DeviceMemory, StateFolder, VmState } from "./vm-state.ts";
@@ -33,7 +33,7 @@ export async function bringUp(
   plan: Plan,
   request: string,
   folder: StateFolder,
-  kernel: Kernel,
+  host: Host,
   signal?: AbortSignal,
 ): Promise<VmState> {
   const state: VmState = {
@@ -41,12 +41,12 @@ export async function bringUp(
     request,
     plan,
     namespace: networkNamespace(),
-    memory: await rememberAll(plan.steps, kernel),
+    memory: await rememberAll(plan.steps, host),
     phase: "changing",
     begun: 0,
     processes: {},
   };
-  const stage = stageOf(folder, kernel, state);
+  const stage = stageOf(folder, host, state);
   for (const [index, step] of plan.steps.entries()) {
     state.begun = index + 1;
     stage.save();
@@ -65,12 +65,12 @@ export async function bringUp(
 }
 
 /** Undoes everything a state says may have been done. Throws LifecycleError with what could not be. */
-export async function takeDown(state: VmState, folder: StateFolder, kernel: Kernel): Promise<void> {
+export async function takeDown(state: VmState, folder: StateFolder, host: Host): Promise<void> {
   if (state.namespace !== networkNamespace()) {
     const message = `it is up in another network namespace (${state.namespace}): take it down there`;
     throw new LifecycleError(message, [state.namespace]);
   }
-  const stage = stageOf(folder, kernel, state);
+  const stage = stageOf(folder, host, state);
   state.phase = "changing";
   stage.save();
   const left = await undoAll(stage);
@@ -78,8 +78,8 @@ export async function takeDown(state: VmState, folder: StateFolder, kernel: Kern
   folder.remove();
 }
 
-function stageOf(folder: StateFolder, kernel: Kernel, state: VmState): Stage {
-  return { kernel, folder: folder.path, state, save: () => folder.save(state) };
+function stageOf(folder: StateFolder, host: Host, state: VmState): Stage {
+  return { host, folder: folder.path, state, save: () => folder.save(state) };
 }
 
 /** The namespace of this process, such as `net:[4026531833]`. */
@@ -92,14 +92,14 @@ function messageOf(error: unknown): string {
 }
 
 /** The devices that were there before and that a step changes. */
-async function rememberAll(steps: readonly Step[], kernel: Kernel): Promise<Record<string, DeviceMemory>> {
+async function rememberAll(steps: readonly Step[], host: Host): Promise<Record<string, DeviceMemory>> {
   const made = new Set(
     steps.flatMap((step) => (step.do === "create-bridge" || step.do === "create-tap" ? [step.device] : [])),
   );
   const memory: Record<string, DeviceMemory> = {};
   for (const step of steps) {
     if (step.do !== "enslave" || made.has(step.device) || Object.hasOwn(memory, step.device)) continue;
-    const device = await remember(kernel, step.device);
+    const device = await remember(host, step.device);
     if (device !== undefined) memory[step.device] = device;
   }
   return memory;
@@ -132,12 +132,12 @@ export interface Health {
 }
 
 /** Looks at everything that has to be there while a VM is up. */
-export async function health(state: VmState, kernel: Kernel): Promise<Health[]> {
+export async function health(state: VmState, host: Host): Promise<Health[]> {
   const parts: Health[] = [];
   for (const [index, step] of state.plan.steps.entries()) {
     if (step.do === "create-bridge" || step.do === "create-tap") {
       const what = step.do === "create-bridge" ? "bridge" : "TAP";
-      parts.push({ part: `${what} ${step.device}`, ok: await deviceExists(kernel, step.device) });
+      parts.push({ part: `${what} ${step.device}`, ok: await deviceExists(host, step.device) });
     } else if (step.do === "serve-dhcp" || step.do === "start-engine") {
       const identity = state.processes[index];
       const what = step.do === "serve-dhcp" ? "DHCP server" : "engine";
@@ -154,9 +154,9 @@ export async function repair(
   state: VmState,
   parts: readonly Health[],
   folder: StateFolder,
-  kernel: Kernel,
+  host: Host,
 ): Promise<void> {
-  const stage = stageOf(folder, kernel, state);
+  const stage = stageOf(folder, host, state);
   for (const { ok, step } of parts) {
     if (ok || step === undefined) continue;
     try {

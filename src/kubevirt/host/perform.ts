@@ -6,13 +6,13 @@ import { chownSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress, type Step } from "../steps.ts";
 import { deviceExists, type NeighbourEntry, readDevice, readNeighbours } from "./device-state.ts";
+import type { Host } from "./host.ts";
 import { type Kernel, KernelError } from "./iproute.ts";
-import { endService, startService } from "./service-process.ts";
 import type { DeviceMemory, VmState } from "./vm-state.ts";
 
 /** Where steps happen. */
 export interface Stage {
-  readonly kernel: Kernel;
+  readonly host: Host;
   /** The VM's folder. */
   readonly folder: string;
   readonly state: VmState;
@@ -22,7 +22,7 @@ export interface Stage {
 
 /** Carries out step number `index`. Throws KernelError, ServiceError or an Error of the file system. */
 export async function perform(step: Step, index: number, stage: Stage): Promise<void> {
-  const { kernel } = stage;
+  const kernel = stage.host;
   const link = (...args: string[]): Promise<unknown> => kernel.run("ip", ["link", "set", "dev", ...args]);
   switch (step.do) {
     case "wait-for-device":
@@ -135,7 +135,7 @@ async function startEngine(
 }
 
 async function service(argv: readonly string[], index: number, stage: Stage): Promise<void> {
-  await startService({
+  await stage.host.startService({
     argv,
     log: join(stage.folder, `service-${index}.log`),
     begun: (identity) => {
@@ -147,7 +147,7 @@ async function service(argv: readonly string[], index: number, stage: Stage): Pr
 
 /** Undoes step number `index`, whether it happened or not. Throws as `perform` does. */
 export async function undo(step: Step, index: number, stage: Stage): Promise<void> {
-  const { kernel, state } = stage;
+  const { host: kernel, state } = stage;
   switch (step.do) {
     case "create-bridge":
     case "create-tap":
@@ -187,7 +187,7 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
     case "serve-dhcp":
     case "start-engine": {
       const identity = state.processes[index];
-      if (identity !== undefined) await endService(identity);
+      if (identity !== undefined) await kernel.endService(identity);
       return;
     }
     default:

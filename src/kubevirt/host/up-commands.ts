@@ -5,8 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan.ts";
 import { shellQuoted } from "../qemu-args.ts";
 import { deviceExists } from "./device-state.ts";
+import { type Host, thisHost } from "./host.ts";
 import { hostCommand, Refusal } from "./host-command.ts";
-import { hostKernel, type Kernel } from "./iproute.ts";
+import type { Kernel } from "./iproute.ts";
 import { bringUp, type Health, health, repair, takeDown } from "./lifecycle.ts";
 import { inFirstNamespace } from "./pod-namespace.ts";
 import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
@@ -28,7 +29,7 @@ export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
   return hostCommand("up", args, io, async () => {
     const interrupt = new Interrupt();
     try {
-      const state = await up(args, io, hostKernel, interrupt.signal);
+      const state = await up(args, io, thisHost, interrupt.signal);
       io.stdout.write(`${shellQuoted(state.plan.qemuArguments)}\n`);
       return EXIT_OK;
     } finally {
@@ -54,7 +55,7 @@ class Interrupt {
 }
 
 /** Brings the VM up, or finds that it is. */
-async function up(args: VmArguments, io: VmIo, kernel: Kernel, signal: AbortSignal): Promise<VmState> {
+async function up(args: VmArguments, io: VmIo, host: Host, signal: AbortSignal): Promise<VmState> {
   const vm = theVm(args, io);
   const request = planRequest(args, vm, io);
   refuseFirstNamespace(
@@ -65,17 +66,17 @@ async function up(args: VmArguments, io: VmIo, kernel: Kernel, signal: AbortSign
   return folder.locked(async () => {
     const before = folder.load();
     const asked = JSON.stringify(request);
-    if (before?.phase === "up") return stillUp(before, asked, folder, kernel, io);
+    if (before?.phase === "up") return stillUp(before, asked, folder, host, io);
     if (before !== undefined) {
       io.stderr.write(`an earlier attempt to change ${request.vm} was cut off; undoing it first\n`);
-      await takeDown(before, folder, kernel);
+      await takeDown(before, folder, host);
     }
     const resources = modelResources(vm.model, io.env);
-    for (const device of resources.devices.values()) await waitForDevice(kernel, device, io, signal);
-    const plan = planVm(request, await readMachine(request, kernel, resources, resolvConfOf(args)));
+    for (const device of resources.devices.values()) await waitForDevice(host, device, io, signal);
+    const plan = planVm(request, await readMachine(request, host, resources, resolvConfOf(args)));
     refuseBadPlan(plan);
     for (const warning of plan.warnings) io.stderr.write(`warning: ${warning}\n`);
-    return bringUp(plan, asked, folder, kernel, signal);
+    return bringUp(plan, asked, folder, host, signal);
   });
 }
 
@@ -94,20 +95,20 @@ async function stillUp(
   state: VmState,
   asked: string,
   folder: StateFolder,
-  kernel: Kernel,
+  host: Host,
   io: VmIo,
 ): Promise<VmState> {
   if (state.request !== asked) {
     throw new Refusal(`${state.plan.vm} is up with another spec or other options; take it down first`);
   }
-  const parts = await health(state, kernel);
+  const parts = await health(state, host);
   const broken = parts.filter(({ ok, step }) => !ok && step === undefined);
   if (broken.length > 0) {
     const gone = broken.map(({ part }) => part).join(", ");
     throw new Refusal(`${state.plan.vm} is up but ${gone} is gone; take it down and up again`);
   }
   for (const { part, ok } of parts) if (!ok) io.stderr.write(`${part} was gone and is started again\n`);
-  await repair(state, parts, folder, kernel);
+  await repair(state, parts, folder, host);
   return state;
 }
 
@@ -149,7 +150,7 @@ export function downCommand(args: VmArguments, io: VmIo): Promise<number> {
     return folder.locked(async () => {
       const state = folder.load();
       if (state === undefined) io.stderr.write(`${name} is not up\n`);
-      else await takeDown(state, folder, hostKernel);
+      else await takeDown(state, folder, thisHost);
       return EXIT_OK;
     });
   });
@@ -160,7 +161,7 @@ export function statusCommand(args: VmArguments, io: VmIo): Promise<number> {
     const format = choiceOf(args, "format", ["text", "json"]);
     const { name, folder } = namedFolder(args, io);
     const state = folder.load();
-    const parts = state === undefined ? [] : await health(state, hostKernel);
+    const parts = state === undefined ? [] : await health(state, thisHost);
     const phase = state === undefined ? "down" : state.phase === "changing" ? "interrupted" : "up";
     const healthy = phase === "up" && parts.every(({ ok }) => ok);
     if (format === "json") {
@@ -185,7 +186,7 @@ export function qemuArgsCommand(args: VmArguments, io: VmIo): Promise<number> {
     const format = choiceOf(args, "format", ["shell", "json"]);
     const { folder } = namedFolder(args, io);
     const state = folder.load();
-    const plan = state?.phase === "up" ? state.plan : await planFor(args, io, hostKernel);
+    const plan = state?.phase === "up" ? state.plan : await planFor(args, io, thisHost);
     if (state?.phase !== "up") refuseBadPlan(plan);
     const text = format === "json" ? JSON.stringify(plan.qemuArguments) : shellQuoted(plan.qemuArguments);
     io.stdout.write(`${text}\n`);
@@ -207,7 +208,7 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
     const interrupt = new Interrupt();
     let state: VmState;
     try {
-      state = await up(args, io, hostKernel, interrupt.signal);
+      state = await up(args, io, thisHost, interrupt.signal);
     } finally {
       interrupt.close();
     }
@@ -215,7 +216,7 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
       return await runQemu([...command, ...state.plan.qemuArguments], state, io);
     } finally {
       const folder = new StateFolder(runRoot(args, io.env), state.plan.vm);
-      await folder.locked(async () => takeDown(folder.load() ?? state, folder, hostKernel));
+      await folder.locked(async () => takeDown(folder.load() ?? state, folder, thisHost));
     }
   });
 }
