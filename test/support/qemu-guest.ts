@@ -1,0 +1,195 @@
+/**
+ * A Linux guest under QEMU, without acceleration: busybox, one network card (eth0) and a shell script of the test's,
+ * which talks to the test over the serial console.
+ *
+ *     needsGuest(context);
+ *     const guest = bootGuest({
+ *       netdev: ["-netdev", `stream,id=n0,addr.type=unix,addr.path=${path}`, "-device", "virtio-net-pci,netdev=n0"],
+ *       script: "udhcpc -i eth0 -n -q\necho guest-ready\nread line\necho got $line",
+ *     });
+ *     await guest.waitFor(/^guest-ready$/m);
+ *     guest.send("hello\n");
+ *     expect(await guest.exited).toBe(0);        // the script ended and the guest powered off
+ *     expect(guest.status).toBe(0);              // the script's own status
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { cpioArchive } from "./cpio.ts";
+import { bootFiles, type GuestKernel } from "./guest-kernel.ts";
+import { type Needs, needs } from "./requirements.ts";
+
+/** Programs such a guest is made of. */
+const QEMU_NEEDS: Needs = { commands: ["qemu-system-x86_64", "busybox"] };
+
+/** Call it first in a test with such a guest: skips it, as `needs` does, where QEMU or a kernel cannot be had. */
+export function needsGuest(context: Parameters<typeof needs>[0], kernel: GuestKernel = "virtio"): void {
+  needs(context, QEMU_NEEDS);
+  try {
+    bootFiles(kernel);
+  } catch (error) {
+    process.stderr.write(`no kernel for the guest: ${(error as Error).message}\n`);
+    needs(context, { commands: [`a kernel (${kernel})`] });
+  }
+}
+
+/** A machine without acceleration that others load may take long. */
+const BOOT_LIMIT_MS = 120_000;
+
+export interface GuestScript {
+  /** Shell script for busybox sh, run as root; ends with the guest powering off. */
+  readonly script: string;
+  /** Default `virtio`; `e1000` has only the e1000 driver. */
+  readonly kernel?: GuestKernel;
+  /** Further files in the guest, by absolute path. */
+  readonly files?: Readonly<Record<string, Uint8Array | string>>;
+}
+
+export interface GuestOptions extends GuestScript {
+  /** QEMU's `-netdev` and `-device` arguments. */
+  readonly netdev: readonly string[];
+  /** What is run, in place of qemu-system-x86_64, such as `["node", "sluice.mjs", "qemu", "--", "qemu-system-x86_64"]`. */
+  readonly command?: readonly string[];
+  /** Let a `reboot -f` in the guest start it anew; otherwise QEMU exits then. */
+  readonly reboots?: boolean;
+  /** File descriptors for QEMU: the first is 3, and so on. */
+  readonly descriptors?: readonly number[];
+}
+
+/** A directory with what one boot needs, and QEMU's arguments for it: machine, kernel, console, no network. */
+export class GuestBoot {
+  readonly directory = mkdtempSync(join(tmpdir(), "sluice-test-guest-"));
+  readonly args: readonly string[];
+
+  /** Throws when there is no kernel and none can be downloaded. */
+  constructor(script: GuestScript) {
+    const boot = bootFiles(script.kernel ?? "virtio");
+    const initrd = join(this.directory, "initrd");
+    writeFileSync(initrd, Buffer.concat([readFileSync(boot.initrd), scriptArchive(script)]));
+    this.args = [
+      ...["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-m", "192"],
+      ...["-kernel", boot.kernel, "-initrd", initrd],
+      ...["-append", "console=ttyS0 quiet panic=-1 reboot=t mitigations=off random.trust_cpu=on"],
+      ...["-serial", "stdio", "-monitor", "none"],
+    ];
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Starts a guest; does not wait for it. */
+export function bootGuest(options: GuestOptions): QemuGuest {
+  return new QemuGuest(options);
+}
+
+export class QemuGuest {
+  /** All that came over the console so far, without carriage returns. */
+  output = "";
+  /** QEMU's own words. */
+  errors = "";
+  /** Settles with QEMU's exit status once it has ended; -1 when a signal ended it. */
+  readonly exited: Promise<number>;
+  readonly process: ChildProcess;
+  private readonly boot: GuestBoot;
+  private readonly waiters = new Set<() => void>();
+  private ended = false;
+
+  constructor(options: GuestOptions) {
+    this.boot = new GuestBoot(options);
+    const [command, ...words] = options.command ?? ["qemu-system-x86_64"];
+    const reboot = options.reboots ? [] : ["-no-reboot"];
+    this.process = spawn(command, [...words, ...this.boot.args, ...reboot, ...options.netdev], {
+      stdio: ["pipe", "pipe", "pipe", ...(options.descriptors ?? [])],
+    });
+    this.process.stdin!.on("error", () => {});
+    this.process.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      this.output += text.replaceAll("\r", "");
+      this.wake();
+    });
+    this.process.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.errors += text;
+    });
+    this.exited = new Promise((resolve, reject) => {
+      this.process.once("error", reject);
+      this.process.once("close", (code) => {
+        this.ended = true;
+        this.boot.remove();
+        this.wake();
+        resolve(code ?? -1);
+      });
+    });
+    this.exited.catch(() => {});
+  }
+
+  /** The script's exit status, or undefined when the guest did not get to the script's end. */
+  get status(): number | undefined {
+    const text = /^guest-exit (\d+)$/m.exec(this.output)?.[1];
+    return text === undefined ? undefined : Number(text);
+  }
+
+  /** Waits for the `occurrence`-th match on the console. Throws, with the console, when time is up or QEMU ended. */
+  async waitFor(marker: RegExp, occurrence = 1, timeoutMs = BOOT_LIMIT_MS): Promise<RegExpMatchArray> {
+    const all = new RegExp(marker.source, [...new Set(`${marker.flags}g`)].join(""));
+    const end = performance.now() + timeoutMs;
+    for (;;) {
+      const matches = [...this.output.matchAll(all)];
+      if (matches.length >= occurrence) return matches[occurrence - 1];
+      const left = end - performance.now();
+      if (this.ended || left <= 0) {
+        const why = this.ended ? "QEMU ended" : `${timeoutMs} ms passed`;
+        throw new Error(
+          `${why} before ${marker} (${occurrence}) was on the console:\n${this.output}\n${this.errors}`,
+        );
+      }
+      await this.change(left);
+    }
+  }
+
+  /** Types into the console. */
+  send(text: string): void {
+    this.process.stdin!.write(text);
+  }
+
+  /** Ends QEMU at once, and waits for that. */
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    if (!this.ended) this.process.kill(signal);
+    await this.exited.catch(() => {});
+  }
+
+  private change(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.waiters.add(done);
+    });
+  }
+
+  private wake(): void {
+    for (const waiter of [...this.waiters]) waiter();
+  }
+}
+
+function scriptArchive({ script, files = {} }: GuestScript): Buffer {
+  const entries = Object.entries({ ...files, "/script": script });
+  const directories = new Set(
+    entries.flatMap(([path]) => {
+      const parts = path.split("/").slice(1, -1);
+      return parts.map((_, i) => parts.slice(0, i + 1).join("/"));
+    }),
+  );
+  return cpioArchive([
+    ...[...directories].map((name) => ({ name, mode: 0o040755 })),
+    ...entries.map(([path, content]) => ({
+      name: path.slice(1),
+      mode: 0o100755,
+      content: Buffer.from(content),
+    })),
+  ]);
+}
