@@ -30,7 +30,7 @@ export interface WorldPlan {
   readonly spurious: boolean;
 }
 
-function impairment(random: Random, severity: number): Impairment {
+function impairment(random: Random, severity: number, connections: number): Impairment {
   const some = (most: number): number => (random.chance(0.5) ? random.fraction() * most * severity : 0);
   const slow = random.chance(0.3);
   return {
@@ -42,7 +42,7 @@ function impairment(random: Random, severity: number): Impairment {
     reorderMs: random.magnitude(1, 80),
     delayMs: random.chance(0.3) ? 0 : random.magnitude(0, 80),
     jitterMs: random.chance(0.5) ? 0 : random.magnitude(0, 20),
-    rate: slow ? random.magnitude(30, 20_000) : 0,
+    rate: slow ? random.magnitude(30, 20_000) * Math.ceil(connections / 6) : 0,
     queueFrames: random.magnitude(10, 500),
   };
 }
@@ -52,6 +52,7 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
   const badLink = profile === "loss" || profile === "outage" || (profile === "host" && random.chance(0.3));
   const offload = profile === "offload" || (!badLink && profile !== "tap" && random.chance(0.3));
   const severity = badLink ? 1 : 0;
+  const connections = random.chance(0.05) ? random.between(10, 40) : random.between(1, 6);
   const delay = { ...PERFECT, delayMs: random.chance(0.5) ? 0 : random.fraction() * 3 };
   const lossyOffload = offload && random.chance(0.5);
   const base = lossyOffload
@@ -71,8 +72,8 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
     queueFrames: stream ? 0 : random.pick([100, 500, 1000]),
     streamOctets: random.magnitude(2000, 400_000),
     alignment: stream ? -1 : 2,
-    toGuest: badLink ? impairment(random, severity) : { ...base, ...drops },
-    toEngine: badLink ? impairment(random, severity) : base,
+    toGuest: badLink ? impairment(random, severity, connections) : { ...base, ...drops },
+    toEngine: badLink ? impairment(random, severity, connections) : base,
     host: { exhaustion, refuseDatagram: hostile > 0 && random.chance(0.5) ? 0.1 : 0 },
     socket: () => ({
       sendBuffer: random.magnitude(hostile > 0 ? 1000 : 20_000, 400_000),
@@ -81,7 +82,7 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
       hiccups: random.chance(0.5) ? random.fraction() * 0.3 * hostile : 0,
     }),
     latencyMs: random.chance(0.5) ? 0 : random.magnitude(0, 4),
-    connections: random.chance(0.05) ? random.between(10, 40) : random.between(1, 6),
+    connections,
     octetsMax: random.pick([2_000, 50_000, 50_000, 300_000, 1_500_000]),
     aborts: random.chance(0.4) ? 0.25 : 0,
     failures: random.chance(0.4) ? 0.2 : 0,

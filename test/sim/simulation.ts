@@ -33,6 +33,9 @@ const WORLD_LIMIT_MS = 4 * 3_600_000;
 /** Quiet time after the last connection ended; every mapping and TIME-WAIT has expired then. */
 const SETTLE_MS = 20 * 60_000;
 const EVENTS_MAX = 6_000_000;
+/** How often progress is looked at, and how long there may be none: many retransmissions a minute apart. */
+const WATCH_MS = 30_000;
+const STALL_MS = 20 * 60_000;
 /** Longest outage of the link that connections must survive. */
 const OUTAGE_MAX_MS = 12_000;
 
@@ -326,10 +329,15 @@ export class Simulation {
   private runUntilDone(): void {
     const { world } = this;
     let checkAt = 0;
+    let watchAtMs = 0;
     for (;;) {
       if (world.events >= checkAt) {
         if (this.done) return;
         checkAt = world.events + 20;
+      }
+      if (world.nowMs >= watchAtMs) {
+        this.watchProgress();
+        watchAtMs = world.nowMs + WATCH_MS;
       }
       if (world.events > EVENTS_MAX) world.violation("too many events: something goes round in circles");
       if (!world.step(WORLD_LIMIT_MS)) break;
@@ -339,6 +347,25 @@ export class Simulation {
     const why = world.nextEventMs < 0 ? "nothing will ever happen again" : "time is up";
     const deadline = this.core.nextDeadlineMs(world.clock);
     world.violation(`${why} (next deadline ${deadline}), yet not over: ${hung.join("\n  ")}`);
+  }
+
+  private readonly lastProgress = new Map<Trial, { value: number; atMs: number }>();
+
+  /** No timer is lost: a connection that may go on does, within a bound that back-off and loss explain. */
+  private watchProgress(): void {
+    const { world } = this;
+    for (const trial of this.trials) {
+      const last = this.lastProgress.get(trial);
+      const value = trial.progress;
+      const started = trial.guest !== null || trial.socket !== null;
+      if (!started || !trial.mustProgress || last === undefined || last.value !== value) {
+        this.lastProgress.set(trial, { value, atMs: world.nowMs });
+      } else if (world.nowMs - last.atMs > STALL_MS) {
+        world.violation(
+          `nothing happened for ${(world.nowMs - last.atMs) / 60_000} minutes: ${trial.describe()}`,
+        );
+      }
+    }
   }
 
   private settle(): void {

@@ -52,6 +52,33 @@ export class Trial {
     return this.guestOver && this.peerOver;
   }
 
+  /** Changes whenever something happens that brings the connection nearer its end. */
+  get progress(): number {
+    const { guest, peer } = this;
+    const steps = [
+      peer.isConnected,
+      peer.finSent,
+      peer.sawEnd,
+      guest !== null,
+      guest?.isConnected,
+      guest?.finSent,
+      guest?.sawEnd,
+    ];
+    return (
+      steps.filter((step) => step === true).length +
+      peer.received +
+      peer.sent +
+      (guest === null ? 0 : guest.received + guest.sent + guest.connection.acknowledgedOctets)
+    );
+  }
+
+  /** Both sides are willing and nothing was noted that would keep them from each other. */
+  get mustProgress(): boolean {
+    const willing =
+      !this.done && this.causes.size === 0 && this.fate.kind === "accepted" && !this.guestRefuses;
+    return willing && this.guest?.aborted !== true && !this.peer.aborted;
+  }
+
   describe(): string {
     const { guest, peer } = this;
     const g =

@@ -57,6 +57,22 @@ describe("timeouts (RFC 6298)", () => {
     expect(usage.smallChunks + usage.largeChunks).toBe(0);
   });
 
+  it("does not take the wait for its timer for a round trip, though timestamps say so", () => {
+    const s = new TcpScript();
+    s.open({ mss: 1000, timestamp: [1000, 0] });
+    s.peerWrites(1000);
+    const first = s.expect(".", { seq: 1, length: 988 });
+    s.drain();
+    // The guest has it, but its acknowledgment is lost, and what it echoes stays the first transmission.
+    for (let i = 0; i < 6; i++) s.expect(".", { seq: 1 }, 30_000);
+    const echo = first.options.timestamp![0];
+    s.inject(".", { seq: 1, ack: 989, timestamp: [1001, echo] });
+    s.advance(1);
+    s.drain();
+    // The next loss is made good in seconds, not in a minute.
+    s.expect(".", { seq: 989 }, 3000, 100);
+  });
+
   it("forgets what was SACKed, for the guest may have forgotten it (RFC 2018 8)", () => {
     const { s, seq } = withFlight(true, 4);
     s.inject(".", { seq: 1, ack: seq, sack: [[seq + 1000, seq + 4000]] });

@@ -310,10 +310,15 @@ function takeWindow(c: TcpConnection, s: Segment): void {
 /** `acknowledged` octets are new: frees them, measures, moves the timers, and the state if it was our FIN. */
 function advanceUna(ctx: TcpContext, c: TcpConnection, acknowledged: number): void {
   const flightBefore = (c.sndNxt - c.sndUna) | 0;
+  const timedOut = c.backoff > 0;
   c.sndUna = (c.sndUna + acknowledged) | 0;
   c.backoff = 0;
   if (c.timestamps) {
-    sampleRtt(c, (ctx.now + c.tsOffset - ctx.options.timestampEcho) | 0);
+    let sample = (ctx.now + c.tsOffset - ctx.options.timestampEcho) | 0;
+    // A guest whose ACK was lost echoes the first transmission: our wait for the timer is no round trip. A round
+    // trip that really grew is followed at twofold steps.
+    if (timedOut && sample > 2 * c.rtoMs) sample = 2 * c.rtoMs;
+    sampleRtt(c, sample);
   } else if (c.rttTiming && beforeOrAt(c.rttSequence, c.sndUna)) {
     c.rttTiming = false;
     sampleRtt(c, (ctx.now - c.rttStartMs) | 0);

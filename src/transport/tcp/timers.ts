@@ -29,9 +29,13 @@ const KEEPALIVES = counter("tcp-keepalives");
 /** RFC 6298 (2.4) says 1 s; every stack in use takes less. Linux's figure. */
 export const RTO_MIN_MS = 200;
 export const RTO_MAX_MS = 60_000;
-/** RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long. */
+/**
+ * RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long, and
+ * after so many tries: with the timer at its longest 120 s would be two.
+ */
 const SILENCE_MAX_MS = 120_000;
 const SYN_SILENCE_MAX_MS = 180_000;
+const TRIES_MIN = 6;
 /** RFC 5382 REQ-5: transitory connections are kept 4 min. */
 export const HALF_OPEN_MAX_MS = 240_000;
 /** RFC 9293 section 3.8.4: 2 h by default; then every 75 s, nine times, which passes RFC 5382's 2 h 4 min. */
@@ -97,7 +101,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
     startRetransmitTimer(ctx, c);
     return;
   }
-  if (silentFor(ctx, c, SILENCE_MAX_MS)) {
+  if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
     abortBoth(ctx, c);
     return;
   }
@@ -130,7 +134,7 @@ function probe(ctx: TcpContext, c: TcpConnection): void {
 }
 
 function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
-  if (silentFor(ctx, c, SILENCE_MAX_MS)) {
+  if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
     abortBoth(ctx, c);
     return;
   }

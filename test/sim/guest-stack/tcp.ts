@@ -263,8 +263,9 @@ export class TcpConnection {
 
   private start(): void {
     const random = this.world.random;
-    // One connection in three starts close below the wrap.
-    this.iss = random.chance(0.33) ? 0xffffffff - random.between(0, 40_000) : random.int32() >>> 0;
+    // Many connections start close below the wrap, or where a signed number changes its sign.
+    const edge = random.pick([0xffffffff, 0x7fffffff, random.int32() >>> 0]);
+    this.iss = (edge - random.between(0, 40_000)) >>> 0;
     this.rightEdge = Math.min(65_535, this.settings.receiveBuffer);
   }
 

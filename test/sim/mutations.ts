@@ -1,0 +1,151 @@
+/**
+ * npm run sim:mutations [-- --runs N]
+ *
+ * Is the simulator any good? Each mutation breaks a copy of the built engine in one way that real stacks have been
+ * broken in; the simulator has to notice within N worlds. A mutation that no longer fits the text it patches is a
+ * failure too: it would prove nothing.
+ */
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+interface Mutation {
+  readonly name: string;
+  /** In the build output's src. */
+  readonly file: string;
+  readonly find: RegExp;
+  readonly replace: string;
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: "the retransmission timer is never armed",
+    file: "transport/tcp/timers.js",
+    find: /c\.timerAt = \(ctx\.now \+ rto\) \| 0;\s+arm\(ctx, c\);/,
+    replace: "c.timerAt = (ctx.now + rto) | 0;",
+  },
+  {
+    name: "the guest's window is one octet larger than it said",
+    file: "transport/tcp/send.js",
+    find: /const offered = c\.sndWnd - flight;/,
+    replace: "const offered = c.sndWnd - flight + 1;",
+  },
+  {
+    name: "a FIN is acknowledged ahead of the hole before it",
+    file: "transport/tcp/input.js",
+    find: /c\.finKnown = true;/,
+    replace: "acceptFin(ctx, c);",
+  },
+  {
+    name: "sequence numbers are compared as numbers",
+    file: "wire/tcp.js",
+    find: /(export function before\(a, b\) \{\s+return )[^;]+;/,
+    replace: "$1a < b;",
+  },
+  {
+    name: "SACK blocks reach over holes",
+    file: "transport/tcp/out-of-order.js",
+    find: /(function rangeEnd\(ctx, chunk\) \{[^}]*?while \(next !== NO_CHUNK) && ctx\.pool\.sequence\[next\] === end\)/,
+    replace: "$1)",
+  },
+  {
+    name: "acknowledged chunks are not freed",
+    file: "transport/tcp/send.js",
+    find: /(c\.sendTail = NO_CHUNK;\s+)pool\.release\(chunk\);/,
+    replace: "$1",
+  },
+  {
+    name: "retransmissions start at the chunk, not at the octet",
+    file: "transport/tcp/send.js",
+    find: /const offset = \(from - pool\.sequence\[chunk\]\) \| 0;/,
+    replace: "const offset = 0;",
+  },
+  {
+    name: "octets the host did not take are acknowledged and forgotten",
+    file: "transport/tcp/receive.js",
+    find: /const kept = appendBacklog\([^;]*;/,
+    replace: "const kept = length;",
+  },
+  {
+    name: "a closed window is never probed",
+    file: "transport/tcp/timers.js",
+    find: /(export function startPersistTimer\(ctx, c\) \{)/,
+    replace: "$1 if (c !== null) return;",
+  },
+  {
+    name: "PAWS is the wrong way round",
+    file: "transport/tcp/input.js",
+    find: /if \(!before\(options\.timestampValue, c\.tsRecent\)\)/,
+    replace: "if (before(options.timestampValue, c.tsRecent))",
+  },
+  {
+    name: "the guest's FIN never reaches the host",
+    file: "transport/tcp/receive.js",
+    find: /ctx\.network\.tcpShutdown\(c\.handle\);/,
+    replace: "",
+  },
+  {
+    name: "a writable host socket goes unnoticed",
+    file: "transport/tcp/tcp.js",
+    find: /c\.hostWritable = true;/,
+    replace: "",
+  },
+  {
+    name: "an answer comes from another port than was asked",
+    file: "transport/udp/udp.js",
+    find: /(seenByGuest\(address\), )port,/,
+    replace: "$1port ^ 1,",
+  },
+];
+
+function distRoot(): string {
+  // dist/test/sim/mutations.js
+  return dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+}
+
+/** Runs the simulator over a broken copy. Returns what it printed about the failure, or null if it saw none. */
+function tryMutation(mutation: Mutation, runs: number): string | null {
+  const copy = mkdtempSync(join(tmpdir(), "sluice-mutation-"));
+  try {
+    const dist = distRoot();
+    cpSync(join(dist, "src"), join(copy, "src"), { recursive: true });
+    cpSync(join(dist, "test", "sim"), join(copy, "test", "sim"), { recursive: true });
+    writeFileSync(join(copy, "package.json"), '{ "type": "module" }\n');
+    symlinkSync(join(dirname(dist), "node_modules"), join(copy, "node_modules"));
+    const path = join(copy, "src", mutation.file);
+    const text = readFileSync(path, "utf8");
+    const broken = text.replace(mutation.find, mutation.replace);
+    if (broken === text) throw new Error(`${mutation.file} no longer has what "${mutation.name}" patches`);
+    writeFileSync(path, broken);
+    const program = join(copy, "test", "sim", "run.js");
+    const result = spawnSync(process.execPath, [program, "--seed", "1", "--runs", String(runs)], {
+      encoding: "utf8",
+      timeout: 600_000,
+    });
+    const failure = result.stdout.split("\n").find((line) => line.startsWith("FAILED"));
+    if (result.status === 1 && failure !== undefined) return failure;
+    if (result.status === 0) return null;
+    throw new Error(`the simulator itself failed on "${mutation.name}": ${result.stderr}`);
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+function main(): number {
+  const { values } = parseArgs({ options: { runs: { type: "string", default: "300" } } });
+  const runs = Number(values.runs);
+  let missed = 0;
+  for (const mutation of MUTATIONS) {
+    const failure = tryMutation(mutation, runs);
+    if (failure === null) missed++;
+    console.log(`${failure === null ? "MISSED" : "caught"}  ${mutation.name}`);
+    if (failure !== null) console.log(`        ${failure.slice(0, 160)}`);
+  }
+  console.log(`${MUTATIONS.length - missed} of ${MUTATIONS.length} caught within ${runs} worlds`);
+  return missed > 0 ? 1 : 0;
+}
+
+process.exitCode = main();
