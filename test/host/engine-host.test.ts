@@ -332,7 +332,7 @@ describe("start", () => {
     await start({ kind: "qemu-listen", address: { kind: "unix", path: unixPath() } });
   });
 
-  it("tells the core of a connection to a forward, again and again until it is taken", async () => {
+  it("tells the core of a connection to a forward, once", async () => {
     const forwards = [
       { protocol: "udp", hostAddress: 0x7f000001, hostPort: 0, guestAddress: 0, guestPort: 53 },
       { protocol: "tcp", hostAddress: 0x7f000001, hostPort: 0, guestAddress: 0, guestPort: 22 },
@@ -341,11 +341,12 @@ describe("start", () => {
     expect(engine?.forwardPorts.every((port) => port > 0)).toBe(true);
     sockets.push(netConnect(engine?.forwardPorts[1] ?? 0, "127.0.0.1"));
     const isForward = (event: { token: number }): boolean => event.token === 0x04000001;
-    await until(() => core.events.filter(isForward).length > 1, "events of the forward");
+    await until(() => core.events.some(isForward), "the event of the forward");
     const from = new Int32Array(5);
     const handle = core.ports.network.tcpAccept(core.forwards[1], 0x01000000, from);
     expect(handle).toBeGreaterThan(0);
     expect([...from.subarray(0, 4)]).toEqual([0, 0, 0xffff, 0x7f000001]);
     core.ports.network.tcpClose(handle, true);
+    expect(core.events.filter(isForward)).toHaveLength(1);
   });
 });
