@@ -153,12 +153,17 @@ describe("TCP", () => {
     expect(net.connectResult(handle)).toBe(ECONNREFUSED);
     net.tcpClose(handle, false);
     native.close(closed);
-    // 192.0.2.1 (TEST-NET-1) never answers; where there is no route the connect fails at once.
-    const slow = net.tcpConnect(4, v4(0xc0000201 | 0, 9));
-    if (slow >= 0) {
-      expect(net.connectResult(slow)).toBe(EINPROGRESS);
-      net.tcpClose(slow, true);
-    }
+    // A listener whose queue is full lets further connections wait for its answer.
+    const busy = native.tcpSocket(4);
+    native.bind(busy, v4(LOOPBACK, 0), 4, false);
+    native.listen(busy, 0);
+    native.localAddress(busy, words);
+    const waiting = Array.from({ length: 4 }, (_, i) => net.tcpConnect(50 + i, words));
+    await event(50, WRITABLE);
+    expect(net.connectResult(waiting[0])).toBe(0);
+    expect(net.connectResult(waiting[3])).toBe(EINPROGRESS);
+    for (const fd of waiting) net.tcpClose(fd, true);
+    native.close(busy);
   });
 
   it("resets on request", async () => {
