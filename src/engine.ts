@@ -255,6 +255,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     this.tcpLayer.advance(nowMs);
     this.udpLayer.advance(nowMs);
     this.reassembly.poll(nowMs);
+    this.gateway.poll(this.uptimeMs);
     let more = this.receiveFrames();
     this.countReceivers();
     if (!this.egress.blocked) {
@@ -269,9 +270,11 @@ class Engine implements EngineCore, Ipv4Handlers {
   }
 
   nextDeadlineMs(nowMs: number): number {
-    let soonest = this.tcpLayer.ctx.wheel.nextMs(nowMs);
+    let soonest = this.tcpLayer.nextDeadlineMs(nowMs);
     soonest = earlier(soonest, this.udpLayer.nextDeadlineMs(nowMs));
-    soonest = earlier(soonest, this.dnsForwarder.nextDeadlineMs(nowMs));
+    // While the link is full DNS waits for its writable event, not for the clock.
+    if (!this.egress.blocked) soonest = earlier(soonest, this.dnsForwarder.nextDeadlineMs(nowMs));
+    soonest = earlier(soonest, this.gateway.nextDeadlineMs(this.uptimeMs));
     if (!this.egress.blocked) soonest = earlier(soonest, this.inbound.nextDeadlineMs(nowMs));
     return earlier(soonest, this.reassembly.nextDeadlineMs(nowMs));
   }

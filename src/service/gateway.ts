@@ -20,10 +20,14 @@ const DHCP_REPLIES = counter("dhcp-replies");
 const LINK_FULL = dropReason("link-full");
 const SERVER_PORT = 67;
 const CLIENT_PORT = 68;
+/** Leases run for days; the host's timers do not. */
+const LEASE_CHECK_MS = 3_600_000;
 
 export class Gateway {
   readonly dhcp: DhcpServer | null;
   private scratchUsed = 0;
+  /** Uptime at which the first lease runs out. */
+  private leaseEndsMs = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly config: EngineConfig,
@@ -46,10 +50,29 @@ export class Gateway {
     return this.dhcp?.isLeased(address) ?? false;
   }
 
+  /** Ends leases that have run out. `uptimeMs` does not wrap. */
+  poll(uptimeMs: number): void {
+    if (this.dhcp !== null && uptimeMs >= this.leaseEndsMs) {
+      this.dhcp.poll(Math.floor(uptimeMs / 1000));
+      this.noteLeaseEnd();
+    }
+  }
+
+  private noteLeaseEnd(): void {
+    this.leaseEndsMs = (this.dhcp?.nextDeadlineSeconds() ?? Number.POSITIVE_INFINITY) * 1000;
+  }
+
+  /** Milliseconds until a lease runs out, at most an hour; -1 when none will. */
+  nextDeadlineMs(uptimeMs: number): number {
+    if (this.leaseEndsMs === Number.POSITIVE_INFINITY) return -1;
+    return Math.max(0, Math.min(this.leaseEndsMs - uptimeMs, LEASE_CHECK_MS));
+  }
+
   /** A DHCP message of `octets` at `at`. Returns HANDLED or a drop reason. */
   message(at: number, octets: number, nowSeconds: number): number {
     if (this.dhcp === null) return DROP_REASONS.indexOf("dhcp-not-ours");
     const outcome = this.dhcp.handle(this.arena.octets.slice(at, at + octets), nowSeconds);
+    this.noteLeaseEnd();
     if ("drop" in outcome) return DROP_REASONS.indexOf(outcome.drop);
     return this.send(outcome);
   }

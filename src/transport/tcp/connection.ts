@@ -184,9 +184,14 @@ export class TcpConnection {
   hostWritable = true;
   /** The host sent FIN; sndEnd is then the sequence number of our FIN. */
   hostEof = false;
+  /** An ACK is due with the next flush. */
   ackPending = false;
+  /** Octets taken since the last segment that acknowledged any. */
+  unacknowledged = 0;
   /** In the list of connections this batch touched. */
   touched = false;
+  /** In the list of connections whose ACK waits. */
+  ackDelayed = false;
   /** In the ring of connections that wait for a chunk. */
   starved = false;
   /** In the ring of connections with work. */

@@ -64,6 +64,10 @@ export class TcpContext {
   private readonly readyRing = new Int32Array(FLOWS_MAX);
   private readyHead = 0;
   readyCount = 0;
+  /** Connections whose ACK waits, and since when the first of them does. */
+  private readonly delayedRing = new Int32Array(FLOWS_MAX);
+  delayedAcks = 0;
+  delayedSinceMs = 0;
   /** Ring of connections that wait for a chunk. */
   private readonly starvedRing = new Int32Array(FLOWS_MAX);
   private starvedHead = 0;
@@ -101,6 +105,25 @@ export class TcpContext {
     this.pool = new ChunkPool(parts.arena, parts.egress.queue);
     parts.egress.pool = this.pool;
     this.wheel = new TimerWheel(FLOWS_MAX, nowMs, fire);
+  }
+
+  /** The ACK of this connection may wait a little. */
+  delayAck(c: TcpConnection): void {
+    if (c.ackDelayed) return;
+    c.ackDelayed = true;
+    if (this.delayedAcks === 0) this.delayedSinceMs = this.now;
+    this.delayedRing[this.delayedAcks++] = c.id;
+  }
+
+  /** Takes one connection whose ACK waits off the list, or null. It may have been acknowledged since. */
+  nextDelayedAck(): TcpConnection | null {
+    while (this.delayedAcks > 0) {
+      const c = this.connections[this.delayedRing[--this.delayedAcks]];
+      if (c === null) continue;
+      c.ackDelayed = false;
+      return c;
+    }
+    return null;
   }
 
   /** A connection delivered octets in this interval. */

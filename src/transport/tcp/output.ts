@@ -103,7 +103,10 @@ export function sendSegment(
     segmentPayload,
     ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS,
   );
-  if ((flagBits & ACK) !== 0) c.ackPending = false;
+  if ((flagBits & ACK) !== 0) {
+    c.ackPending = false;
+    c.unacknowledged = 0;
+  }
   return true;
 }
 

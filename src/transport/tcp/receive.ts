@@ -25,6 +25,9 @@ import { sendAck } from "./output.ts";
 import { abortBoth, closeHostIfDone, enterTimeWait } from "./teardown.ts";
 import { noteDelivered, windowUpdateDue } from "./window.ts";
 
+/** How long the ACK of less than a segment may wait for something to carry it. */
+export const ACK_DELAY_MS = 1;
+
 const OCTETS_IN = counter("tcp-octets-in");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 
@@ -40,7 +43,7 @@ export function gather(ctx: TcpContext, c: TcpConnection, at: number, length: nu
   c.gatherTail = entry;
   c.gatherOctets += length;
   c.rcvNxt = (c.rcvNxt + length) | 0;
-  c.ackPending = true;
+  c.unacknowledged += length;
   ctx.touch(c);
   if (c.outOfOrderHead !== NO_CHUNK) closeHole(ctx, c);
 }
@@ -85,7 +88,34 @@ function flush(ctx: TcpContext, c: TcpConnection): void {
     finTaken(ctx, c);
   }
   shutdownHostIfDrained(ctx, c);
-  if (c.state !== 0 && c.ackPending && !sendAck(ctx, c)) ctx.makeReady(c);
+  if (c.state === 0) return;
+  if (c.unacknowledged > 0 && !c.ackPending) {
+    if (mayWait(ctx, c)) ctx.delayAck(c);
+    else c.ackPending = true;
+  }
+  if (c.ackPending && !sendAck(ctx, c)) ctx.makeReady(c);
+}
+
+/**
+ * Whether the ACK of what was taken may wait for the answer to carry it (RFC 9293 section 3.8.6.3): less than a
+ * segment, nothing amiss. It waits until a turn in which nothing happens, ACK_DELAY_MS at most, so that a guest whose
+ * Nagle algorithm waits for it loses no time that anyone sees.
+ */
+function mayWait(ctx: TcpContext, c: TcpConnection): boolean {
+  return (
+    c.unacknowledged < Math.min(c.mss, ctx.mtu >> 1) &&
+    c.backlogOctets === 0 &&
+    c.outOfOrderHead === NO_CHUNK &&
+    (c.state === ESTABLISHED || c.state === FIN_WAIT_1 || c.state === FIN_WAIT_2)
+  );
+}
+
+/** Sends the ACKs that waited long enough. */
+export function flushDelayedAcks(ctx: TcpContext): void {
+  if (ctx.delayedAcks === 0 || ((ctx.now - ctx.delayedSinceMs) | 0) < ACK_DELAY_MS) return;
+  for (let c = ctx.nextDelayedAck(); c !== null; c = ctx.nextDelayedAck()) {
+    if (c.state !== 0 && c.unacknowledged > 0 && !sendAck(ctx, c)) ctx.makeReady(c);
+  }
 }
 
 /** State changes of RFC 9293 section 3.10.7.4, eighth step. */

@@ -46,7 +46,7 @@ import { TcpContext, type TcpParts } from "./context.ts";
 import { Segment, segmentArrives } from "./input.ts";
 import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
-import { drainBacklog, flushTouched } from "./receive.ts";
+import { ACK_DELAY_MS, drainBacklog, flushDelayedAcks, flushTouched } from "./receive.ts";
 import { pump } from "./send.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
 import { onTimer, startRetransmitTimer } from "./timers.ts";
@@ -163,6 +163,14 @@ export class Tcp {
     flushTouched(this.ctx);
   }
 
+  /** Milliseconds until a timer or a delayed ACK is due, or -1. */
+  nextDeadlineMs(nowMs: number): number {
+    const timer = this.ctx.wheel.nextMs(nowMs);
+    if (this.ctx.delayedAcks === 0) return timer;
+    const delay = Math.max(0, (this.ctx.delayedSinceMs + ACK_DELAY_MS - nowMs) | 0);
+    return timer < 0 || delay < timer ? delay : timer;
+  }
+
   /** Serves connections with host work. True when some are left. */
   work(): boolean {
     const ctx = this.ctx;
@@ -173,6 +181,7 @@ export class Tcp {
       this.serve(c);
     }
     flushTouched(ctx);
+    flushDelayedAcks(ctx);
     if (ctx.starvedCount > 0) ctx.wakeStarved(READY_PER_TURN);
     return ctx.readyCount > 0 && !ctx.egress.blocked;
   }

@@ -78,11 +78,12 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   if (c.state === TIME_WAIT) ctx.timeWaits--;
   ctx.open--;
   ctx.counters.add(CLOSED, 1);
-  const { ready, starved } = c;
+  const { ready, starved, ackDelayed } = c;
   resetConnection(c);
   // It may still stand in a ring; its entry then finds nothing to do, or the id's next connection to look at.
   c.ready = ready;
   c.starved = starved;
+  c.ackDelayed = ackDelayed;
 }
 
 /** The host side failed or vanished: the guest hears a reset. */
