@@ -65,6 +65,10 @@ export function addressWords(host: string, port: number): AddressWords {
 const BACKLOG = 16;
 /** A connection that comes while a guest is attached waits this long for that guest's end to be noticed. */
 const TAKEOVER_MS = 200;
+/** How long a listener that cannot accept is left alone. */
+const PAUSE_MS = 1000;
+/** The client gave up while it waited. */
+const ECONNABORTED = -103;
 
 /** QEMU connects to us. */
 export class ListenSource implements LinkSource {
@@ -77,6 +81,7 @@ export class ListenSource implements LinkSource {
   /** A connection that waits for the attached link to end, or -1. */
   private waiting = -1;
   private waitingTimer: NodeJS.Timeout | null = null;
+  private pauseTimer: NodeJS.Timeout | null = null;
 
   constructor(
     address: StreamAddress,
@@ -107,7 +112,7 @@ export class ListenSource implements LinkSource {
   private readonly accept = (): void => {
     const fd = native.accept(this.fd, new Int32Array(ADDRESS_WORDS));
     if (fd < 0) {
-      if (fd !== EAGAIN) this.host.log.warn(`${this.name}: ${describeErrno(fd)}`);
+      if (fd !== EAGAIN && fd !== ECONNABORTED) this.pause(fd);
       return;
     }
     if (this.host.attached() === null) {
@@ -119,6 +124,14 @@ export class ListenSource implements LinkSource {
       this.refuse(fd);
     }
   };
+
+  /** Out of descriptors or memory: the connection stays in the queue, and would wake us without end. */
+  private pause(errno: number): void {
+    this.host.log.warn(`${this.name}: ${describeErrno(errno)}; trying again`);
+    this.host.loop.unwatch(this.fd, this.token);
+    this.token = 0;
+    this.pauseTimer = setTimeout(() => this.start(), PAUSE_MS);
+  }
 
   private readonly refuseWaiting = (): void => {
     const fd = this.waiting;
@@ -141,6 +154,7 @@ export class ListenSource implements LinkSource {
 
   close(): void {
     if (this.waitingTimer !== null) clearTimeout(this.waitingTimer);
+    if (this.pauseTimer !== null) clearTimeout(this.pauseTimer);
     if (this.waiting >= 0) native.close(this.waiting);
     this.waiting = -1;
     if (this.token !== 0) this.host.loop.unwatch(this.fd, this.token);

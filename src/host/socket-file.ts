@@ -31,7 +31,12 @@ export class SocketFile {
 
   /** Removes the file if it is the one we made. The descriptor belongs to the caller. */
   remove(): void {
-    if (this.inode !== 0n && inodeOf(this.path) === this.inode) unlinkSync(this.path);
+    if (this.inode === 0n || inodeOf(this.path) !== this.inode) return;
+    try {
+      unlinkSync(this.path);
+    } catch {
+      // The directory may have become read-only; the next start takes a stale file over.
+    }
   }
 }
 
