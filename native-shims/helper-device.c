@@ -145,6 +145,14 @@ void loopback_up(void) {
   set_up(index, "bringing lo up");
 }
 
+void open_low_ports(void) {
+  /* Where /proc/sys cannot be written (a container's), the namespace keeps the kernel's 1024. */
+  int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, "0\n", 2) != 2)
+    note("low-ports", "ports under 1024 stay closed to the command: ip_unprivileged_port_start: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+}
+
 static void configure(unsigned index, bool created, const struct options *options) {
   if (options->has_mac) {
     struct request request = link_request(index);

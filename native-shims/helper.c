@@ -77,6 +77,7 @@ enum option_id {
   OPT_QUEUE_LENGTH,
   OPT_SEND_FD,
   OPT_LOOPBACK_UP,
+  OPT_LOW_PORTS,
   OPT_UP,
   OPT_ADDRESS,
   OPT_GATEWAY,
@@ -117,6 +118,7 @@ static const struct option long_options[] = {
     {"queue-length", required_argument, NULL, OPT_QUEUE_LENGTH},
     {"send-fd", required_argument, NULL, OPT_SEND_FD},
     {"loopback-up", no_argument, NULL, OPT_LOOPBACK_UP},
+    {"low-ports", no_argument, NULL, OPT_LOW_PORTS},
     {"up", no_argument, NULL, OPT_UP},
     {"address", required_argument, NULL, OPT_ADDRESS},
     {"gateway", required_argument, NULL, OPT_GATEWAY},
@@ -251,6 +253,7 @@ static void apply_option(struct options *options, int id, char *value) {
     case OPT_QUEUE_LENGTH: options->queue_length = (unsigned)parse_number("queue-length", value, INT32_MAX); break;
     case OPT_SEND_FD: options->send_fd = (int)parse_number("send-fd", value, INT32_MAX); break;
     case OPT_LOOPBACK_UP: options->loopback_up = true; break;
+    case OPT_LOW_PORTS: options->low_ports = true; break;
     case OPT_UP: options->device_up = true; break;
     case OPT_ADDRESS: parse_address(options, value); break;
     case OPT_GATEWAY:
@@ -276,6 +279,7 @@ static void check_combination(const struct options *options) {
   if (options->tap == NULL && options->device == NULL && device_options)
     fail("usage", "--up, --address, --mtu and --mac need --tap or --device");
   if (options->tap != NULL && options->device != NULL) fail("usage", "--tap and --device exclude each other");
+  if (options->low_ports && !options->new_net) fail("usage", "--low-ports needs --new-net");
   if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
     fail("usage", "--gateway needs --address and --up");
   if ((options->resolv_conf != NULL || options->mask_count > 0) && !options->new_mount)
@@ -338,6 +342,7 @@ int main(int argc, char **argv) {
   make_namespaces(&options);
 
   if (options.loopback_up) loopback_up();
+  if (options.low_ports) open_low_ports();
   if (options.tap != NULL) {
     int tap = open_device(&options);
     if (options.send_fd >= 0) send_descriptor(options.send_fd, tap);

@@ -54,7 +54,7 @@ struct options {
   bool vnet_header;
   unsigned queue_length; /* 0: leave; set only on a TAP this run created */
   int send_fd;           /* -1: not asked for */
-  bool loopback_up, device_up, has_mac;
+  bool loopback_up, low_ports, device_up, has_mac;
   struct in_addr address, gateway;
   int prefix_length; /* -1: no address */
   bool has_gateway;
@@ -96,6 +96,8 @@ int open_device(const struct options *options);
 void configure_device(const struct options *options);
 void send_descriptor(int socket, int fd);
 void loopback_up(void);
+/* Lets every process of a new network namespace bind ports under 1024. */
+void open_low_ports(void);
 
 /* --- helper-mounts.c --- */
 void private_mounts(void);

@@ -342,7 +342,14 @@ export function canMakeNamespaces(): boolean {
 function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined): string[] {
   const uid = process.geteuid!();
   const gid = process.getegid!();
-  const args = ["--new-net", "--new-mount", ...deviceArgs(request.tap), "--send-fd", String(FIRST_CHANNEL)];
+  const args = [
+    "--new-net",
+    "--low-ports",
+    "--new-mount",
+    ...deviceArgs(request.tap),
+    "--send-fd",
+    String(FIRST_CHANNEL),
+  ];
   if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
   else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
   if (resolvConf !== undefined) {
