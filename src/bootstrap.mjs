@@ -7,6 +7,7 @@
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -17,7 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -111,12 +112,13 @@ function binary(name) {
   return join(ROOT, "node_modules", ".bin", name);
 }
 
-/** How an unprivileged user's run of the tests differs: own home, own temporary directory, nothing written here. */
+/** The user that owns nothing. */
 const NOBODY = 65534;
 
 function runTests(label, args, options = {}) {
   process.stderr.write(`\n--- ${label}\n`);
-  return run(process.execPath, [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", ...args], options);
+  const root = options.cwd ?? ROOT;
+  return run(process.execPath, [join(root, "node_modules", "vitest", "vitest.mjs"), "run", ...args], options);
 }
 
 /**
@@ -141,27 +143,43 @@ function test(args) {
   return failed.length === 0 ? 0 : 1;
 }
 
+/** Root's run of the end-to-end tests as nobody; in a copy of the project where nobody cannot read this one. */
+function testAsNobody(args) {
+  const home = mkdtempSync(join(tmpdir(), "sluice-test-"));
+  chmodSync(home, 0o777);
+  try {
+    const tun = join(home, "tun");
+    const made = run("mknod", ["-m", "666", tun, "c", "10", "200"], { quiet: true }) === 0;
+    const env = {
+      ...process.env,
+      ...(made ? { SLUICE_TEST_TUN: tun } : {}),
+      HOME: home,
+      TMPDIR: home,
+      USER: "nobody",
+      LOGNAME: "nobody",
+    };
+    const identity = { uid: NOBODY, gid: NOBODY, env };
+    const reads = spawnSync(process.execPath, ["-e", `process.chdir(${JSON.stringify(ROOT)})`], {
+      ...identity,
+      cwd: "/",
+    });
+    const root = reads.status === 0 ? ROOT : join(home, "project");
+    if (root !== ROOT) {
+      cpSync(ROOT, root, {
+        recursive: true,
+        verbatimSymlinks: true,
+        filter: (path) => basename(path) !== ".git",
+      });
+    }
+    return runTests("end-to-end tests without root (user nobody)", args, { ...identity, cwd: root });
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
 function testAsOther() {
   const args = ["--project", "e2e", "--passWithNoTests", "--configLoader", "runner", "--no-cache"];
-  if (process.getuid() === 0) {
-    const home = mkdtempSync(join(tmpdir(), "sluice-test-"));
-    chmodSync(home, 0o777);
-    try {
-      const tun = join(home, "tun");
-      const made = run("mknod", ["-m", "666", tun, "c", "10", "200"], { quiet: true }) === 0;
-      const env = {
-        ...process.env,
-        ...(made ? { SLUICE_TEST_TUN: tun } : {}),
-        HOME: home,
-        TMPDIR: home,
-        USER: "nobody",
-        LOGNAME: "nobody",
-      };
-      return runTests("end-to-end tests without root (user nobody)", args, { uid: NOBODY, gid: NOBODY, env });
-    } finally {
-      rmSync(home, { recursive: true, force: true });
-    }
-  }
+  if (process.getuid() === 0) return testAsNobody(args);
   if (run("sudo", ["-n", "true"], { quiet: true }) !== 0) {
     const must = process.env["SLUICE_REQUIRE_ALL"] === "1";
     say(
