@@ -1,0 +1,306 @@
+/**
+ * Does what a test asks, in the guest or on the host: one JSON task per line on standard input, `{ "id", "task", ... }`,
+ * one answer per line on standard output, `{ "id", "result" }` or `{ "id", "error" }`. Tasks run at the same time.
+ * Data are pseudo-random, each stream with its own seed, so that octets in the wrong place or stream are noticed.
+ */
+import { createHash } from "node:crypto";
+import { createSocket } from "node:dgram";
+import { Resolver } from "node:dns/promises";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { createInterface } from "node:readline";
+
+const CHUNK_OCTETS = 1 << 18;
+
+/** Octets of a stream: xorshift words, the same for the same seed. */
+function* chunks(octets, seed) {
+  const words = new Uint32Array(CHUNK_OCTETS / 4);
+  let state = (seed * 2654435761) >>> 0 || 1;
+  for (let i = 0; i < words.length; i++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[i] = state;
+  }
+  for (let at = 0; at < octets; at += CHUNK_OCTETS) {
+    words[0] = at;
+    words[1] = seed;
+    yield Buffer.from(words.buffer).subarray(0, Math.min(CHUNK_OCTETS, octets - at));
+  }
+}
+
+/** Writes the stream and closes this direction. Returns its digest. */
+async function pour(socket, octets, seed) {
+  const hash = createHash("sha256");
+  for (const chunk of chunks(octets, seed)) {
+    hash.update(chunk);
+    // The generator writes into the same buffer next time.
+    if (!socket.write(Buffer.from(chunk))) await once(socket, "drain");
+  }
+  socket.end();
+  return hash.digest("hex");
+}
+
+async function drain(socket) {
+  const hash = createHash("sha256");
+  let octets = 0;
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    octets += chunk.length;
+    hash.update(chunk);
+  }
+  return { octets, sha256: hash.digest("hex") };
+}
+
+async function text(socket) {
+  const parts = [];
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) parts.push(chunk);
+  return Buffer.concat(parts).toString("latin1");
+}
+
+/** What servers do with a connection, by the name of their kind. */
+const SERVICES = {
+  async sink(socket) {
+    const got = await drain(socket);
+    socket.end(JSON.stringify(got));
+  },
+  async source(socket, { octets, seed }) {
+    socket.resume();
+    await pour(socket, octets, seed);
+  },
+  echo(socket) {
+    socket.pipe(socket);
+  },
+  whoami(socket) {
+    socket.end(socket.remoteAddress.replace("::ffff:", ""));
+  },
+  /** Resets as soon as something comes. */
+  reset(socket) {
+    socket.once("data", () => socket.resetAndDestroy());
+  },
+  /** Says something, closes its direction, and goes on listening; `collected` tells what came then. */
+  async farewell(socket, _options, server) {
+    socket.end("farewell");
+    server.collected = await text(socket);
+  },
+  hold() {},
+};
+
+const servers = new Map();
+const held = new Map();
+
+function open(host, port) {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, allowHalfOpen: true });
+    socket.once("error", reject);
+    socket.once("connect", () => {
+      socket.off("error", reject);
+      socket.on("error", (error) => {
+        socket.failure = error.code;
+      });
+      resolve(socket);
+    });
+  });
+}
+
+function bindUdp(address, port) {
+  const socket = createSocket({ type: "udp4", recvBufferSize: 4 << 20, sendBufferSize: 1 << 20 });
+  return new Promise((resolve, reject) => {
+    socket.once("error", reject);
+    socket.bind(port, address, () => resolve(socket));
+  });
+}
+
+/** Sends until the answer that `isAnswer` accepts comes; datagrams may get lost. */
+async function ask(socket, message, { host, port, timeoutMs = 2000, tries = 5 }, isAnswer = () => true) {
+  for (let attempt = 0; attempt < tries; attempt++) {
+    const answer = new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      const listen = (octets, from) => {
+        if (!isAnswer(octets)) return;
+        clearTimeout(timer);
+        socket.off("message", listen);
+        resolve({ octets, from: `${from.address}:${from.port}` });
+      };
+      socket.on("message", listen);
+    });
+    await new Promise((resolve, reject) =>
+      socket.send(message, port, host, (error) => (error ? reject(error) : resolve())),
+    );
+    const got = await answer;
+    if (got) return got;
+  }
+  return undefined;
+}
+
+const TASKS = {
+  /** Serves TCP; gives the port. */
+  async tcpServer({ kind, host = "127.0.0.1", port = 0, ...options }) {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on("error", () => {});
+      Promise.resolve(SERVICES[kind](socket, options, server)).catch(() => {});
+    });
+    server.listen({ port, host, backlog: 1024 });
+    await once(server, "listening");
+    servers.set(server.address().port, server);
+    return server.address().port;
+  },
+  collected({ port }) {
+    return servers.get(port).collected;
+  },
+  /** Serves a Unix socket. */
+  async unixServer({ kind, path, ...options }) {
+    const server = createServer({ allowHalfOpen: true }, (socket) => SERVICES[kind](socket, options, server));
+    server.listen(path);
+    await once(server, "listening");
+  },
+  /** Sends a stream; gives its digest and what the server says it got. */
+  async upload({ host, port, octets, seed }) {
+    const socket = await open(host, port);
+    const reply = text(socket);
+    const sha256 = await pour(socket, octets, seed);
+    return { octets, sha256, server: JSON.parse(await reply) };
+  },
+  async download({ host, port }) {
+    const socket = await open(host, port);
+    const got = await drain(socket);
+    socket.end();
+    return { ...got, failure: socket.failure };
+  },
+  /** What the stream of a source is. */
+  digest({ octets, seed }) {
+    const hash = createHash("sha256");
+    for (const chunk of chunks(octets, seed)) hash.update(chunk);
+    return hash.digest("hex");
+  },
+  /** `count` connections, all open before the first says something; each sends its own stream to an echo. */
+  async many({ host, port, count, octets }) {
+    const all = await Promise.all(Array.from({ length: count }, () => open(host, port)));
+    const right = await Promise.all(
+      all.map(async (socket, i) => {
+        const got = drain(socket);
+        const sha256 = await pour(socket, octets, i + 1);
+        const echoed = await got;
+        return echoed.sha256 === sha256 && echoed.octets === octets;
+      }),
+    );
+    return right.filter(Boolean).length;
+  },
+  /** Connects, sends, closes its direction, reads to the end. */
+  async exchange({ host, port, message = "" }) {
+    const socket = await open(host, port);
+    const reply = text(socket);
+    socket.end(Buffer.from(message, "latin1"));
+    return reply;
+  },
+  /** Waits for the server's end before it says its own words. */
+  async listenThenTalk({ host, port, message }) {
+    const socket = await open(host, port);
+    const heard = await text(socket);
+    socket.end(message);
+    await once(socket, "close");
+    return heard;
+  },
+  /** Connects; gives `connected`, an error code, or `timeout`, and the milliseconds it took. */
+  async dial({ host, port, timeoutMs = 5000 }) {
+    const begun = performance.now();
+    const outcome = await Promise.race([
+      open(host, port).then(
+        (socket) => {
+          socket.destroy();
+          return "connected";
+        },
+        (error) => error.code,
+      ),
+      new Promise((resolve) => setTimeout(resolve, timeoutMs, "timeout")),
+    ]);
+    return { outcome, ms: performance.now() - begun };
+  },
+  /** Sends something; gives the code with which the connection fails, or `ended`. */
+  async failureAfter({ host, port, message = "x" }) {
+    const socket = await open(host, port);
+    socket.write(message);
+    socket.resume();
+    await new Promise((resolve) => socket.once("close", resolve).once("end", resolve));
+    return socket.failure ?? "ended";
+  },
+  /** Keeps a connection open; `heldFailure` tells its end. */
+  async hold({ host, port, name, message = "held" }) {
+    const socket = await open(host, port);
+    held.set(name, socket);
+    socket.write(message);
+  },
+  /** Closes a kept connection with a reset. */
+  resetHeld({ name }) {
+    held.get(name).resetAndDestroy();
+  },
+  async udpServer({ kind, host = "127.0.0.1", port = 0 }) {
+    const socket = await bindUdp(host, port);
+    socket.on("message", (octets, from) => {
+      const answer = kind === "echo" ? octets : Buffer.from(`${from.address}`);
+      socket.send(answer, from.port, from.address);
+    });
+    return socket.address().port;
+  },
+  /** Sends datagrams of these sizes to an echo, one after the other; gives those that never came back whole. */
+  async udpEcho({ host, port, sizes }) {
+    const socket = await bindUdp("0.0.0.0", 0);
+    const lost = [];
+    for (const size of sizes) {
+      const message = Buffer.concat([...chunks(size, size + 1)]);
+      const answer = await ask(socket, message, { host, port }, (octets) => octets.equals(message));
+      if (!answer) lost.push(size);
+    }
+    socket.close();
+    return lost;
+  },
+  async udpAsk({ host, port, message, encoding = "latin1", ...options }) {
+    const socket = await bindUdp("0.0.0.0", 0);
+    const answer = await ask(socket, Buffer.from(message, encoding), { host, port, ...options });
+    socket.close();
+    return answer && { text: answer.octets.toString(encoding), from: answer.from };
+  },
+  /** Asks DNS as c-ares does: UDP, then TCP when the answer is truncated. */
+  async resolve({ server, name, type, timeoutMs = 5000 }) {
+    const resolver = new Resolver({ timeout: timeoutMs, tries: 2 });
+    resolver.setServers([server]);
+    return resolver.resolve(name, type);
+  },
+  /** Sends frames as they are; gives how many the device took. */
+  async frames({ device, frames, rounds = 1 }) {
+    const { native } = await import("../../../dist/src/host/native.js");
+    const stride = 2048;
+    const table = frames.length * stride;
+    const buffer = new ArrayBuffer(table + frames.length * 16);
+    native.registerArena(buffer);
+    const fd = native.packetSocket(device);
+    if (fd < 0) throw new Error(`packetSocket: ${fd}`);
+    frames.forEach((frame, i) => {
+      const octets = Buffer.from(frame, "hex");
+      new Uint8Array(buffer).set(octets, i * stride);
+      new Int32Array(buffer, table + i * 16, 4).set([i * stride, octets.length, 0, 0]);
+    });
+    let sent = 0;
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < frames.length; i++) {
+        // One by one: what the device refuses (too short, too long) must not keep back the rest.
+        if (native.writeFrames(fd, table + i * 16, 1) === 1) sent++;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    native.close(fd);
+    return sent;
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", async (line) => {
+  const { id, task, ...options } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { id, result: await TASKS[task](options) };
+  } catch (error) {
+    answer = { id, error: error.code ?? error.message };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+});
+lines.on("close", () => process.exit(0));

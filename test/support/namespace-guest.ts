@@ -1,0 +1,150 @@
+/**
+ * A guest that is this machine's own kernel: a network namespace (for root a plain one, for anybody else one in a user
+ * namespace of theirs), `sluice run --tap --netns` before it, and an agent inside.
+ */
+import { execFileSync } from "node:child_process";
+import { Agent } from "./agent.ts";
+import { type Ended, type Running, run, sluice } from "./program.ts";
+import { findCommand, type Needs, TUN_DEVICE } from "./requirements.ts";
+
+const isRoot = process.geteuid!() === 0;
+
+/** What a test with such a guest asks of the machine. */
+export const NAMESPACE_NEEDS: Needs = {
+  tun: true,
+  commands: ["unshare", "nsenter", "ip"],
+  ...(isRoot ? {} : { userNamespaces: true }),
+};
+
+/** What SIGUSR2 prints, taken apart; a counter that is not there is zero. */
+export interface Report {
+  readonly counters: Readonly<Record<string, number>>;
+  readonly drops: Readonly<Record<string, number>>;
+  /** The flow table as printed. */
+  readonly flows: string;
+}
+
+export interface NamespaceGuestOptions {
+  /** Options for `sluice run` besides the link's. */
+  readonly options?: readonly string[];
+  /** Give the guest its address with --configure (default), or leave it without. */
+  readonly configure?: boolean;
+  readonly device?: string;
+}
+
+const READY = /ready: tap .*/;
+const REPORT_END = /flows \(\d+\):\n(?:no flows\n|(?: {2}.*\n)+)/;
+
+function section(text: string, title: string): Record<string, number> {
+  const block = new RegExp(`^${title}:\\n((?: {2}\\S+ +\\d+\\n)*)`, "m").exec(text)?.[1] ?? "";
+  return Object.fromEntries(
+    [...block.matchAll(/^ {2}(\S+) +(\d+)$/gm)].map(([, name, value]) => [name, Number(value)]),
+  );
+}
+
+/** Takes apart what a running sluice prints at SIGUSR2. */
+export async function reportOf(running: Running): Promise<Report> {
+  const before = running.stderr.length;
+  running.child.kill("SIGUSR2");
+  for (;;) {
+    const text = running.stderr.slice(before);
+    const flows = REPORT_END.exec(text);
+    if (flows) return { counters: section(text, "counters"), drops: section(text, "drops"), flows: flows[0] };
+    if (running.child.exitCode !== null) throw new Error(`sluice has ended:\n${running.stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export class NamespaceGuest {
+  readonly device: string;
+  /** Of the process that holds the namespaces. */
+  readonly pid: number;
+  /** Runs the rest of the arguments in the guest. */
+  readonly enter: readonly string[];
+  readonly sluice: Running;
+  #agent: Agent | undefined;
+
+  private constructor(
+    private readonly holder: Running,
+    { options = [], configure = true, device = "tap0" }: NamespaceGuestOptions,
+  ) {
+    this.device = device;
+    this.pid = holder.child.pid!;
+    const user = isRoot ? [] : ["-U", "--preserve-credentials"];
+    this.enter = ["nsenter", "-t", String(this.pid), ...user, "-n", "-m"];
+    this.sluice = sluice([
+      ...["run", "--tap", device, "--netns", String(this.pid), "--tun-device", TUN_DEVICE],
+      ...(configure ? ["--configure"] : []),
+      ...options,
+    ]);
+  }
+
+  /** A guest that is served. Rejects with what sluice said when it does not start. */
+  static async start(options: NamespaceGuestOptions = {}): Promise<NamespaceGuest> {
+    const holder = await NamespaceGuest.hold();
+    const guest = new NamespaceGuest(holder, options);
+    try {
+      await guest.sluice.says(READY);
+    } catch (error) {
+      await guest.close();
+      throw error;
+    }
+    return guest;
+  }
+
+  /** Namespaces with a process that keeps them. */
+  private static async hold(): Promise<Running> {
+    const user = isRoot ? [] : ["--user", "--map-root-user"];
+    const inside = "ip link set lo up && echo made && exec sleep 3600";
+    const holder = run("unshare", [...user, "--net", "--mount", "sh", "-c", inside], {
+      env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` },
+    });
+    await holder.says(/made/, "stdout");
+    return holder;
+  }
+
+  /** Somebody inside; started when first asked for. */
+  get agent(): Agent {
+    this.#agent ??= new Agent(this.enter);
+    return this.#agent;
+  }
+
+  /** Starts a program inside. */
+  spawn(command: string, ...args: string[]): Running {
+    const [nsenter, ...rest] = this.enter;
+    return run(nsenter, [...rest, findCommand(command) ?? command, ...args], { cwd: "/" });
+  }
+
+  /** Runs a program inside to its end. */
+  async run(command: string, ...args: string[]): Promise<Ended> {
+    return this.spawn(command, ...args).ended;
+  }
+
+  /** Runs `ip` inside; throws when it fails. */
+  ip(...args: string[]): string {
+    const [nsenter, ...rest] = this.enter;
+    return execFileSync(nsenter, [...rest, findCommand("ip")!, ...args], { encoding: "utf8" });
+  }
+
+  report(): Promise<Report> {
+    return reportOf(this.sluice);
+  }
+
+  /** The host port that a forward to this guest port got. */
+  hostPort(guestPort: number, protocol: "tcp" | "udp" = "tcp"): number {
+    const line = READY.exec(this.sluice.stderr)![0];
+    const found = new RegExp(`${protocol} [^ ]+:(\\d+) -> [\\d.]*:${guestPort}\\b`).exec(line);
+    if (!found) throw new Error(`no ${protocol} forward to ${guestPort} in: ${line}`);
+    return Number(found[1]);
+  }
+
+  /** Ends sluice and the guest. Gives how sluice ended. */
+  async close(): Promise<Ended> {
+    this.sluice.child.kill("SIGTERM");
+    const ended = await this.sluice.ended;
+    await this.#agent?.close();
+    this.holder.child.kill("SIGKILL");
+    await this.holder.ended;
+    return ended;
+  }
+}
