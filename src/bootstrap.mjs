@@ -25,6 +25,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE_MAJOR_MIN = 20;
 /** Touched after a build that went well; older than a source means build again. */
 const STAMP = join(ROOT, "dist", ".built");
+/** The command as it is run. */
+const PROGRAM = join(ROOT, "dist", "program");
 
 function say(sentence) {
   process.stderr.write(`sluice: ${sentence}\n`);
@@ -96,12 +98,24 @@ export function buildProgram() {
   }
   say("compiling TypeScript ...");
   const newest = newestSource();
-  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]);
+  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || bundleProgram();
   if (status === 0) {
     writeFileSync(STAMP, "");
     utimesSync(STAMP, newest / 1000 + 0.001, newest / 1000 + 0.001);
   }
   return status;
+}
+
+/**
+ * Joins the command's modules into a few files under dist/program: reading a hundred small ones takes Node longer than
+ * everything else that happens before the first packet.
+ */
+function bundleProgram() {
+  rmSync(PROGRAM, { recursive: true, force: true });
+  const entries = ["main", "engine-process"].map((name) => join(ROOT, "dist", "src", "cli", `${name}.js`));
+  const bundler = join(ROOT, "node_modules", "rolldown", "bin", "cli.mjs");
+  const options = ["--format", "esm", "--platform", "node", "--log-level", "silent", "-d", PROGRAM];
+  return run(process.execPath, [bundler, ...entries, ...options], { quiet: true });
 }
 
 async function prepare() {

@@ -2,7 +2,7 @@
 /** The `sluice` command: runs the compiled program, after building it where nobody has. */
 import { existsSync } from "node:fs";
 
-const program = new URL("../../dist/src/cli/main.js", import.meta.url);
+const program = new URL("../../dist/program/main.js", import.meta.url);
 if (!existsSync(program)) {
   const { buildProgram } = await import("../bootstrap.mjs");
   process.exitCode = buildProgram();
