@@ -131,7 +131,6 @@ class Engine implements EngineCore, Ipv4Handlers {
     this.gateway = new Gateway(config, arena, this.egress, counters, checksum, this.neighbours);
     this.destinations = new Destinations(
       config,
-      counters,
       () => this.dnsForwarder.firstHealthyResolver(this.now),
       ports.admit,
     );

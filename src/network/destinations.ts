@@ -4,7 +4,6 @@
  * once per TCP connection and per UDP datagram.
  */
 import type { EngineConfig, ResolverAddress } from "../config/engine-config.ts";
-import type { Counters } from "../metrics/counters.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { ADDRESS_PORT, type AddressWords } from "../ports.ts";
 import { PROTOCOL_TCP } from "../wire/ipv4.ts";
@@ -40,7 +39,6 @@ export class Destinations {
 
   constructor(
     private readonly config: EngineConfig,
-    private readonly counters: Counters,
     private readonly resolver: () => ResolverAddress | null,
     private readonly admit: Admit | undefined,
   ) {
@@ -55,7 +53,7 @@ export class Destinations {
     return address === -1 || address === (this.config.network | ~this.netmask);
   }
 
-  /** A new TCP connection: fills `to` on GO; a service index for a guest-forward. Counts what it refuses. */
+  /** A new TCP connection: fills `to` on GO; a service index for a guest-forward; else sets `reason`. */
   tcp(guest: number, remoteAddress: number, remotePort: number, to: AddressWords): number {
     const services = this.config.guestForwards;
     for (let i = 0; i < services.length; i++) {
@@ -70,19 +68,17 @@ export class Destinations {
     if (remoteAddress === this.config.dns && remotePort === DNS_PORT && this.config.dns !== 0) {
       return this.toResolver(to);
     }
-    const verdict = this.route(PROTOCOL_TCP, guest, remoteAddress, remotePort, to);
-    if (verdict !== GO) this.counters.drop(this.reason);
-    return verdict;
+    return this.route(PROTOCOL_TCP, guest, remoteAddress, remotePort, to);
   }
 
   private toResolver(to: AddressWords): number {
     if (this.config.restrict) {
-      this.counters.drop(RESTRICTED);
+      this.reason = RESTRICTED;
       return IGNORE;
     }
     const resolver = this.resolver();
     if (resolver === null) {
-      this.counters.drop(NO_RESOLVER);
+      this.reason = NO_RESOLVER;
       return REFUSE;
     }
     for (let i = 0; i < 4; i++) to[i] = resolver.words[i];

@@ -132,6 +132,7 @@ export class Tcp {
   ): number {
     if ((s.flags & RST) !== 0) return NO_CONNECTION;
     const ctx = this.ctx;
+    let reason = NO_CONNECTION;
     if ((s.flags & (SYN | ACK)) === SYN) {
       const verdict = this.destinations.tcp(guest, remote, remotePort, this.to);
       if (verdict >= GO) {
@@ -148,7 +149,8 @@ export class Tcp {
           verdict,
         );
       }
-      if (verdict === IGNORE) return HANDLED;
+      reason = this.destinations.reason;
+      if (verdict === IGNORE) return reason;
     }
     if ((s.flags & ACK) !== 0) {
       sendStrayReset(ctx, guest, guestPort, remote, remotePort, s.acknowledgment, 0, RST);
@@ -156,7 +158,7 @@ export class Tcp {
       const length = s.payloadLength + ((s.flags & SYN) >>> 1) + (s.flags & FIN);
       sendStrayReset(ctx, guest, guestPort, remote, remotePort, 0, (s.sequence + length) | 0, RST | ACK);
     }
-    return (s.flags & (SYN | ACK)) === SYN ? HANDLED : NO_CONNECTION;
+    return reason;
   }
 
   endOfBatch(): void {
