@@ -273,7 +273,7 @@ class EngineHost implements RunningEngine {
     const wrapped = this.capture === null ? link : new CaptureLink(link, this.capture, this.arena);
     this.link = wrapped;
     this.loop.attach(wrapped);
-    this.options.log.info(`${link.name}: guest attached`);
+    this.options.log.info(`${link.name}: ${this.source?.reopens === true ? "guest attached" : "open"}`);
     this.options.onLink?.(true, link.name);
   }
 
