@@ -104,7 +104,9 @@ function packageView(root: string): Pick<View, "read" | "execute"> {
   const shim = join(root, "native-shims");
   const addon = dirname(addonPath());
   return {
-    read: [join(root, "package.json"), join(root, "dist", "src"), join(root, "dist", "program")].filter((path) => existsSync(path)),
+    read: [join(root, "package.json"), join(root, "dist", "src"), join(root, "dist", "program")].filter(
+      (path) => existsSync(path),
+    ),
     execute: addon.startsWith(shim) ? [shim] : [shim, addon],
   };
 }
