@@ -369,6 +369,17 @@ describe("the helper's confinement", () => {
     expect(refused.status).toBe(1);
   });
 
+  it("leaves the groups of the user it was", (context) => {
+    needs(context, { root: true, commands: ["setpriv"] });
+    const confined = [rig.helper, "--confine", "--user", "65534:65534", "--", "cat", "/proc/self/status"];
+    const { stdout } = spawnSync("setpriv", ["--groups", "4,24,27", ...confined], {
+      encoding: "utf8",
+      cwd: "/",
+    });
+    expect(stdout).toMatch(/^Groups:\s*$/m);
+    expect(stdout).toContain("Gid:\t65534\t65534\t65534\t65534");
+  });
+
   it("lets nothing outlive the supervisor", async () => {
     const parent = rig.spawn(
       process.execPath,
