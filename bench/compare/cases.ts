@@ -1,9 +1,10 @@
 /** The list of cases. */
 import type { EngineId } from "./engines.ts";
+import { measureQemu } from "./measure-qemu.ts";
 import { measureIdle, measureOpen, measureStart } from "./measure-scale.ts";
 import { measureConnections, measureRoundTrip, measureStreams } from "./measure-tcp.ts";
 import { measureDatagrams } from "./measure-udp.ts";
-import type { Case } from "./measurement.ts";
+import type { Case, OwnGuestCase } from "./measurement.ts";
 
 const TAP: readonly EngineId[] = ["sluice", "slirp4netns", "pasta"];
 const STREAM: readonly EngineId[] = ["sluice-stream", "passt", "libslirp", "gvproxy"];
@@ -69,7 +70,19 @@ function open(count: number, held: boolean): Case {
   };
 }
 
-export const CASES: readonly Case[] = [
+function qemu(): OwnGuestCase[] {
+  return (["up", "down"] as const).map((direction) => ({
+    id: `qemu-${direction}`,
+    title: `QEMU guest without acceleration, TCP ${direction}`,
+    unit: "Gbit/s",
+    better: "higher",
+    mtu: 1500,
+    engines: ["qemu-sluice", "qemu-user"],
+    measureWithOwnGuest: (options, laboratory, engine) => measureQemu(options, laboratory, engine, direction),
+  }));
+}
+
+export const CASES: readonly (Case | OwnGuestCase)[] = [
   ...throughput(),
   {
     id: "round-trip",
@@ -111,4 +124,5 @@ export const CASES: readonly Case[] = [
     engines: [...TAP, ...STREAM],
     measure: measureStart,
   },
+  ...qemu(),
 ];

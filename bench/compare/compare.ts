@@ -13,7 +13,7 @@ import { CASES } from "./cases.ts";
 import { drawChart } from "./chart.ts";
 import { type Absent, ENGINE_IDS, type FoundEngine, findEngines } from "./engines.ts";
 import { allowedCongestionControl, Laboratory } from "./laboratory.ts";
-import type { Case, Measurement } from "./measurement.ts";
+import type { Case, Measurement, OwnGuestCase } from "./measurement.ts";
 import { type CompareOptions, HELP, parseOptions } from "./options.ts";
 import { RunFailure } from "./program.ts";
 import { renderResults } from "./report.ts";
@@ -134,7 +134,7 @@ async function runOnce(
   options: CompareOptions,
   programs: LoadPrograms,
   congestion: string,
-  c: Case,
+  c: Case | OwnGuestCase,
   engine: FoundEngine,
   round: number,
   result: CaseResult,
@@ -143,9 +143,8 @@ async function runOnce(
   if (!own) throw new Error(`${engine.id} has no place in ${c.id}`);
   const laboratory = await Laboratory.open(programs, congestion);
   try {
-    const session = await Session.start(laboratory, engine, c.mtu);
-    laboratory.checkTimeWait();
-    const measurement = await c.measure({ options, session, round, previous: own.runs.at(-1)?.value });
+    const previous = own.runs.at(-1)?.value;
+    const measurement = await measure(options, laboratory, c, engine, round, previous);
     own.runs.push(measurement);
     return describe(measurement, c.unit);
   } catch (error) {
@@ -155,6 +154,20 @@ async function runOnce(
   } finally {
     await laboratory.close();
   }
+}
+
+async function measure(
+  options: CompareOptions,
+  laboratory: Laboratory,
+  c: Case | OwnGuestCase,
+  engine: FoundEngine,
+  round: number,
+  previous: number | undefined,
+): Promise<Measurement> {
+  if ("measureWithOwnGuest" in c) return c.measureWithOwnGuest(options, laboratory, engine);
+  const session = await Session.start(laboratory, engine, c.mtu);
+  laboratory.checkTimeWait();
+  return c.measure({ options, session, round, previous });
 }
 
 const SHOWN = [

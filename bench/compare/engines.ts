@@ -26,8 +26,9 @@ const SOCKET = "engine.sock";
 export interface Engine {
   readonly id: EngineId;
   readonly title: string;
-  /** `tap`: makes a TAP in the guest's namespace. `stream`: behind tap-bridge. `kernel`: no engine, the ceiling. */
-  readonly link: "tap" | "stream" | "kernel";
+  /** `tap`: makes a TAP in the guest's namespace. `stream`: behind tap-bridge. `kernel`: no engine, the ceiling.
+   * `qemu`: a virtual machine's own card. */
+  readonly link: "tap" | "stream" | "kernel" | "qemu";
   /** Who waits for whom on the stream's socket. */
   readonly bridge?: "listen" | "connect";
   readonly largestMtu: number;
@@ -61,7 +62,12 @@ interface Definition extends Omit<Engine, "command"> {
 }
 
 /** `sluice run` on each of its links. The supervisor and all its processes are counted. */
-function sluice(id: EngineId, title: string, link: "tap" | "stream", more: readonly string[]): Definition {
+function sluice(
+  id: EngineId,
+  title: string,
+  link: "tap" | "stream" | "qemu",
+  more: readonly string[],
+): Definition {
   return {
     id,
     title,
@@ -190,6 +196,19 @@ const DEFINITIONS: readonly Definition[] = [
       ...[path, "-mtu", String(mtu), "-ssh-port", "-1"],
       ...["-listen-qemu", `unix://${join(laboratory.directory, SOCKET)}`],
     ],
+  },
+  sluice("qemu-sluice", "sluice, QEMU guest over stream", "qemu", []),
+  {
+    id: "qemu-user",
+    title: "QEMU's user network, QEMU guest",
+    link: "qemu",
+    largestMtu: 1500,
+    ...LIBSLIRP_PLAN,
+    program: "qemu-system-x86_64",
+    versionArguments: ["--version"],
+    toGet: "apt install qemu-system-x86 busybox",
+    // The network stack is part of the machine that measure-qemu.ts starts.
+    command: () => [],
   },
 ];
 

@@ -60,6 +60,11 @@ export class Laboratory {
     return this.#guest.pid;
   }
 
+  /** `argv` as a command that runs in the host namespace. */
+  commandInHost(argv: readonly string[]): string[] {
+    return [this.programs.netns, "enter", String(this.#host.pid), ...argv];
+  }
+
   /** Starts a program in the host namespace; `close` stops it. */
   inHost(argv: readonly string[]): Program {
     return this.#start(this.#host, argv);

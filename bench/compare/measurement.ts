@@ -1,5 +1,6 @@
 /** What a run gives, and what a case is. */
-import type { EngineId } from "./engines.ts";
+import type { Engine, EngineId } from "./engines.ts";
+import type { Laboratory } from "./laboratory.ts";
 import type { CompareOptions } from "./options.ts";
 import type { Session } from "./session.ts";
 
@@ -28,6 +29,15 @@ export interface Case {
   readonly mtu: number;
   readonly engines: readonly EngineId[];
   readonly measure: (context: RunContext) => Promise<Measurement>;
+}
+
+/** A case that starts its engine and its guest by itself. */
+export interface OwnGuestCase extends Omit<Case, "measure"> {
+  readonly measureWithOwnGuest: (
+    options: CompareOptions,
+    laboratory: Laboratory,
+    engine: Engine,
+  ) => Promise<Measurement>;
 }
 
 export function median(values: readonly number[]): number {

@@ -33,6 +33,7 @@ export class Program {
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => this.#read(text));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
+      this.#wake();
     });
   }
 
@@ -60,6 +61,16 @@ export class Program {
       const left = deadline - performance.now();
       if (left <= 0) throw new RunFailure(`stalled: no ${event} within ${(timeoutMs / 1000).toFixed(0)} s`);
       await this.#change(left);
+    }
+  }
+
+  /** Waits until it has said something of that form on stderr. */
+  async said(pattern: RegExp, timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (!pattern.test(this.#stderr)) {
+      if (!this.running || performance.now() > deadline)
+        throw new RunFailure(`did not start: ${this.lastWords}`);
+      await this.#change(deadline - performance.now());
     }
   }
 

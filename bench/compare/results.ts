@@ -62,7 +62,12 @@ export function describeEngines(found: readonly FoundEngine[]): Results["engines
   return found.map(({ id, title, version }) => ({ id, title, version }));
 }
 
-export function emptyCase({ id, title, unit, better }: Case): CaseResult {
+export function emptyCase({
+  id,
+  title,
+  unit,
+  better,
+}: Pick<Case, "id" | "title" | "unit" | "better">): CaseResult {
   return { id, title, unit, better, engines: [] };
 }
 

@@ -12,7 +12,9 @@ const LOAD_PROGRAMS = [
   "tcp-hold",
   "udp-rate",
 ] as const;
-export type LoadProgram = (typeof LOAD_PROGRAMS)[number];
+/** The one that also runs inside a QEMU guest, where there is no C library. */
+const STATIC_PROGRAM = "tcp-stream-static";
+export type LoadProgram = (typeof LOAD_PROGRAMS)[number] | typeof STATIC_PROGRAM;
 
 /** Paths of the compiled load programs. */
 export type LoadPrograms = Readonly<Record<LoadProgram, string>>;
@@ -25,12 +27,14 @@ export function compileLoadPrograms(sources: string, directory: string): LoadPro
   }
   mkdirSync(directory, { recursive: true });
   const paths: Partial<Record<LoadProgram, string>> = {};
-  for (const name of LOAD_PROGRAMS) {
+  const compile = (name: LoadProgram, source: string, ...more: string[]): void => {
     const path = join(directory, name);
-    const flags = ["-D_GNU_SOURCE", "-O2", "-Wall", "-pthread"];
-    execFileSync(compiler, [...flags, "-o", path, join(sources, `${name}.c`)], { stdio: ["ignore", 2, 2] });
+    const flags = ["-D_GNU_SOURCE", "-O2", "-Wall", "-pthread", ...more];
+    execFileSync(compiler, [...flags, "-o", path, join(sources, source)], { stdio: ["ignore", 2, 2] });
     paths[name] = path;
-  }
+  };
+  for (const name of LOAD_PROGRAMS) compile(name, `${name}.c`);
+  compile(STATIC_PROGRAM, "tcp-stream.c", "-static");
   return paths as LoadPrograms;
 }
 
