@@ -9,7 +9,9 @@
  */
 import { OptionSet } from "./config/option-set.ts";
 import {
+  type CommandOnly,
   definitionOf,
+  isCommandOnly,
   type OptionName,
   optionsOf,
   type PropertyOf,
@@ -31,22 +33,6 @@ export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Logger } from "./ports.ts";
 export type { Allow, Engine, FlowRequest } from "./serve.ts";
 
-/** Options that are about the command's processes, or that only another command has. */
-const COMMAND_ONLY = [
-  "model",
-  "ready-fd",
-  "exit-fd",
-  "pid-file",
-  "outlive-parent",
-  "user",
-  "no-sandbox",
-  "log-level",
-  "log-format",
-  "log-file",
-] as const satisfies readonly OptionName[];
-
-type CommandOnly = (typeof COMMAND_ONLY)[number];
-
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
 export type CommandOptions = {
   readonly [N in Exclude<OptionName, CommandOnly> as PropertyOf<N>]?: PropertyValue<N>;
@@ -66,7 +52,7 @@ const HOOKS = ["allow", "log", "onLink"];
 
 const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
   optionsOf("run")
-    .filter((name) => !(COMMAND_ONLY as readonly OptionName[]).includes(name))
+    .filter((name) => !isCommandOnly(name))
     .map((name) => [propertyOf(name), name]),
 );
 

@@ -5,9 +5,10 @@
 import { formatIpv4 } from "./config/address.ts";
 import { createEngineCore, type FlowRow } from "./engine.ts";
 import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
+import type { Admit } from "./network/destinations.ts";
 import type { Logger } from "./ports.ts";
 
-/** A new TCP connection, or the first datagram of a UDP mapping to a remote. */
+/** A new TCP connection, or the first datagram to a remote. */
 export interface FlowRequest {
   readonly protocol: "tcp" | "udp";
   /** Dotted addresses; the remote is where the guest wants to go. */
@@ -16,7 +17,10 @@ export interface FlowRequest {
   readonly remotePort: number;
 }
 
-/** Decides whether a flow may be. Called once per flow, never per packet, and must answer at once. */
+/**
+ * Decides whether a flow may be, at once. Called for every new TCP connection, and for UDP once per remote address and
+ * port in the time a mapping lives; never per packet.
+ */
 export type Allow = (flow: FlowRequest) => boolean;
 
 /** A serving engine. */
@@ -46,27 +50,24 @@ export interface ServeOptions extends EngineOptions {
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
 export async function serve(options: ServeOptions): Promise<Engine> {
   const { allow, log } = options;
-  const admit = allow && admitBy(allow, log);
+  const admit = allow && admitBy(allow, log, options.config.udpTimeoutMs);
   const running = await startEngine(options, (config, ports, nowMs) =>
     createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs),
   );
   return new ServingEngine(running);
 }
 
-/** An embedder's hook for the core: addresses as text, and a hook that throws refuses. */
-function admitBy(allow: Allow, log: Logger) {
-  return (
-    protocol: "tcp" | "udp",
-    guestAddress: number,
-    remoteAddress: number,
-    remotePort: number,
-  ): boolean => {
-    const flow = {
-      protocol,
-      guestAddress: formatIpv4(guestAddress),
-      remoteAddress: formatIpv4(remoteAddress),
-      remotePort,
-    };
+/** Remotes of UDP whose verdict is remembered, so that the program is not asked for every datagram. */
+const VERDICTS_MAX = 4096;
+
+/**
+ * An embedder's hook for the core: addresses as text, and a hook that throws refuses. The core asks for each new TCP
+ * connection and for each UDP datagram; a verdict about UDP stands as long as a mapping would.
+ */
+function admitBy(allow: Allow, log: Logger, udpTimeoutMs: number): Admit {
+  /** By guest, remote and port; the oldest first. */
+  const verdicts = new Map<string, { allowed: boolean; until: number }>();
+  const ask = (flow: FlowRequest): boolean => {
     try {
       return allow(flow) === true;
     } catch (error) {
@@ -75,6 +76,24 @@ function admitBy(allow: Allow, log: Logger) {
       );
       return false;
     }
+  };
+  return (protocol, guest, remote, remotePort) => {
+    const request = (): FlowRequest => ({
+      protocol,
+      guestAddress: formatIpv4(guest),
+      remoteAddress: formatIpv4(remote),
+      remotePort,
+    });
+    if (protocol === "tcp") return ask(request());
+    const key = `${guest} ${remote} ${remotePort}`;
+    const known = verdicts.get(key);
+    const now = performance.now();
+    if (known !== undefined && known.until > now) return known.allowed;
+    verdicts.delete(key);
+    if (verdicts.size >= VERDICTS_MAX) verdicts.delete(verdicts.keys().next().value ?? "");
+    const allowed = ask(request());
+    verdicts.set(key, { allowed, until: now + udpTimeoutMs });
+    return allowed;
   };
 }
 

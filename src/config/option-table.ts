@@ -470,3 +470,23 @@ export type PropertyValue<N extends OptionName> = (typeof OPTIONS)[N] extends { 
   : (typeof OPTIONS)[N] extends { readonly placeholder: string }
     ? string | number
     : boolean;
+
+/** Options about the command's own processes and its log, which the library leaves to the program around it. */
+const COMMAND_ONLY = [
+  "model",
+  "ready-fd",
+  "exit-fd",
+  "pid-file",
+  "outlive-parent",
+  "user",
+  "no-sandbox",
+  "log-level",
+  "log-format",
+  "log-file",
+] as const satisfies readonly OptionName[];
+
+export type CommandOnly = (typeof COMMAND_ONLY)[number];
+
+export function isCommandOnly(name: OptionName): boolean {
+  return (COMMAND_ONLY as readonly OptionName[]).includes(name);
+}

@@ -83,7 +83,7 @@ describe("the command", () => {
     const { stdout, status } = await run("script", ["-qec", line, "/dev/null"], {
       stdio: ["pipe", "pipe", "pipe"],
     }).ended;
-    expect(status).toBe(0);
+    expect({ status, stdout }).toMatchObject({ status: 0 });
     expect(stdout).toContain("tty");
     const [, group, foreground] = /(\d+) (\d+)/.exec(stdout) ?? [];
     expect(group).toBe(foreground);

@@ -1,0 +1,110 @@
+/** docs/options.md, made from the option table: a test keeps the file and the table together. */
+import {
+  definitionOf,
+  OPTION_NAMES,
+  type OptionGroup,
+  type OptionName,
+  propertyOf,
+} from "../config/option-table.ts";
+import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
+
+const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
+  Link: "`sluice run` needs exactly one of `--tap`, `--tap-fd`, `--qemu-listen`, `--qemu-connect`, `--qemu-dgram` and `--fd`.",
+  Network:
+    "Default addresses move with `--net`: gateway `.2`, DNS `.3`, first lease `.15`; in a /28 or /29 the first lease is `.4`, in a /30 the gateway is `.1` and the guest `.2`.",
+  DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",
+  Ports: "Everything that is not declared here is refused.",
+  Policy: "",
+  DNS: "",
+  Process: "",
+  Log: "",
+};
+
+/** A `|` would end a table's cell. */
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|");
+}
+
+function row(name: OptionName): string {
+  const { short, placeholder, repeat, commands, help } = definitionOf(name);
+  const forms = `${short ? `\`-${short}\`, ` : ""}\`--${name}${placeholder ? ` ${placeholder}` : ""}\``;
+  const library = isCommandOnly(name) ? "" : `\`${propertyOf(name)}\``;
+  return `| ${cell(forms)} | ${cell(repeat ? `${help} Repeatable.` : help)} | ${commands.join(", ")} | ${library} |`;
+}
+
+/** The whole document. */
+export function optionsDocument(): string {
+  const groups = new Map<OptionGroup, OptionName[]>();
+  for (const name of OPTION_NAMES) {
+    const { group } = definitionOf(name);
+    groups.set(group, [...(groups.get(group) ?? []), name]);
+  }
+  const out = [
+    "# Options",
+    "",
+    "Made from the option table (`src/config/option-table.ts`), which also parses, validates and prints `--help`.",
+    "The last column is the property of the library's `createEngine({ ... })`; options about the command's own processes and its log have none there.",
+    "",
+    "| command | |",
+    "|---|---|",
+    ...COMMAND_NAMES.map((name) => `| \`${COMMANDS[name].usage}\` | ${COMMANDS[name].summary} |`),
+    "",
+  ];
+  for (const [group, names] of groups) {
+    const note = GROUP_NOTES[group];
+    out.push(
+      `## ${group}`,
+      "",
+      ...(note ? [note, ""] : []),
+      "| option | | commands | library |",
+      "|---|---|---|---|",
+    );
+    out.push(...names.map(row), "");
+  }
+  return `${[...out, GRAMMARS].join("\n")}`;
+}
+
+const GRAMMARS = `## Grammars
+
+### Ports: \`-p\`, \`--publish\`
+
+\`[tcp:|udp:][ADDRESS:]PORT[:GUESTPORT]\`, also with \`/tcp\` or \`/udp\` at the end. A port may be a range.
+
+| rule | host side | guest port |
+|---|---|---|
+| \`80\` | 127.0.0.1, TCP port 80 | 80 |
+| \`2222:22\` | 127.0.0.1, TCP port 2222 | 22 |
+| \`0:22\` | 127.0.0.1, any free TCP port, told in the ready line | 22 |
+| \`udp:127.0.0.1:5353:53\` | 127.0.0.1, UDP port 5353 | 53 |
+| \`0.0.0.0:8080:80\` | every address, TCP port 8080 | 80 |
+| \`8000-8010:8000\` | eleven TCP ports | the same eleven |
+| \`8000-8010:9000-9010\` | eleven TCP ports | eleven from 9000 on |
+
+### \`--hostfwd\` and \`--guestfwd\`
+
+As in QEMU: \`[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT\`. **An empty host address means all addresses**, unlike
+with \`-p\`. \`--guestfwd [tcp]:ADDR:PORT-TARGET\` serves an address of the guest's subnet by \`tcp:HOST:PORT\`, \`unix:PATH\` or
+\`cmd:COMMAND\` (run once per connection by \`/bin/sh\`, the connection being its standard input and output).
+
+### \`--dhcp-option\`
+
+\`CODE=VALUE\`. VALUE may say its form: \`ip:10.0.2.2,10.0.2.3\`, \`text:...\`, \`hex:0a00ff\`, \`u8:1,2\`, \`u16:1500\`, \`u32:3600\`. Otherwise
+a code of RFC 2132 takes the form its definition gives it, and any other code takes addresses if all of VALUE is addresses,
+else text. Code 51 sets the lease time. The protocol's own machinery (50, 52 to 55, 57, 61, 82) cannot be set.
+
+### Resolvers
+
+\`192.0.2.1\`, \`192.0.2.1:5353\`, \`2001:db8::1\`, \`[2001:db8::1]:5353\`. Without \`--resolver\` those of the host's
+\`/etc/resolv.conf\` are asked, which is followed while it changes.
+
+## Exit status
+
+0 after a clean end (a signal, \`--exit-fd\`, a namespace that is gone, a guest that left with \`--one-off\`), 1 when something
+failed (a port that is taken, a link that was lost), 2 for wrong arguments. \`exec\` and \`qemu\` end as their command does: its
+status, or 128 plus the number of the signal that ended it; 127 when \`exec\`'s command was not found, 126 when it could not be run.
+
+## Signals
+
+SIGTERM, SIGINT and SIGHUP end \`sluice run\` cleanly, in under a second. SIGUSR2 prints the counters and the flow table.
+\`exec\` and \`qemu\` pass SIGTERM, SIGHUP and SIGUSR1 on to their command.
+`;

@@ -1,0 +1,150 @@
+/** The library entry: options checked like the command's, an engine in this process, the program's own say. */
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import {
+  ConfigError,
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  type FlowRequest,
+  StartError,
+} from "../src/index.ts";
+import { ip, udpFrame } from "./support/frames.ts";
+import { until } from "./support/program.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-test-library-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+let engine: Engine | undefined;
+afterEach(async () => {
+  await engine?.stop();
+  engine = undefined;
+});
+
+let sockets = 0;
+const listener = (): string => `unix:${join(directory, `${sockets++}.sock`)}`;
+
+async function refused(options: EngineOptions): Promise<string[]> {
+  const error: unknown = await createEngine(options).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(ConfigError);
+  return (error as ConfigError).message.split("\n");
+}
+
+describe("options", () => {
+  it("are checked by the command's table, all at once, under their own names", async () => {
+    const wrong = {
+      mtu: 9,
+      ports: ["80", "x"],
+      noDns: "yes",
+      gatway: "10.0.2.2",
+    } as unknown as EngineOptions;
+    expect(await refused(wrong)).toEqual([
+      'mtu: found "9"; allowed: a whole number from 576 to 65521',
+      expect.stringMatching(/^ports\[1\]: found "x"; allowed: a port/),
+      'noDns: found "yes"; allowed: true or false',
+      "gatway: allowed: a known option; did you mean gateway?",
+      expect.stringMatching(/^link: found "none"; allowed: exactly one of tap, tapFd, qemuListen/),
+    ]);
+  });
+
+  it("about the command's processes are none of the library's", async () => {
+    const options = { qemuListen: listener(), pidFile: "/tmp/x" } as unknown as EngineOptions;
+    expect((await refused(options))[0]).toMatch(/^pidFile: allowed: a known option/);
+  });
+
+  it("take numbers and lists, and leave out what is undefined", async () => {
+    const nothing = { gateway: undefined } as unknown as EngineOptions;
+    engine = await createEngine({
+      ...nothing,
+      qemuListen: listener(),
+      mtu: 1400,
+      ports: ["0:22"],
+      restrict: false,
+    });
+    expect(engine.forwardPorts).toEqual([expect.any(Number)]);
+    expect(engine.forwardPorts[0]).toBeGreaterThan(0);
+  });
+});
+
+describe("an engine", () => {
+  it("says what stands in the way of its start", async () => {
+    const blocker = createSocket("udp4");
+    blocker.bind(0, "127.0.0.1");
+    await once(blocker, "listening");
+    const { port } = blocker.address();
+    const error: unknown = await createEngine({ qemuListen: listener(), ports: [`udp:${port}:53`] }).catch(
+      (e) => e,
+    );
+    expect(error).toBeInstanceOf(StartError);
+    expect((error as StartError).message).toContain(`127.0.0.1:${port}`);
+    blocker.close();
+  });
+
+  it("asks the program once per flow, counts what it refuses, and leaves nothing when it stops", async () => {
+    const server: UdpSocket = createSocket("udp4");
+    server.bind(0, "127.0.0.1");
+    await once(server, "listening");
+    let datagrams = 0;
+    server.on("message", () => datagrams++);
+    const asked: FlowRequest[] = [];
+    const links: boolean[] = [];
+    const address = listener();
+    engine = await createEngine({
+      qemuListen: address,
+      allowHostLoopback: true,
+      allow: (flow) => {
+        asked.push(flow);
+        if (flow.remotePort === 11) throw new Error("a mistake in the program");
+        return flow.remotePort !== 9;
+      },
+      onLink: (up) => links.push(up),
+    });
+    const running = engine;
+    const guest = connect(address.slice("unix:".length));
+    await once(guest, "connect");
+    const port = server.address().port;
+    for (const destinationPort of [port, port, 9, 11]) send(guest, destinationPort);
+    await until(() => datagrams === 2 && asked.length >= 3, "the datagrams arrive");
+    await until(
+      () => (running.counters().drops["destination-refused"] ?? 0) === 2,
+      "the refusals are counted",
+    );
+    expect(asked.map((flow) => flow.remotePort)).toEqual([port, 9, 11]);
+    expect(asked[0]).toEqual({
+      protocol: "udp",
+      guestAddress: "10.0.2.15",
+      remoteAddress: "10.0.2.2",
+      remotePort: port,
+    });
+    expect(running.linked).toBe(true);
+    expect(running.flows()).toMatchObject([{ protocol: "udp", guest: "10.0.2.15:4000" }]);
+    expect(await running.stop()).toMatchObject({ reason: "stopped" });
+    expect(links[0]).toBe(true);
+    expect(existsSync(address.slice("unix:".length))).toBe(false);
+    guest.destroy();
+    server.close();
+  });
+});
+
+/** A datagram of the guest to the gateway's address, in QEMU's framing. */
+function send(guest: Socket, destinationPort: number): void {
+  const frame = udpFrame({
+    source: ip("10.0.2.15"),
+    sourcePort: 4000,
+    destination: ip("10.0.2.2"),
+    destinationPort,
+    payload: Buffer.from("hello"),
+  });
+  frame.set([0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56], 0);
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(frame.length);
+  guest.write(Buffer.concat([head, frame]));
+}
