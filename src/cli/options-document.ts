@@ -1,6 +1,7 @@
 /** docs/options.md, made from the option table: a test keeps the file and the table together. */
 import {
   definitionOf,
+  isCommandOnly,
   OPTION_NAMES,
   type OptionGroup,
   type OptionName,
