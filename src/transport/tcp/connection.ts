@@ -49,7 +49,7 @@ export const RECOVERY_FAST = 1;
 export const RECOVERY_TIMEOUT = 2;
 
 /** Ranges the guest has acknowledged selectively that are remembered at once. */
-export const SACK_RANGES_MAX = 16;
+export const SACK_RANGES_MAX = 64;
 
 export class TcpConnection {
   /** 0 while free. */
@@ -172,6 +172,8 @@ export class TcpConnection {
   lossUntil = 0;
   sackedOctets = 0;
   sackCount = 0;
+  /** Octets reported in ranges that found no place in the list: they have left the link, wherever they lie. */
+  sackOverflow = 0;
   /** Sorted pairs of edges; made when the guest first reports a hole. */
   sackEdges: Int32Array | null = null;
 

@@ -9,6 +9,9 @@
  *     sent again          | lost, not yet sent again |  first flight
  *
  *   pipe = flight - sacked - lost and not yet sent again
+ *
+ * The oldest octet is sent again whatever pipe says, so that recovery begins and every partial ACK carries it on
+ * (RFC 6675 section 5, step 4.3).
  */
 import { counter } from "../../metrics/counters.ts";
 import { before, beforeOrAt } from "../../wire/tcp.ts";
@@ -66,7 +69,7 @@ export function pipeOctets(c: TcpConnection): number {
       }
     }
   }
-  const pipe = flight - c.sackedOctets - lost;
+  const pipe = flight - c.sackedOctets - c.sackOverflow - lost;
   return Math.max(pipe, 0);
 }
 
@@ -81,11 +84,25 @@ export function takeSackBlocks(ctx: TcpContext, c: TcpConnection): boolean {
     if (!before(left, right) || before(left, c.sndUna) || before(c.sndNxt, right)) continue;
     if (c.sackEdges === null) c.sackEdges = new Int32Array(SACK_RANGES_MAX * 2);
     if (addRange(c, c.sackEdges, left, right)) news = true;
+    else if (i === 0 && c.sackCount === SACK_RANGES_MAX && noteOverflow(c, c.sackEdges, left, right))
+      news = true;
   }
   return news;
 }
 
-/** Merges a range into the sorted list. When the list is full the range is forgotten: it will be told again. */
+/**
+ * The list is full and the newest arrival beyond it: which octets is forgotten (the guest tells again once there is
+ * room), that a segment has left the link is not. False when the list knows the range.
+ */
+function noteOverflow(c: TcpConnection, edges: Int32Array, left: number, right: number): boolean {
+  for (let i = 0; i < c.sackCount; i++) {
+    if (beforeOrAt(edges[i * 2], left) && beforeOrAt(right, edges[i * 2 + 1])) return false;
+  }
+  c.sackOverflow = Math.min(c.sackOverflow + c.mss, (c.sndNxt - c.sndUna) | 0);
+  return true;
+}
+
+/** Merges a range into the sorted list. When the list is full the range is left out. */
 function addRange(c: TcpConnection, edges: Int32Array, left: number, right: number): boolean {
   let first = 0;
   while (first < c.sackCount && before(edges[first * 2 + 1], left)) first++;
@@ -119,6 +136,7 @@ function addRange(c: TcpConnection, edges: Int32Array, left: number, right: numb
 /** sndUna moved: ranges before it are history. */
 export function trimSacked(c: TcpConnection, acknowledged: number): void {
   const edges = c.sackEdges;
+  c.sackOverflow = c.sackOverflow > acknowledged ? c.sackOverflow - acknowledged : 0;
   if (c.sackCount === 0 || edges === null) {
     // Without SACK, sackedOctets stands for segments that duplicate ACKs said have arrived.
     c.sackedOctets = c.sackedOctets > acknowledged ? c.sackedOctets - acknowledged : 0;

@@ -221,7 +221,7 @@ function retransmitLost(ctx: TcpContext, c: TcpConnection): boolean {
   let pipe = pipeOctets(c);
   for (let from = nextLost(c); from !== c.lossUntil; from = nextLost(c)) {
     const allowed = c.cwnd - pipe;
-    if (allowed < c.mss && pipe > 0) return true;
+    if (allowed < c.mss && pipe > 0 && from !== c.sndUna) return true;
     if (ctx.egress.payloadRoom() === 0) {
       ctx.makeReady(c);
       return false;

@@ -120,6 +120,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
   c.dupAcks = 0;
   c.sackCount = 0;
   c.sackedOctets = 0;
+  c.sackOverflow = 0;
   c.recovery = RECOVERY_TIMEOUT;
   c.recover = c.sndNxt;
   c.lossUntil = c.sndNxt;
