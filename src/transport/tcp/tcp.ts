@@ -183,7 +183,6 @@ export class Tcp {
       this.serve(c);
     }
     flushTouched(ctx);
-    flushDelayedAcks(ctx);
     if (ctx.starvedCount > 0) ctx.wakeStarved(READY_PER_TURN);
     return ctx.readyCount > 0 && !ctx.egress.blocked;
   }
@@ -252,6 +251,8 @@ export class Tcp {
   advance(nowMs: number): void {
     this.ctx.now = nowMs;
     this.ctx.wheel.advance(nowMs);
+    // Also while the link is full: their deadline would stay in the past.
+    flushDelayedAcks(this.ctx);
     flushTouched(this.ctx);
   }
 
