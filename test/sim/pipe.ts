@@ -36,6 +36,8 @@ export const PERFECT: Impairment = {
 };
 
 const IPV4_AT = 14;
+/** What a place in the queue is worth, however short the frame at hand. */
+const FULL_FRAME_OCTETS = 1514;
 
 export class Pipe {
   /** Frames on their way. */
@@ -67,7 +69,9 @@ export class Pipe {
     let departMs = world.nowMs;
     if (impairment.rate > 0) {
       const takesMs = frame.octets.length / impairment.rate;
-      if (this.busyUntilMs - world.nowMs > takesMs * impairment.queueFrames) {
+      const queueMs =
+        (Math.max(frame.octets.length, FULL_FRAME_OCTETS) / impairment.rate) * impairment.queueFrames;
+      if (this.busyUntilMs - world.nowMs > queueMs) {
         this.lost++;
         world.note("full", [frame.octets.length], () => `${this.name}: queue full`);
         return 0;

@@ -188,6 +188,13 @@ export class SegmentMonitor implements LinkObserver {
       Object.assign(flow, new MonitoredFlow(flow.name), { handed: flow.handed });
       flow.handed.clear();
     }
+    if (segment.flags & ACK && flow.engineIsn >= 0) {
+      // Another answer to the same SYN: a late copy of it came after the first connection had ended.
+      const { guestIsn, guestMss, guestScale, guestStamps, guestSack } = flow;
+      const known = { guestIsn, guestMss, guestScale, guestStamps, guestSack };
+      Object.assign(flow, new MonitoredFlow(flow.name), known, { handed: flow.handed });
+      flow.handed.clear();
+    }
     flow.engineIsn = segment.sequence;
     flow.engineScale = segment.options.windowScale ?? -1;
     flow.engineStamps = segment.options.timestamp !== undefined;

@@ -258,6 +258,8 @@ export class Simulation {
       trial.guest = new GuestApp(this.world, connection, trial.guestPlan, () => {});
       return connection;
     });
+    // A crossing SYN of the guest that comes after the connection has ended looks like one of its own making.
+    this.host.serveTcp(ip, port, () => ECONNREFUSED);
     this.host.callListener(0, {
       ip,
       port,

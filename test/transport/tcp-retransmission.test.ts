@@ -164,3 +164,35 @@ describe("what an acknowledgment frees", () => {
     expect(s.core.usage().smallChunks + s.core.usage().largeChunks).toBe(0);
   });
 });
+
+describe("sequence numbers that wrap", () => {
+  /** A clock at which the engine's initial sequence number (RFC 9293 3.4.1: 250 a millisecond) is near `target`. */
+  const clockFor = (target: number): number => {
+    const probe = new TcpScript({ clock: 0 });
+    probe.open();
+    return Math.floor(((target - probe.initialSequence) >>> 0) / 250);
+  };
+
+  it.each([0xffffffff, 0x7fffffff])("carries octets over %i, with losses on both sides of it", (edge) => {
+    const s = new TcpScript({ clock: clockFor(edge - 20_000) });
+    s.open({ mss: 1000, sackPermitted: true });
+    expect(Math.abs((edge - s.initialSequence) | 0)).toBeLessThan(25_000);
+    s.peerWrites(60_000);
+    let ack = 1;
+    let lost = 0;
+    for (let round = 0; round < 400 && ack < 60_001; round++) {
+      s.advance(1);
+      const arrived: (readonly [number, number])[] = [];
+      for (const { sequence, payload } of s.drain()) {
+        // Every ninth segment is lost the first time.
+        if (payload.length === 0 || lost++ % 9 === 4) continue;
+        if (sequence <= ack) ack = Math.max(ack, sequence + payload.length);
+        else arrived.push([sequence, sequence + payload.length]);
+      }
+      const sack = arrived.filter(([left]) => left > ack).slice(0, 3);
+      s.inject(".", { seq: 1, ack, ...(sack.length > 0 ? { sack } : {}) });
+      if (round % 20 === 19) s.advance(500);
+    }
+    expect(ack).toBe(60_001);
+  });
+});

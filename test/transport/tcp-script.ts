@@ -80,6 +80,8 @@ export interface ScriptOptions {
   readonly mtu?: number;
   readonly config?: Partial<EngineConfig>;
   readonly seed?: number;
+  /** What the engine's clock shows at the start. */
+  readonly clock?: number;
 }
 
 interface Arrival {
@@ -139,7 +141,7 @@ export class TcpScript {
   connectErrno = 0;
 
   constructor(private readonly options: ScriptOptions = {}) {
-    const world = new World(options.seed ?? 1);
+    const world = new World(options.seed ?? 1, options.clock);
     this.world = world;
     world.trace.listener = (line) => this.lines.push(line);
     this.mtu = options.mtu ?? 1500;
@@ -376,6 +378,11 @@ export class TcpScript {
       acknowledgment: (segment.acknowledgment - this.guestIsn) | 0,
       options: sack === undefined ? options : { ...options, sack },
     };
+  }
+
+  /** The engine's initial sequence number, once it has sent a SYN. */
+  get initialSequence(): number {
+    return this.engineIsn ?? 0;
   }
 
   /** Lets virtual time pass. */

@@ -154,7 +154,9 @@ export class TcpConnection {
     private readonly emit: (segment: TcpSegment, segmentSize: number) => void,
     private readonly forget: () => void,
   ) {
-    this.timestampOffset = world.random.int32() >>> 0;
+    // Timestamps wrap too, and change their sign.
+    const edge = world.random.pick([0xffffffff, 0x7fffffff, world.random.int32() >>> 0]);
+    this.timestampOffset = (edge - Math.floor(world.nowMs) - world.random.between(0, 3000)) >>> 0;
     this.rcvScale = Math.max(0, settings.windowScale);
   }
 

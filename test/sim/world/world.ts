@@ -22,12 +22,14 @@ export class World {
   private readonly queue = new EventQueue();
   private readonly originMs: number;
 
-  constructor(seed: number) {
+  /** `clock` is what the engine's clock shows when the world begins; drawn from the seed when not given. */
+  constructor(seed: number, clock?: number) {
     this.random = new Random(seed);
     // One world in two crosses the int32 wrap within its first minutes.
-    this.originMs = this.random.chance(0.5)
-      ? 0x7fffffff - this.random.between(0, 300_000)
-      : this.random.int32();
+    const nearWrap = this.random.chance(0.5);
+    const before = this.random.between(0, 300_000);
+    const anywhere = this.random.int32();
+    this.originMs = clock ?? (nearWrap ? 0x7fffffff - before : anywhere);
   }
 
   /** The clock as the engine sees it. */
