@@ -2,8 +2,8 @@
  * The host's sockets behind `HostNetwork`: file descriptors are the handles, the shim makes the calls. Nothing here
  * decides whether a guest may go somewhere; that was settled before.
  *
- * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; forwards' sockets are
- *   level-triggered and belong to `forwards.ts`.
+ * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; the sockets of forwards are opened
+ *   by `forwards.ts`.
  * - UDP goes out in batches: `udpSend` writes a descriptor, `udpFlush` hands all of them to one shim call.
  * - A UDP socket tries the guest's own port first and keeps its parity if it cannot have it (RFC 4787 REQ-3, REQ-4).
  * - One descriptor is kept in reserve: when the process has run out of them, it is given up for the length of one
