@@ -34,8 +34,10 @@ export interface DeviceView {
 
 /** What the pod's resolv.conf says. */
 export interface ResolverView {
-  /** IPv4 ones only. */
+  /** IPv4 ones: what DHCPv4 can carry. */
   readonly nameServers: readonly string[];
+  /** All of them, when they must be told to an engine because its own resolv.conf is another file. */
+  readonly engineResolvers: readonly string[];
   readonly search: readonly string[];
 }
 
@@ -172,7 +174,7 @@ class Planner {
     const { vm, runDirectory, hostname } = this.request;
     const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
     const mac = nic.mac ?? localMac(vm, nic.name, "");
-    const { search } = this.machine.resolver;
+    const { search, engineResolvers } = this.machine.resolver;
     const argv = [
       "run",
       "--qemu-listen",
@@ -182,6 +184,7 @@ class Planner {
       ...nic.ports.flatMap(({ protocol, port }) => ["--publish", `${protocol}:0.0.0.0:${port}:${port}`]),
       ...(hostname === undefined ? [] : ["--hostname", hostname]),
       ...search.slice(0, SEARCH_DOMAINS_MAX).flatMap((domain) => ["--search", domain]),
+      ...engineResolvers.flatMap((address) => ["--resolver", address]),
     ];
     return {
       nic: {

@@ -248,6 +248,7 @@ describe("what is left", () => {
     rig = new PodRig();
     expect(readResolver(rig.resolvConf)).toEqual({
       nameServers: ["10.96.0.10"],
+      engineResolvers: ["10.96.0.10", "fd00:0:0:0:0:0:0:10"],
       search: ["ns1.svc.cluster.local", "svc.cluster.local"],
     });
   });

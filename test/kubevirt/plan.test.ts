@@ -17,7 +17,7 @@ const UPLINK: DeviceView = {
   ipv6Addresses: [],
 };
 
-const RESOLVER = { nameServers: ["10.96.0.10"], search: ["ns.svc.local", "svc.local"] };
+const RESOLVER = { nameServers: ["10.96.0.10"], engineResolvers: [], search: ["ns.svc.local", "svc.local"] };
 
 interface Given {
   readonly eth0?: Partial<DeviceView> | null;

@@ -132,15 +132,18 @@ export class PodRig {
 
   /** Everything `up` could change, as the kernel tells it. */
   dump(): Record<string, unknown> {
-    const json = (...args: string[]): unknown => JSON.parse(this.inPod("-json", ...args) || "[]");
+    // Timers run by themselves.
+    const parse = (text: string): unknown =>
+      JSON.parse(text || "[]", (key, value) => (key.endsWith("_timer") ? undefined : value));
+    const json = (...args: string[]): unknown => parse(this.inPod("-json", ...args));
     return {
       addresses: json("address"),
       links: json("-details", "link"),
       routes: json("route", "show", "table", "all"),
       routes6: json("-6", "route", "show", "table", "all"),
       neighbours: json("neighbour"),
-      ports: JSON.parse(program("bridge", "-n", this.pod, "-json", "-details", "link") || "[]"),
-      entries: JSON.parse(program("bridge", "-n", this.pod, "-json", "fdb") || "[]"),
+      ports: parse(program("bridge", "-n", this.pod, "-json", "-details", "link")),
+      entries: parse(program("bridge", "-n", this.pod, "-json", "fdb")),
       rules: json("rule"),
       sysctls: this.run(this.pod, "cat", ...SYSCTLS.map((key) => `/proc/sys/${key}`)),
     };

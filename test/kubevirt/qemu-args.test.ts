@@ -65,7 +65,7 @@ describe("QEMU arguments", () => {
             { vm: "vm", model, uplink: "eth0", runDirectory: "/run" },
             {
               devices: new Map(),
-              resolver: { nameServers: [], search: [] },
+              resolver: { nameServers: [], engineResolvers: [], search: [] },
               resources: { devices: new Map(), problems: [] },
             },
           );

@@ -1,6 +1,6 @@
 /** A QEMU guest started by `sluice vm run` inside a pod, driven over its console; and the cluster's services. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { GuestKernel } from "../support/guest-kernel.ts";
@@ -13,7 +13,7 @@ import type { PodRig } from "./pod-rig.ts";
  */
 export const UDHCPC_SCRIPT = `#!/bin/sh
 case "$1" in
-  deconfig) ip addr flush dev $interface; ip link set $interface up;;
+  deconfig) ip -4 addr flush dev $interface; ip link set $interface up;;
   bound|renew)
     ip addr add $ip/$mask dev $interface
     [ -n "$mtu" ] && ip link set $interface mtu $mtu
@@ -59,17 +59,18 @@ mkdir -p /www
 echo from-the-guest > /www/index.html
 httpd -p 80 -h /www
 httpd -p 81 -h /www
-/udp-echo 5353 &
+/guest-echo udp 5353 &
 for nic in $(ls /sys/class/net | grep -v lo); do ip link set $nic up; done
 echo guest-ready
 while read -r line; do eval "$line"; done
 `;
 
-function udpEcho(rig: PodRig): Buffer {
-  const source = fileURLToPath(new URL("./udp-echo.c", import.meta.url));
-  const program = join(rig.folder, "udp-echo");
-  execFileSync("cc", ["-O1", "-static", "-o", program, source]);
-  return readFileSync(program);
+/** Compiles the echo servers into the rig's folder and returns the program's path. */
+export function echoProgram(rig: PodRig): string {
+  const source = fileURLToPath(new URL("./guest-echo.c", import.meta.url));
+  const program = join(rig.folder, "guest-echo");
+  if (!existsSync(program)) execFileSync("cc", ["-O1", "-static", "-o", program, source]);
+  return program;
 }
 
 /** Programs that guests of this kind are made with. */
@@ -97,7 +98,7 @@ export class VmGuest {
       netdev: [],
       script: GUEST_SCRIPT,
       kernel: options.kernel ?? "virtio",
-      files: { "/lease.script": UDHCPC_SCRIPT, "/udp-echo": udpEcho(rig) },
+      files: { "/lease.script": UDHCPC_SCRIPT, "/guest-echo": readFileSync(echoProgram(rig)) },
       command: [...words, ...vmArguments(rig, "run"), this.specFile, "--", "qemu-system-x86_64"],
     });
   }

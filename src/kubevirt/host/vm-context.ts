@@ -5,9 +5,10 @@ import { basename, join } from "node:path";
 import { findUser } from "../../cli/users.ts";
 import { formatIpv4 } from "../../config/address.ts";
 import { parseDomainName } from "../../config/domain-name.ts";
+import type { ResolverAddress } from "../../config/engine-config.ts";
 import { parseDeviceName } from "../../config/link-grammar.ts";
 import { Unacceptable } from "../../config/problem.ts";
-import { parseResolvConf } from "../../host/resolv-conf.ts";
+import { parseResolvConf, RESOLV_CONF } from "../../host/resolv-conf.ts";
 import { findResources, type Resources } from "../device-plugin.ts";
 import {
   type DeviceView,
@@ -155,6 +156,7 @@ export function readResolver(path: string): ResolverView {
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   const { resolvers, search } = parseResolvConf(text, () => 0);
   return {
+    engineResolvers: path === RESOLV_CONF ? [] : resolvers.map(formatResolver),
     nameServers: resolvers.flatMap(({ words }) =>
       words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [formatIpv4(words[3])] : [],
     ),
@@ -169,8 +171,16 @@ export function readResolver(path: string): ResolverView {
   };
 }
 
+/** An address as `--resolver` takes it. */
+function formatResolver({ words, scope }: ResolverAddress): string {
+  if (words[0] === 0 && words[1] === 0 && words[2] === 0xffff) return formatIpv4(words[3]);
+  const groups = words.flatMap((word) => [word >>> 16, word & 0xffff]);
+  const address = groups.map((group) => group.toString(16)).join(":");
+  return scope === 0 ? address : `${address}%${scope}`;
+}
+
 export function resolvConfOf(args: VmArguments): string {
-  return args.options.get("resolv-conf") ?? "/etc/resolv.conf";
+  return args.options.get("resolv-conf") ?? RESOLV_CONF;
 }
 
 /** The plan of the VM a command names, for the machine as it is. */
