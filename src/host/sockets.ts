@@ -172,10 +172,10 @@ export class KernelNetwork implements HostNetwork {
   }
 
   connectResult(handle: number): number {
-    const error = native.socketError(handle);
-    if (error < 0) return error;
     const connected = native.isConnected(handle);
-    return connected === ENOTCONN ? EINPROGRESS : connected;
+    if (connected === 0) return 0;
+    const error = native.socketError(handle);
+    return error === 0 && connected === ENOTCONN ? EINPROGRESS : error || connected;
   }
 
   tcpAccept(listener: number, token: number, from: AddressWords): number {

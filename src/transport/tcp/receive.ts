@@ -63,7 +63,7 @@ export function acceptFin(ctx: TcpContext, c: TcpConnection): void {
   c.finKnown = false;
   c.guestFin = true;
   c.rcvNxt = (c.rcvNxt + 1) | 0;
-  c.ackPending = true;
+  c.unacknowledged++;
   ctx.touch(c);
 }
 
@@ -106,7 +106,8 @@ function mayWait(ctx: TcpContext, c: TcpConnection): boolean {
     c.unacknowledged < Math.min(c.mss, ctx.mtu >> 1) &&
     c.backlogOctets === 0 &&
     c.outOfOrderHead === NO_CHUNK &&
-    (c.state === ESTABLISHED || c.state === FIN_WAIT_1 || c.state === FIN_WAIT_2)
+    c.state >= ESTABLISHED &&
+    c.state <= CLOSE_WAIT
   );
 }
 
