@@ -12,6 +12,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   utimesSync,
@@ -111,11 +112,23 @@ export function buildProgram() {
  * everything else that happens before the first packet.
  */
 function bundleProgram() {
-  rmSync(PROGRAM, { recursive: true, force: true });
   const entries = ["main", "engine-process"].map((name) => join(ROOT, "dist", "src", "cli", `${name}.js`));
   const bundler = join(ROOT, "node_modules", "rolldown", "bin", "cli.mjs");
-  const options = ["--format", "esm", "--platform", "node", "--log-level", "silent", "-d", PROGRAM];
-  return run(process.execPath, [bundler, ...entries, ...options], { quiet: true });
+  // Put in place whole: somebody may be running the old one, or building at the same time.
+  const made = `${PROGRAM}-${process.pid}`;
+  const options = ["--format", "esm", "--platform", "node", "--log-level", "silent", "-d", made];
+  const status = run(process.execPath, [bundler, ...entries, ...options], { quiet: true });
+  if (status === 0) {
+    rmSync(PROGRAM, { recursive: true, force: true });
+    try {
+      renameSync(made, PROGRAM);
+    } catch (error) {
+      // Another build was faster with the same sources.
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    }
+  }
+  rmSync(made, { recursive: true, force: true });
+  return status;
 }
 
 async function prepare() {

@@ -3,6 +3,7 @@
  * ends, or when the supervisor is gone. It is confined before this file runs; nothing here asks for more rights.
  */
 import { Socket } from "node:net";
+import { getHeapStatistics } from "node:v8";
 import { native } from "../host/native.ts";
 import { describeErrno } from "../host/start-error.ts";
 import { type Engine, serve } from "../serve.ts";
@@ -18,7 +19,7 @@ import {
   readLines,
 } from "./control.ts";
 import { type LineLog, openLog } from "./log.ts";
-import { formatState, formatSummary } from "./report.ts";
+import { formatHeap, formatState, formatSummary } from "./report.ts";
 
 const control = new Socket({ fd: CONTROL_FD, readable: true, writable: true });
 
@@ -104,6 +105,11 @@ async function start(plan: EnginePlan): Promise<Engine | undefined> {
 let engine: Promise<Engine | undefined> | undefined;
 let reportTo: LineLog | undefined;
 
+function heapNow(): string {
+  const { used_heap_size, total_heap_size, external_memory } = getHeapStatistics();
+  return formatHeap({ used: used_heap_size, total: total_heap_size, external: external_memory });
+}
+
 async function obey(order: Order): Promise<void> {
   switch (order.type) {
     case "start":
@@ -112,7 +118,7 @@ async function obey(order: Order): Promise<void> {
       return;
     case "report": {
       const running = await engine;
-      if (running) reportTo?.text(formatState(running.counters(), running.flows()));
+      if (running) reportTo?.text(heapNow() + formatState(running.counters(), running.flows()));
       return;
     }
     case "stop": {

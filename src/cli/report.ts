@@ -59,7 +59,19 @@ export function formatCounters(snapshot: Snapshot): string {
   return `${[...section("counters", snapshot.counters), ...section("drops", snapshot.drops)].join("\n")}\n`;
 }
 
-/** What SIGUSR2 prints. */
+/** JavaScript's own memory, octets. */
+export interface HeapState {
+  readonly used: number;
+  readonly total: number;
+  readonly external: number;
+}
+
+/** The heap, named as the counters are. Pools are not part of it: they have their full size from the start. */
+export function formatHeap({ used, total, external }: HeapState): string {
+  return `heap:\n  used      ${used}\n  total     ${total}\n  external  ${external}\n`;
+}
+
+/** What SIGUSR2 prints, besides the heap. */
 export function formatState(snapshot: Snapshot, rows: readonly FlowRow[]): string {
   return `${formatCounters(snapshot)}flows (${rows.length}):\n${formatFlows(rows)}`;
 }

@@ -1,5 +1,8 @@
 /** `sluice exec`, run as its users run it: what the command sees, and what its caller gets. */
-import { connect } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { isAlive, PROGRAM, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
@@ -143,5 +146,42 @@ describe("the way out", () => {
     const { stdout } = await exec("--restrict", "--", "sh", "-c", "grep -c nameserver /etc/resolv.conf")
       .ended;
     expect(stdout.trim()).toBe("0");
+  });
+});
+
+describe("guest forwards", () => {
+  /** Connects to an address of the guest's network, says hello, and prints all that comes back. */
+  const talk = (port: number): string => `
+    const socket = require("node:net").connect(${port}, "10.0.2.100", () => socket.end("hello\\n"));
+    socket.on("data", (data) => process.stdout.write(data)).on("error", (e) => { console.log(e.code); });`;
+
+  it("serve the guest from a command, a Unix socket and a TCP port, with --restrict too", async (context) => {
+    needs(context, MACHINE);
+    const directory = mkdtempSync(join(tmpdir(), "sluice-test-guestfwd-"));
+    const path = join(directory, "service.sock");
+    const answer = (text: string) =>
+      createServer({ allowHalfOpen: true }, (socket) => {
+        socket.on("error", () => {}).resume();
+        socket.once("end", () => socket.end(text));
+      });
+    const unix = answer("from a Unix socket");
+    const tcp = answer("from a port");
+    await new Promise<void>((resolve) => unix.listen(path, resolve));
+    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", resolve));
+    const { port } = tcp.address() as AddressInfo;
+    const rules = [
+      "tcp:10.0.2.100:7-cmd:sed s/hello/from\\ a\\ command/",
+      `tcp:10.0.2.100:8-unix:${path}`,
+      `tcp:10.0.2.100:9-tcp:127.0.0.1:${port}`,
+    ].flatMap((rule) => ["--guestfwd", rule]);
+    const ask = async (service: number, ...more: string[]) =>
+      (await exec(...more, ...rules, "--", process.execPath, "-e", talk(service)).ended).stdout;
+    expect(await ask(7, "--restrict")).toBe("from a command\n");
+    expect(await ask(8, "--restrict")).toBe("from a Unix socket");
+    expect(await ask(9, "--restrict")).toBe("from a port");
+    expect(await ask(10)).toBe("ECONNREFUSED\n");
+    unix.close();
+    tcp.close();
+    rmSync(directory, { recursive: true, force: true });
   });
 });

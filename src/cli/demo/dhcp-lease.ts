@@ -117,9 +117,10 @@ function findProgram(name: string): string | undefined {
     .find((path) => existsSync(path));
 }
 
-/** The clients that are on this machine. */
+/** The clients that are on this machine. SLUICE_DEMO_CLIENT leaves one of them, or none (`own`). */
 function installedClients(): Client[] {
-  return CLIENTS.flatMap((client) => {
+  const wanted = process.env["SLUICE_DEMO_CLIENT"];
+  return CLIENTS.filter(({ name }) => wanted === undefined || name === wanted).flatMap((client) => {
     const path = findProgram(client.command[0]);
     if (path === undefined) return [];
     const applets = client.command.slice(1);
