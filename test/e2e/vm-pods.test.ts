@@ -96,7 +96,7 @@ async function namespaceGuest(): Promise<NamespaceGuest> {
 }
 
 describe("a delegated address", () => {
-  it("S18 S19 S20 on a plain /24: address, router, DNS, 999 days, and the way out", async (context) => {
+  it("S18 S19 S20 S25 on a plain /24: address, router, DNS, 999 days, and the way out", async (context) => {
     needs(context, NEEDS);
     pod(PLAIN);
     await startCluster(rig);
@@ -164,7 +164,7 @@ describe("a delegated address", () => {
     expect(guest.ip("link", "show", "eth0")).toContain("mtu 1450");
   });
 
-  it("S17 ARP, ICMP, IPv6 and any EtherType cross the bridge, both ways", async (context) => {
+  it("S17 S24 ARP, ICMP, IPv6 and any EtherType cross the bridge, both ways", async (context) => {
     needs(context, { ...NEEDS, commands: [...NEEDS.commands, "cc"] });
     pod(PLAIN);
     await done(vm("up"));

@@ -67,6 +67,8 @@ describe("bridge on the pod network", () => {
     expect(await vm.shell("cat /tmp/lease.resolv")).toBe(
       "search ns1.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\n",
     );
+    await vm.shell("cp /tmp/lease.resolv /etc/resolv.conf");
+    expect(await vm.shell("nslookup web.ns1.svc.cluster.local")).toContain(FAR_HOST);
     expect((await vm.shell("cat /tmp/lease.seconds")).trim()).toBe("86313600");
 
     // The pod's interface has none.
@@ -121,6 +123,10 @@ describe("slirp on the pod network", () => {
     // The pod keeps its address, and the guest's traffic comes from it.
     expect(rig.inPod("-4", "address", "show", "dev", "eth0")).toContain("inet 10.244.1.5/24");
     expect(await vm.shell(`nc ${FAR_HOST} ${FAR_PORT}`)).toContain("10.244.1.5");
+
+    // Names are looked up where the pod looks them up.
+    await vm.shell("cp /tmp/lease.resolv /etc/resolv.conf");
+    expect(await vm.shell("nslookup web.ns1.svc.cluster.local")).toContain(FAR_HOST);
 
     // Only what was declared comes in.
     expect(fetchFromCluster(rig, "10.244.1.5")).toBe("from-the-guest\n");

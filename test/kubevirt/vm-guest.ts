@@ -157,8 +157,15 @@ export function vmArguments(rig: PodRig, command: string): string[] {
 export const FAR_HOST = "198.51.100.7";
 export const FAR_PORT = 7777;
 
-/** A TCP and a UDP server in the cluster that tell a client its address. */
+/** The cluster's DNS server, the one of the rig's resolv.conf. */
+const CLUSTER_DNS = "10.96.0.10";
+
+/**
+ * A TCP and a UDP server in the cluster that tell a client its address, and a DNS server that knows one address for
+ * every name: the far host's.
+ */
 export async function startCluster(rig: PodRig): Promise<void> {
+  rig.inCluster("address", "add", `${CLUSTER_DNS}/32`, "dev", "lo");
   const child = rig.spawn(
     rig.cluster,
     process.execPath,
@@ -166,6 +173,18 @@ export async function startCluster(rig: PodRig): Promise<void> {
     `const net = require("net"), dgram = require("dgram");
      const udp = dgram.createSocket("udp4");
      udp.on("message", (text, from) => udp.send(from.address, from.port, from.address));
+     const dns = dgram.createSocket("udp4");
+     dns.on("message", (query, from) => {
+       const end = query.indexOf(0, 12) + 5;
+       const isA = query.readUInt16BE(end - 4) === 1;
+       const head = Buffer.from(query.subarray(0, 12));
+       head.writeUInt16BE(0x8180, 2);
+       head.writeUInt32BE(isA ? 0x00010001 : 0x00010000, 4);
+       head.writeUInt32BE(0, 8);
+       const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ${FAR_HOST.replaceAll(".", ", ")}]);
+       dns.send(Buffer.concat([head, query.subarray(12, end), ...(isA ? [answer] : [])]), from.port, from.address);
+     });
+     dns.bind(53, "${CLUSTER_DNS}");
      udp.bind(${FAR_PORT}, "${FAR_HOST}", () =>
        net.createServer((socket) => { socket.on("error", () => {}); socket.end(socket.remoteAddress + "\\n"); })
          .listen(${FAR_PORT}, "${FAR_HOST}", () => console.log("listening")));`,

@@ -22,13 +22,18 @@ export async function hostCommand(
   try {
     return await work();
   } catch (error) {
-    const known = [Refusal, LifecycleError, StateError, KernelError].some((type) => error instanceof type);
-    if (!known) throw error;
-    io.stderr.write(`sluice vm ${command}: ${(error as Error).message}\n`);
+    if (!(error instanceof Error) || !isExpected(error)) throw error;
+    io.stderr.write(`sluice vm ${command}: ${error.message}\n`);
     if (error instanceof LifecycleError) {
       if (error.left.length === 0) io.stderr.write("everything done before was undone\n");
       for (const text of error.left) io.stderr.write(`left as it is: ${text}\n`);
     }
     return EXIT_FAILED;
   }
+}
+
+/** What can go wrong without a defect here: what we say ourselves, and what the file system says. */
+function isExpected(error: Error): boolean {
+  if ([Refusal, LifecycleError, StateError, KernelError].some((type) => error instanceof type)) return true;
+  return "syscall" in error && "code" in error;
 }

@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { RESOURCES_PREFIX } from "../device-plugin.ts";
 import { sluiceCommand } from "./service-process.ts";
+import { SignalRouter } from "./signal-router.ts";
 import { EXIT_FAILED, UsageError, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 
@@ -83,9 +84,8 @@ export async function runInPod(command: string, args: VmArguments, io: VmIo): Pr
   });
   child.stdout.setEncoding("utf8").on("data", (text: string) => io.stdout.write(text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => io.stderr.write(text));
-  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
-  for (const signal of signals) process.on(signal, forward);
+  const signals = new SignalRouter();
+  signals.forward(child);
   try {
     return await new Promise((resolve) => {
       child.once("error", (error) => {
@@ -95,6 +95,6 @@ export async function runInPod(command: string, args: VmArguments, io: VmIo): Pr
       child.once("close", (code) => resolve(code ?? EXIT_FAILED));
     });
   } finally {
-    for (const signal of signals) process.off(signal, forward);
+    signals.close();
   }
 }

@@ -10,6 +10,7 @@ import { hostCommand, Refusal } from "./host-command.ts";
 import type { Kernel } from "./iproute.ts";
 import { bringUp, type Health, health, repair, takeDown } from "./lifecycle.ts";
 import { inFirstNamespace } from "./pod-namespace.ts";
+import { SignalRouter } from "./signal-router.ts";
 import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 import {
@@ -27,31 +28,15 @@ import { StateFolder, type VmState } from "./vm-state.ts";
 
 export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
   return hostCommand("up", args, io, async () => {
-    const interrupt = new Interrupt();
+    const signals = new SignalRouter();
     try {
-      const state = await up(args, io, thisHost, interrupt.signal);
+      const state = await up(args, io, thisHost, signals.abortSignal());
       io.stdout.write(`${shellQuoted(state.plan.qemuArguments)}\n`);
       return EXIT_OK;
     } finally {
-      interrupt.close();
+      signals.close();
     }
   });
-}
-
-/** A signal while steps are made ends in undoing them. */
-class Interrupt {
-  private readonly controller = new AbortController();
-  readonly signal = this.controller.signal;
-  private readonly handler = (name: NodeJS.Signals): void =>
-    this.controller.abort(new Error(`interrupted by ${name}`));
-
-  constructor() {
-    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, this.handler);
-  }
-
-  close(): void {
-    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(name, this.handler);
-  }
 }
 
 /** Brings the VM up, or finds that it is. */
@@ -205,30 +190,34 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
     ]);
   }
   return hostCommand("run", args, io, async () => {
-    const interrupt = new Interrupt();
-    let state: VmState;
+    const signals = new SignalRouter();
     try {
-      state = await up(args, io, thisHost, interrupt.signal);
+      const interrupted = signals.abortSignal();
+      const state = await up(args, io, thisHost, interrupted);
+      try {
+        if (interrupted.aborted) throw new Refusal("interrupted before QEMU was started");
+        return await runQemu([...command, ...state.plan.qemuArguments], state, io, signals);
+      } finally {
+        signals.ignore();
+        const folder = new StateFolder(runRoot(args, io.env), state.plan.vm);
+        await folder.locked(async () => takeDown(folder.load() ?? state, folder, thisHost));
+      }
     } finally {
-      interrupt.close();
-    }
-    try {
-      return await runQemu([...command, ...state.plan.qemuArguments], state, io);
-    } finally {
-      const folder = new StateFolder(runRoot(args, io.env), state.plan.vm);
-      await folder.locked(async () => takeDown(folder.load() ?? state, folder, thisHost));
+      signals.close();
     }
   });
 }
 
-const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"] as const;
-
 /** Runs QEMU with our terminal; signals sent to us go to it. */
-function runQemu(command: readonly string[], state: VmState, io: VmIo): Promise<number> {
+function runQemu(
+  command: readonly string[],
+  state: VmState,
+  io: VmIo,
+  signals: SignalRouter,
+): Promise<number> {
   const [program, ...argv] = command;
   const child = spawn(program, argv, { stdio: "inherit", ...state.plan.owner });
-  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
-  for (const signal of FORWARDED) process.on(signal, forward);
+  signals.forward(child);
   return new Promise<number>((resolve) => {
     child.once("error", (error) => {
       io.stderr.write(`sluice vm run: ${program}: ${error.message}\n`);
@@ -237,7 +226,5 @@ function runQemu(command: readonly string[], state: VmState, io: VmIo): Promise<
     child.once("exit", (code, signal) => {
       resolve(code ?? EXIT_SIGNAL_BASE + (signal === null ? 0 : constants.signals[signal]));
     });
-  }).finally(() => {
-    for (const signal of FORWARDED) process.off(signal, forward);
   });
 }
