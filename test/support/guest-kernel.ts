@@ -21,7 +21,7 @@ import { basename, join } from "node:path";
 import { cpioArchive } from "./cpio.ts";
 import { findCommand } from "./requirements.ts";
 
-/** `virtio` boots the small cloud kernel where it can be had; `e1000` needs the whole one. */
+/** `virtio` is the small cloud kernel, which boots faster; `e1000` the whole one, which has that driver too. */
 export type GuestKernel = "virtio" | "e1000";
 
 export interface BootFiles {
@@ -38,7 +38,7 @@ const PACKAGES: Readonly<Record<GuestKernel, string>> = {
 /** The drivers of the card; what they depend on is loaded first. */
 const DRIVERS: Readonly<Record<GuestKernel, readonly string[]>> = {
   virtio: ["virtio_pci", "virtio_net"],
-  e1000: ["e1000"],
+  e1000: ["virtio_pci", "virtio_net", "e1000"],
 };
 
 /**
@@ -167,7 +167,7 @@ export function bootFiles(kind: GuestKernel): BootFiles {
   const ready = join(cache, kind);
   const files = { kernel: join(ready, "vmlinuz"), initrd: join(ready, "initrd") };
   const busybox = findCommand("busybox")!;
-  const stamp = `${statSync(busybox).mtimeMs} ${INIT}${UDHCPC_SCRIPT}`;
+  const stamp = `${statSync(busybox).mtimeMs} ${DRIVERS[kind]} ${INIT}${UDHCPC_SCRIPT}`;
   const stampFile = join(ready, "stamp");
   if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return files;
   const work = mkdtempSync(join(cache, "making-"));

@@ -7,7 +7,7 @@
  *       netdev: ["-netdev", `stream,id=n0,addr.type=unix,addr.path=${path}`, "-device", "virtio-net-pci,netdev=n0"],
  *       script: "udhcpc -i eth0 -n -q\necho guest-ready\nread line\necho got $line",
  *     });
- *     await guest.waitFor(/^guest-ready$/m);
+ *     await guest.waitFor(/^guest-ready\n/m);
  *     guest.send("hello\n");
  *     expect(await guest.exited).toBe(0);        // the script ended and the guest powered off
  *     expect(guest.status).toBe(0);              // the script's own status
@@ -35,7 +35,7 @@ export function needsGuest(context: Parameters<typeof needs>[0], kernel: GuestKe
 }
 
 /** A machine without acceleration that others load may take long. */
-const BOOT_LIMIT_MS = 120_000;
+const BOOT_LIMIT_MS = 60_000;
 
 export interface GuestScript {
   /** Shell script for busybox sh, run as root; ends with the guest powering off. */
@@ -44,6 +44,19 @@ export interface GuestScript {
   readonly kernel?: GuestKernel;
   /** Further files in the guest, by absolute path. */
   readonly files?: Readonly<Record<string, Uint8Array | string>>;
+}
+
+/**
+ * A script that does what `QemuGuest.run` types into the console. `before` is run first; then `guest-ready` is said.
+ */
+export function shellScript(before: string): string {
+  return `${before}
+echo guest-ready
+while read -r number line; do
+  (eval "$line") </dev/null
+  echo "guest-done $number $?"
+done
+`;
 }
 
 export interface GuestOptions extends GuestScript {
@@ -96,6 +109,7 @@ export class QemuGuest {
   private readonly boot: GuestBoot;
   private readonly waiters = new Set<() => void>();
   private ended = false;
+  private lines = 0;
 
   constructor(options: GuestOptions) {
     this.boot = new GuestBoot(options);
@@ -151,6 +165,17 @@ export class QemuGuest {
   /** Types into the console. */
   send(text: string): void {
     this.process.stdin!.write(text);
+  }
+
+  /** Has a guest with `shellScript` run a line of shell. Gives its output; throws when it fails. */
+  async run(line: string, timeoutMs = BOOT_LIMIT_MS): Promise<string> {
+    const number = this.lines++;
+    const from = this.output.length;
+    this.send(`${number} ${line}\n`);
+    const [, status] = await this.waitFor(new RegExp(`^guest-done ${number} (\\d+)\n`, "m"), 1, timeoutMs);
+    const text = this.output.slice(from).replace(/^guest-done .*\n/gm, "");
+    if (status !== "0") throw new Error(`status ${status} of: ${line}\n${text}`);
+    return text;
   }
 
   /** Ends QEMU at once, and waits for that. */
