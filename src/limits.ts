@@ -36,8 +36,11 @@ export const FLOWS_MAX = 32_768;
 export const HALF_OPEN_MAX = 8_192;
 /** UDP mappings (one host socket each), of all flows. */
 export const UDP_MAPPINGS_MAX = 8_192;
-/** Remote addresses remembered by one UDP mapping for address-dependent filtering. */
-export const UDP_PEERS_PER_MAPPING_MAX = 64;
+/**
+ * Remotes remembered by one UDP mapping for filtering, 8 octets each: more than a DHT node hears within a round trip,
+ * and with every mapping full 8192 * 1024 * 8 = 64 MiB. Room for them is made as they come.
+ */
+export const UDP_PEERS_PER_MAPPING_MAX = 1024;
 
 /** Small chunks: 4096 x 4 KiB = 16 MiB of address space, touched only when used. */
 export const SMALL_CHUNK_OCTETS = 4096;

@@ -1,8 +1,7 @@
 /** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
+import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 
 const PEERS_START = 4;
-/** Remotes remembered for filtering; then the oldest gives way. */
-const PEERS_MAX = 1024;
 
 export class UdpMapping {
   live = false;
@@ -27,6 +26,7 @@ export class UdpMapping {
   octetsFromGuest = 0;
   octetsToGuest = 0;
   ready = false;
+  /** Remotes remembered for filtering; when there are too many the oldest gives way. */
   private peers = new Int32Array(PEERS_START * 2);
   private peerCount = 0;
   private peerNext = 0;
@@ -47,6 +47,8 @@ export class UdpMapping {
     this.peerCount = 0;
     this.peerNext = 0;
     this.lastPort = -1;
+    // What one talkative mapping needed is not the next one's.
+    if (this.peers.length > PEERS_START * 2) this.peers = new Int32Array(PEERS_START * 2);
   }
 
   /** Whether the guest has sent to this remote; with port -1 any port of the address counts. */
@@ -69,12 +71,15 @@ export class UdpMapping {
     }
     this.lastAddress = address;
     this.lastPort = port;
-    if (this.peerCount * 2 === this.peers.length && this.peerCount < PEERS_MAX) {
+    if (this.peerCount * 2 === this.peers.length && this.peerCount < UDP_PEERS_PER_MAPPING_MAX) {
       const more = new Int32Array(this.peers.length * 2);
       more.set(this.peers);
       this.peers = more;
     }
-    const slot = this.peerCount < PEERS_MAX ? this.peerCount++ : this.peerNext++ % PEERS_MAX;
+    const slot =
+      this.peerCount < UDP_PEERS_PER_MAPPING_MAX
+        ? this.peerCount++
+        : this.peerNext++ % UDP_PEERS_PER_MAPPING_MAX;
     this.peers[slot * 2] = address;
     this.peers[slot * 2 + 1] = port;
     return true;

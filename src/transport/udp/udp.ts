@@ -184,7 +184,6 @@ export class Udp {
       mapping = new UdpMapping(id);
       this.mappings[id] = mapping;
     }
-    mapping.reset();
     mapping.live = true;
     mapping.handle = handle;
     mapping.guestAddress = guest;
@@ -374,8 +373,7 @@ export class Udp {
   private remove(mapping: UdpMapping): void {
     if (mapping.inbound) this.inboundOpen--;
     else this.parts.network.udpClose(mapping.handle);
-    mapping.live = false;
-    mapping.handle = -1;
+    mapping.reset();
     this.wheel.clear(mapping.id);
     this.parts.flows.remove(mapping.id);
     this.open--;
