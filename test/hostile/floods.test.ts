@@ -48,8 +48,8 @@ function expectHonest(rig: FloodRig, answers: number, delayMaxMs = DELAY_MAX_MS)
 
 describe("floods", () => {
   it("half-open connections", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.befriend();
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE, TCP, 40);
@@ -67,8 +67,8 @@ describe("floods", () => {
   });
 
   it("SYNs to hosts that answer, none of them ever completed", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.network.behaviour = "gives-for-ever";
     rig.befriend();
     rig.flood(MANY, (_, view, at, n) => {
@@ -82,8 +82,8 @@ describe("floods", () => {
   });
 
   it("first fragments of datagrams that are never finished", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.befriend();
     rig.flood(MANY, (_, view, at, n) => {
       // Every 1000th is followed by its other half at once: an honest sender's.
@@ -101,8 +101,8 @@ describe("floods", () => {
   });
 
   it("UDP from one port to more destinations than there are ports: one mapping, a bounded memory of its peers", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.befriend();
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE + (n >>> 4), UDP, 28);
@@ -117,8 +117,8 @@ describe("floods", () => {
   });
 
   it("UDP from every port: no more mappings than there may be", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.befriend();
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE + ((n / 64_000) | 0), UDP, 28);
@@ -136,8 +136,8 @@ describe("floods", () => {
   });
 
   it("DHCP from ever new MACs: sixteen leases, and the guest keeps its own", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.befriend();
     const discover = clientMessage({ type: 1 });
     const request = clientMessage({ type: 3, requested: FIRST_LEASE, serverId: GATEWAY });
@@ -162,8 +162,8 @@ describe("floods", () => {
   });
 
   it("a thousand connections whose guest never reads", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.network.behaviour = "gives-for-ever";
     rig.befriend();
     const iss = new Int32Array(1000);
@@ -194,8 +194,8 @@ describe("floods", () => {
   });
 
   it("a thousand connections whose host never reads", () => {
-    const heap = heapOctets();
     const rig = new FloodRig();
+    const heap = heapOctets();
     rig.network.behaviour = "never-reads";
     rig.befriend();
     const iss = new Int32Array(1000);
