@@ -13,7 +13,7 @@ import {
   pseudoHeaderSum,
   writeIpv4,
 } from "../../wire/ipv4.ts";
-import { ACK, CHECKSUM, RST, SYN, TCP_HEADER_OCTETS, writeTcp } from "../../wire/tcp.ts";
+import { ACK, before, CHECKSUM, RST, SYN, TCP_HEADER_OCTETS, writeTcp } from "../../wire/tcp.ts";
 import {
   TIMESTAMP_OPTION_OCTETS,
   writeMss,
@@ -157,14 +157,23 @@ function writeOptions(ctx: TcpContext, c: TcpConnection, at: number, blocks: num
   }
 }
 
+/**
+ * Where a segment without octets stands: at sndNxt, but inside the window. A guest that took a part of its window back
+ * would find it unacceptable further on, and never see what it acknowledges.
+ */
+function bareSequence(c: TcpConnection): number {
+  const edge = (c.sndUna + c.sndWnd) | 0;
+  return before(edge, c.sndNxt) ? edge : c.sndNxt;
+}
+
 /** A bare ACK with what has been taken and the window as it is. Returns false when it could not be queued. */
 export function sendAck(ctx: TcpContext, c: TcpConnection): boolean {
-  return sendSegment(ctx, c, c.sndNxt, ACK, 0, 0, 0);
+  return sendSegment(ctx, c, bareSequence(c), ACK, 0, 0, 0);
 }
 
 /** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
 export function sendReset(ctx: TcpContext, c: TcpConnection): void {
-  if (sendSegment(ctx, c, c.sndNxt, RST | ACK, 0, 0, 0)) ctx.counters.add(RESET_OUT, 1);
+  if (sendSegment(ctx, c, bareSequence(c), RST | ACK, 0, 0, 0)) ctx.counters.add(RESET_OUT, 1);
 }
 
 /**
