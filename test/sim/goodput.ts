@@ -127,6 +127,7 @@ export function transfer(plan: TransferPlan): number {
       initialWindow: 10,
       superPayload: 0,
       renege: 0,
+      shrinks: false,
       crossSyn: false,
     },
     up,

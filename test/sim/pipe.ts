@@ -36,6 +36,8 @@ export const PERFECT: Impairment = {
 };
 
 const IPV4_AT = 14;
+/** IPv4 and UDP header. */
+const SMALLEST_OCTETS = 28;
 /** What a place in the queue is worth, however short the frame at hand. */
 const FULL_FRAME_OCTETS = 1514;
 
@@ -104,7 +106,13 @@ export class Pipe {
   private damage(frame: SimFrame): SimFrame {
     const { random, impairment } = this;
     const { octets } = frame;
-    if (frame.partialChecksum || octets.length <= IPV4_AT || octets.readUInt16BE(12) !== 0x0800) return frame;
+    if (impairment.corrupt + impairment.truncate === 0) return frame;
+    if (
+      frame.partialChecksum ||
+      octets.length < IPV4_AT + SMALLEST_OCTETS ||
+      octets.readUInt16BE(12) !== 0x0800
+    )
+      return frame;
     // A UDP datagram without a checksum, or a later fragment, has nothing that could catch it.
     const protocol = octets[IPV4_AT + 9];
     const fragment = octets.readUInt16BE(IPV4_AT + 6) & 0x3fff;

@@ -75,6 +75,9 @@ export class SegmentMonitor implements LinkObserver {
     if (segment === null) return;
     const key = `${segment.sourcePort} ${packet.destination >>> 0} ${segment.destinationPort}`;
     const flow = this.flow(key);
+    // A guest that answers a late copy of the engine's SYN means a connection the engine does not have.
+    const stale = segment.flags & ACK && flow.guestIsn >= 0 && flow.guestIsn !== segment.sequence;
+    if (segment.flags & SYN && stale) return;
     if (segment.flags & SYN) this.guestSyn(flow, segment);
     if (flow.guestIsn < 0) return;
     const start = (segment.sequence + (segment.flags & SYN ? 1 : 0) - (flow.guestIsn + 1)) | 0;
@@ -162,16 +165,9 @@ export class SegmentMonitor implements LinkObserver {
 
   private guestSyn(flow: MonitoredFlow, segment: TcpSegment): void {
     if (flow.guestIsn === segment.sequence) return;
-    // Another connection on the same ports.
     if (flow.guestIsn >= 0) {
-      const fresh = new MonitoredFlow(flow.name);
-      if ((segment.flags & ACK) !== 0) {
-        fresh.engineIsn = flow.engineIsn;
-        fresh.engineScale = flow.engineScale;
-        fresh.engineStamps = flow.engineStamps;
-        fresh.engineSack = flow.engineSack;
-      }
-      Object.assign(flow, fresh, { handed: flow.handed });
+      // Another connection on the same ports.
+      Object.assign(flow, new MonitoredFlow(flow.name), { handed: flow.handed });
       flow.handed.clear();
     }
     flow.guestIsn = segment.sequence;

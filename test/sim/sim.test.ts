@@ -7,9 +7,9 @@ import { PROFILES } from "./profile.ts";
 import { type RunResult, simulate } from "./simulation.ts";
 
 describe("the engine in simulated worlds", () => {
-  it("keeps every rule in the first hundred", () => {
+  it("keeps every rule in the first fifty", () => {
     const results: RunResult[] = [];
-    for (let seed = 1; seed <= 100; seed++) results.push(simulate(seed));
+    for (let seed = 1; seed <= 50; seed++) results.push(simulate(seed));
     // The worlds did something: octets crossed, links lost frames, hosts refused.
     expect(results.reduce((sum, result) => sum + result.octets, 0)).toBeGreaterThan(1_000_000);
     for (const counter of ["tcp-retransmits", "tcp-fast-retransmits", "tcp-timeouts", "tcp-out-of-order"]) {

@@ -13,7 +13,7 @@ import { randomTcpSettings } from "./guest-stack/settings.ts";
 import { type TcpAddress, TcpConnection, type TcpSettings } from "./guest-stack/tcp.ts";
 import { SimulatedHost } from "./host-network/host-network.ts";
 import { PeerApp } from "./host-network/peer-app.ts";
-import { TcpSocket } from "./host-network/tcp-socket.ts";
+import { type PeerEnd, TcpSocket } from "./host-network/tcp-socket.ts";
 import { type ProfileName, planWorld, type WorldPlan } from "./profile.ts";
 import { SegmentMonitor } from "./segment-monitor.ts";
 import { randomSides } from "./side-plan.ts";
@@ -38,6 +38,14 @@ const WATCH_MS = 30_000;
 const STALL_MS = 20 * 60_000;
 /** Longest outage of the link that connections must survive. */
 const OUTAGE_MAX_MS = 12_000;
+
+/** A peer whose program has ended: its kernel resets. */
+const NOBODY: PeerEnd = {
+  established: (socket) => socket.peerResets(),
+  incoming: () => {},
+  writable: () => {},
+  resetByEngine: () => {},
+};
 
 export interface RunResult {
   readonly seed: number;
@@ -191,7 +199,7 @@ export class Simulation {
     return { kind: "failed", errno, afterMs };
   }
 
-  private socket(trial: Trial, patterns: Pattern[], handle: number, token: number): TcpSocket {
+  private socket(trial: Trial, patterns: Pattern[], handle: number, token: number, gone = false): TcpSocket {
     const socket = new TcpSocket(
       this.world,
       this.world.random.fork(),
@@ -201,10 +209,10 @@ export class Simulation {
       this.plan.socket(),
       patterns[0],
       patterns[1],
-      trial.peer,
+      gone ? NOBODY : trial.peer,
       this.host.wake,
     );
-    trial.socket = socket;
+    if (!gone) trial.socket = socket;
     return socket;
   }
 
@@ -214,7 +222,9 @@ export class Simulation {
     if (trial.socket !== null && !trial.socket.closed) {
       this.world.violation(`${trial.name}: connected twice at once`);
     }
-    const socket = this.socket(trial, patterns, handle, token);
+    // A late copy of the guest's SYN, after the connection it began has ended: the program out there is gone.
+    const gone = trial.peer.isConnected;
+    const socket = this.socket(trial, patterns, handle, token, gone);
     this.world.after(fate.afterMs, () => {
       if (fate.kind === "accepted") socket.connected();
       else socket.failed(fate.errno);
@@ -253,7 +263,8 @@ export class Simulation {
 
   private callForward(trial: Trial, patterns: Pattern[], ip: number, port: number): void {
     this.callers.set(SimulatedHost.key(ip, port), (address) => {
-      if (trial.guestRefuses) return null;
+      // Once is enough: a late copy of the SYN finds the program gone.
+      if (trial.guestRefuses || trial.guest !== null) return null;
       const connection = this.connection(address, patterns);
       trial.guest = new GuestApp(this.world, connection, trial.guestPlan, () => {});
       return connection;

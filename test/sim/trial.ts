@@ -14,6 +14,9 @@ export type Fate =
   | { readonly kind: "failed"; readonly errno: number; readonly afterMs: number }
   | { readonly kind: "refused-at-once"; readonly errno: number };
 
+/** A guest's SYN is given up after so many seconds at the earliest (`randomTcpSettings`: 30 tries, 2 s apart). */
+const SLOW_CONNECT_MS = 15_000;
+
 export class Trial {
   guest: GuestApp | null = null;
   socket: TcpSocket | null = null;
@@ -31,7 +34,10 @@ export class Trial {
     readonly peer: PeerApp,
     /** Inbound: nobody in the guest listens. */
     readonly guestRefuses: boolean,
-  ) {}
+  ) {
+    // The guest may have given up before the host is through.
+    if (fate.kind === "accepted" && fate.afterMs > SLOW_CONNECT_MS) this.causes.add("slow connect");
+  }
 
   private get guestOver(): boolean {
     const { guest } = this;
@@ -114,7 +120,7 @@ export class Trial {
     if (causes.size === 0 && !(guest?.ending === "closed" && guest.sawEnd && peer.sawEnd && peer.finSent)) {
       return "ended early without a cause";
     }
-    if (guest?.ending === "timeout" && !causes.has("link outage") && !causes.has("peer aborts")) {
+    if (guest?.ending === "timeout" && !causes.has("slow connect") && !causes.has("peer aborts")) {
       return "the guest gave up waiting";
     }
     return null;

@@ -204,6 +204,17 @@ describe("windows", () => {
     s.expect(".", { seq: 1, length: 200 }, 1000);
   });
 
+  it("keeps its acknowledgments inside a window the guest took back (RFC 9293 3.8.6)", () => {
+    const s = new TcpScript();
+    s.open({ mss: 1460 }, 5000);
+    s.peerWrites(4000);
+    s.advance(5);
+    s.drain();
+    s.inject(".", { seq: 1, ack: 1001, win: 0 });
+    s.inject("P.", { seq: 1, ack: 1001, win: 0, length: 100 });
+    s.expect(".", { seq: 1001, ack: 101 }, 500);
+  });
+
   it("gives up a guest that no longer answers probes", () => {
     const s = new TcpScript();
     s.open({ mss: 1460 }, 0);

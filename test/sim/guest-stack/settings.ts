@@ -25,6 +25,7 @@ export function randomTcpSettings(random: Random, mtu: number, offload: boolean)
     initialWindow: random.pick([1, 3, 10, 100]),
     superPayload: offload && random.chance(0.9) ? random.pick([8000, 32_000, 64_000]) : 0,
     renege: random.chance(0.05) ? 0.02 : 0,
+    shrinks: random.chance(0.05),
     crossSyn: random.chance(0.05),
   };
 }

@@ -44,6 +44,8 @@ export interface TcpSettings {
   readonly superPayload: number;
   /** Probability that SACKed out-of-order data is thrown away again, as RFC 2018 section 8 allows. */
   readonly renege: number;
+  /** Takes a part of an announced window back, which RFC 9293 3.8.6 discourages and asks senders to bear. */
+  readonly shrinks: boolean;
   /** Answer a SYN with a SYN first, as if both sides had opened at once (RFC 9293 figure 7). */
   readonly crossSyn: boolean;
 }
@@ -358,9 +360,11 @@ export class TcpConnection {
     ) {
       this.rightEdge = this.rcv + offered;
     }
-    // Round up: an edge once announced is never taken back.
-    const field = Math.ceil((this.rightEdge - this.rcv) / 2 ** this.rcvScale);
-    return Math.min(0xffff, field);
+    // Round up: an edge once announced is never taken back, unless this guest is one that does.
+    const field = Math.min(0xffff, Math.ceil((this.rightEdge - this.rcv) / 2 ** this.rcvScale));
+    if (!this.settings.shrinks)
+      this.rightEdge = Math.max(this.rightEdge, this.rcv + (field << this.rcvScale));
+    return field;
   }
 
   private commonOptions(): TcpOptions {

@@ -71,7 +71,9 @@ interface QueuedDatagram {
 }
 
 const UDP_BATCH = 64;
-const LISTENER_HANDLES = 1000;
+const FIRST_HANDLE = 3;
+/** Listeners' descriptors lie apart from the others, so that those may be counted. */
+const LISTENER_HANDLES = 1_000_000;
 
 export class SimulatedHost implements HostNetwork {
   private readonly sockets = new Map<number, TcpSocket | UdpSocket>();
@@ -81,6 +83,7 @@ export class SimulatedHost implements HostNetwork {
   private readonly tcpDestinations = new Map<string, TcpDestination>();
   private readonly udpDestinations = new Map<string, UdpDestination>();
   private readonly udpOut: QueuedDatagram[] = [];
+  private readonly udpPorts = new Set<number>();
   private udpRefused = 0;
   private readonly random: Random;
   /** Called when something waits for the host's event loop. */
@@ -184,9 +187,13 @@ export class SimulatedHost implements HostNetwork {
 
   // --- HostNetwork, TCP ----------------------------------------------------------------------------------------------
 
+  /** No descriptor below this is free. */
+  private lowestFree = FIRST_HANDLE;
+
   private freeHandle(): number {
-    let handle = 3;
+    let handle = this.lowestFree;
     while (this.sockets.has(handle)) handle++;
+    this.lowestFree = handle;
     return handle;
   }
 
@@ -248,7 +255,9 @@ export class SimulatedHost implements HostNetwork {
     if (queue === undefined) this.world.violation(`accept on descriptor ${listener}, which does not listen`);
     const caller = queue.waiting.shift();
     if (caller === undefined) return this.call("accept", listener, EAGAIN);
-    if (this.acceptFailures-- > 0 || this.random.chance(this.settings.exhaustion)) {
+    const failing = this.acceptFailures > 0;
+    if (failing) this.acceptFailures--;
+    if (failing || this.random.chance(this.settings.exhaustion)) {
       // The host spends its reserve descriptor on refusing the one in front.
       caller.refused();
       return this.call("accept", listener, EMFILE);
@@ -295,6 +304,8 @@ export class SimulatedHost implements HostNetwork {
     // One close in twenty comes while an event of the socket is already on its way to the engine.
     if (this.random.chance(0.05)) this.addStaleEvent(socket.token, READABLE | 0x4);
     this.sockets.delete(socket.handle);
+    this.lowestFree = Math.min(this.lowestFree, socket.handle);
+    if (socket instanceof UdpSocket) this.udpPorts.delete(socket.port);
     this.ready.delete(socket);
   }
 
@@ -304,8 +315,9 @@ export class SimulatedHost implements HostNetwork {
     this.calls++;
     if (this.random.chance(this.settings.exhaustion)) return this.call("udp open", family, EMFILE);
     const handle = this.freeHandle();
-    const taken = [...this.sockets.values()].some((s) => s instanceof UdpSocket && s.port === port);
-    const bound = port !== 0 && !taken ? port : 49_152 + handle;
+    let bound = port;
+    while (bound === 0 || this.udpPorts.has(bound)) bound = this.random.between(1024, 65_535);
+    this.udpPorts.add(bound);
     this.sockets.set(handle, new UdpSocket(handle, token, bound, this.wake));
     return this.call("udp open", bound, handle);
   }

@@ -34,11 +34,6 @@ export class PeerApp implements PeerEnd {
   }
 
   established(socket: TcpSocket): void {
-    if (this.done) {
-      // The guest tried again, not having heard how the first connection ended; the program is gone.
-      socket.peerResets();
-      return;
-    }
     this.socket = socket;
     this.isConnected = true;
     this.connectedAtMs = this.world.nowMs;
