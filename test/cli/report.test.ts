@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { formatCounters, formatFlows, formatOctets, formatSummary } from "../../src/cli/report.ts";
+import {
+  formatCounters,
+  formatFlows,
+  formatHeap,
+  formatOctets,
+  formatSummary,
+} from "../../src/cli/report.ts";
 import { Counters, counter } from "../../src/metrics/counters.ts";
 import { dropReason } from "../../src/metrics/drop-reasons.ts";
 
@@ -61,6 +67,14 @@ describe("counters", () => {
   it("make one line with the worst drops first", () => {
     expect(formatSummary(counters.snapshot())).toBe(
       "1.5 kB from the guest, 0 B to it, 2 TCP connections, 0 UDP mappings, 0 DNS queries, 6 dropped (icmp 2, arp-malformed 1, igmp 1, udp-malformed 1, ...)",
+    );
+  });
+});
+
+describe("the heap", () => {
+  it("is told in octets", () => {
+    expect(formatHeap({ used: 9_000_000, total: 12_000_000, external: 180_000_000 })).toBe(
+      "heap:\n  used      9000000\n  total     12000000\n  external  180000000\n",
     );
   });
 });

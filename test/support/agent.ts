@@ -1,10 +1,11 @@
 /** Somebody who sends and receives for a test, in a process of their own: on the host, or in a guest's namespace. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { PROJECT_ROOT } from "./project-root.ts";
 
-const PROGRAM = fileURLToPath(new URL("guest-programs/agent.mjs", import.meta.url));
+const PROGRAM = join(PROJECT_ROOT, "test/support/guest-programs/agent.mjs");
 
 interface Answer {
   readonly id: number;

@@ -1,8 +1,9 @@
 /** Runs the built `sluice` command as its users do. */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { PROJECT_ROOT } from "./project-root.ts";
 
-export const PROGRAM = fileURLToPath(new URL("../../src/cli/sluice.mjs", import.meta.url));
+export const PROGRAM = join(PROJECT_ROOT, "src/cli/sluice.mjs");
 
 export interface Ended {
   readonly status: number | null;

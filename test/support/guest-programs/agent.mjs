@@ -9,6 +9,7 @@ import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { createInterface } from "node:readline";
+import packet from "dns-packet";
 
 const CHUNK_OCTETS = 1 << 18;
 
@@ -82,7 +83,9 @@ const SERVICES = {
     socket.end("farewell");
     server.collected = await text(socket);
   },
-  hold() {},
+  hold(socket) {
+    socket.resume();
+  },
 };
 
 const servers = new Map();
@@ -136,7 +139,9 @@ const TASKS = {
   /** Serves TCP; gives the port. */
   async tcpServer({ kind, host = "127.0.0.1", port = 0, ...options }) {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
-      socket.on("error", () => {});
+      socket.on("error", (error) => {
+        server.failure = error.code;
+      });
       Promise.resolve(SERVICES[kind](socket, options, server)).catch(() => {});
     });
     server.listen({ port, host, backlog: 1024 });
@@ -144,8 +149,16 @@ const TASKS = {
     servers.set(server.address().port, server);
     return server.address().port;
   },
+  closeServer({ port }) {
+    return new Promise((resolve) => servers.get(port).close(() => resolve()));
+  },
+  /** What a farewell was answered with. */
   collected({ port }) {
     return servers.get(port).collected;
+  },
+  /** How the last connection that failed did. */
+  failure({ port }) {
+    return servers.get(port).failure;
   },
   /** Serves a Unix socket. */
   async unixServer({ kind, path, ...options }) {
@@ -223,15 +236,39 @@ const TASKS = {
     await new Promise((resolve) => socket.once("close", resolve).once("end", resolve));
     return socket.failure ?? "ended";
   },
-  /** Keeps a connection open; `heldFailure` tells its end. */
+  /** Keeps a connection open. */
   async hold({ host, port, name, message = "held" }) {
     const socket = await open(host, port);
     held.set(name, socket);
     socket.write(message);
   },
+  /** Has an echo answer on a kept connection that was opened with an empty message; gives whether it was right. */
+  async askHeld({ name, message }) {
+    const socket = held.get(name);
+    const answer = new Promise((resolve) => {
+      let heard = "";
+      const done = () => {
+        socket.off("data", listen).off("close", done);
+        resolve(heard);
+      };
+      const listen = (octets) => {
+        heard += octets.toString("latin1");
+        if (heard.length >= message.length) done();
+      };
+      socket.on("data", listen).on("close", done);
+    });
+    socket.write(message);
+    return (await answer) === message;
+  },
+  /** Closes a kept connection, and forgets it. */
+  closeHeld({ name }) {
+    held.get(name).end();
+    held.delete(name);
+  },
   /** Closes a kept connection with a reset. */
   resetHeld({ name }) {
     held.get(name).resetAndDestroy();
+    held.delete(name);
   },
   async udpServer({ kind, host = "127.0.0.1", port = 0 }) {
     const socket = await bindUdp(host, port);
@@ -258,6 +295,18 @@ const TASKS = {
     const answer = await ask(socket, Buffer.from(message, encoding), { host, port, ...options });
     socket.close();
     return answer && { text: answer.octets.toString(encoding), from: answer.from };
+  },
+  /** A resolver by whom every name has this address. */
+  async dnsServer({ host, address, port = 53 }) {
+    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    socket.bind(port, host);
+    await once(socket, "listening");
+    socket.on("message", (octets, from) => {
+      const { id, questions } = packet.decode(octets);
+      const answers = questions.map(({ name }) => ({ type: "A", name, ttl: 0, data: address }));
+      const answer = packet.encode({ type: "response", id, questions, answers });
+      socket.send(answer, from.port, from.address);
+    });
   },
   /** Asks DNS as c-ares does: UDP, then TCP when the answer is truncated. */
   async resolve({ server, name, type, timeoutMs = 5000 }) {
