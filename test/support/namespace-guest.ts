@@ -1,10 +1,11 @@
 /**
  * A guest that is this machine's own kernel: a network namespace (for root a plain one, for anybody else one in a user
- * namespace of theirs), `sluice run --tap --netns` before it, and an agent inside.
+ * namespace of theirs), `sluice run --tap --netns` before it, and an agent inside. Where a test needs more of the host
+ * than its loopback, the host is a namespace too.
  */
 import { execFileSync } from "node:child_process";
 import { Agent } from "./agent.ts";
-import { type Ended, type Running, run, sluice } from "./program.ts";
+import { type Ended, PROGRAM, type Running, run } from "./program.ts";
 import { findCommand, type Needs, TUN_DEVICE } from "./requirements.ts";
 
 const isRoot = process.geteuid!() === 0;
@@ -30,6 +31,8 @@ export interface NamespaceGuestOptions {
   /** Give the guest its address with --configure (default), or leave it without. */
   readonly configure?: boolean;
   readonly device?: string;
+  /** Where sluice runs; this host by default. */
+  readonly host?: HostNamespace;
 }
 
 const READY = /ready: tap .*/;
@@ -55,6 +58,61 @@ export async function reportOf(running: Running): Promise<Report> {
   }
 }
 
+/** Makes network and mount namespaces, with a process that keeps them; below those of `within` when it is given. */
+async function holdNamespaces(within: readonly string[]): Promise<Running> {
+  const user = isRoot || within.length > 0 ? [] : ["--user", "--map-root-user"];
+  const inside = "ip link set lo up && echo made && exec sleep 3600";
+  const [command, ...args] = [...within, "unshare", ...user, "--net", "--mount", "sh", "-c", inside];
+  const holder = run(command, args, {
+    env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` },
+  });
+  await holder.says(/made/, "stdout");
+  return holder;
+}
+
+/** The command that runs the rest of its arguments in a process's namespaces. */
+function entering(pid: number): string[] {
+  const user = isRoot ? [] : ["-U", "--preserve-credentials"];
+  return ["nsenter", "-t", String(pid), ...user, "-n", "-m"];
+}
+
+/** Runs `ip` in namespaces; throws when it fails. */
+function runIp([nsenter, ...rest]: readonly string[], args: readonly string[]): string {
+  return execFileSync(nsenter, [...rest, findCommand("ip")!, ...args], { encoding: "utf8" });
+}
+
+/** A host of a test's own: a namespace whose addresses, ports and /etc it can do with as it likes. */
+export class HostNamespace {
+  /** Runs the rest of the arguments on this host. */
+  readonly enter: readonly string[];
+  readonly agent: Agent;
+
+  private constructor(private readonly holder: Running) {
+    this.enter = entering(holder.child.pid!);
+    this.agent = new Agent(this.enter);
+  }
+
+  static async make(): Promise<HostNamespace> {
+    return new HostNamespace(await holdNamespaces([]));
+  }
+
+  ip(...args: string[]): string {
+    return runIp(this.enter, args);
+  }
+
+  /** Runs a line of shell to its end; throws when it fails. */
+  shell(line: string): string {
+    const [nsenter, ...rest] = this.enter;
+    return execFileSync(nsenter, [...rest, "sh", "-ec", line], { encoding: "utf8" });
+  }
+
+  async close(): Promise<void> {
+    await this.agent.close();
+    this.holder.child.kill("SIGKILL");
+    await this.holder.ended;
+  }
+}
+
 export class NamespaceGuest {
   readonly device: string;
   /** Of the process that holds the namespaces. */
@@ -66,22 +124,22 @@ export class NamespaceGuest {
 
   private constructor(
     private readonly holder: Running,
-    { options = [], configure = true, device = "tap0" }: NamespaceGuestOptions,
+    { options = [], configure = true, device = "tap0", host }: NamespaceGuestOptions,
   ) {
     this.device = device;
     this.pid = holder.child.pid!;
-    const user = isRoot ? [] : ["-U", "--preserve-credentials"];
-    this.enter = ["nsenter", "-t", String(this.pid), ...user, "-n", "-m"];
-    this.sluice = sluice([
-      ...["run", "--tap", device, "--netns", String(this.pid), "--tun-device", TUN_DEVICE],
-      ...(configure ? ["--configure"] : []),
-      ...options,
-    ]);
+    this.enter = entering(this.pid);
+    const [command, ...args] = [
+      ...(host?.enter ?? []),
+      ...[process.execPath, PROGRAM, "run", "--tap", device, "--netns", String(this.pid)],
+      ...["--tun-device", TUN_DEVICE, ...(configure ? ["--configure"] : []), ...options],
+    ];
+    this.sluice = run(command, args);
   }
 
   /** A guest that is served. Rejects with what sluice said when it does not start. */
   static async start(options: NamespaceGuestOptions = {}): Promise<NamespaceGuest> {
-    const holder = await NamespaceGuest.hold();
+    const holder = await holdNamespaces(options.host?.enter ?? []);
     const guest = new NamespaceGuest(holder, options);
     try {
       await guest.sluice.says(READY);
@@ -90,17 +148,6 @@ export class NamespaceGuest {
       throw error;
     }
     return guest;
-  }
-
-  /** Namespaces with a process that keeps them. */
-  private static async hold(): Promise<Running> {
-    const user = isRoot ? [] : ["--user", "--map-root-user"];
-    const inside = "ip link set lo up && echo made && exec sleep 3600";
-    const holder = run("unshare", [...user, "--net", "--mount", "sh", "-c", inside], {
-      env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` },
-    });
-    await holder.says(/made/, "stdout");
-    return holder;
   }
 
   /** Somebody inside; started when first asked for. */
@@ -122,8 +169,7 @@ export class NamespaceGuest {
 
   /** Runs `ip` inside; throws when it fails. */
   ip(...args: string[]): string {
-    const [nsenter, ...rest] = this.enter;
-    return execFileSync(nsenter, [...rest, findCommand("ip")!, ...args], { encoding: "utf8" });
+    return runIp(this.enter, args);
   }
 
   report(): Promise<Report> {
