@@ -1,6 +1,6 @@
 /** Pods of every kind, with a namespace as the guest: what it is offered, whom it reaches, what is left afterwards. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Plan } from "../../src/kubevirt/plan.ts";
@@ -306,6 +306,68 @@ describe("up, again and from outside", () => {
         await done(vm("down"));
       }
       expect(rig.dump()).toEqual(before);
+    }
+  });
+
+  it("an up that is told to end undoes what it did", async (context) => {
+    needs(context, NEEDS);
+    pod(PLAIN);
+    const before = rig.dump();
+    const running = vm("up");
+    while (!rig.inPod("-brief", "link").includes("brred"))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    running.child.kill("SIGTERM");
+    const { status, stderr } = await running.ended;
+    // The signal may come when the last step is done: then the VM is up, and stays so.
+    if (status !== 0) {
+      expect(stderr).toContain("interrupted by SIGTERM");
+      expect(stderr).toContain("everything done before was undone");
+    } else {
+      await done(vm("down"));
+    }
+    expect(rig.dump()).toEqual(before);
+  });
+
+  it("state from before the machine was started anew is none", async (context) => {
+    needs(context, NEEDS);
+    pod(PLAIN);
+    await done(vm("up"));
+    const file = join(rig.folder, "run", "vm", "state.json");
+    const text = readFileSync(file, "utf8");
+    const { boot } = JSON.parse(text) as { boot: string };
+    writeFileSync(file, text.replace(boot, "another-boot"));
+    expect((await vm("status").ended).stdout).toBe("vm: down\n");
+    // What is really there is taken down with the real state.
+    mkdirSync(join(rig.folder, "run", "vm"), { recursive: true });
+    writeFileSync(file, text);
+    await done(vm("down"));
+    expect(rig.inPod("-4", "address", "show", "dev", "eth0")).toContain("10.244.1.5/24");
+  });
+
+  it("a pod whose eth0 is another one now gets no address of the old one", async (context) => {
+    needs(context, NEEDS);
+    pod(PLAIN);
+    await done(vm("up"));
+    rig.inPod("link", "delete", "eth0");
+    rig.inPod("link", "add", "eth0", "type", "veth", "peer", "name", "veth1", "netns", rig.cluster);
+    await done(vm("down"));
+    expect(rig.inPod("-4", "address", "show", "dev", "eth0")).toBe("");
+    expect(rig.inPod("-brief", "link")).not.toMatch(/^(br|tp)/m);
+  });
+
+  it("the DHCP server has no privileges while it serves", async (context) => {
+    needs(context, NEEDS);
+    pod(PLAIN);
+    await done(vm("up"));
+    const pid = /process (\d+)/.exec((await vm("status").ended).stdout)?.[1];
+    const threads = readdirSync(`/proc/${pid}/task`);
+    expect(threads.length).toBeGreaterThan(1);
+    for (const thread of threads) {
+      const status = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8");
+      expect(status).toMatch(/^Uid:\t65534\t65534\t65534\t65534$/m);
+      expect(status).toMatch(/^CapEff:\t0{16}$/m);
+      expect(status).toMatch(/^CapPrm:\t0{16}$/m);
+      expect(status).toMatch(/^Seccomp:\t2$/m);
     }
   });
 

@@ -75,7 +75,7 @@ describe("sluice vm run", () => {
   it("a QEMU that is not there is a sentence, and nothing stays up", async () => {
     const { status, stderr } = await vm("run", "--", "no-such-qemu").ended;
     expect(status).toBe(1);
-    expect(stderr).toContain("no-such-qemu: spawn no-such-qemu ENOENT");
+    expect(stderr).toMatch(/no-such-qemu: spawn no-such-qemu (ENOENT|EACCES)/);
     expect(existsSync(state())).toBe(false);
   });
 
@@ -116,6 +116,26 @@ describe("sluice vm up, with slirp", () => {
     expect([existsSync(path), existsSync(state())]).toEqual([false, false]);
     await until(() => !isAlive(pid), "the engine is gone and reaped");
     expect((await vm("down").ended).stderr).toBe("web is not up\n");
+  });
+
+  it("a second up starts an engine that died anew, on the same socket", async () => {
+    const first = await vm("up").ended;
+    const [pid] = servers();
+    process.kill(pid, "SIGKILL");
+    await until(() => !isAlive(pid), "the engine is gone");
+    expect((await vm("status").ended).status).toBe(1);
+    const again = await vm("up").ended;
+    expect([again.status, again.stdout]).toEqual([0, first.stdout]);
+    expect(again.stderr).toBe(`engine of red (process ${pid}) was gone and is started again\n`);
+    expect((await vm("status").ended).status).toBe(0);
+  });
+
+  it("a spec can come from standard input", async () => {
+    const running = sluice(["vm", "validate", "-"], { stdio: ["pipe", "pipe", "pipe"] });
+    running.child.stdin?.end(newForm("[{name: red, model: virt, slirp: {}}]"));
+    const { status, stderr } = await running.ended;
+    expect(status).toBe(2);
+    expect(stderr).toContain(" --> <stdin>:5:39\n");
   });
 
   it("names a run directory that cannot be written", async () => {

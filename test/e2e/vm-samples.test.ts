@@ -1,6 +1,6 @@
 /** `sluice vm run` with each sample of the pages, verbatim, and a real guest behind it. */
 import { afterEach, describe, expect, it } from "vitest";
-import { PLAIN, PodRig } from "../kubevirt/pod-rig.ts";
+import { CALICO, PLAIN, type PodLayout, PodRig } from "../kubevirt/pod-rig.ts";
 import { newForm, oldForm, sample } from "../kubevirt/samples.ts";
 import {
   datagramFromCluster,
@@ -24,7 +24,7 @@ afterEach(async () => {
   await rig?.remove();
 });
 
-async function boot(spec: string, kernel: GuestKernel, layout = PLAIN): Promise<VmGuest> {
+async function boot(spec: string, kernel: GuestKernel, layout: PodLayout = PLAIN): Promise<VmGuest> {
   rig = new PodRig(layout);
   await startCluster(rig);
   guest = new VmGuest(rig, spec, { kernel });
@@ -86,6 +86,22 @@ describe("bridge on the pod network", () => {
     expect(rig.inPod("-4", "address", "show", "dev", "eth0")).toContain("inet 10.244.1.5/24");
     expect(rig.inPod("route")).toContain("default via 10.244.1.1");
     expect(rig.inPod("-brief", "link")).not.toMatch(/^(br|tp)/m);
+  });
+
+  it("S18 S20 a5 on Calico with an MTU of 1450: the guest's own routes and MTU", async (context) => {
+    needsVm(context, "virtio");
+    const vm = await boot(sample("a5-bridge"), "virtio", { ...CALICO, mtu: 1450 });
+    await vm.lease();
+    expect(await vm.shell("ip -4 addr show dev eth0")).toContain("inet 10.244.7.9/32");
+    expect((await vm.shell("cat /sys/class/net/eth0/mtu")).trim()).toBe("1450");
+    const routes = (await vm.shell("ip route"))
+      .trim()
+      .split("\n")
+      .map((line) => line.trim());
+    expect(routes).toEqual(["default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link"]);
+    expect(await vm.shell(`nc ${FAR_HOST} ${FAR_PORT}`)).toContain("10.244.7.9");
+    expect(fetchFromCluster(rig, "10.244.7.9")).toBe("from-the-guest\n");
+    expect(await vm.powerOff()).toBe(0);
   });
 
   it("D13 plain Ethernet: pod and guest live side by side", async (context) => {

@@ -13,7 +13,7 @@ import { deviceExists } from "./device-state.ts";
 import type { Host } from "./host.ts";
 import { perform, remember, type Stage, undo } from "./perform.ts";
 import { isRunning } from "./service-process.ts";
-import type { DeviceMemory, StateFolder, VmState } from "./vm-state.ts";
+import { bootId, type DeviceMemory, type StateFolder, type VmState } from "./vm-state.ts";
 
 /** A step that failed, and what could not be undone afterwards. */
 export class LifecycleError extends Error {
@@ -40,6 +40,7 @@ export async function bringUp(
     version: 1,
     request,
     plan,
+    boot: bootId(),
     namespace: networkNamespace(),
     memory: await rememberAll(plan.steps, host),
     phase: "changing",

@@ -5,7 +5,13 @@
 import { chownSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress, type Step } from "../steps.ts";
-import { deviceExists, type NeighbourEntry, readDevice, readNeighbours } from "./device-state.ts";
+import {
+  type DeviceState,
+  deviceExists,
+  type NeighbourEntry,
+  readDevice,
+  readNeighbours,
+} from "./device-state.ts";
 import type { Host } from "./host.ts";
 import { type Kernel, KernelError } from "./iproute.ts";
 import type { DeviceMemory, VmState } from "./vm-state.ts";
@@ -161,9 +167,12 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
       return;
     }
     case "remove-addresses":
-      return restoreAddresses(kernel, step.device, state.memory[step.device]);
+      if ((await rememberedDevice(kernel, step.device, state)) !== undefined) {
+        await restoreAddresses(kernel, step.device, state.memory[step.device]);
+      }
+      return;
     case "set-mac": {
-      const now = await readDevice(kernel, step.device);
+      const now = await rememberedDevice(kernel, step.device, state);
       if (now !== undefined && now.mac !== step.from) {
         await kernel.run("ip", ["link", "set", "dev", step.device, "address", step.from]);
       }
@@ -178,8 +187,8 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
     }
     case "bring-up": {
       // Devices made here are deleted; one that was there goes back to what it was.
-      const memory = state.memory[step.device];
-      if (memory !== undefined && !memory.up && (await deviceExists(kernel, step.device))) {
+      const now = await rememberedDevice(kernel, step.device, state);
+      if (now?.up && !state.memory[step.device].up) {
         await kernel.run("ip", ["link", "set", "dev", step.device, "down"]);
       }
       return;
@@ -195,6 +204,16 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
   }
 }
 
+/** A device that was there before, as it is now; undefined when it is gone, even if another has its name. */
+async function rememberedDevice(
+  kernel: Kernel,
+  device: string,
+  state: VmState,
+): Promise<DeviceState | undefined> {
+  const now = await readDevice(kernel, device);
+  return now !== undefined && now.index === state.memory[device]?.index ? now : undefined;
+}
+
 /** Reads what `restoreAddresses` and the others need. Undefined when the device is not there. */
 export async function remember(kernel: Kernel, device: string): Promise<DeviceMemory | undefined> {
   const state = await readDevice(kernel, device);
@@ -202,6 +221,7 @@ export async function remember(kernel: Kernel, device: string): Promise<DeviceMe
   const addresses = await kernel.run("ip", ["-4", "address", "save", "dev", device]);
   const routes = await kernel.run("ip", ["-4", "route", "save", "table", "all", "dev", device]);
   return {
+    index: state.index,
     mac: state.mac,
     up: state.up,
     addresses: addresses.toString("base64"),
@@ -214,12 +234,7 @@ export async function remember(kernel: Kernel, device: string): Promise<DeviceMe
  * Puts addresses, routes and neighbours back from the kernel's own messages. What is there already is left (iproute2
  * says so on stderr and goes on).
  */
-async function restoreAddresses(
-  kernel: Kernel,
-  device: string,
-  memory: DeviceMemory | undefined,
-): Promise<void> {
-  if (memory === undefined || !(await deviceExists(kernel, device))) return;
+async function restoreAddresses(kernel: Kernel, device: string, memory: DeviceMemory): Promise<void> {
   await kernel.run("ip", ["address", "restore"], Buffer.from(memory.addresses, "base64"));
   await kernel.run("ip", ["route", "restore"], Buffer.from(memory.routes, "base64"));
   for (const entry of memory.neighbours) await restoreNeighbour(kernel, device, entry);

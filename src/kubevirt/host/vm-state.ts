@@ -20,6 +20,8 @@ import { isRunning, type ProcessIdentity, processIdentity } from "./service-proc
 
 /** A device as it was before anything was changed. */
 export interface DeviceMemory {
+  /** Number the kernel knows it by: a device of the same name made later has another. */
+  readonly index: number;
   readonly mac: string;
   readonly up: boolean;
   /** Kernel messages of `ip -4 address save` and `ip -4 route save`, base64. */
@@ -33,6 +35,8 @@ export interface VmState {
   /** Everything the plan was made from; a second `up` with another one is refused. */
   readonly request: string;
   readonly plan: Plan;
+  /** Which start of the machine this is of; nothing of it outlives the next. */
+  readonly boot: string;
   /** Network namespace, as /proc/self/ns/net names it. */
   readonly namespace: string;
   readonly memory: Readonly<Record<string, DeviceMemory>>;
@@ -42,6 +46,11 @@ export interface VmState {
   begun: number;
   /** Engine and DHCP processes, by step index. */
   readonly processes: Record<string, ProcessIdentity>;
+}
+
+/** Names the time since the machine was started. */
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
 /** State that cannot be read, or a lock that is held: a sentence. */
@@ -62,11 +71,15 @@ export class StateFolder {
     this.file = join(this.path, "state.json");
   }
 
-  /** The state, or undefined when the VM is not up. Throws StateError. */
+  /** The state, or undefined when the VM is not up (or was, before the machine was started anew). Throws StateError. */
   load(): VmState | undefined {
     if (!existsSync(this.file)) return undefined;
     try {
       const state = JSON.parse(readFileSync(this.file, "utf8")) as VmState;
+      if (state.boot !== undefined && state.boot !== bootId()) {
+        this.remove();
+        return undefined;
+      }
       if (state.version === 1) return state;
     } catch (error) {
       throw new StateError(`${this.file}: ${error instanceof Error ? error.message : String(error)}`);
