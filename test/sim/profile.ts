@@ -24,14 +24,16 @@ export interface WorldPlan {
   readonly octetsMax: number;
   readonly aborts: number;
   readonly failures: number;
+  /** Probability that a connection is followed by another on the same ports. */
+  readonly reuse: number;
   readonly datagramFlows: number;
   readonly outages: number;
   readonly stalls: number;
   readonly spurious: boolean;
 }
 
-function impairment(random: Random, severity: number, connections: number): Impairment {
-  const some = (most: number): number => (random.chance(0.5) ? random.fraction() * most * severity : 0);
+function impairment(random: Random, mtu: number, connections: number): Impairment {
+  const some = (most: number): number => (random.chance(0.5) ? random.fraction() * most : 0);
   const slow = random.chance(0.3);
   return {
     loss: some(0.12),
@@ -42,7 +44,8 @@ function impairment(random: Random, severity: number, connections: number): Impa
     reorderMs: random.magnitude(1, 80),
     delayMs: random.chance(0.3) ? 0 : random.magnitude(0, 80),
     jitterMs: random.chance(0.5) ? 0 : random.magnitude(0, 20),
-    rate: slow ? random.magnitude(30, 20_000) * Math.ceil(connections / 6) : 0,
+    // Never so slow that one connection's full frames keep the others from their SYNs for minutes.
+    rate: slow ? Math.max(random.magnitude(30, 20_000), mtu / 10) * Math.ceil(connections / 6) : 0,
     queueFrames: random.magnitude(10, 500),
   };
 }
@@ -51,7 +54,7 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
   const profile = wanted === "mixed" ? random.pick(PROFILES.slice(1)) : wanted;
   const badLink = profile === "loss" || profile === "outage" || (profile === "host" && random.chance(0.3));
   const offload = profile === "offload" || (!badLink && profile !== "tap" && random.chance(0.3));
-  const severity = badLink ? 1 : 0;
+  const mtu = random.pick([576, 1280, 1500, 1500, 1500, 9000, 65_520]);
   const connections = random.chance(0.05) ? random.between(10, 40) : random.between(1, 6);
   const delay = { ...PERFECT, delayMs: random.chance(0.5) ? 0 : random.fraction() * 3 };
   const lossyOffload = offload && random.chance(0.5);
@@ -62,18 +65,20 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
     profile === "tap"
       ? { rate: random.magnitude(300, 100_000), queueFrames: random.magnitude(20, 1000) }
       : {};
+  const toGuest = badLink ? impairment(random, mtu, connections) : { ...base, ...drops };
+  const toEngine = badLink ? impairment(random, mtu, connections) : base;
   const stream = profile === "stream" || (profile !== "tap" && random.chance(0.4));
   const hostile = profile === "host" ? 1 : random.chance(0.3) ? 0.3 : 0;
   const exhaustion = profile === "host" && random.chance(0.5) ? random.fraction() * 0.2 : 0;
   return {
     profile,
-    mtu: random.pick([576, 1280, 1500, 1500, 1500, 9000, 65_520]),
+    mtu,
     offload,
     queueFrames: stream ? 0 : random.pick([100, 500, 1000]),
     streamOctets: random.magnitude(2000, 400_000),
     alignment: stream ? -1 : 2,
-    toGuest: badLink ? impairment(random, severity, connections) : { ...base, ...drops },
-    toEngine: badLink ? impairment(random, severity, connections) : base,
+    toGuest,
+    toEngine,
     host: { exhaustion, refuseDatagram: hostile > 0 && random.chance(0.5) ? 0.1 : 0 },
     socket: () => ({
       sendBuffer: random.magnitude(hostile > 0 ? 1000 : 20_000, 400_000),
@@ -86,6 +91,8 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
     octetsMax: random.pick([2_000, 50_000, 50_000, 300_000, 1_500_000]),
     aborts: random.chance(0.4) ? 0.25 : 0,
     failures: random.chance(0.4) ? 0.2 : 0,
+    // Not where a late copy of an old SYN may outlast the pause between two connections.
+    reuse: toGuest.rate + toEngine.rate === 0 && random.chance(0.4) ? 0.7 : 0,
     datagramFlows: random.chance(0.5) ? random.between(1, 4) : 0,
     outages: profile === "outage" ? random.between(1, 3) : 0,
     stalls: random.chance(0.1) ? random.between(1, 3) : 0,

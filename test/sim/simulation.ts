@@ -160,26 +160,42 @@ export class Simulation {
   // --- what happens in this world --------------------------------------------------------------------------------
 
   private planTrial(index: number): void {
-    const { plan, random, world } = this;
+    const { random } = this;
     const direction = random.chance(0.65) ? "out" : "in";
+    const startMs = random.chance(0.6) ? random.between(0, 500) : random.between(0, 15_000);
+    this.addTrial(index, direction, startMs, "");
+  }
+
+  private readonly followed = new Set<Trial>();
+
+  /** Both ends of a connection may have ended; maybe another follows on the same ports, TIME-WAIT or not. */
+  private follow(trial: Trial, index: number): void {
+    const { plan, random } = this;
+    if (!trial.done || trial.direction === "in" || this.followed.has(trial)) return;
+    this.followed.add(trial);
+    if (random.chance(plan.reuse))
+      this.addTrial(index, "out", random.between(300, 4000), `${trial.name}, then `);
+  }
+
+  private addTrial(index: number, direction: "out" | "in", startMs: number, before: string): void {
+    const { plan, random, world } = this;
     const [guestPlan, peerPlan] = randomSides(random, plan.octetsMax, plan.aborts);
     const patterns = [new Pattern(random.between(0, 1_000_000)), new Pattern(random.between(0, 1_000_000))];
     const remoteIp = (REMOTE_NET + 10 + index) | 0;
     const remotePort = 1000 + index;
-    const name = `${index}@${SimulatedHost.key(remoteIp, remotePort)}`;
-    const peer = new PeerApp(world, name, peerPlan, () => {});
+    const name = `${before}${index}@${SimulatedHost.key(remoteIp, remotePort)}`;
+    const peer = new PeerApp(world, name, peerPlan, () => this.follow(trial, index));
     const refuses = direction === "in" && random.chance(plan.failures);
     const fate: Fate = direction === "in" ? { kind: "accepted", afterMs: 0 } : this.drawFate();
-    const trial = new Trial(name, direction, fate, guestPlan, peerPlan, peer, refuses);
+    const trial: Trial = new Trial(name, direction, fate, guestPlan, peerPlan, peer, refuses);
     this.trials.push(trial);
-    const startMs = random.chance(0.6) ? random.between(0, 500) : random.between(0, 15_000);
     if (direction === "out") {
-      this.host.serveTcp(remoteIp, remotePort, (handle, token) =>
-        this.dialled(trial, patterns, handle, token),
-      );
-      world.after(startMs, () =>
-        this.connectFromGuest(trial, patterns, 40_000 + index, remoteIp, remotePort),
-      );
+      world.after(startMs, () => {
+        this.host.serveTcp(remoteIp, remotePort, (handle, token) =>
+          this.dialled(trial, patterns, handle, token),
+        );
+        this.connectFromGuest(trial, patterns, index, { ip: remoteIp, port: remotePort });
+      });
     } else {
       world.after(startMs, () => this.callForward(trial, patterns, remoteIp, 50_000 + index));
     }
@@ -235,13 +251,17 @@ export class Simulation {
   private connectFromGuest(
     trial: Trial,
     patterns: Pattern[],
-    port: number,
-    ip: number,
-    remotePort: number,
+    index: number,
+    remote: { readonly ip: number; readonly port: number },
   ): void {
-    const address = { localIp: GUEST_IP, localPort: port, remoteIp: ip, remotePort };
+    const address = {
+      localIp: GUEST_IP,
+      localPort: 40_000 + index,
+      remoteIp: remote.ip,
+      remotePort: remote.port,
+    };
     const connection = this.connection(address, patterns);
-    trial.guest = new GuestApp(this.world, connection, trial.guestPlan, () => {});
+    trial.guest = new GuestApp(this.world, connection, trial.guestPlan, () => this.follow(trial, index));
     this.guest.addConnection(connection);
     connection.connect();
   }
