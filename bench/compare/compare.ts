@@ -25,6 +25,8 @@ import { compileLoadPrograms, findProgram, type LoadPrograms } from "./toolchain
 // This file runs as dist/bench/compare/compare.js.
 const PROJECT_ROOT = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 
+const LOAD_WORTH_A_WARNING = 1;
+
 async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
   if (options === "help") {
@@ -67,6 +69,9 @@ async function main(): Promise<number> {
     absent,
     cases: [],
   };
+  if (results.machine.loadBefore > LOAD_WORTH_A_WARNING) {
+    say(`the machine is busy (load ${results.machine.loadBefore.toFixed(1)}): the figures will be too low`);
+  }
   const targets = await runAll(options, engines, programs, results);
   say(targetLines(targets));
   say(`written: ${outputDirectory(options)}`);

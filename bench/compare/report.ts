@@ -59,7 +59,7 @@ export function renderResults(results: Results, targets: readonly Target[], char
 
 Made by \`${results.command}\`, ${results.started} to ${results.finished}. Do not edit: run it again.
 
-- machine: ${machine.cores} x ${machine.processor}, ${machine.memoryGib} GiB; ${machine.kernel}; Node ${machine.node}
+- machine: ${machine.cores} x ${machine.processor}, ${machine.memoryGib} GiB; ${machine.kernel}; Node ${machine.node}; load before the first run ${machine.loadBefore.toFixed(1)}
 - median of ${results.rounds} runs of ${results.windowMs} ms each after ${results.warmupMs} ms of warm-up, engines in alternation; in brackets the lowest and highest
 - congestion control of both namespaces: ${results.congestion} (checked on the sockets in use, see the last table)
 ${results.engines

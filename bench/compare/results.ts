@@ -1,6 +1,6 @@
 /** The results of a comparison: what is written as JSON and what the tables and the chart are made of. */
 import { readFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import type { Absent, EngineId, FoundEngine } from "./engines.ts";
 import type { Case, Measurement } from "./measurement.ts";
 import { median } from "./measurement.ts";
@@ -26,6 +26,8 @@ export interface Machine {
   readonly memoryGib: number;
   readonly kernel: string;
   readonly node: string;
+  /** The one-minute load average before the first run: what else the machine was doing. */
+  readonly loadBefore: number;
 }
 
 export interface Results {
@@ -50,6 +52,7 @@ export function describeMachine(): Machine {
     memoryGib: Math.round(totalmem() / 2 ** 30),
     kernel: `Linux ${release()} ${osName()}`,
     node: process.version,
+    loadBefore: loadavg()[0],
   };
 }
 
