@@ -18,7 +18,8 @@ import {
   type TcpSegment,
 } from "./guest-stack/codec.ts";
 import { Guest } from "./guest-stack/guest.ts";
-import { TcpConnection, type TcpSettings } from "./guest-stack/tcp.ts";
+import { TcpConnection } from "./guest-stack/tcp.ts";
+import type { TcpSettings } from "./guest-stack/tcp-settings.ts";
 import { SimulatedHost } from "./host-network/host-network.ts";
 import { type PeerEnd, TcpSocket } from "./host-network/tcp-socket.ts";
 import { PERFECT } from "./pipe.ts";

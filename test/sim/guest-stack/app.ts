@@ -1,7 +1,8 @@
 /** The program in the guest that uses a TCP connection as its plan says, and remembers how it went. */
 import type { SidePlan } from "../side-plan.ts";
 import type { World } from "../world/world.ts";
-import type { Ending, TcpConnection, TcpUser } from "./tcp.ts";
+import type { TcpConnection } from "./tcp.ts";
+import type { Ending, TcpUser } from "./tcp-settings.ts";
 
 /** Octets written but not acknowledged that the program allows itself. */
 const SEND_BUFFER = 262_144;

@@ -11,7 +11,8 @@ import { World } from "../world/world.ts";
 import { GuestApp } from "./app.ts";
 import { Guest, type SimFrame } from "./guest.ts";
 import { randomTcpSettings } from "./settings.ts";
-import { TcpConnection, type TcpSettings } from "./tcp.ts";
+import { TcpConnection } from "./tcp.ts";
+import type { TcpSettings } from "./tcp-settings.ts";
 
 const LEFT_IP = 0x0a00020f;
 const RIGHT_IP = 0x0a000210;

@@ -28,7 +28,8 @@ import {
   SYN,
   type TcpSegment,
 } from "./codec.ts";
-import type { TcpAddress, TcpConnection } from "./tcp.ts";
+import type { TcpConnection } from "./tcp.ts";
+import type { TcpAddress } from "./tcp-settings.ts";
 
 /** A frame as it crosses the link: octets and what a virtio header would say about them. */
 export interface SimFrame {

@@ -1,6 +1,6 @@
 /** Guests differ: a TCP drawn at random from what real ones do. */
 import type { Random } from "../world/random.ts";
-import type { TcpSettings } from "./tcp.ts";
+import type { TcpSettings } from "./tcp-settings.ts";
 
 export function randomTcpSettings(random: Random, mtu: number, offload: boolean): TcpSettings {
   const windowScale = random.chance(0.2) ? -1 : random.between(0, 9);
