@@ -64,7 +64,7 @@ export class DnsServer {
     const known = name !== "missing.test";
     const answers: Packet["answers"] =
       name === "big.test" && type === "TXT"
-        ? [{ type, name, ttl: TTL, data: BIG_TEXTS }]
+        ? [{ type, name, ttl: TTL, data: [...BIG_TEXTS] }]
         : known && type === "A"
           ? [{ type, name, ttl: TTL, data: this.address }]
           : [];

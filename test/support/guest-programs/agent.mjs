@@ -229,12 +229,13 @@ const TASKS = {
     return { outcome, ms: performance.now() - begun };
   },
   /** Sends something; gives the code with which the connection fails, or `ended`. */
-  async failureAfter({ host, port, message = "x" }) {
-    const socket = await open(host, port);
-    socket.write(message);
-    socket.resume();
-    await new Promise((resolve) => socket.once("close", resolve).once("end", resolve));
-    return socket.failure ?? "ended";
+  failureAfter({ host, port, message = "x" }) {
+    return new Promise((resolve) => {
+      const socket = connect({ host, port, allowHalfOpen: true }, () => socket.write(message));
+      socket.once("error", (error) => resolve(error.code));
+      socket.once("end", () => resolve("ended"));
+      socket.resume();
+    });
   },
   /** Keeps a connection open. */
   async hold({ host, port, name, message = "held" }) {
