@@ -38,6 +38,7 @@ static const struct int_call int_calls[] = {
     {"bootMs", shim_boot_ms, 0},
     {"randomInt32", shim_random_int32, 0},
     {"raiseFileLimit", shim_raise_file_limit, 0},
+    {"discardPages", shim_discard_pages, 2},
     {"setParentDeathSignal", shim_set_parent_death_signal, 1},
     {"applySeccomp", shim_apply_seccomp, 0},
     {"epollClose", shim_epoll_close, 0},

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -24,6 +25,17 @@ int32_t shim_now_ms(const int32_t *a) {
 int32_t shim_boot_ms(const int32_t *a) {
   (void)a;
   return milliseconds(CLOCK_BOOTTIME);
+}
+
+/* Gives whole pages inside the range back to the kernel; they read as zeros afterwards. */
+int32_t shim_discard_pages(const int32_t *a) {
+  int32_t at = a[0], length = a[1];
+  if (!inside(at, length)) return -EINVAL;
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  uintptr_t from = ((uintptr_t)arena.data + (uintptr_t)at + page - 1) & ~(page - 1);
+  uintptr_t to = ((uintptr_t)arena.data + (uintptr_t)at + (uintptr_t)length) & ~(page - 1);
+  if (from >= to) return 0;
+  return madvise((void *)from, to - from, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
 int32_t shim_random_int32(const int32_t *a) {

@@ -12,6 +12,8 @@ export interface EnginePorts {
   readonly entropy: Entropy;
   readonly log: Logger;
   readonly checksum: ChecksumKernel;
+  /** These arena octets hold nothing any more: their memory may go back to the host. Optional. */
+  readonly discard?: (at: number, length: number) => void;
   /** Asked once per new TCP connection and UDP datagram's destination; false refuses. Optional. */
   readonly admit?: Admit;
 }

@@ -24,6 +24,7 @@ import { ARP_FRAME_OCTETS, ArpResponder } from "./link/arp.ts";
 import { Egress } from "./link/egress.ts";
 import { Neighbours } from "./link/neighbours.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
+import { IdleMemory } from "./memory/idle-memory.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { Destinations } from "./network/destinations.ts";
@@ -112,6 +113,7 @@ class Engine implements EngineCore, Ipv4Handlers {
   private frameSourceLow = 0;
   private arpAskedMs: number;
   private receiversSinceMs: number;
+  private readonly idleMemory: IdleMemory;
 
   constructor(
     readonly config: EngineConfig,
@@ -153,6 +155,7 @@ class Engine implements EngineCore, Ipv4Handlers {
       TOKEN_TCP_FLOW,
       destinations,
     );
+    this.idleMemory = new IdleMemory(this.tcpLayer.ctx.pool, ports.discard);
     this.udpLayer = new Udp(
       { arena, egress, network, counters, checksum, flows, destinations, batch, config },
       nowMs,
@@ -265,6 +268,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     }
     this.egress.flush();
     if (this.egress.unresolved !== 0) this.askForGuest();
+    this.idleMemory.tend(nowMs);
     return more;
   }
 
@@ -275,6 +279,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     if (!this.egress.blocked) soonest = earlier(soonest, this.dnsForwarder.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, this.gateway.nextDeadlineMs(this.uptimeMs));
     if (!this.egress.blocked) soonest = earlier(soonest, this.inbound.nextDeadlineMs(nowMs));
+    soonest = earlier(soonest, this.idleMemory.nextDeadlineMs(nowMs));
     return earlier(soonest, this.reassembly.nextDeadlineMs(nowMs));
   }
 

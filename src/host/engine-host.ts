@@ -94,6 +94,7 @@ class EngineHost implements RunningEngine {
       log,
       entropy: { int32: native.randomInt32 },
       checksum: { sum: native.checksum },
+      discard: native.discardPages,
     };
     const resolvers = this.followResolvers(config, (list) => {
       network.setResolvers(list);

@@ -18,6 +18,11 @@ export interface Native {
   /** CLOCK_BOOTTIME in milliseconds, wrapped to int32 (jumps over a suspend). */
   bootMs(): number;
   randomInt32(): number;
+  /**
+   * Gives the whole pages among `length` octets at `at` back to the kernel (madvise(2), MADV_DONTNEED); they read as
+   * zeros afterwards. Returns 0 or -errno.
+   */
+  discardPages(at: number, length: number): number;
   /** Raises the soft RLIMIT_NOFILE to the hard one and returns it. */
   raiseFileLimit(): number;
 

@@ -22,6 +22,9 @@ export const USE_BACKLOG = 1;
 export const USE_OUT_OF_ORDER = 2;
 /** Shares in eighths: sending 5/8, backlog 2/8, out-of-order 1/8. They add up to the whole. */
 const SHARES = [5, 2, 1];
+/** Chunks whose memory stays when all are free: half a megabyte of each size. */
+const SMALL_KEPT = 128;
+const LARGE_KEPT = 8;
 
 export class ChunkPool {
   /** Next chunk of the same list, or NO_CHUNK. */
@@ -37,6 +40,9 @@ export class ChunkPool {
   private freeLargeCount = LARGE_CHUNKS;
   private readonly usedSmall = new Int32Array(SHARES.length);
   private readonly usedLarge = new Int32Array(SHARES.length);
+  /** Chunks of each size, from the first on, whose memory may be in use. */
+  private smallTouched = 0;
+  private largeTouched = 0;
   private readonly waiting = new Int32Array(CHUNKS);
   private readonly waitingStamp = new Int32Array(CHUNKS);
   private waitingHead = 0;
@@ -90,6 +96,11 @@ export class ChunkPool {
   }
 
   private prepare(id: number, use: number): number {
+    if (id < SMALL_CHUNKS) {
+      if (id >= this.smallTouched) this.smallTouched = id + 1;
+    } else if (id - SMALL_CHUNKS >= this.largeTouched) {
+      this.largeTouched = id - SMALL_CHUNKS + 1;
+    }
     this.use[id] = use;
     this.filled[id] = 0;
     this.next[id] = NO_CHUNK;
@@ -103,6 +114,30 @@ export class ChunkPool {
       (this.freeSmallCount > 0 && this.usedSmall[use] * 8 < SHARES[use] * SMALL_CHUNKS) ||
       (this.freeLargeCount > 0 && this.usedLarge[use] * 8 < SHARES[use] * LARGE_CHUNKS)
     );
+  }
+
+  /** Whether `shrink` would give memory back: all chunks are free, and more than a few have been used. */
+  get shrinkable(): boolean {
+    return (
+      (this.smallTouched > SMALL_KEPT && this.freeSmallCount === SMALL_CHUNKS) ||
+      (this.largeTouched > LARGE_KEPT && this.freeLargeCount === LARGE_CHUNKS)
+    );
+  }
+
+  /** Gives the memory of chunks that were used once and are all free now back, but for the first few. */
+  shrink(discard: (at: number, length: number) => void): void {
+    if (this.freeSmallCount === SMALL_CHUNKS && this.smallTouched > SMALL_KEPT) {
+      const at = this.arena.smallChunksAt + SMALL_KEPT * SMALL_CHUNK_OCTETS;
+      discard(at, (this.smallTouched - SMALL_KEPT) * SMALL_CHUNK_OCTETS);
+      this.smallTouched = SMALL_KEPT;
+      for (let i = 0; i < SMALL_CHUNKS; i++) this.freeSmall[i] = SMALL_CHUNKS - 1 - i;
+    }
+    if (this.freeLargeCount === LARGE_CHUNKS && this.largeTouched > LARGE_KEPT) {
+      const at = this.arena.largeChunksAt + LARGE_KEPT * LARGE_CHUNK_OCTETS;
+      discard(at, (this.largeTouched - LARGE_KEPT) * LARGE_CHUNK_OCTETS);
+      this.largeTouched = LARGE_KEPT;
+      for (let i = 0; i < LARGE_CHUNKS; i++) this.freeLarge[i] = CHUNKS - 1 - i;
+    }
   }
 
   /** Accounts a chunk to another use, whatever that use's share. */

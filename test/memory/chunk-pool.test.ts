@@ -58,6 +58,23 @@ describe("ChunkPool", () => {
     expect(pool.take(USE_OUT_OF_ORDER, true)).toBe(NO_CHUNK);
   });
 
+  it("gives memory back once everything is free, and knows where to start again", () => {
+    const { pool } = makePool();
+    const discarded: [number, number][] = [];
+    const ids = takeAll(pool, USE_SEND, false);
+    const lowest = pool.at(ids[0]);
+    expect(pool.shrinkable).toBe(false);
+    for (const id of ids.reverse()) pool.release(id);
+    expect(pool.shrinkable).toBe(true);
+    pool.shrink((at, length) => discarded.push([at, length]));
+    expect(pool.shrinkable).toBe(false);
+    expect(discarded).toHaveLength(2);
+    const touched = ids.map((id) => [pool.at(id), pool.at(id) + pool.capacity(id)]);
+    const kept = touched.filter(([from, to]) => !discarded.some(([at, n]) => at <= from && to <= at + n));
+    expect(kept.length).toBe(128 + 8);
+    expect(pool.at(pool.take(USE_SEND, false))).toBe(lowest);
+  });
+
   it("frees a chunk only after the last queued frame that may name it has left", () => {
     const { pool, queue } = makePool();
     const first = pool.take(USE_SEND, false);

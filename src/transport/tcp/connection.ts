@@ -8,7 +8,9 @@
  * Names are the RFC's; every octet count and sequence number is an int32. "Guest" is the TCP peer on the link,
  * "host" the kernel socket that carries the payload on.
  */
+
 import { NO_CHUNK } from "../../memory/chunk-pool.ts";
+import { ConnectionFlags } from "./connection-flags.ts";
 
 /** The host connection is under way; nothing has been said to the guest yet. */
 export const CONNECTING = 1;
@@ -51,11 +53,9 @@ export const RECOVERY_TIMEOUT = 2;
 /** Ranges the guest has acknowledged selectively that are remembered at once. */
 export const SACK_RANGES_MAX = 64;
 
-export class TcpConnection {
+export class TcpConnection extends ConnectionFlags {
   /** 0 while free. */
   state = 0;
-  /** Opened by the guest (false: by a client of a forward). */
-  outbound = true;
   guestAddress = 0;
   guestPort = 0;
   remoteAddress = 0;
@@ -93,9 +93,6 @@ export class TcpConnection {
   sendCursor = NO_CHUNK;
   /** Octets the last read from the host gave: the guess for the next chunk's size. */
   lastRead = 0;
-  finSent = false;
-  /** A window smaller than a segment will do for once (RFC 9293 section 3.8.6.2.1, override timeout). */
-  sendSmall = false;
 
   // Receive: from the guest.
   irs = 0;
@@ -126,20 +123,12 @@ export class TcpConnection {
   outOfOrderRecent = 0;
   /** Where the guest's FIN is, once one came ahead of a hole. */
   finAt = 0;
-  finKnown = false;
-  /** The guest's FIN is in order, behind the gathered octets; taken at the flush. */
-  guestFin = false;
-  guestFinTaken = false;
-  /** The host socket has been told (shutdown). */
-  hostShutdown = false;
 
   // Options.
-  timestamps = false;
   tsRecent = 0;
   tsRecentAtMs = 0;
   /** Added to the clock for our timestamp values, so that they start anywhere. */
   tsOffset = 0;
-  sack = false;
 
   // Round trips and retransmission (RFC 6298), milliseconds.
   /** Smoothed round trip times 8; 0 before the first sample. */
@@ -151,7 +140,6 @@ export class TcpConnection {
   /** Octet whose acknowledgment will be timed when there are no timestamps; rttTiming says whether one is. */
   rttSequence = 0;
   rttStartMs = 0;
-  rttTiming = false;
   timerKind = TIMER_NONE;
   timerAt = 0;
   /** Keepalive, TIME-WAIT end, or the bound of a half-open connection. */
@@ -178,26 +166,8 @@ export class TcpConnection {
   sackEdges: Int32Array | null = null;
 
   // Host readiness as last heard (edge-triggered), and bookkeeping of the turn.
-  hostReadable = false;
-  /** The host peer has sent FIN or worse: read on until it shows. */
-  hostHangup = false;
-  /** An urgent mark may lie ahead in the host's octets: a short read says nothing. */
-  hostUrgent = false;
-  hostWritable = true;
-  /** The host sent FIN; sndEnd is then the sequence number of our FIN. */
-  hostEof = false;
-  /** An ACK is due with the next flush. */
-  ackPending = false;
   /** Octets taken since the last segment that acknowledged any. */
   unacknowledged = 0;
-  /** In the list of connections this batch touched. */
-  touched = false;
-  /** In the list of connections whose ACK waits. */
-  ackDelayed = false;
-  /** In the ring of connections that wait for a chunk. */
-  starved = false;
-  /** In the ring of connections with work. */
-  ready = false;
   /** Place in the TIME-WAIT queue. */
   timeWaitTicket = 0;
   octetsFromGuest = 0;
@@ -205,7 +175,9 @@ export class TcpConnection {
   challengeAtMs = 0;
   challenges = 0;
 
-  constructor(readonly id: number) {}
+  constructor(readonly id: number) {
+    super();
+  }
 }
 
 /** Makes a recycled connection as new, but for its id. */
