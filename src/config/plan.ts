@@ -85,6 +85,12 @@ export function planHost(options: OptionSet, level: LogLevel): HostPlan {
   const optional = <K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } =>
     value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
   checkDescriptors(options);
+  if (options.has("user") && options.has("no-sandbox")) {
+    options.reject(
+      "user",
+      `nothing beside ${options.place("no-sandbox")}: becoming another user is part of the sandbox`,
+    );
+  }
   return {
     resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
     ...optional("outbound", outbound),

@@ -180,6 +180,7 @@ describe("complaints", () => {
     [["--userns", "/x"], "--userns"],
     [["--netns", "1", "--userns", "/x"], "--userns"],
     [["--one-off"], "--one-off"],
+    [["--user", "nobody", "--no-sandbox"], "--user"],
     [["--mtu", "1500", "--mtu", "1400"], "--mtu"],
     [["--tap", "other"], "--tap"],
     [["--restrict=yes"], "--restrict"],

@@ -99,6 +99,47 @@ describe("a QEMU listener", () => {
   });
 });
 
+describe("the engine process", () => {
+  /** Uids of a process and its descendants' engine, from /proc. */
+  const engineOf = (supervisor: number): { uid: number; capabilities: string } => {
+    const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, "utf8")
+      .trim()
+      .split(" ");
+    const status = readFileSync(`/proc/${children[0]}/status`, "utf8");
+    return {
+      uid: Number(/^Uid:\t(\d+)/m.exec(status)?.[1]),
+      capabilities: /^CapEff:\t(\w+)/m.exec(status)?.[1] ?? "",
+    };
+  };
+
+  it("is the user that --user names, keeping no more than the right to bind low ports", async (context) => {
+    needs(context, { root: true });
+    const args = [
+      "run",
+      "--qemu-listen",
+      `unix:${socketPath()}`,
+      "--user",
+      "4321:4321",
+      "-p",
+      "127.0.0.77:81:81",
+    ];
+    const running = sluice(args);
+    await running.says(/ready: .*127\.0\.0\.77:81/);
+    const engine = engineOf(running.child.pid ?? 0);
+    expect(engine.uid).toBe(4321);
+    expect(BigInt(`0x${engine.capabilities}`) & ~(1n << 10n)).toBe(0n);
+    running.child.kill("SIGTERM");
+    expect((await running.ended).status).toBe(0);
+  });
+
+  it("is told of when it is not confined", async () => {
+    const running = sluice(["run", "--qemu-listen", `unix:${socketPath()}`, "--no-sandbox"]);
+    await running.says(/warn: the engine is not confined \(--no-sandbox\)/);
+    running.child.kill("SIGTERM");
+    expect((await running.ended).status).toBe(0);
+  });
+});
+
 describe("what cannot be", () => {
   it("is told at once, with status 2 for arguments", async () => {
     const { status, stderr } = await sluice(["run", "--mtu", "9", "--fd", "3", "--tap", "x", "--gatway", "1"])
