@@ -26,20 +26,27 @@ export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
   return rows;
 }
 
-export function udpRows(mappings: readonly (UdpMapping | null)[], nowMs: number): FlowRow[] {
+/** `seenByGuest`: what a host-side address looks like to the guest. */
+export function udpRows(
+  mappings: readonly (UdpMapping | null)[],
+  seenByGuest: (address: number) => number,
+  nowMs: number,
+): FlowRow[] {
   const rows: FlowRow[] = [];
   for (const m of mappings) {
     if (!m?.live) continue;
     const remote = m.inbound
       ? endpoint(m.remoteAddress, m.remotePort)
-      : endpoint(m.recentAddress, m.recentPort);
+      : endpoint(seenByGuest(m.recentAddress), m.recentPort);
     rows.push({
       protocol: "udp",
       direction: m.inbound ? "in" : "out",
       state: "MAPPED",
       guest: endpoint(m.guestAddress, m.guestPort),
       remote,
-      target: m.inbound ? wordsEndpoint(m.client0, m.client1, m.client2, m.client3, m.clientPort) : remote,
+      target: m.inbound
+        ? wordsEndpoint(m.client0, m.client1, m.client2, m.client3, m.clientPort)
+        : endpoint(m.recentAddress, m.recentPort),
       octetsIn: m.octetsFromGuest,
       octetsOut: m.octetsToGuest,
       idleMs: (nowMs - m.refreshedMs) | 0,

@@ -380,7 +380,8 @@ export class Udp {
   }
 
   rows(nowMs: number): FlowRow[] {
-    return udpRows(this.mappings, nowMs);
+    const { destinations } = this.parts;
+    return udpRows(this.mappings, (address) => destinations.seenByGuest(address), nowMs);
   }
 
   close(): void {
