@@ -2,14 +2,10 @@
 import { KernelError } from "./iproute.ts";
 import { LifecycleError } from "./lifecycle.ts";
 import { runInPod } from "./pod-namespace.ts";
+import { Refusal } from "./refusal.ts";
 import { EXIT_FAILED, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 import { StateError } from "./vm-state.ts";
-
-/** Something that keeps a command from doing its work; told and turned into status 1. */
-export class Refusal extends Error {
-  override readonly name = "Refusal";
-}
 
 /** Runs a command inside the pod if `--pod-netns` says so; tells what goes wrong. */
 export async function hostCommand(

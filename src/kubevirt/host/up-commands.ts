@@ -1,15 +1,14 @@
 /** `up`, `down`, `status`, `run` and `qemu-args`: the commands that change the machine, or look at what they changed. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan.ts";
 import { shellQuoted } from "../qemu-args.ts";
-import { deviceExists } from "./device-state.ts";
+import { waitForDevice } from "./device-wait.ts";
 import { type Host, thisHost } from "./host.ts";
-import { hostCommand, Refusal } from "./host-command.ts";
-import type { Kernel } from "./iproute.ts";
+import { hostCommand } from "./host-command.ts";
 import { bringUp, type Health, health, repair, takeDown } from "./lifecycle.ts";
 import { inFirstNamespace } from "./pod-namespace.ts";
+import { Refusal } from "./refusal.ts";
 import { SignalRouter } from "./signal-router.ts";
 import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
@@ -57,7 +56,9 @@ async function up(args: VmArguments, io: VmIo, host: Host, signal: AbortSignal):
       await takeDown(before, folder, host);
     }
     const resources = modelResources(vm.model, io.env);
-    for (const device of resources.devices.values()) await waitForDevice(host, device, io, signal);
+    for (const device of resources.devices.values()) {
+      await waitForDevice(host, device, DEVICE_WAIT_SECONDS, (text) => io.stderr.write(text), signal);
+    }
     const plan = planVm(request, await readMachine(request, host, resources, resolvConfOf(args)));
     refuseBadPlan(plan);
     for (const warning of plan.warnings) io.stderr.write(`warning: ${warning}\n`);
@@ -103,24 +104,6 @@ function refuseBadPlan(plan: Plan): void {
   );
   const lines = [...problems, ...plan.unknown];
   if (lines.length > 0) throw new Refusal(`nothing was changed:\n${lines.join("\n")}`);
-}
-
-const DEVICE_POLL_MS = 100;
-
-/** A device plugin moves its interface into the pod some time after the pod has started. */
-async function waitForDevice(kernel: Kernel, device: string, io: VmIo, signal: AbortSignal): Promise<void> {
-  if (await deviceExists(kernel, device)) return;
-  io.stderr.write(`waiting up to ${DEVICE_WAIT_SECONDS} s for ${device}\n`);
-  const deadline = Date.now() + DEVICE_WAIT_SECONDS * 1000;
-  while (!(await deviceExists(kernel, device))) {
-    if (signal.aborted) throw new Refusal("interrupted; nothing was changed");
-    if (Date.now() > deadline) {
-      throw new Refusal(
-        `${device} did not appear in ${DEVICE_WAIT_SECONDS} s: its device plugin has not moved it into the pod`,
-      );
-    }
-    await sleep(DEVICE_POLL_MS);
-  }
 }
 
 /** The name of the VM a command without a spec is about. */
