@@ -8,6 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { constants } from "node:os";
+import { isatty } from "node:tty";
 import { formatIpv4 } from "../config/address.ts";
 import type { EngineConfig } from "../config/engine-config.ts";
 import type { HostPlan } from "../config/host-plan.ts";
@@ -27,6 +28,7 @@ import { fail, refuse } from "./start-problem.ts";
 
 /** Name of the device the command sees. */
 const DEVICE = "tap0";
+const STDIN_FD = 0;
 /** Added to a signal's number, as shells do. */
 const SIGNAL_STATUS = 128;
 
@@ -109,7 +111,9 @@ async function runBehindEngine(words: readonly string[], plan: ExecPlan): Promis
     const running = client;
     log.info(describeService(config, await running.ready));
     void running.ended.then((exit) => {
-      if (exit.reason === "died") log.error(`${exit.message}; the command is cut off from the network`);
+      // Once the command has ended its device has gone too, as it should.
+      const cutOff = exit.reason === "died" || (exit.reason === "link-lost" && isRunning(guest.child));
+      if (cutOff) log.error(`${exit.message}; the command is cut off from the network`);
     });
     const forwarding = forwardSignals(guest.child, () => running.report());
     const ended = exitOf(guest.child);
@@ -118,10 +122,14 @@ async function runBehindEngine(words: readonly string[], plan: ExecPlan): Promis
     forwarding.close();
     return status;
   } finally {
-    if (guest.child.exitCode === null && guest.child.signalCode === null) guest.child.kill("SIGKILL");
+    if (isRunning(guest.child)) guest.child.kill("SIGKILL");
     await client?.stop();
     close();
   }
+}
+
+function isRunning(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
 }
 
 /** The exit status a shell would show for a child. */
@@ -149,7 +157,8 @@ export function forwardSignals(child: ChildProcess, report: () => void): { close
     process.on(signal, listener);
     undo.push(() => process.off(signal, listener));
   };
-  const interactive = process.stdin.isTTY === true;
+  // Looking at process.stdin would make a pipe non-blocking, which the command shares with us.
+  const interactive = isatty(STDIN_FD);
   for (const signal of TERMINAL_SIGNALS) on(signal, () => void (interactive || child.kill(signal)));
   for (const signal of FORWARDED_SIGNALS) on(signal, () => void child.kill(signal));
   on("SIGUSR2", report);

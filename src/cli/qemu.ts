@@ -122,6 +122,9 @@ async function runWithEngine(
     });
     const running = client;
     log.info(describeService(config, await running.ready));
+    void running.ended.then((exit) => {
+      if (exit.reason === "died") log.error(`${exit.message}; the guest is cut off from the network`);
+    });
     const child = await startQemu(words, theirs);
     native.close(theirs);
     const forwarding = forwardSignals(child, () => running.report());

@@ -132,10 +132,10 @@ export class QemuStreamLink implements HostLink {
 
   private closed(result: number): number {
     if (this.failure === "") {
-      this.failure =
-        result === 0
-          ? `${this.name}: the other side closed the connection`
-          : `${this.name}: ${describeErrno(result)}`;
+      const how = result === 0 ? "the other side closed the connection" : describeErrno(result);
+      const cut = this.filledAt - this.parseAt;
+      const lost = cut === 0 ? "" : ` in the middle of a frame (its first ${cut} octets are lost)`;
+      this.failure = `${this.name}: ${how}${lost}`;
     }
     return LINK_CLOSED;
   }

@@ -159,6 +159,21 @@ it("tells that the other side closed, after its last frame", () => {
   link.close();
 });
 
+it("tells how much of a frame is lost when the other side closes in the middle of it", () => {
+  const rig = new LinkRig();
+  const [ours, theirs] = native.socketPair("stream");
+  const link = new QemuStreamLink(ours, "test", rig);
+  const whole = framed(sampleFrame(60, 1));
+  send(rig, theirs, Uint8Array.of(...whole, ...whole.subarray(0, 7)));
+  native.close(theirs);
+  const { frames } = rig.readAll(link);
+  expect(frames).toHaveLength(1);
+  expect(link.failure).toBe(
+    "test: the other side closed the connection in the middle of a frame (its first 7 octets are lost)",
+  );
+  link.close();
+});
+
 it("sends many frames at once, each behind its length", () => {
   const rig = new LinkRig();
   const { ours, theirs } = makePair();

@@ -9,6 +9,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent } from "../support/agent.ts";
+import { engineOf } from "../support/engine-pid.ts";
 import { NamespaceGuest, reportOf } from "../support/namespace-guest.ts";
 import { type Running, run, sluice } from "../support/program.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
@@ -126,17 +127,6 @@ export function forwardedPort(guest: SoakGuest, protocol: "tcp" | "udp", guestPo
   const found = new RegExp(`${protocol} [^ ]+:(\\d+) -> [\\d.]*:${guestPort}\\b`).exec(guest.sluice.stderr);
   if (!found) throw new Error(`no ${protocol} forward to ${guestPort}:\n${guest.sluice.stderr}`);
   return Number(found[1]);
-}
-
-/** The engine of a supervisor: its child that is a Node. */
-export function engineOf(running: Running): number {
-  const supervisor = running.child.pid!;
-  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, "utf8").trim().split(" ");
-  const engine = children.find((pid) =>
-    readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("engine-process"),
-  );
-  if (engine === undefined) throw new Error(`sluice ${supervisor} has no engine process`);
-  return Number(engine);
 }
 
 /** One look at an engine. */

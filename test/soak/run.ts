@@ -22,12 +22,16 @@ const HELP = `Usage: npm run soak -- [--minutes N] [--out DIRECTORY]
 Mixed load, moderate and checked octet by octet, on two engines: one before a TAP, one before a QEMU
 stream. Needs root, unshare, nsenter, ip and a C compiler. Ends with status 0 when it has passed.
 
-  --minutes N      how long the load lasts (default 30); a third, at most 5 minutes, is warm-up
+  --minutes N      how long the load lasts (default 30, at least 5); the first few are warm-up
   --out DIRECTORY  where soak.md, soak.json and soak.svg go (default docs/performance)
 `;
 const SAMPLE_MS = 10_000;
 /** After the load: TCP's last timers, and UDP mappings that live two minutes. */
 const REST_MS = 300_000;
+/** The warm-up: UDP mappings, two minutes each, have become as many as they will be. */
+const WARM_UP_SECONDS_MIN = 150;
+const WARM_UP_SECONDS_MAX = 300;
+const MINUTES_MIN = 5;
 const RELINKS = 10;
 const RELINK_MS_MAX = 180_000;
 
@@ -45,7 +49,9 @@ function readOptions(): Options | undefined {
     process.stdout.write(HELP);
     return undefined;
   }
-  if (!(minutes > 0)) throw new Error(`--minutes: found "${values.minutes}"; allowed: a number above 0`);
+  if (!(minutes >= MINUTES_MIN)) {
+    throw new Error(`--minutes: found "${values.minutes}"; allowed: a number from ${MINUTES_MIN} on`);
+  }
   return { minutes, out: values.out ?? join(PROJECT_ROOT, "docs/performance") };
 }
 
@@ -121,7 +127,7 @@ async function soak({ minutes, out }: Options): Promise<boolean> {
       command: `npm run soak -- --minutes ${minutes}`,
       started,
       minutes,
-      warmUpSeconds: Math.round(Math.min(300, minutes * 20)),
+      warmUpSeconds: Math.round(Math.min(WARM_UP_SECONDS_MAX, Math.max(WARM_UP_SECONDS_MIN, minutes * 10))),
       machine: describeMachine(),
       engines,
       tallies: load.tallies,

@@ -33,6 +33,8 @@ export interface NamespaceGuestOptions {
   readonly device?: string;
   /** Where sluice runs; this host by default. */
   readonly host?: HostNamespace;
+  /** A command that runs the rest of its arguments, for sluice. */
+  readonly through?: readonly string[];
 }
 
 const READY = /ready: tap .*/;
@@ -124,13 +126,14 @@ export class NamespaceGuest {
 
   private constructor(
     private readonly holder: Running,
-    { options = [], configure = true, device = "tap0", host }: NamespaceGuestOptions,
+    { options = [], configure = true, device = "tap0", host, through = [] }: NamespaceGuestOptions,
   ) {
     this.device = device;
     this.pid = holder.child.pid!;
     this.enter = entering(this.pid);
     const [command, ...args] = [
       ...(host?.enter ?? []),
+      ...through,
       ...[process.execPath, PROGRAM, "run", "--tap", device, "--netns", String(this.pid)],
       ...["--tun-device", TUN_DEVICE, ...(configure ? ["--configure"] : []), ...options],
     ];
