@@ -18,6 +18,7 @@ import type { Logger } from "../ports.ts";
 import {
   PCAP_FILE_HEADER_OCTETS,
   PCAP_PACKET_HEADER_OCTETS,
+  pcapPacketLength,
   writePcapFileHeader,
   writePcapPacketHeader,
 } from "../wire/pcap.ts";
@@ -84,22 +85,28 @@ export class CaptureFile {
     if (!this.recording) return;
     const whole = this.filled;
     this.filled = 0;
+    let at = 0;
     try {
-      for (let at = 0; at < whole; ) at += writeSync(this.fd, this.buffer, at, whole - at);
+      while (at < whole) at += writeSync(this.fd, this.buffer, at, whole - at);
       this.written += whole;
     } catch (error) {
       this.recording = false;
       this.log.warn(
         `pcap ${this.path}: ${(error as Error).message}; recording stops, the guest is served on`,
       );
-      this.cutBack();
+      this.cutBack(at);
     }
   }
 
-  /** Removes the record that a failed write left unfinished. */
-  private cutBack(): void {
+  /** Of a write that ended after `taken` octets of the buffer, removes the record that is not whole. */
+  private cutBack(taken: number): void {
+    let whole = 0;
+    for (let at = this.written === 0 ? PCAP_FILE_HEADER_OCTETS : 0; at <= taken; ) {
+      whole = at;
+      at += PCAP_PACKET_HEADER_OCTETS + pcapPacketLength(this.view, at);
+    }
     try {
-      ftruncateSync(this.fd, this.written);
+      ftruncateSync(this.fd, this.written + whole);
     } catch {
       // A pipe cannot be cut, and its reader has gone anyway.
     }

@@ -216,3 +216,8 @@ export function writePcapPacketHeader(
   view.setUint32(at + 8, octets, true);
   view.setUint32(at + 12, octets, true);
 }
+
+/** Octets kept of the packet whose header, as written above, is at `at`. */
+export function pcapPacketLength(view: DataView, at: number): number {
+  return view.getUint32(at + 8, true);
+}
