@@ -5,14 +5,13 @@ import { join } from "node:path";
 import { init } from "echarts";
 import type { Sample } from "./guests.ts";
 import type { Tally } from "./load.ts";
-import { type EngineRecord, type Growth, growthOf, problemsOf } from "./verdict.ts";
+import { type EngineRecord, problemsOf, quartersOf } from "./verdict.ts";
 
 export interface SoakResults {
   readonly command: string;
   readonly started: string;
   readonly minutes: number;
   readonly warmUpSeconds: number;
-  /** The engine's and the load's share of the machine. */
   readonly machine: string;
   readonly engines: readonly EngineRecord[];
   readonly tallies: readonly Tally[];
@@ -25,17 +24,21 @@ export function describeMachine(): string {
 
 const MIB = 2 ** 20;
 
-function figure({ what }: Growth, value: number): string {
-  return what === "descriptors" ? String(Math.round(value)) : `${(value / MIB).toFixed(1)} MiB`;
-}
+const FIGURES: readonly { name: string; of: (sample: Sample) => number; unit: number }[] = [
+  { name: "RSS, MiB", of: ({ rssOctets }) => rssOctets, unit: MIB },
+  { name: "heap, MiB", of: ({ heapOctets }) => heapOctets, unit: MIB },
+  { name: "descriptors", of: ({ descriptors }) => descriptors, unit: 1 },
+  { name: "flows", of: ({ flows }) => flows, unit: 1 },
+];
 
-function growthTable({ engines, warmUpSeconds }: SoakResults): string[] {
+function usageTable({ engines, warmUpSeconds }: SoakResults): string[] {
   const rows = engines.flatMap(({ guest, samples, before, after }) =>
-    growthOf(samples, warmUpSeconds).map((growth) => {
-      const at = (sample: Sample): number =>
-        ({ RSS: sample.rssOctets, heap: sample.heapOctets, descriptors: sample.descriptors })[growth.what];
-      const values = [at(before), growth.first, growth.last, growth.most, at(after)];
-      return `| ${guest} | ${growth.what} | ${values.map((value) => figure(growth, value)).join(" | ")} |`;
+    FIGURES.map(({ name, of, unit }) => {
+      const { first, last, most } = quartersOf(samples, warmUpSeconds, of);
+      const values = [of(before), first, last, most, of(after)].map((value) =>
+        unit === 1 ? String(Math.round(value)) : (value / unit).toFixed(1),
+      );
+      return `| ${guest} | ${name} | ${values.join(" | ")} |`;
     }),
   );
   return [
@@ -99,9 +102,10 @@ export function renderPage(results: SoakResults): string {
     "",
     `Medians of the quarters after a warm-up of ${warmUpSeconds} s. "Before" is before the load, "after" when it has`,
     "ended and the last mapping has expired. RSS counts pools as they are first touched: they are allocated whole at",
-    "start, and pages that were used once stay.",
+    "start, and pages that were used once stay. Descriptors and flows follow the load, which others on the machine slow",
+    "down; no more than 32 descriptors may be open that no flow accounts for.",
     "",
-    ...growthTable(results),
+    ...usageTable(results),
     "",
     `Time on a processor: ${engines.map((engine) => `${engine.guest} ${cpuShare(engine)}`).join(", ")} of one core.`,
     "",
@@ -121,15 +125,8 @@ export function renderPage(results: SoakResults): string {
 
 const WIDTH = 900;
 const PANEL_HEIGHT = 150;
-const PANELS: readonly { title: string; of: (sample: Sample) => number }[] = [
-  { title: "RSS, MiB", of: ({ rssOctets }) => rssOctets / MIB },
-  { title: "heap, MiB", of: ({ heapOctets }) => heapOctets / MIB },
-  { title: "descriptors", of: ({ descriptors }) => descriptors },
-  { title: "flows", of: ({ flows }) => flows },
-];
-
 export function drawChart({ engines }: SoakResults): string {
-  const height = PANELS.length * PANEL_HEIGHT + 40;
+  const height = FIGURES.length * PANEL_HEIGHT + 40;
   const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   const top = (panel: number): number => 40 + panel * PANEL_HEIGHT;
   chart.setOption({
@@ -137,24 +134,24 @@ export function drawChart({ engines }: SoakResults): string {
     backgroundColor: "#ffffff",
     color: ["#1f6feb", "#d9a441"],
     legend: { top: 4, data: engines.map(({ guest }) => guest) },
-    title: PANELS.map(({ title }, i) => ({
-      text: title,
+    title: FIGURES.map(({ name }, i) => ({
+      text: name,
       left: 8,
       top: top(i) - 8,
       textStyle: { fontSize: 12 },
     })),
-    grid: PANELS.map((_, i) => ({ left: 60, right: 20, top: top(i) + 12, height: PANEL_HEIGHT - 50 })),
-    xAxis: PANELS.map((_, i) => ({ type: "value", gridIndex: i, name: "min", max: "dataMax" })),
-    yAxis: PANELS.map((_, i) => ({ type: "value", gridIndex: i, min: 0, splitNumber: 3 })),
+    grid: FIGURES.map((_, i) => ({ left: 60, right: 20, top: top(i) + 12, height: PANEL_HEIGHT - 50 })),
+    xAxis: FIGURES.map((_, i) => ({ type: "value", gridIndex: i, name: "min", max: "dataMax" })),
+    yAxis: FIGURES.map((_, i) => ({ type: "value", gridIndex: i, min: 0, splitNumber: 3 })),
     series: engines.flatMap(({ guest, samples }) =>
-      PANELS.map(({ of }, i) => ({
+      FIGURES.map(({ of, unit }, i) => ({
         type: "line",
         name: guest,
         xAxisIndex: i,
         yAxisIndex: i,
         showSymbol: false,
         lineStyle: { width: 1.5 },
-        data: samples.map((sample) => [sample.seconds / 60, of(sample)]),
+        data: samples.map((sample) => [sample.seconds / 60, of(sample) / unit]),
       })),
     ),
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Sample } from "./guests.ts";
-import { type EngineRecord, growthOf, median, problemsOf } from "./verdict.ts";
+import { type EngineRecord, median, problemsOf, quartersOf } from "./verdict.ts";
 
 const MIB = 2 ** 20;
 
@@ -30,22 +30,29 @@ describe("an engine that", () => {
   it("stays as it is has no problem, whatever it did while it warmed up", () => {
     const flat = record((seconds) => ({ rssOctets: (seconds < 60 ? 20 : 90) * MIB }));
     expect(problemsOf([flat], [], 60)).toEqual([]);
-    const [rss] = growthOf(flat.samples, 60);
-    expect(rss).toMatchObject({ what: "RSS", first: 90 * MIB, last: 90 * MIB });
+    const rss = quartersOf(flat.samples, 60, ({ rssOctets }) => rssOctets);
+    expect(rss).toEqual({ first: 90 * MIB, last: 90 * MIB, most: 90 * MIB });
   });
 
   it("jumps for a moment has no problem", () => {
-    const peak = record((seconds) => (seconds === 390 ? { rssOctets: 200 * MIB, descriptors: 700 } : {}));
+    const peak = record((seconds) =>
+      seconds === 390 ? { rssOctets: 200 * MIB, descriptors: 700, flows: 690 } : {},
+    );
     expect(problemsOf([peak], [], 60)).toEqual([]);
-    expect(growthOf(peak.samples, 60)[0].most).toBe(200 * MIB);
+    expect(quartersOf(peak.samples, 60, ({ rssOctets }) => rssOctets).most).toBe(200 * MIB);
   });
 
   it.each([
     ["RSS", (seconds: number) => ({ rssOctets: 90 * MIB + seconds * 60_000 })],
     ["heap", (seconds: number) => ({ heapOctets: 8 * MIB + seconds * 20_000 })],
-    ["descriptors", (seconds: number) => ({ descriptors: 150 + seconds })],
   ])("lets its %s grow fails", (what, of) => {
     expect(problemsOf([record(of)], [], 60)).toEqual([expect.stringMatching(`tap: ${what} grew from`)]);
+  });
+
+  it("has descriptors that no flow accounts for fails", () => {
+    expect(problemsOf([record((seconds) => ({ descriptors: 150 + seconds }))], [], 60)).toEqual([
+      "tap: 420 descriptors beside those of flows, 30 at first",
+    ]);
   });
 
   it("keeps flows or descriptors at the end fails", () => {
