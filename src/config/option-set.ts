@@ -3,7 +3,7 @@
  * collected instead of thrown.
  */
 import { definitionOf, OPTIONS, type OptionName, type OptionType } from "./option-table.ts";
-import { type Problem, Unacceptable } from "./problem.ts";
+import { type Problem, quote, Unacceptable } from "./problem.ts";
 
 /** A value and the text it was made from, for later complaints. */
 export interface Given<T> {
@@ -42,8 +42,7 @@ export class OptionSet {
     } catch (error) {
       if (!(error instanceof Unacceptable)) throw error;
       this.#broken.add(name);
-      const part =
-        error.found !== undefined && error.found !== text ? ` (at ${JSON.stringify(error.found)})` : "";
+      const part = error.found !== undefined && error.found !== text ? ` (at ${quote(error.found)})` : "";
       this.problems.push({ place, found: text ?? "", allowed: `${error.allowed}${part}` });
     }
   }

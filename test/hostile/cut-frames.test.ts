@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { fixHeaderChecksum } from "../support/rewritten-frame.ts";
-import { goldenFrames } from "./golden-frames.ts";
+import { golden } from "./golden-frames.ts";
 
 const [ICMP, TCP] = [1, 6];
 const ETHERNET_OCTETS = 14;
@@ -18,7 +18,7 @@ function setU16(octets: Uint8Array, at: number, value: number): void {
 }
 
 describe("a frame cut at every octet", () => {
-  for (const { name, octets } of goldenFrames()) {
+  for (const { name, octets } of golden) {
     it(`${name}: dropped as malformed without an answer`, () => {
       const isArp = u16(octets, 12) === 0x0806;
       const malformed = isArp ? "arp-malformed" : "ipv4-malformed";
@@ -39,7 +39,7 @@ describe("a frame cut at every octet", () => {
 });
 
 describe("an IP packet that is shorter than what it carries", () => {
-  const packets = goldenFrames().filter(({ octets }) => u16(octets, 12) === 0x0800);
+  const packets = golden.filter(({ octets }) => u16(octets, 12) === 0x0800);
   for (const { name, octets } of packets) {
     it(`${name}: the transport header is not believed`, () => {
       const fragment = (u16(octets, 20) & 0x3fff) !== 0;
@@ -78,7 +78,7 @@ describe("an IP packet that is shorter than what it carries", () => {
   }
 
   it("DHCP message: an answer only once the options are whole, and never a long one", () => {
-    const message = goldenFrames().find(({ name }) => name === "DHCP message")?.octets ?? new Uint8Array();
+    const message = golden.find(({ name }) => name === "DHCP message")?.octets ?? new Uint8Array();
     const verdicts = new Set<string>();
     const exchange = new AccountedExchange({}, 0xff);
     for (let cut = TRANSPORT_AT + UDP_OCTETS; cut <= message.length; cut++) {

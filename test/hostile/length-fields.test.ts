@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { clientMessage } from "../support/dhcp-client.ts";
 import { fixHeaderChecksum } from "../support/rewritten-frame.ts";
-import { goldenFrames } from "./golden-frames.ts";
+import { golden } from "./golden-frames.ts";
 import { GATEWAY, tcp, udp, udpPayload } from "./guest-packets.ts";
 
 const IP_AT = 14;
@@ -121,7 +121,7 @@ describe("length fields", () => {
 
   it("ARP hardware and protocol lengths: only 6 and 4", () => {
     const exchange = new AccountedExchange({}, 0xff);
-    const arp = goldenFrames()[0].octets;
+    const arp = golden[0].octets;
     for (const [at, right] of [
       [IP_AT + 4, 6],
       [IP_AT + 5, 4],

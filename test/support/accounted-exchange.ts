@@ -2,7 +2,7 @@
  * A FrameExchange that holds the engine to its promises on input nobody meant it to get: no frame makes it throw, every
  * frame is counted once, nothing behind a frame is read, and after a while everything has been given back.
  */
-import { expect } from "vitest";
+import assert from "node:assert/strict";
 import type { EngineConfig } from "../../src/config/engine-config.ts";
 import { DROP_REASONS, type DropReasonName } from "../../src/metrics/drop-reasons.ts";
 import { FrameExchange } from "./frame-exchange.ts";
@@ -65,6 +65,6 @@ export class AccountedExchange extends FrameExchange {
       this.now = (this.now + STEP_MS) | 0;
       this.settle();
     }
-    expect(this.core.usage()).toEqual(REST);
+    assert.deepEqual(this.core.usage(), REST);
   }
 }

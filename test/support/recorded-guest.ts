@@ -1,8 +1,11 @@
 /** The recorded boot of a Linux guest behind libslirp (test/fixtures), frame by frame. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../src/host/native-loader.ts";
 import { readCapture } from "../../src/wire/pcap.ts";
 
-const FILE = new URL("../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url);
+/** From the package's root: this file may have been compiled to dist/. */
+const FILE = join(packageRoot(), "test", "fixtures", "linux-6.1-guest-behind-libslirp.pcap");
 const GUEST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 
 export interface RecordedFrame {

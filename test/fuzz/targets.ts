@@ -1,0 +1,18 @@
+/** Every target, by name. */
+import { grammarTarget } from "./grammar-target.ts";
+import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
+import { reassemblyTarget } from "./reassembly-target.ts";
+import { stackTarget } from "./stack-target.ts";
+import { streamTarget } from "./stream-target.ts";
+import type { FuzzTarget } from "./target.ts";
+
+export const TARGETS: readonly FuzzTarget[] = [
+  stackTarget,
+  dhcpTarget,
+  dnsTarget,
+  reassemblyTarget,
+  tcpOptionsTarget,
+  streamTarget,
+  captureTarget,
+  grammarTarget,
+];
