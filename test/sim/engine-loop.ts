@@ -20,6 +20,7 @@ export class EngineLoop {
   private timer: Scheduled | null = null;
   private lastMs = -1;
   private wakes = 0;
+  private stopped = false;
   /** The host does not get to run before this time (a stopped or suspended process). */
   private stalledUntilMs = 0;
   linkLost: () => void = () => {};
@@ -52,6 +53,7 @@ export class EngineLoop {
   }
 
   private iterate(): void {
+    if (this.stopped) return;
     const { world, core, host, link } = this;
     if (world.nowMs < this.stalledUntilMs) {
       this.wakeEvent = null;
@@ -113,8 +115,8 @@ export class EngineLoop {
     });
   }
 
-  /** Whether the core still has a timer running. */
-  get timerArmed(): boolean {
-    return this.timer !== null;
+  /** The process ends: the core is called no more. */
+  stop(): void {
+    this.stopped = true;
   }
 }

@@ -30,6 +30,8 @@ export interface WorldPlan {
   readonly outages: number;
   readonly stalls: number;
   readonly spurious: boolean;
+  /** The engine is closed at this time, whatever is going on; -1: it is not. */
+  readonly closeAtMs: number;
 }
 
 function impairment(random: Random, mtu: number, connections: number): Impairment {
@@ -97,5 +99,6 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
     outages: profile === "outage" ? random.between(1, 3) : 0,
     stalls: random.chance(0.1) ? random.between(1, 3) : 0,
     spurious: hostile > 0,
+    closeAtMs: random.chance(0.04) ? random.magnitude(1, 20_000) : -1,
   };
 }

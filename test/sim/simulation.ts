@@ -34,6 +34,8 @@ const WORLD_LIMIT_MS = 4 * 3_600_000;
 /** Quiet time after the last connection ended; every mapping and TIME-WAIT has expired then. */
 const SETTLE_MS = 20 * 60_000;
 const EVENTS_MAX = 6_000_000;
+/** Longer than any word to a peer takes. */
+const CLOSE_MS = 2000;
 /** How often progress is looked at, and how long there may be none: many retransmissions a minute apart. */
 const WATCH_MS = 30_000;
 const STALL_MS = 20 * 60_000;
@@ -152,10 +154,34 @@ export class Simulation {
       world.after(random.between(0, 20_000), () => this.loop.stall(random.magnitude(1, 3000)));
     }
     if (plan.spurious) this.scheduleSpurious();
-    this.runUntilDone();
-    this.settle();
-    this.finalChecks();
+    if (plan.closeAtMs >= 0) {
+      while (world.step(plan.closeAtMs));
+      this.closeEngine();
+    } else {
+      this.runUntilDone();
+      this.settle();
+      this.finalChecks();
+    }
     return this.result();
+  }
+
+  /** The engine ends in the middle of everything: every socket is closed, every pool empty, every peer told. */
+  private closeEngine(): void {
+    const { world, core, host } = this;
+    core.close(world.clock);
+    if (host.openHandles > 0) world.violation(`${host.openHandles} sockets open after close`);
+    const { queuedFrames, smallChunks, largeChunks, tcp, udp, dns } = core.usage();
+    const left = { tcp, udp, dns };
+    if (tcp + udp + dns > 0) world.violation(`left by close: ${JSON.stringify(left)}`);
+    // What a full link keeps from leaving keeps its chunks.
+    if (queuedFrames === 0 && smallChunks + largeChunks > 0) world.violation("chunks left by close");
+    this.loop.stop();
+    const until = world.nowMs + CLOSE_MS;
+    while (world.step(until));
+    const untold = this.trials.find(
+      ({ peer }) => peer.isConnected && !peer.done && !peer.sawReset && !peer.sawEnd,
+    );
+    if (untold !== undefined) world.violation(`not told of the engine's end: ${untold.describe()}`);
   }
 
   // --- what happens in this world --------------------------------------------------------------------------------
