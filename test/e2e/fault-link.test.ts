@@ -118,9 +118,12 @@ describe("a TAP that is removed", () => {
 
   it("is told to the user of exec, whose command goes on and keeps its status", async (context) => {
     needs(context, { ...NAMESPACE_NEEDS, root: true });
-    const running = sluice(["exec", "--", "sh", "-c", "echo pid $$; read line; exit 7"], {
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+    const running = sluice(
+      ["exec", "--tun-device", TUN_DEVICE, "--", "sh", "-c", "echo pid $$; read line; exit 7"],
+      {
+        stdio: ["pipe", "pipe", "pipe"],
+      },
+    );
     const [, pid] = await running.says(/pid (\d+)/, "stdout");
     execFileSync("nsenter", ["-t", pid, "-n", findCommand("ip")!, "link", "delete", "tap0"]);
     await running.says(/tap tap0 was removed; the command is cut off from the network/);

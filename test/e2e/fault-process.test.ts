@@ -13,7 +13,7 @@ import { arpRequest } from "../support/arp-core.ts";
 import { engineOf } from "../support/engine-pid.ts";
 import { NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
 import { isAlive, sluice, until } from "../support/program.ts";
-import { needs } from "../support/requirements.ts";
+import { needs, TUN_DEVICE } from "../support/requirements.ts";
 import { StreamPeer } from "../support/stream-peer.ts";
 
 const GATEWAY = "10.0.2.2";
@@ -83,9 +83,12 @@ describe("an engine that is killed", () => {
 
   it("is told to the user of exec, whose command goes on and keeps its status", async (context) => {
     needs(context, NAMESPACE_NEEDS);
-    const running = sluice(["exec", "--", "sh", "-c", "echo begun; read line; exit 7"], {
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+    const running = sluice(
+      ["exec", "--tun-device", TUN_DEVICE, "--", "sh", "-c", "echo begun; read line; exit 7"],
+      {
+        stdio: ["pipe", "pipe", "pipe"],
+      },
+    );
     await running.says(/begun/, "stdout");
     process.kill(engineOf(running), "SIGKILL");
     await running.says(/ended unexpectedly \(SIGKILL\); the command is cut off from the network/);
@@ -134,13 +137,14 @@ describe("input that comes late", () => {
   it.for(["exec", "qemu"])("is waited for by the command of %s", async (command, context) => {
     needs(context, command === "exec" ? NAMESPACE_NEEDS : {});
     // The command shares its end of the pipe with the supervisor, which must leave that as it is: blocking.
-    const running = sluice([command, "--", "sh", "-c", "echo begun; exec cat"], {
+    const device = command === "exec" ? ["--tun-device", TUN_DEVICE] : [];
+    const running = sluice([command, ...device, "--", "sh", "-c", "echo begun; exec cat"], {
       stdio: ["pipe", "pipe", "pipe"],
     });
     await running.says(/begun/, "stdout");
     await passes(500);
     running.child.stdin!.end("late\n");
-    expect(await running.ended).toMatchObject({ status: 0, stdout: "begun\nlate\n" });
+    expect(await running.ended).toMatchObject({ status: 0, stdout: "begun\nlate\n", stderr: "" });
   });
 });
 
