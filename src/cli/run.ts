@@ -1,9 +1,10 @@
 /** `sluice run`: the supervisor of one engine and one guest. */
-import { closeSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { EngineConfig } from "../config/engine-config.ts";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { planEngine, planHost, planLink } from "../config/plan.ts";
+import { StartError } from "../host/start-error.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import type { EnginePlan } from "./control.ts";
 import { EngineClient } from "./engine-client.ts";
@@ -96,17 +97,37 @@ async function serve(plan: RunPlan): Promise<number> {
     watch.close();
     await client?.stop();
     opened?.remove?.();
-    if (host.pidFile !== undefined) rmSync(host.pidFile, { force: true });
+    if (host.pidFile !== undefined) removePidFile(host.pidFile);
     close();
   }
 }
 
-/** Tells whoever started this that the guest is served. */
-function announce(host: HostPlan): void {
-  if (host.pidFile !== undefined) writeFileSync(host.pidFile, `${process.pid}\n`);
-  if (host.readyFd !== undefined) {
-    writeSync(host.readyFd, "1");
-    closeSync(host.readyFd);
+/** Tells whoever started this that the guest is served. Throws StartError when that cannot be told. */
+function announce({ pidFile, readyFd }: HostPlan): void {
+  const attempt = (place: string, tell: () => void): void => {
+    try {
+      tell();
+    } catch (error) {
+      throw new StartError([{ place, reason: (error as Error).message }]);
+    }
+  };
+  if (pidFile !== undefined) {
+    attempt(`--pid-file ${pidFile}`, () => writeFileSync(pidFile, `${process.pid}\n`));
+  }
+  if (readyFd !== undefined) {
+    attempt(`--ready-fd ${readyFd}`, () => {
+      writeSync(readyFd, "1");
+      closeSync(readyFd);
+    });
+  }
+}
+
+/** Removes the file if it is ours: another sluice, beside which this one could not start, may have the same. */
+function removePidFile(path: string): void {
+  try {
+    if (readFileSync(path, "utf8") === `${process.pid}\n`) rmSync(path);
+  } catch {
+    // It was never written, or has been removed already.
   }
 }
 

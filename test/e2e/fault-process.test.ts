@@ -2,11 +2,12 @@
 
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { afterAll, describe, expect, it } from "vitest";
 import { Agent } from "../support/agent.ts";
 import { arpRequest } from "../support/arp-core.ts";
@@ -171,5 +172,43 @@ describe("ports that others have", () => {
       tcp.close();
       udp.close();
     }
+  });
+});
+
+describe("a pid file", () => {
+  it("stays when a second sluice with the same options cannot start", async () => {
+    const options = [
+      "run",
+      "--qemu-listen",
+      `unix:${socketPath()}`,
+      "--pid-file",
+      join(directory, "both.pid"),
+    ];
+    const first = sluice(options);
+    await first.says(/ready/);
+    await until(() => existsSync(join(directory, "both.pid")), "the pid file", 60_000);
+    const second = await sluice(options).ended;
+    expect(second.status).toBe(1);
+    expect(readFileSync(join(directory, "both.pid"), "utf8")).toBe(`${first.child.pid}\n`);
+    first.child.kill("SIGTERM");
+    expect((await first.ended).status).toBe(0);
+    expect(existsSync(join(directory, "both.pid"))).toBe(false);
+  });
+
+  it("that cannot be written, or a --ready-fd that nobody reads, is named; status 1, nothing left", async () => {
+    const path = socketPath();
+    const file = join(directory, "no", "such", "pid");
+    const unwritten = await sluice(["run", "--qemu-listen", `unix:${path}`, "--pid-file", file]).ended;
+    expect(unwritten.status).toBe(1);
+    expect(unwritten.stderr).toMatch(/^sluice run: --pid-file .*\/no\/such\/pid: ENOENT/m);
+    expect(existsSync(path)).toBe(false);
+    const unheard = sluice(["run", "--qemu-listen", `unix:${path}`, "--ready-fd", "3"], {
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
+    (unheard.child.stdio[3] as Readable).destroy();
+    const { status, stderr } = await unheard.ended;
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^sluice run: --ready-fd 3: EPIPE/m);
+    expect(existsSync(path)).toBe(false);
   });
 });
