@@ -56,6 +56,18 @@ describe("resets of a connection", () => {
     expect(s.flowCount).toBe(0);
   });
 
+  it("passes on a RST that comes after the host's FIN", () => {
+    const s = new TcpScript();
+    s.open();
+    s.peerCloses();
+    s.expect("F.", { seq: 1, ack: 1 });
+    s.inject(".", { seq: 1, ack: 2 });
+    s.peerResets();
+    s.expect("R.", { seq: 2, ack: 1 });
+    expect(s.flowCount).toBe(0);
+    expect(s.host.openHandles).toBe(0);
+  });
+
   it("resets when the host's connection breaks while octets wait for it", () => {
     const s = new TcpScript({ sendBuffer: 1000 });
     s.open();

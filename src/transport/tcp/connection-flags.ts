@@ -23,6 +23,7 @@ const TOUCHED = 1 << 16;
 const ACK_DELAYED = 1 << 17;
 const STARVED = 1 << 18;
 const READY = 1 << 19;
+const HOST_FAILED = 1 << 20;
 
 const INITIAL = OUTBOUND | HOST_WRITABLE;
 
@@ -125,6 +126,14 @@ export class ConnectionFlags {
   }
   set hostUrgent(on: boolean) {
     this.bits = on ? this.bits | HOST_URGENT : this.bits & ~HOST_URGENT;
+  }
+
+  /** An event spoke of failure; looked into where no read or write would find it. */
+  get hostFailed(): boolean {
+    return (this.bits & HOST_FAILED) !== 0;
+  }
+  set hostFailed(on: boolean) {
+    this.bits = on ? this.bits | HOST_FAILED : this.bits & ~HOST_FAILED;
   }
 
   get hostWritable(): boolean {

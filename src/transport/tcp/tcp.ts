@@ -195,8 +195,17 @@ export class Tcp {
     }
     if (c.backlogOctets > 0 && c.hostWritable) drainBacklog(ctx, c);
     if (c.state === 0) return;
+    if (c.hostFailed && c.hostEof && c.handle >= 0 && this.resetAfterFin(c)) return;
     pump(ctx, c);
     if (c.state !== 0 && c.ackPending) ctx.touch(c);
+  }
+
+  /** The host's FIN has been read and nothing is written: only asking tells whether its RST came after it. */
+  private resetAfterFin(c: TcpConnection): boolean {
+    c.hostFailed = false;
+    if (this.ctx.network.connectResult(c.handle) === 0) return false;
+    abortBoth(this.ctx, c);
+    return true;
   }
 
   /** Readiness of a host socket. */
@@ -205,6 +214,7 @@ export class Tcp {
     if (c === null || c.state === 0) return;
     if ((events & (READABLE | HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostReadable = true;
     if ((events & (HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostHangup = true;
+    if ((events & (HANGUP | FAILED)) !== 0) c.hostFailed = true;
     if ((events & URGENT) !== 0) c.hostUrgent = true;
     if ((events & WRITABLE) !== 0) c.hostWritable = true;
     this.ctx.makeReady(c);
