@@ -305,7 +305,7 @@ const CASES: readonly Case[] = [
     sluice: "nothing",
     libslirp: "ICMP 3/3",
     passt: "nothing",
-    why: "RFC 792 is not spoken here, in either direction (docs/nat.md); RFC 4787 REQ-9 asks to relay ICMP, not to make it",
+    why: "RFC 792 is not spoken here, in either direction (docs/nat.md); RFC 4787 REQ-12 asks to relay ICMP, not to make it",
   },
   {
     name: "a datagram in two fragments",

@@ -54,7 +54,7 @@ export class Stack {
       const config = { ...defaultEngineConfig(), allowHostLoopback: true };
       const link = { kind: "qemu-listen", address: { kind: "unix", path } } as const;
       const engine = await startEngine({ config, link, log }, createEngineCore);
-      return new Stack(await connected(path), () => engine.stop());
+      return Stack.join(path, () => engine.stop());
     }
     const child = name === "libslirp" ? startLibslirp(path) : startPasst(path);
     const stop = async (): Promise<void> => {
@@ -68,6 +68,11 @@ export class Stack {
       await stop();
       throw error;
     }
+  }
+
+  /** A stack that listens on `path` already; `stop` ends it. */
+  static async join(path: string, stop: () => Promise<void>): Promise<Stack> {
+    return new Stack(await connected(path), stop);
   }
 
   private parse(data: Buffer): void {

@@ -11,6 +11,7 @@ import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
 import {
   type AddressWords,
   EAGAIN,
+  ECONNREFUSED,
   type FrameLink,
   type HostNetwork,
   PEER_CLOSED,
@@ -80,6 +81,7 @@ export class HeldNetwork implements HostNetwork {
   connectTo: (port: number) => number = () => 0;
   wake: (token: number, events: number) => void = () => {};
   private readonly udpTokens = new Map<number, number>();
+  private readonly failing = new Set<number>();
   private readonly arriving: { handle: number; address: number; port: number; octets: Uint8Array }[] = [];
 
   constructor(private readonly arena: Arena) {}
@@ -143,7 +145,13 @@ export class HeldNetwork implements HostNetwork {
     this.arriving.push({ handle, address, port, octets });
     this.wake(this.udpTokens.get(handle) ?? 0, READABLE);
   }
+  /** The next read of a host socket fails, as after an ICMP error. */
+  failNextReceive(handle: number): void {
+    this.failing.add(handle);
+    this.wake(this.udpTokens.get(handle) ?? 0, READABLE);
+  }
   udpReceive(handle: number, batch: UdpBatch): number {
+    if (this.failing.delete(handle)) return ECONNREFUSED;
     const i = this.arriving.findIndex((datagram) => datagram.handle === handle);
     if (i < 0) return 0;
     const [datagram] = this.arriving.splice(i, 1);
