@@ -3,6 +3,7 @@
  * keepalive, end of TIME-WAIT). The wheel holds the earlier of the two.
  */
 import { counter } from "../../metrics/counters.ts";
+import { dropReason } from "../../metrics/drop-reasons.ts";
 import { ETIMEDOUT } from "../../ports.ts";
 import { ACK } from "../../wire/tcp.ts";
 import {
@@ -25,6 +26,7 @@ import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
 const TIMEOUTS = counter("tcp-timeouts");
 const PROBES = counter("tcp-zero-window-probes");
 const KEEPALIVES = counter("tcp-keepalives");
+const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 
 /** RFC 6298 (2.4) says 1 s; every stack in use takes less. Linux's figure. */
 export const RTO_MIN_MS = 200;
@@ -36,6 +38,12 @@ export const RTO_MAX_MS = 60_000;
 const SILENCE_MAX_MS = 120_000;
 const SYN_SILENCE_MAX_MS = 180_000;
 const TRIES_MIN = 6;
+/**
+ * While others wait for memory, octets a silent guest does not acknowledge are kept no longer than this: a guest that
+ * opens thousands of connections and answers on none would otherwise starve all others for R2.
+ */
+const STARVED_TRIES = 3;
+const STARVED_SILENCE_MS = 2000;
 /** RFC 5382 REQ-5: transitory connections are kept 4 min. */
 export const HALF_OPEN_MAX_MS = 240_000;
 /** RFC 9293 section 3.8.4: 2 h by default; then every 75 s, nine times, which passes RFC 5382's 2 h 4 min. */
@@ -102,6 +110,11 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
+    abortBoth(ctx, c);
+    return;
+  }
+  if (ctx.starvedCount > 0 && c.backoff >= STARVED_TRIES && silentFor(ctx, c, STARVED_SILENCE_MS)) {
+    ctx.counters.drop(MEMORY_EXHAUSTED);
     abortBoth(ctx, c);
     return;
   }
