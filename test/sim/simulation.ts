@@ -178,9 +178,7 @@ export class Simulation {
     this.loop.stop();
     const until = world.nowMs + CLOSE_MS;
     while (world.step(until));
-    const untold = this.trials.find(
-      ({ peer }) => peer.isConnected && !peer.done && !peer.sawReset && !peer.sawEnd,
-    );
+    const untold = this.trials.find(({ peer }) => peer.isConnected && !peer.told);
     if (untold !== undefined) world.violation(`not told of the engine's end: ${untold.describe()}`);
   }
 

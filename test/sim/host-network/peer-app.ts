@@ -28,6 +28,11 @@ export class PeerApp implements PeerEnd {
     return this.sawReset || this.aborted;
   }
 
+  /** The end of the engine's octets has come, read or not. */
+  get told(): boolean {
+    return this.over || this.sawEnd || (this.socket?.finReached ?? false);
+  }
+
   /** Nothing more will happen at this end. */
   get done(): boolean {
     return this.over || (this.sawEnd && this.finSent);
