@@ -80,6 +80,9 @@ describe("receiving from the guest", () => {
     // Out of order: the echo stays that of the last segment in order.
     s.inject("P.", { seq: 201, ack: 1, length: 100, timestamp: [6000, 0] });
     expect(s.expect(".", { ack: 101 }).options.timestamp?.[1]).toBe(5555);
+    // Repeated, because our ACK was lost: the echo is the repetition's, or its whole wait counts as a round trip.
+    s.inject("P.", { seq: 1, ack: 1, length: 100, timestamp: [9000, 0] });
+    expect(s.expect(".", { ack: 101 }).options.timestamp?.[1]).toBe(9000);
   });
 
   it("passes urgent octets on in line and ignores the pointer", () => {

@@ -72,10 +72,7 @@ export function segmentArrives(ctx: TcpContext, c: TcpConnection, s: Segment): n
   c.keepaliveProbes = 0;
   if ((s.flags & (RST | SYN)) !== 0) return resetOrSyn(ctx, c, s);
   if ((s.flags & ACK) === 0) return UNACCEPTABLE;
-  if (c.timestamps && ctx.options.hasTimestamps && beforeOrAt(s.sequence, c.rcvTaken)) {
-    c.tsRecent = ctx.options.timestampValue;
-    c.tsRecentAtMs = ctx.now;
-  }
+  noteTimestamp(ctx, c, s);
   // Fifth step: the ACK field.
   const result = checkAcknowledgment(ctx, c, s);
   if (result !== HANDLED || c.state === 0) return result;
@@ -148,6 +145,13 @@ function inConnecting(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   return HANDLED;
 }
 
+/** What the next ACK echoes (RFC 7323 section 4.3); checkTimestamp has seen that it is not older. */
+function noteTimestamp(ctx: TcpContext, c: TcpConnection, s: Segment): void {
+  if (!c.timestamps || !ctx.options.hasTimestamps || !beforeOrAt(s.sequence, c.rcvTaken)) return;
+  c.tsRecent = ctx.options.timestampValue;
+  c.tsRecentAtMs = ctx.now;
+}
+
 function checkTimestamp(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   const options = ctx.options;
   // RFC 7323 section 3.2: a segment without the agreed option SHOULD be dropped.
@@ -194,6 +198,9 @@ function trimFront(s: Segment, octets: number): void {
 function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0) return UNACCEPTABLE;
   c.lastHeardMs = ctx.now;
+  // Also for octets that are all old: the guest repeats what it lost our ACK of, and by the echo of its first try would
+  // take the whole wait for a round trip.
+  noteTimestamp(ctx, c, s);
   if (c.state === SYN_RECEIVED && (s.flags & SYN) !== 0 && s.sequence === c.irs) {
     if ((s.flags & ACK) !== 0) return completeCrossing(ctx, c, s);
     sendSyn(ctx, c);
