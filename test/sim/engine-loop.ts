@@ -73,10 +73,13 @@ export class EngineLoop {
   }
 
   private linkEvents(link: SimulatedLink, clock: number): void {
+    const { core } = this;
     if (link.broken) {
-      // The host finds out by reading, tells the engine, and waits for a new link.
+      // The core finds out by reading or writing; then the host takes the link away and waits for a new one.
+      core.handleEvent(TOKEN_LINK, READABLE, clock);
+      for (let turns = 0; turns < 3; turns++) core.turn(clock);
       this.link = null;
-      this.core.attach(null, clock);
+      core.attach(null, clock);
       link.close();
       this.linkLost();
       return;
@@ -84,7 +87,7 @@ export class EngineLoop {
     let events = link.readable ? READABLE : 0;
     if (link.writablePending) events |= WRITABLE;
     link.writablePending = false;
-    if (events !== 0) this.core.handleEvent(TOKEN_LINK, events, clock);
+    if (events !== 0) core.handleEvent(TOKEN_LINK, events, clock);
   }
 
   private guardAgainstSpinning(): void {
