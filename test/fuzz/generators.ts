@@ -138,9 +138,22 @@ const streamFrame = fc
     ),
   );
 
+const streamStep = fc
+  .tuple(
+    fc.nat(63),
+    fc.oneof(fc.nat(65_535), fc.nat(1500)),
+    fc.nat(65_535),
+    fc.constantFrom(0, 7, 9, 40),
+    fc.nat(255),
+  )
+  .map(([kind, word, other, e, f]) => [kind, word >> 8, word, other >> 8, other, e, f, 0]);
+
 /** By the name of the target. */
 export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
   stack: fc.array(frame, { minLength: 1, maxLength: 12 }).map(encodeScript),
+  "tcp-stream": fc
+    .tuple(fc.nat(1), fc.array(streamStep, { minLength: 3, maxLength: 40 }))
+    .map(([modern, steps]) => join([modern], ...steps)),
   dhcp,
   dns: fc
     .tuple(dnsMessage, dnsMessage)

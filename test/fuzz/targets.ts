@@ -5,9 +5,11 @@ import { reassemblyTarget } from "./reassembly-target.ts";
 import { stackTarget } from "./stack-target.ts";
 import { streamTarget } from "./stream-target.ts";
 import type { FuzzTarget } from "./target.ts";
+import { tcpStreamTarget } from "./tcp-stream-target.ts";
 
 export const TARGETS: readonly FuzzTarget[] = [
   stackTarget,
+  tcpStreamTarget,
   dhcpTarget,
   dnsTarget,
   reassemblyTarget,

@@ -25,6 +25,8 @@ import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
 export class HeldSocket {
   readonly received: Uint8Array[] = [];
   private toGive: Uint8Array[] = [];
+  /** Octets the kernel would still take. */
+  room = Number.POSITIVE_INFINITY;
   ended = false;
   shutDown = false;
   /** "open", "closed", or "reset". */
@@ -40,6 +42,12 @@ export class HeldSocket {
   give(octets: Uint8Array): void {
     this.toGive.push(octets);
     this.wake(this.token, READABLE);
+  }
+
+  /** The peer reads: the kernel takes so many octets more. */
+  drain(octets: number): void {
+    this.room += octets;
+    this.wake(this.token, WRITABLE);
   }
 
   /** The peer sends FIN. */
@@ -106,13 +114,16 @@ export class HeldNetwork implements HostNetwork {
     return this.sockets[handle].read(this.arena.octets, at, length);
   }
   tcpSend(handle: number, gather: Int32Array, count: number): number {
+    const socket = this.sockets[handle];
     let taken = 0;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count && socket.room > 0; i++) {
       const at = gather[i * 2];
-      this.sockets[handle].received.push(this.arena.octets.slice(at, at + gather[i * 2 + 1]));
-      taken += gather[i * 2 + 1];
+      const octets = Math.min(gather[i * 2 + 1], socket.room);
+      socket.received.push(this.arena.octets.slice(at, at + octets));
+      socket.room -= octets;
+      taken += octets;
     }
-    return taken;
+    return taken === 0 ? EAGAIN : taken;
   }
   tcpShutdown(handle: number): void {
     this.sockets[handle].shutDown = true;
