@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Agent } from "../support/agent.ts";
-import { HostNamespace, NAMESPACE_NEEDS } from "../support/namespace-guest.ts";
+import { HostNamespace, NAMESPACE_NEEDS, reportOf } from "../support/namespace-guest.ts";
 import { type Running, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
@@ -112,6 +112,8 @@ describe.for(CABLES)("with $name", ({ name, cable, share = 1 }) => {
     agents.push(host);
     const ends = { client: guest.agent, server: host, host: "10.0.2.2", listen: "127.0.0.1" };
     tell(name, "guest and engine", await transfer(ends, share));
+    // Whatever came twice or out of order is counted once.
+    expect((await reportOf(engine)).counters["tcp-octets-in"]).toBe(Math.round(OCTETS * share));
   });
 });
 

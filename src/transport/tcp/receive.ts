@@ -53,7 +53,9 @@ function closeHole(ctx: TcpContext, c: TcpConnection): void {
   if (((ctx.pool.sequence[c.outOfOrderHead] - c.rcvNxt) | 0) > 0) return;
   deliver(ctx, c);
   if (c.state === 0) return;
+  const before = c.rcvNxt;
   takeInOrder(ctx, c);
+  countOctets(ctx, c, (c.rcvNxt - before) | 0);
   if (c.finKnown && c.rcvNxt === c.finAt) acceptFin(ctx, c);
   drainBacklog(ctx, c);
 }
@@ -134,9 +136,8 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
   c.gatherTail = -1;
   c.gatherOctets = 0;
   if (left === 0) return;
-  c.octetsFromGuest += left;
+  countOctets(ctx, c, left);
   ctx.noteReceiver(c);
-  ctx.counters.add(OCTETS_IN, left);
   let skip = 0;
   while (left > 0 && c.backlogOctets === 0 && c.hostWritable) {
     let count = 0;
@@ -174,8 +175,15 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
   if (left > 0) forget(ctx, c, left);
 }
 
+/** Octets are counted once, when they are next in order. */
+function countOctets(ctx: TcpContext, c: TcpConnection, octets: number): void {
+  c.octetsFromGuest += octets;
+  ctx.counters.add(OCTETS_IN, octets);
+}
+
 /** The last `octets` found no room anywhere: as if they had never come. */
 function forget(ctx: TcpContext, c: TcpConnection, octets: number): void {
+  countOctets(ctx, c, -octets);
   if (c.guestFin && !c.guestFinTaken) {
     c.guestFin = false;
     octets++;
