@@ -85,12 +85,15 @@ function runIp([nsenter, ...rest]: readonly string[], args: readonly string[]): 
 
 /** A host of a test's own: a namespace whose addresses, ports and /etc it can do with as it likes. */
 export class HostNamespace {
+  /** Of the process that holds the namespaces. */
+  readonly pid: number;
   /** Runs the rest of the arguments on this host. */
   readonly enter: readonly string[];
   readonly agent: Agent;
 
   private constructor(private readonly holder: Running) {
-    this.enter = entering(holder.child.pid!);
+    this.pid = holder.child.pid!;
+    this.enter = entering(this.pid);
     this.agent = new Agent(this.enter);
   }
 
