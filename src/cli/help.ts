@@ -1,30 +1,9 @@
 /** `--help`, made from the option table and the command descriptions. */
+import { entry, wrap } from "../config/help-text.ts";
 import { type CommandName, definitionOf, type OptionGroup, optionsOf } from "../config/option-table.ts";
 import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
 
-const WIDTH = 100;
 const INDENT = 30;
-
-/** Breaks text at blanks so that no line passes WIDTH; lines after the first are indented. */
-function wrap(text: string, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === "" ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].join(`\n${" ".repeat(indent)}`);
-}
-
-function entry(left: string, help: string): string {
-  const head = `  ${left}`;
-  const gap = head.length + 2 > INDENT ? `\n${" ".repeat(INDENT)}` : " ".repeat(INDENT - head.length);
-  return `${head}${gap}${wrap(help, INDENT)}`;
-}
 
 /** The help of one command. */
 export function commandHelp(command: CommandName): string {
@@ -35,10 +14,12 @@ export function commandHelp(command: CommandName): string {
     const { group, short, placeholder, repeat, help } = definitionOf(name);
     const left = `${short ? `-${short}, ` : ""}--${name}${placeholder ? ` ${placeholder}` : ""}`;
     const entries = groups.get(group) ?? [];
-    entries.push(entry(left, repeat ? `${help} Repeatable.` : help));
+    entries.push(entry(left, repeat ? `${help} Repeatable.` : help, INDENT));
     groups.set(group, entries);
   }
-  const own = Object.entries(description.own).map(([name, o]) => entry(`--${name} ${o.placeholder}`, o.help));
+  const own = Object.entries(description.own).map(([name, o]) =>
+    entry(`--${name} ${o.placeholder}`, o.help, INDENT),
+  );
   if (own.length > 0) out.push("", "Replay:", ...own);
   for (const [group, entries] of groups) out.push("", `${group}:`, ...entries);
   out.push("", "Examples:");

@@ -1,38 +1,17 @@
 /** `sluice vm --help` and the help of each command, made from the command descriptions. */
+import { entry, wrap } from "../config/help-text.ts";
 import { VM_COMMAND_NAMES, VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 
-const WIDTH = 100;
 const INDENT = 26;
-
-/** Breaks text at blanks so that no line passes WIDTH; lines after the first are indented. */
-function wrap(text: string, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === "" ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].join(`\n${" ".repeat(indent)}`);
-}
-
-function entry(left: string, help: string): string {
-  const head = `  ${left}`;
-  const gap = head.length + 2 > INDENT ? `\n${" ".repeat(INDENT)}` : " ".repeat(INDENT - head.length);
-  return `${head}${gap}${wrap(help, INDENT)}`;
-}
 
 /** The help of one command. */
 export function vmCommandHelp(name: VmCommandName): string {
   const { usage, description, options, examples } = VM_COMMANDS[name];
   const out = [`Usage: ${usage}`, "", wrap(description, 0), "", "Options:"];
   for (const [option, { placeholder, help }] of Object.entries(options)) {
-    out.push(entry(`--${option}${placeholder === undefined ? "" : ` ${placeholder}`}`, help));
+    out.push(entry(`--${option}${placeholder === undefined ? "" : ` ${placeholder}`}`, help, INDENT));
   }
-  out.push(entry("-h, --help", "This text."), "", "Examples:");
+  out.push(entry("-h, --help", "This text.", INDENT), "", "Examples:");
   for (const [line, purpose] of examples) out.push(`  ${line}`, `      ${purpose}`);
   return `${out.join("\n")}\n`;
 }
