@@ -42,7 +42,9 @@ function streamTo(path: string, device: string): string[] {
   return ["-netdev", netdev, "-device", `${device},netdev=n0`];
 }
 
-it("a guest is served, reboots, its QEMU is killed and started again", async (context) => {
+it("a guest is served, reboots, its QEMU is killed and started again", {
+  timeout: 400_000,
+}, async (context) => {
   needsGuest(context);
   const path = join(directory, "virtio.sock");
   const engine = services.engine(
