@@ -12,13 +12,14 @@ import type { World } from "./world/world.ts";
 
 /** Turns in a row without sleeping, and wake-ups at one moment, after which the engine is spinning. */
 const TURNS_MAX = 20_000;
-const WAKES_MAX = 5_000;
+const WAKES_MAX = 500;
 
 export class EngineLoop {
   link: SimulatedLink | null = null;
   private wakeEvent: Scheduled | null = null;
   private timer: Scheduled | null = null;
   private lastMs = -1;
+  private lastWork = 0;
   private wakes = 0;
   private stopped = false;
   /** The host does not get to run before this time (a stopped or suspended process). */
@@ -90,13 +91,17 @@ export class EngineLoop {
     if (events !== 0) core.handleEvent(TOKEN_LINK, events, clock);
   }
 
+  /** Waking again and again at one moment, with no frame and no call to show for it. */
   private guardAgainstSpinning(): void {
-    const { world } = this;
-    if (Math.floor(world.nowMs) === this.lastMs) {
-      if (++this.wakes > WAKES_MAX) world.violation(`woken ${this.wakes} times within one millisecond`);
-    } else {
-      this.lastMs = Math.floor(world.nowMs);
+    const { world, link, host } = this;
+    const work = (link?.framesHanded ?? 0) + (link?.framesSent ?? 0) + host.calls;
+    const moment = Math.floor(world.nowMs);
+    if (moment !== this.lastMs || work !== this.lastWork) {
+      this.lastMs = moment;
+      this.lastWork = work;
       this.wakes = 0;
+    } else if (++this.wakes > WAKES_MAX) {
+      world.violation(`woken ${this.wakes} times within one millisecond, for nothing`);
     }
   }
 
