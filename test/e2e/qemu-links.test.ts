@@ -25,6 +25,8 @@ const directory = mkdtempSync(join(tmpdir(), "sluice-test-links-"));
 const services = new HostServices();
 const [oursFd, theirsFd] = native.socketPair("stream");
 const engines: Running[] = [];
+/** The engine's link options where it can be started anew. */
+const links: (readonly string[])[] = [];
 let guest: QemuGuest;
 
 const socketFile = (name: string): string => join(directory, name);
@@ -133,6 +135,7 @@ async function start(): Promise<void> {
     if (path !== undefined) await until(() => existsSync(path), `QEMU makes ${path}`);
     const descriptors = link[0] === "--fd" ? [oursFd] : [];
     engines[net] = services.engineWith(descriptors, "--net", `10.0.${net}.0/24`, ...link);
+    links[net] = link;
     await engines[net].says(/ready/);
   }
 }
@@ -159,5 +162,17 @@ describe("a card of", () => {
     const { counters, drops } = await reportOf(engines[net]);
     expect(counters["dns-queries"]).toBeGreaterThan(0);
     for (const reason of Object.keys(drops)) expect(reason).not.toMatch(/malformed|checksum|oversized/);
+  });
+
+  it.for(
+    KINDS.map((kind, net) => ({ kind, net })).filter(({ kind }) =>
+      /QEMU listens|,listen=|udp=|^dgram/.test(kind),
+    ),
+  )("$kind goes on with an engine that is started anew", async ({ net }) => {
+    engines[net].child.kill("SIGTERM");
+    await engines[net].ended;
+    engines[net] = services.engine("--net", `10.0.${net}.0/24`, ...links[net]);
+    await engines[net].says(/ready/);
+    await services.expectServed(guest, engines[net], `10.0.${net}`);
   });
 });
