@@ -10,6 +10,8 @@ import { describe, expect, it } from "vitest";
 import { ECONNREFUSED } from "../../src/ports.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import { recordedGuest } from "../support/recorded-guest.ts";
+import { needs } from "../support/requirements.ts";
+import { readWithTshark } from "../support/tshark.ts";
 
 const REFUSED_PORT = 8098;
 const TCP = 6;
@@ -322,6 +324,25 @@ describe("the recorded guest, answered as libslirp answered it", () => {
     const sum = counters.drops.reduce((a, b) => a + b, 0);
     expect(sum).toBe(counters.value("link-frames-in"));
     expect(sum).toBeGreaterThanOrEqual(recordedGuest().filter(({ fromGuest }) => fromGuest).length);
+  });
+
+  it("tshark finds every frame of ours well-formed, every checksum right", (context) => {
+    needs(context, { commands: ["tshark"] });
+    const readings = readWithTshark(run.fromUs, [
+      "frame.protocols",
+      "tcp.checksum.status",
+      "ip.checksum.status",
+    ]);
+    expect(readings).toHaveLength(run.fromUs.length);
+    const bad = readings.flatMap(({ complaints }) =>
+      complaints.filter((c) => /checksum|malformed|bogus/i.test(c)),
+    );
+    expect(bad).toEqual([]);
+    const tcp = readings.filter(({ fields }) => fields["tcp.checksum.status"].length > 0);
+    expect(tcp.length).toBeGreaterThan(200);
+    for (const { fields } of tcp) {
+      expect([fields["tcp.checksum.status"][0], fields["ip.checksum.status"][0]]).toEqual(["1", "1"]);
+    }
   });
 
   it("returns to rest", () => {

@@ -43,6 +43,7 @@ export function readWithTshark(frames: readonly Uint8Array[], fields: readonly s
       [
         ...["-r", file, "-n", "-T", "json", "--no-duplicate-keys"],
         ...["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"],
+        ...["-o", "tcp.check_checksum:TRUE"],
         ...wanted.flatMap((field) => ["-e", field]),
       ],
       { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
