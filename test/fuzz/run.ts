@@ -51,6 +51,7 @@ function whole(name: string, text: string): number {
 /** Returns whether the target held. */
 function run(target: FuzzTarget, seconds: number, seed: number, out: string): boolean {
   const inputs = fc.sample(GENERATORS[target.name], { numRuns: GENERATED, seed });
+  const before = process.cpuUsage();
   const result = fuzz(target, {
     seed,
     seconds,
@@ -58,8 +59,10 @@ function run(target: FuzzTarget, seconds: number, seed: number, out: string): bo
     coverage,
     progress: (line) => console.log(`${target.name}: ${line}`),
   });
+  const { user, system } = process.cpuUsage(before);
+  const cpuSeconds = ((user + system) / 1e6).toFixed(0);
   console.log(
-    `${target.name}: ${result.executions} inputs in ${result.seconds.toFixed(0)} s, ${result.functions} functions and ` +
+    `${target.name}: ${result.executions} inputs in ${result.seconds.toFixed(0)} s (${cpuSeconds} s of CPU), ${result.functions} functions and ` +
       `${result.characters} characters of code reached, corpus of ${result.corpus}, seed ${seed}: ${result.failure === null ? "held" : "FAILED"}`,
   );
   if (result.failure === null) return true;
