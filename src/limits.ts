@@ -32,9 +32,9 @@ export const TX_HEADER_SLOT_OCTETS = 256;
 
 /** Flows, TCP and UDP together. One flow is one host file descriptor, so RLIMIT_NOFILE may bound it lower. */
 export const FLOWS_MAX = 32_768;
-/** TCP flows that have not finished the guest's handshake, of all flows (a SYN flood takes no more). */
+/** TCP flows whose handshake is not finished, of all flows: a SYN flood takes no more. The oldest gives way. */
 export const HALF_OPEN_MAX = 8_192;
-/** UDP mappings (one host socket each), of all flows. */
+/** UDP mappings (one host socket each), of all flows. One that is not in use gives way. */
 export const UDP_MAPPINGS_MAX = 8_192;
 /**
  * Remotes remembered by one UDP mapping for filtering, 8 octets each: more than a DHT node hears within a round trip,

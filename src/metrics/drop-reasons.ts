@@ -46,7 +46,6 @@ export const DROP_REASONS = [
   "dns-malformed",
   "dns-no-resolver",
   "flow-table-full",
-  "half-open-full",
   "udp-mappings-full",
   "host-socket-failed",
   "host-send-refused",

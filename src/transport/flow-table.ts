@@ -21,6 +21,9 @@ export class FlowTable {
   readonly ports = new Int32Array(FLOWS_MAX);
   /** 0 while the id is free. */
   readonly protocol = new Uint8Array(FLOWS_MAX);
+  /** Neighbours in the queue a flow stands in, if any (flow-queue.ts). */
+  readonly queueNext = new Int32Array(FLOWS_MAX);
+  readonly queuePrevious = new Int32Array(FLOWS_MAX);
   private readonly hashes = new Int32Array(FLOWS_MAX);
   /** Flow id + 1; 0 is an empty slot. */
   private readonly index = new Int32Array(INDEX_SIZE);

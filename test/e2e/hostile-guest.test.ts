@@ -80,8 +80,7 @@ it("malformed frames cost nobody else anything", async () => {
 });
 
 it("connections that are never finished are bounded, and take nothing from those there are", async () => {
-  // Into a route that swallows everything: each of these hangs in SYN-SENT. The guest can have no further ones then,
-  // which is its own doing.
+  // Into a route that swallows everything: each of these hangs in SYN-SENT. The oldest give way.
   host.ip("route", "add", "203.0.113.0/24", "dev", "lo");
   const before = residentKilobytes();
   const sink = await host.agent.do<number>("tcpServer", { kind: "sink" });
@@ -93,7 +92,12 @@ it("connections that are never finished are bounded, and take nothing from those
     hex(synFrame(macOctets, ip("203.0.113.1"), 1024 + i, 80)),
   );
   await attacker.do<number>("frames", { device: "tap0", frames });
-  await until(async () => ((await guest.report()).drops["half-open-full"] ?? 0) > 0, "the bound is reached");
+  await until(
+    async () => ((await guest.report()).counters["tcp-half-open-evicted"] ?? 0) > 0,
+    "the bound is reached",
+  );
+  const echo = await host.agent.do<number>("tcpServer", { kind: "echo" });
+  expect(await guest.agent.do("many", { host: GATEWAY, port: echo, count: 5, octets: 1000 })).toBe(5);
   const sent = await sending;
   expect(sent.server).toEqual({ octets: 10 * OCTETS, sha256: sent.sha256 });
   expect(await guest.agent.do("udpEcho", { host: GATEWAY, port: udp, sizes: [100] })).toEqual([]);

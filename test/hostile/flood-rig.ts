@@ -9,30 +9,35 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
 import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { FLOWS_MAX } from "../../src/limits.ts";
+import { FLOWS_MAX, UDP_RX_SLOT_OCTETS } from "../../src/limits.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { CHECKSUM_VALID, type FrameBatch } from "../../src/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
 import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
   type AddressWords,
   EAGAIN,
   EINPROGRESS,
   type FrameLink,
   type HostNetwork,
+  PEER_CLOSED,
   READABLE,
   type UdpBatch,
   WRITABLE,
 } from "../../src/ports.ts";
 import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
-import { asTcp, tcp } from "./guest-packets.ts";
+import { asTcp, REMOTE, tcp } from "./guest-packets.ts";
+import { FAR_ECHO_PORT, FAR_MS, Newcomers } from "./newcomers.ts";
 
 const [SYN, RST, ACK, PSH] = [2, 4, 16, 8];
-/** The honest connection: to an echo service, from a port no flood uses. */
+/** The honest connection: to an echo service, from a port no flood uses, like every port below. */
 const HONEST_PORT = 999;
 const ECHO_PORT = 7;
 const ASK_OCTETS = 100;
 const FRAME_STRIDE = 2048;
+/** A connection is given up after the one that needs its place has its socket. */
 const HANDLES_MAX = FLOWS_MAX * 2;
 
 /** What the host's kernel does with connections to a port. */
@@ -58,6 +63,11 @@ export class CountingNetwork implements HostNetwork {
   datagrams = 0;
   taken = 0;
   core: EngineCore | null = null;
+  now = 0;
+  private latest = -1;
+  private ended = -1;
+  /** Connections to the far service, in the order in which they will be answered. */
+  private readonly far: { readonly handle: number; readonly atMs: number }[] = [];
   private readonly kind = new Uint8Array(HANDLES_MAX);
   private readonly token = new Int32Array(HANDLES_MAX);
   private readonly has = new Int32Array(HANDLES_MAX);
@@ -68,6 +78,7 @@ export class CountingNetwork implements HostNetwork {
     if (this.freeCount === 0) throw new Error("more sockets open than the engine may have flows");
     const handle = this.free[--this.freeCount];
     this.kind[handle] = kind;
+    this.latest = handle;
     this.token[handle] = token;
     this.has[handle] = 0;
     return handle;
@@ -76,7 +87,22 @@ export class CountingNetwork implements HostNetwork {
   tcpConnect(token: number, to: AddressWords): number {
     this.tcpOpen++;
     this.tcpOpened++;
+    if (to[4] === FAR_ECHO_PORT) {
+      const handle = this.open(token, HANG);
+      this.far.push({ handle, atMs: this.now + FAR_MS });
+      return handle;
+    }
     return this.open(token, to[4] === ECHO_PORT ? ECHO : KINDS[this.behaviour]);
+  }
+
+  /** The far service answers those whose time has come. */
+  pass(nowMs: number): void {
+    this.now = nowMs;
+    while (this.far.length > 0 && this.far[0].atMs <= nowMs) {
+      const { handle } = this.far.shift()!;
+      this.kind[handle] = ECHO;
+      this.core?.handleEvent(this.token[handle], WRITABLE, nowMs);
+    }
   }
   tcpConnectService(): number {
     return -1;
@@ -87,7 +113,13 @@ export class CountingNetwork implements HostNetwork {
   tcpAccept(): number {
     return EAGAIN;
   }
+  /** The host of the connection opened last ends its side. */
+  endsLatest(): void {
+    this.ended = this.latest;
+    this.core?.handleEvent(this.token[this.latest], READABLE | PEER_CLOSED, this.now);
+  }
   tcpReceive(handle: number, _at: number, length: number): number {
+    if (handle === this.ended) return 0;
     if (this.kind[handle] === GIVES) return length;
     const octets = Math.min(this.has[handle], length);
     this.has[handle] -= octets;
@@ -107,6 +139,8 @@ export class CountingNetwork implements HostNetwork {
   tcpShutdown(): void {}
   tcpClose(handle: number): void {
     this.tcpOpen--;
+    const far = this.kind[handle] === HANG ? this.far.findIndex((one) => one.handle === handle) : -1;
+    if (far >= 0) this.far.splice(far, 1);
     this.free[this.freeCount++] = handle;
   }
   udpOpen(token: number): number {
@@ -116,14 +150,26 @@ export class CountingNetwork implements HostNetwork {
   udpPort(handle: number): number {
     return handle;
   }
-  udpSend(): void {
+  udpSend(handle: number, to: AddressWords, _at: number, length: number): void {
     this.datagrams++;
+    if (to[4] !== FAR_ECHO_PORT) return;
+    this.has[handle] = length;
+    this.core?.handleEvent(this.token[handle], READABLE, this.now);
   }
   udpFlush(): number {
     return 0;
   }
-  udpReceive(_handle: number, _batch: UdpBatch): number {
-    return 0;
+  udpReceive(handle: number, batch: UdpBatch): number {
+    if (this.has[handle] === 0) return 0;
+    batch.at[0] = arena.udpSlotsAt;
+    batch.length[0] = Math.min(this.has[handle], UDP_RX_SLOT_OCTETS);
+    batch.segment[0] = 0;
+    batch.words.fill(0, 0, ADDRESS_WORDS);
+    batch.words[2] = 0xffff;
+    batch.words[3] = REMOTE;
+    batch.words[ADDRESS_PORT] = FAR_ECHO_PORT;
+    this.has[handle] = 0;
+    return 1;
   }
   udpConnect(): number {
     return 0;
@@ -178,7 +224,7 @@ class FloodLink implements FrameLink {
     for (let n = 0; n < count; n++) {
       const i = (queue.first + n) & (queue.capacity - 1);
       const at = queue.headerAt[i];
-      const isHonest = queue.headerLength[i] >= 54 && view.getUint16(at + 36) === HONEST_PORT;
+      const isHonest = queue.headerLength[i] >= 42 && view.getUint16(at + 36) <= HONEST_PORT;
       if (!isHonest) {
         this.sentToFlood(view, at, queue.payloadLength[i]);
         continue;
@@ -219,6 +265,7 @@ export class FloodRig {
   private acknowledgment = 0;
   private askedMs = -1;
   private established = false;
+  private newcomers: Newcomers | null = null;
 
   constructor(config: Partial<EngineConfig> = {}) {
     let state = 99;
@@ -240,6 +287,8 @@ export class FloodRig {
 
   /** One turn of one millisecond. */
   private turn(): void {
+    this.newcomers?.step(this.now);
+    this.network.pass(this.now);
     this.core.handleEvent(TOKEN_LINK, READABLE, this.now);
     this.core.turn(this.now);
     this.now = (this.now + 1) | 0;
@@ -253,6 +302,12 @@ export class FloodRig {
     this.turn();
     if (!this.established) throw new Error("the honest connection could not be opened");
     this.turn();
+  }
+
+  /** From now on conversations begin, one after the other. */
+  welcome(protocol: "tcp" | "udp"): Newcomers {
+    this.newcomers = new Newcomers(protocol, (frame) => this.link.honest.push(frame));
+    return this.newcomers;
   }
 
   private say(flags: number, payload: Buffer, options = {}): void {
@@ -270,6 +325,10 @@ export class FloodRig {
   }
 
   private honestAnswer(frame: Uint8Array): void {
+    if (new DataView(frame.buffer).getUint16(36) !== HONEST_PORT) {
+      this.newcomers?.answer(frame);
+      return;
+    }
     const segment = asTcp(frame);
     if (!this.established && this.answers > 0) return;
     if ((segment.flags & RST) !== 0) throw new Error("the honest connection was reset");
@@ -316,6 +375,7 @@ export class FloodRig {
   private farewell(): void {
     if (!this.established) return;
     this.established = false;
+    this.newcomers = null;
     this.link.honest.length = 0;
     this.say(RST, Buffer.alloc(0));
     this.turn();

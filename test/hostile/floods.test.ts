@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import {
+  FLOWS_MAX,
   GUESTS_MAX,
   HALF_OPEN_MAX,
   LARGE_CHUNKS,
@@ -14,8 +15,9 @@ import {
 import { clientMessage, macOf } from "../support/dhcp-client.ts";
 import { FloodRig, heapOctets, writeHeaders, writeSegment } from "./flood-rig.ts";
 import { GATEWAY, GUEST, REMOTE } from "./guest-packets.ts";
+import { FAR_MS, type Newcomers } from "./newcomers.ts";
 
-const [SYN, ACK] = [2, 16];
+const [FIN, SYN, ACK] = [1, 2, 16];
 const [TCP, UDP] = [6, 17];
 /** Frames of a flood; SLUICE_LONG=1 makes it a million, which takes a minute and changes nothing else. */
 const MANY = process.env["SLUICE_LONG"] === "1" ? 1_000_000 : 200_000;
@@ -46,19 +48,30 @@ function expectHonest(rig: FloodRig, answers: number, delayMaxMs = DELAY_MAX_MS)
   expect(rig.longestMs).toBeLessThanOrEqual(delayMaxMs);
 }
 
+/** Conversations that began during the flood went on undisturbed. */
+function expectServed(newcomers: Newcomers, least: number, delayMaxMs: number): void {
+  expect(newcomers.served).toBeGreaterThan(least);
+  expect(newcomers.longestMs).toBeLessThanOrEqual(delayMaxMs);
+}
+
 describe("floods", () => {
   it("half-open connections", () => {
     const rig = new FloodRig();
     const heap = heapOctets();
     rig.befriend();
+    const newcomers = rig.welcome("tcp");
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE, TCP, 40);
       writeSegment(view, at, [1024 + (n % 64_000), 80 + ((n / 64_000) | 0)], SYN, n, 0, 65_535);
       return 54;
     });
-    expect(rig.core.usage().tcp).toBeLessThanOrEqual(HALF_OPEN_MAX + 1);
-    expect(rig.network.tcpOpen).toBeLessThanOrEqual(HALF_OPEN_MAX + 1);
-    expect(rig.core.counters.dropped("half-open-full")).toBeGreaterThanOrEqual(MANY - HALF_OPEN_MAX - 1);
+    // The oldest have given way: those that begin meanwhile are served as if nothing were.
+    expectServed(newcomers, rig.now / (FAR_MS + DELAY_MAX_MS) - 1, FAR_MS + DELAY_MAX_MS);
+    expect(rig.core.usage().tcp).toBeLessThanOrEqual(HALF_OPEN_MAX + 2);
+    expect(rig.network.tcpOpen).toBeLessThanOrEqual(HALF_OPEN_MAX + 2);
+    expect(rig.core.counters.value("tcp-half-open-evicted")).toBeGreaterThanOrEqual(MANY - HALF_OPEN_MAX - 1);
+    // They went without a word: nothing was sent to the flood.
+    expect(rig.core.counters.value("tcp-reset-out")).toBe(0);
     expectHonest(rig, 200);
     // RFC 5382 REQ-5: four minutes, then the places are free again.
     rig.sleep(300);
@@ -71,14 +84,61 @@ describe("floods", () => {
     const heap = heapOctets();
     rig.network.behaviour = "gives-for-ever";
     rig.befriend();
+    const newcomers = rig.welcome("tcp");
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE + (n >>> 16), TCP, 40);
       writeSegment(view, at, [1024 + (n % 64_000), 80], SYN, n, 0, 65_535);
       return 54;
     });
-    expect(rig.core.usage().tcp).toBeLessThanOrEqual(HALF_OPEN_MAX + 1);
+    expectServed(newcomers, rig.now / (FAR_MS + DELAY_MAX_MS) - 1, FAR_MS + DELAY_MAX_MS);
+    expect(rig.core.usage().tcp).toBeLessThanOrEqual(HALF_OPEN_MAX + 2);
     expectHonest(rig, 200);
     expectRest(rig, heap, HALF_OPEN_MAX);
+  });
+
+  it("a table full of established connections: no more, and nothing taken from those there are", () => {
+    const rig = new FloodRig();
+    rig.network.behaviour = "echo";
+    rig.befriend();
+    const iss = new Int32Array(FLOWS_MAX);
+    rig.link.sentToFlood = (view, at) => {
+      if ((view.getUint8(at + 47) & SYN) !== 0) iss[view.getUint16(at + 36) - 1024] = view.getInt32(at + 38);
+    };
+    const segment =
+      (flags: number, first = 0) =>
+      (_: Uint8Array, view: DataView, at: number, n: number) => {
+        const flow = first + n;
+        writeHeaders(view, at, GUEST, REMOTE, TCP, 40);
+        writeSegment(view, at, [1024 + flow, 80], flags, flags === SYN ? 0 : 1, (iss[flow] + 1) | 0, 65_535);
+        return 54;
+      };
+    for (let first = 0; first < FLOWS_MAX - 1; first += HALF_OPEN_MAX) {
+      const count = Math.min(HALF_OPEN_MAX, FLOWS_MAX - 1 - first);
+      rig.flood(count, segment(SYN, first));
+      rig.flood(count, segment(ACK, first));
+    }
+    const { counters } = rig.core;
+    expect(rig.core.usage().tcp).toBe(FLOWS_MAX);
+    expect(counters.dropped("flow-table-full")).toBe(0);
+    rig.flood(1000, segment(SYN, FLOWS_MAX));
+    expect(counters.dropped("flow-table-full")).toBe(1000);
+    expect(rig.core.usage().tcp).toBe(FLOWS_MAX);
+    // A turn serves 64 connections, and each of these has to be looked at once.
+    expectHonest(rig, 30, FLOWS_MAX / 64 + DELAY_MAX_MS);
+    // One that has ended and only waits makes room for a new one.
+    const last = FLOWS_MAX - 2;
+    rig.network.endsLatest();
+    rig.pass(FLOWS_MAX / 64);
+    rig.flood(1, segment(FIN | ACK, last));
+    rig.flood(1, (octets, view, at, n) => {
+      const length = segment(ACK, last)(octets, view, at, n);
+      view.setInt32(at + 38, 2);
+      view.setInt32(at + 42, (iss[last] + 2) | 0);
+      return length;
+    });
+    rig.flood(1, segment(SYN, FLOWS_MAX));
+    expect(counters.value("tcp-time-wait-evicted")).toBe(1);
+    expect(counters.dropped("flow-table-full")).toBe(1000);
   });
 
   it("first fragments of datagrams that are never finished", () => {
@@ -116,18 +176,24 @@ describe("floods", () => {
     expectRest(rig, heap, 1);
   });
 
-  it("UDP from every port: no more mappings than there may be", () => {
+  it("UDP from every port: no more mappings than there may be, and room for those that are in use", () => {
     const rig = new FloodRig();
     const heap = heapOctets();
     rig.befriend();
+    const newcomers = rig.welcome("udp");
     rig.flood(MANY, (_, view, at, n) => {
       writeHeaders(view, at, GUEST, REMOTE + ((n / 64_000) | 0), UDP, 28);
       view.setInt32(at + 34, ((1024 + (n % 64_000)) << 16) | (1 + (n % 60_000)));
       view.setInt32(at + 38, 8 << 16);
       return 42;
     });
+    expectServed(newcomers, rig.now / DELAY_MAX_MS, DELAY_MAX_MS);
     expect(rig.network.udpSockets).toBe(UDP_MAPPINGS_MAX);
-    expect(rig.core.counters.dropped("udp-mappings-full")).toBe(MANY - rig.network.datagrams);
+    const { counters } = rig.core;
+    expect(counters.value("udp-mappings-opened") - counters.value("udp-mappings-evicted")).toBe(
+      UDP_MAPPINGS_MAX,
+    );
+    expect(counters.dropped("udp-mappings-full")).toBe(0);
     expectHonest(rig, 200);
     // RFC 4787 REQ-5: five minutes later every port may be used again.
     rig.sleep(400);

@@ -122,9 +122,13 @@ describe("RFC 4787", () => {
   it("REQ-11: deterministic: the same under pressure, and after every other mapping has gone", () => {
     const nat = new Nat();
     const handle = nat.out(4000, ONE, 1);
+    nat.in(handle, ONE, 1);
     for (let port = 10_000; nat.core.usage().udp < UDP_MAPPINGS_MAX; port++) nat.out(port, ONE, 1);
-    nat.out(9999, ONE, 1);
-    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(1);
+    // One that never had an answer gives way, the oldest first; one that had stays.
+    for (let port = 1000; port < 1100; port++) nat.out(port, ONE, 1);
+    expect(nat.core.counters.value("udp-mappings-evicted")).toBe(100);
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(0);
+    expect(nat.core.usage().udp).toBe(UDP_MAPPINGS_MAX);
     expect(nat.out(4000, TWO, 2)).toBe(handle);
     expect(nat.in(handle, TWO, 3)).toBe(seen(TWO, 3, 4000));
     nat.pass(4 * MINUTE_MS);
@@ -133,6 +137,34 @@ describe("RFC 4787", () => {
     expect(nat.core.usage().udp).toBe(1);
     expect(nat.out(4000, ONE, 1)).toBe(handle);
     expect(nat.in(handle, ONE, 4)).toBe(seen(ONE, 4, 4000));
+  });
+
+  it("REQ-11: when all mappings are in use, a new one is refused for two minutes (REQ-5)", () => {
+    const nat = new Nat();
+    for (let port = 10_000; nat.core.usage().udp < UDP_MAPPINGS_MAX; port++) {
+      nat.in(nat.out(port, ONE, 1), ONE, 1);
+    }
+    nat.pass(2 * MINUTE_MS - 1000);
+    const opened = nat.core.counters.value("udp-mappings-opened");
+    nat.out(9999, ONE, 1);
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(1);
+    expect(nat.core.counters.value("udp-mappings-opened")).toBe(opened);
+    nat.pass(1000);
+    nat.out(9999, ONE, 1);
+    expect(nat.core.counters.value("udp-mappings-opened")).toBe(opened + 1);
+    expect(nat.core.usage().udp).toBe(UDP_MAPPINGS_MAX);
+  });
+
+  it("REQ-5a: a name server's answer is the last thing its mapping is for, when all are taken", () => {
+    const nat = new Nat();
+    for (let port = 10_000; nat.core.usage().udp < UDP_MAPPINGS_MAX; port++) {
+      nat.in(nat.out(port, ONE, 53), ONE, 53);
+    }
+    nat.out(9999, ONE, 53);
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(1);
+    nat.pass(10_000);
+    nat.out(9999, ONE, 53);
+    expect(nat.core.counters.value("udp-mappings-evicted")).toBe(1);
   });
 
   it("REQ-12: an ICMP message ends no mapping: not the guest's own, nor an error the socket reports", () => {

@@ -73,7 +73,7 @@ describe("floods", () => {
       }
       rig.run(500);
       expect(rig.core.usage().tcp).toBe(HALF_OPEN_MAX + 1);
-      expect(rig.core.counters.dropped("half-open-full")).toBe(12_000 - HALF_OPEN_MAX);
+      expect(rig.core.counters.value("tcp-half-open-evicted")).toBe(12_000 - HALF_OPEN_MAX);
     });
     rig.run(260_000);
     expect(rig.core.usage().tcp).toBe(1);
@@ -183,7 +183,7 @@ describe("floods", () => {
       }
       rig.run(10);
       expect(rig.core.usage().udp).toBe(UDP_MAPPINGS_MAX);
-      expect(rig.core.counters.dropped("udp-mappings-full")).toBeGreaterThan(10_000);
+      expect(rig.core.counters.value("udp-mappings-evicted")).toBeGreaterThan(10_000);
     });
     rig.run(330_000);
     expect(rig.core.usage().udp).toBe(0);

@@ -168,8 +168,6 @@ export class TcpConnection extends ConnectionFlags {
   // Host readiness as last heard (edge-triggered), and bookkeeping of the turn.
   /** Octets taken since the last segment that acknowledged any. */
   unacknowledged = 0;
-  /** Place in the TIME-WAIT queue. */
-  timeWaitTicket = 0;
   octetsFromGuest = 0;
   octetsToGuest = 0;
   challengeAtMs = 0;

@@ -8,8 +8,9 @@ import type { Counters } from "../../metrics/counters.ts";
 import type { ChecksumKernel, HostNetwork } from "../../ports.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { TcpOptions } from "../../wire/tcp-options.ts";
-import type { FlowTable } from "../flow-table.ts";
-import { type TcpConnection, TIME_WAIT } from "./connection.ts";
+import { FlowQueue } from "../flow-queue.ts";
+import { type FlowTable, NO_FLOW } from "../flow-table.ts";
+import type { TcpConnection } from "./connection.ts";
 
 /** Slices of guest payload gathered in one batch; a stretch of out-of-order chunks may join. */
 export const GATHER_MAX = RX_BATCH_MAX * 2;
@@ -46,9 +47,10 @@ export class TcpContext {
 
   /** By flow id; made on first use and kept for reuse. */
   readonly connections: (TcpConnection | null)[] = new Array<TcpConnection | null>(FLOWS_MAX).fill(null);
-  /** Connections that exist, and those among them that are half open or in TIME-WAIT. */
+  /** Connections that exist, and those among them that are half open or in TIME-WAIT, oldest first. */
   open = 0;
-  halfOpen = 0;
+  readonly halfOpen: FlowQueue;
+  readonly timeWaits: FlowQueue;
 
   /** Payload slices of this batch, linked per connection. */
   readonly gatherAt = new Int32Array(GATHER_MAX);
@@ -74,11 +76,6 @@ export class TcpContext {
   starvedCount = 0;
   /** Next IPv4 identification. */
   identification = 0;
-  /** Connections in TIME-WAIT, oldest first; entries whose connection has gone are skipped by their ticket. */
-  timeWaits = 0;
-  private readonly timeWaitRing = new Int32Array(FLOWS_MAX);
-  private timeWaitHead = 0;
-  private timeWaitTail = 0;
 
   /** Frames the link's far end may hold (0: it pushes back), and connections that filled windows lately. */
   queueFrames = 0;
@@ -86,9 +83,6 @@ export class TcpContext {
   activeReceivers = 1;
   private receivers = 0;
   private receiverInterval = 1;
-
-  /** Why `newConnection` gave none. */
-  refusal = 0;
 
   constructor(parts: TcpParts, nowMs: number, fire: (id: number) => void) {
     this.now = nowMs;
@@ -99,6 +93,8 @@ export class TcpContext {
     this.counters = parts.counters;
     this.checksum = parts.checksum;
     this.flows = parts.flows;
+    this.halfOpen = new FlowQueue(parts.flows);
+    this.timeWaits = new FlowQueue(parts.flows);
     this.mtu = parts.mtu;
     this.secret0 = parts.secret0;
     this.secret1 = parts.secret1;
@@ -174,25 +170,10 @@ export class TcpContext {
     this.readyCount++;
   }
 
-  enqueueTimeWait(c: TcpConnection): void {
-    this.timeWaits++;
-    // The ring is as long as the table: when it is full the oldest entry is stale or about to be.
-    if (((this.timeWaitTail - this.timeWaitHead) | 0) === FLOWS_MAX)
-      this.timeWaitHead = (this.timeWaitHead + 1) | 0;
-    c.timeWaitTicket = this.timeWaitTail;
-    this.timeWaitRing[this.timeWaitTail & (FLOWS_MAX - 1)] = c.id;
-    this.timeWaitTail = (this.timeWaitTail + 1) | 0;
-  }
-
-  /** The connection that has been in TIME-WAIT longest, or null. */
-  oldestTimeWait(): TcpConnection | null {
-    while (this.timeWaitHead !== this.timeWaitTail) {
-      const ticket = this.timeWaitHead;
-      const c = this.connections[this.timeWaitRing[ticket & (FLOWS_MAX - 1)]];
-      this.timeWaitHead = (ticket + 1) | 0;
-      if (c !== null && c.state === TIME_WAIT && c.timeWaitTicket === ticket) return c;
-    }
-    return null;
+  /** The connection that has stood in `queue` longest, or null. */
+  oldestOf(queue: FlowQueue): TcpConnection | null {
+    const id = queue.oldest;
+    return id === NO_FLOW ? null : this.connections[id];
   }
 
   /** Takes the first of the ring; the caller has checked `readyCount`. */

@@ -25,7 +25,7 @@ import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "
 import type { TcpContext } from "./context.ts";
 import { sendSegment, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
-import { removeConnection } from "./teardown.ts";
+import { evictHalfOpen, evictTimeWait, removeConnection } from "./teardown.ts";
 import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./timers.ts";
 import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
 
@@ -33,16 +33,17 @@ const OPENED = counter("tcp-opened");
 const ACCEPTED = counter("tcp-accepted");
 const REFUSED = counter("tcp-refused");
 const TABLE_FULL = dropReason("flow-table-full");
-const HALF_OPEN_FULL = dropReason("half-open-full");
 
 /** What a guest that sends no MSS option can take (RFC 9293 section 3.7.1). */
 const MSS_DEFAULT = 536;
 /** Smaller offers are a trap (a frame per octet); 48 is what Linux accepts at least. */
 const MSS_MIN = 48;
+/** A host that has not answered by the time the guest repeats its SYN (RFC 6298 section 2.1) is hardly going to. */
+const HOPELESS_MS = 1000;
 /** RFC 9293 section 3.4.1: the clock of initial sequence numbers ticks every 4 us. */
 const ISS_TICKS_PER_MS = 250;
 
-/** A new connection in the table, or null with the reason in `ctx.refusal`. */
+/** A new connection in the table, or null when that is full of connections that are in use. */
 function newConnection(
   ctx: TcpContext,
   guestAddress: number,
@@ -50,15 +51,11 @@ function newConnection(
   remoteAddress: number,
   remotePort: number,
 ): TcpConnection | null {
-  if (ctx.halfOpen >= HALF_OPEN_MAX) {
-    ctx.refusal = HALF_OPEN_FULL;
-    return null;
-  }
   const ports = packPorts(guestPort, remotePort);
-  const id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
+  let id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
   if (id === NO_FLOW) {
-    ctx.refusal = TABLE_FULL;
-    return null;
+    if (!evictTimeWait(ctx) && !evictHalfOpen(ctx)) return null;
+    id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
   }
   let c = ctx.connections[id];
   if (c === null) {
@@ -80,7 +77,8 @@ function newConnection(
   c.lastHeardMs = ctx.now;
   c.idleAt = (ctx.now + HALF_OPEN_MAX_MS) | 0;
   ctx.open++;
-  ctx.halfOpen++;
+  ctx.halfOpen.append(id);
+  if (ctx.halfOpen.length > HALF_OPEN_MAX) evictHalfOpen(ctx);
   arm(ctx, c);
   return c;
 }
@@ -102,7 +100,7 @@ export function openOutbound(
   service: number,
 ): number {
   const c = newConnection(ctx, guestAddress, guestPort, remoteAddress, remotePort);
-  if (c === null) return ctx.refusal;
+  if (c === null) return TABLE_FULL;
   c.state = CONNECTING;
   c.outbound = true;
   takeSyn(ctx, c, sequence, window);
@@ -111,16 +109,31 @@ export function openOutbound(
   c.target2 = to[2];
   c.target3 = to[3];
   c.targetPort = to[4];
-  const handle =
-    service >= 0
-      ? ctx.network.tcpConnectService(token | c.id, service)
-      : ctx.network.tcpConnect(token | c.id, to);
+  let handle = connectHost(ctx, token | c.id, to, service);
+  if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) {
+    handle = connectHost(ctx, token | c.id, to, service);
+  }
   if (handle < 0) return failConnect(ctx, c, handle);
   c.handle = handle;
   ctx.counters.add(OPENED, 1);
   // On loopback and local networks the answer is often there already: saves a round through the event loop.
   finishConnect(ctx, c);
   return HANDLED;
+}
+
+function connectHost(ctx: TcpContext, token: number, to: AddressWords, service: number): number {
+  return service >= 0 ? ctx.network.tcpConnectService(token, service) : ctx.network.tcpConnect(token, to);
+}
+
+/**
+ * No descriptor is left: where the process may have fewer of them than HALF_OPEN_MAX, half-open connections fill that
+ * bound first. Connections that are merely on their way are let finish.
+ */
+function evictHopeless(ctx: TcpContext): boolean {
+  const oldest = ctx.oldestOf(ctx.halfOpen);
+  if (oldest === null) return false;
+  const ageMs = (ctx.now - oldest.idleAt + HALF_OPEN_MAX_MS) | 0;
+  return ageMs >= HOPELESS_MS && evictHalfOpen(ctx);
 }
 
 /** Notes what the guest's SYN or SYN-ACK says. Options we did not both agree on are off. */
@@ -233,7 +246,7 @@ export function openInbound(
 /** The guest acknowledged our SYN: octets may flow. */
 export function established(ctx: TcpContext, c: TcpConnection): void {
   c.state = ESTABLISHED;
-  ctx.halfOpen--;
+  ctx.halfOpen.remove(c.id);
   c.sndUna = (c.iss + 1) | 0;
   c.backoff = 0;
   c.timerKind = 0;

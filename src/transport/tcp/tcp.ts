@@ -9,7 +9,6 @@
  * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
  */
 import type { FlowRow } from "../../engine-api.ts";
-import { HALF_OPEN_MAX } from "../../limits.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { type Destinations, GO, IGNORE } from "../../network/destinations.ts";
 import {
@@ -222,7 +221,7 @@ export class Tcp {
 
   /** The id the next accepted connection will have, or NO_FLOW when there is no room for one. */
   nextInboundId(): number {
-    return this.ctx.halfOpen >= HALF_OPEN_MAX ? NO_FLOW : this.ctx.flows.nextId();
+    return this.ctx.flows.nextId();
   }
 
   /**
@@ -249,7 +248,7 @@ export class Tcp {
   /** A guest has shown itself: SYNs that could not be sent go out now. */
   guestAppeared(guestAddress: number): void {
     const ctx = this.ctx;
-    if (ctx.halfOpen === 0) return;
+    if (ctx.halfOpen.length === 0) return;
     for (const c of ctx.connections) {
       if (c === null || c.state !== SYN_SENT || c.guestAddress !== guestAddress) continue;
       c.backoff = 0;

@@ -18,6 +18,8 @@ import { releaseBacklog } from "./receive.ts";
 import { arm } from "./timers.ts";
 
 const CLOSED = counter("tcp-closed");
+const HALF_OPEN_EVICTED = counter("tcp-half-open-evicted");
+const TIME_WAIT_EVICTED = counter("tcp-time-wait-evicted");
 
 /**
  * RFC 9293 asks for two maximum segment lifetimes of two minutes, which is about routed networks. Nothing on a
@@ -45,11 +47,33 @@ export function enterTimeWait(ctx: TcpContext, c: TcpConnection): void {
   releaseSent(ctx, c);
   c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
   arm(ctx, c);
-  ctx.enqueueTimeWait(c);
-  if (ctx.timeWaits > TIME_WAIT_CONNECTIONS_MAX) {
-    const oldest = ctx.oldestTimeWait();
-    if (oldest !== null) removeConnection(ctx, oldest);
-  }
+  ctx.timeWaits.append(c.id);
+  if (ctx.timeWaits.length > TIME_WAIT_CONNECTIONS_MAX) evictTimeWait(ctx);
+}
+
+/** Ends the oldest TIME-WAIT early. False when there is none. */
+export function evictTimeWait(ctx: TcpContext): boolean {
+  const oldest = ctx.oldestOf(ctx.timeWaits);
+  if (oldest === null) return false;
+  ctx.counters.add(TIME_WAIT_EVICTED, 1);
+  removeConnection(ctx, oldest);
+  return true;
+}
+
+/**
+ * Gives up the half-open connection that has been waiting longest (RFC 4987 section 3.4): under a flood, most likely one
+ * that nobody will ever finish. False when there is none.
+ *
+ * The guest is not told. If the connection was honest its next SYN starts over, a RST would end it for good; what it
+ * sends for a connection it believes open is answered with a RST like any stray segment. To a flood a RST each would be
+ * as many frames again. A forward's client is reset: nothing it sends could start over.
+ */
+export function evictHalfOpen(ctx: TcpContext): boolean {
+  const oldest = ctx.oldestOf(ctx.halfOpen);
+  if (oldest === null) return false;
+  ctx.counters.add(HALF_OPEN_EVICTED, 1);
+  removeConnection(ctx, oldest);
+  return true;
 }
 
 /** Frees the octets kept for retransmission. */
@@ -73,9 +97,9 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   releaseBacklog(ctx, c);
   releaseOutOfOrder(ctx, c);
   ctx.wheel.clear(c.id);
+  if (isHalfOpen(c.state)) ctx.halfOpen.remove(c.id);
+  if (c.state === TIME_WAIT) ctx.timeWaits.remove(c.id);
   ctx.flows.remove(c.id);
-  if (isHalfOpen(c.state)) ctx.halfOpen--;
-  if (c.state === TIME_WAIT) ctx.timeWaits--;
   ctx.open--;
   ctx.counters.add(CLOSED, 1);
   const { ready, starved, ackDelayed } = c;

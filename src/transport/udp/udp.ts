@@ -31,6 +31,7 @@ import {
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
 import { destinationPort, length, sourcePort, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
+import { FlowQueue } from "../flow-queue.ts";
 import { udpRows } from "../flow-rows.ts";
 import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
 import { UdpMapping } from "./mapping.ts";
@@ -38,6 +39,7 @@ import { UdpOutput } from "./output.ts";
 
 const OPENED = counter("udp-mappings-opened");
 const EXPIRED = counter("udp-mappings-expired");
+const EVICTED = counter("udp-mappings-evicted");
 const IN = counter("udp-datagrams-in");
 const OCTETS_IN = counter("udp-octets-in");
 const TABLE_FULL = dropReason("flow-table-full");
@@ -52,6 +54,12 @@ const ALIAS_TRIES = 16;
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
 const READY_PER_TURN = 32;
+/** RFC 4787 REQ-5: a mapping that is in use lives so long at least. REQ-5a: a name's answer is not waited for. */
+const IN_USE_MS = 120_000;
+const DNS_IN_USE_MS = 10_000;
+const DNS_PORT = 53;
+/** Mappings looked at for one that may give way, per new one. */
+const EVICTION_LOOKS = 16;
 
 export interface UdpParts {
   readonly arena: Arena;
@@ -69,6 +77,8 @@ export class Udp {
   readonly output: UdpOutput;
   readonly mappings: (UdpMapping | null)[] = new Array<UdpMapping | null>(FLOWS_MAX).fill(null);
   open = 0;
+  /** The mappings by their last use. */
+  private readonly uses: FlowQueue;
   private inboundOpen = 0;
   private readonly to = new Int32Array(ADDRESS_WORDS);
   private readonly readyRing = new Int32Array(FLOWS_MAX);
@@ -91,6 +101,7 @@ export class Udp {
   ) {
     const { config } = parts;
     this.now = nowMs;
+    this.uses = new FlowQueue(parts.flows);
     this.output = new UdpOutput(parts.arena, parts.egress, parts.counters, parts.checksum, config.mtu);
     this.wheel = new TimerWheel(FLOWS_MAX, nowMs, (id) => this.expire(id));
     this.mappingByAddress = config.udpMapping !== "endpoint-independent";
@@ -124,7 +135,7 @@ export class Udp {
     const mapping = this.mappings[id];
     if (mapping === null) return TABLE_FULL;
     mapping.remember(this.to[3], remotePort);
-    mapping.refreshedMs = this.now;
+    this.refresh(mapping);
     mapping.octetsFromGuest += octets;
     this.queue(mapping.handle, at, octets);
     return HANDLED;
@@ -151,7 +162,7 @@ export class Udp {
     to[2] = client.client2;
     to[3] = client.client3;
     to[ADDRESS_PORT] = client.clientPort;
-    client.refreshedMs = this.now;
+    this.refresh(client);
     client.octetsFromGuest += octets;
     this.queue(client.handle, at, octets);
     return HANDLED;
@@ -159,7 +170,7 @@ export class Udp {
 
   /** A new mapping with its socket. Returns its id, or a drop reason negated. */
   private openMapping(guest: number, guestPort: number, keyAddress: number, keyPort: number): number {
-    if (this.open >= UDP_MAPPINGS_MAX) return -MAPPINGS_FULL;
+    if (!this.makeRoom()) return -MAPPINGS_FULL;
     const id = this.insert(guest, keyAddress, packPorts(guestPort, keyPort));
     if (id === NO_FLOW) return -TABLE_FULL;
     // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
@@ -172,6 +183,37 @@ export class Udp {
     mapping.remoteAddress = keyAddress;
     mapping.remotePort = keyPort;
     return id;
+  }
+
+  private refresh(mapping: UdpMapping): void {
+    mapping.refreshedMs = this.now;
+    this.uses.renew(mapping.id);
+  }
+
+  /**
+   * Room for one more mapping: when there are too many, the least recently used of those not in use gives way. A mapping
+   * is in use from its first answer until RFC 4787's least time has passed, so that a guest that sends to whatever it
+   * likes takes nothing from a conversation, and new conversations find a place. False when all are in use.
+   */
+  private makeRoom(): boolean {
+    if (this.open < UDP_MAPPINGS_MAX) return true;
+    for (let looks = 0; looks < EVICTION_LOOKS; looks++) {
+      const mapping = this.mappings[this.uses.oldest];
+      if (mapping === null) return false;
+      if (!this.inUse(mapping)) {
+        this.parts.counters.add(EVICTED, 1);
+        this.remove(mapping);
+        return true;
+      }
+      this.uses.renew(mapping.id);
+    }
+    return false;
+  }
+
+  private inUse(mapping: UdpMapping): boolean {
+    if ((mapping.inbound ? mapping.octetsFromGuest : mapping.octetsToGuest) === 0) return false;
+    const least = !mapping.inbound && mapping.recentPort === DNS_PORT ? DNS_IN_USE_MS : IN_USE_MS;
+    return ((this.now - mapping.refreshedMs) | 0) < least;
   }
 
   private insert(guest: number, remote: number, ports: number): number {
@@ -190,6 +232,7 @@ export class Udp {
     mapping.guestPort = guestPort;
     mapping.refreshedMs = this.now;
     this.open++;
+    this.uses.append(id);
     this.parts.counters.add(OPENED, 1);
     this.wheel.set(id, (this.now + this.parts.config.udpTimeoutMs) | 0);
     return mapping;
@@ -331,7 +374,7 @@ export class Udp {
     port: number,
     at: number,
   ): UdpMapping | null {
-    if (this.open >= UDP_MAPPINGS_MAX) return null;
+    if (!this.makeRoom()) return null;
     const id = this.insert(guest, seen, packPorts(guestPort, port));
     if (id === NO_FLOW) return null;
     const words = this.parts.batch.words;
@@ -375,6 +418,7 @@ export class Udp {
     else this.parts.network.udpClose(mapping.handle);
     mapping.reset();
     this.wheel.clear(mapping.id);
+    this.uses.remove(mapping.id);
     this.parts.flows.remove(mapping.id);
     this.open--;
   }
