@@ -46,6 +46,7 @@ static const struct int_call int_calls[] = {
     {"epollModify", shim_epoll_modify, 3},
     {"epollRemove", shim_epoll_remove, 1},
     {"epollWait", shim_epoll_wait, 3},
+    {"epollSpin", shim_epoll_spin, 3},
     {"timerArm", shim_timer_arm, 2},
     {"readFrames", shim_read_frames, 6},
     {"receiveFrames", shim_receive_frames, 6},

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 512
@@ -142,21 +143,45 @@ int32_t shim_epoll_modify(const int32_t *a) { return control(EPOLL_CTL_MOD, a[0]
 
 int32_t shim_epoll_remove(const int32_t *a) { return control(EPOLL_CTL_DEL, a[0], 0, 0); }
 
+static struct epoll_event ready_events[EVENTS_MAX];
+
+/** Writes what epoll_wait gave as pairs of ints. Returns the count or -errno. */
+static int32_t report(int count, int32_t *out) {
+  if (count < 0) return -errno;
+  for (int i = 0; i < count; i++) {
+    out[2 * i] = (int32_t)ready_events[i].events;
+    out[2 * i + 1] = (int32_t)ready_events[i].data.u32;
+  }
+  return count;
+}
+
 int32_t shim_epoll_wait(const int32_t *a) {
-  static struct epoll_event events[EVENTS_MAX];
   int32_t max = a[1] > EVENTS_MAX ? EVENTS_MAX : a[1];
   int32_t *out = records(a[0], 2, max);
   int timeout = a[2];
   if (out == NULL || max <= 0) return -EINVAL;
-  int count = epoll_wait(readiness.epoll, events, max, timeout);
+  int count = epoll_wait(readiness.epoll, ready_events, max, timeout);
   /* A signal ends the waiting, so that its handler in JavaScript is not kept back; what is ready is still taken. */
-  while (count < 0 && errno == EINTR) count = epoll_wait(readiness.epoll, events, max, 0);
-  if (count < 0) return -errno;
-  for (int i = 0; i < count; i++) {
-    out[2 * i] = (int32_t)events[i].events;
-    out[2 * i + 1] = (int32_t)events[i].data.u32;
-  }
-  return count;
+  while (count < 0 && errno == EINTR) count = epoll_wait(readiness.epoll, ready_events, max, 0);
+  return report(count, out);
+}
+
+static int64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int32_t shim_epoll_spin(const int32_t *a) {
+  int32_t max = a[1] > EVENTS_MAX ? EVENTS_MAX : a[1];
+  int32_t *out = records(a[0], 2, max);
+  if (out == NULL || max <= 0) return -EINVAL;
+  int64_t until = now_ns() + (int64_t)a[2] * 1000;
+  int count;
+  do {
+    RETRY(count, epoll_wait(readiness.epoll, ready_events, max, 0));
+  } while (count == 0 && now_ns() < until);
+  return report(count, out);
 }
 
 int32_t shim_timer_arm(const int32_t *a) {

@@ -90,6 +90,7 @@ int32_t shim_epoll_add(const int32_t *a);
 int32_t shim_epoll_modify(const int32_t *a);
 int32_t shim_epoll_remove(const int32_t *a);
 int32_t shim_epoll_wait(const int32_t *a);
+int32_t shim_epoll_spin(const int32_t *a);
 int32_t shim_timer_arm(const int32_t *a);
 
 /* frames (frames.c) */

@@ -43,6 +43,8 @@ export interface Native {
    * `at`. Returns the count, at most 512 however large `max`.
    */
   epollWait(at: number, max: number, timeoutMs: number): number;
+  /** As epollWait, but asks again and again for `spinUs` instead of sleeping. At least once; 0 when nothing came. */
+  epollSpin(at: number, max: number, spinUs: number): number;
   /**
    * The timerfd in the epoll set fires `token` once after `delayMs` (0 counts as 1; -1 disarms). There is one:
    * arming it again replaces what it was to do, and takes back an expiry that nobody has waited for yet.

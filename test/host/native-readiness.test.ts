@@ -138,7 +138,19 @@ describe("readiness", () => {
     expect([...first, ...second].map(([, token]) => token).sort()).toEqual([1, 2]);
   });
 
+  it("can be asked again and again instead of sleeping", () => {
+    const [a, b] = pair();
+    native.epollAdd(b, READABLE | EDGE, 7);
+    expect(native.epollSpin(EVENTS, 16, 100)).toBe(0);
+    native.sendGather(a, OUT, 1);
+    expect(native.epollSpin(EVENTS, 16, 0)).toBe(1);
+    expect([ints[EVENTS / 4], ints[EVENTS / 4 + 1]]).toEqual([READABLE, 7]);
+    expect(native.epollSpin(EVENTS, 16, 100)).toBe(0);
+  });
+
   it("refuses a place for events outside the arena, and a second set", () => {
+    expect(native.epollSpin(EVENTS + 2, 1, 0)).toBe(EINVAL);
+    expect(native.epollSpin(EVENTS, 0, 0)).toBe(EINVAL);
     expect(native.epollWait(arena.byteLength - 8, 2, 0)).toBe(EINVAL);
     expect(native.epollWait(EVENTS + 2, 1, 0)).toBe(EINVAL);
     expect(native.epollWait(EVENTS, 0, 0)).toBe(EINVAL);
