@@ -2,7 +2,6 @@
  * What the native part is made of, and how to tell whether a built file still matches its sources. CommonJS, so
  * that the loader can use it synchronously from src/ as well as from dist/src/.
  */
-const { createHash } = require("node:crypto");
 const { readdirSync, readFileSync } = require("node:fs");
 const { join } = require("node:path");
 
@@ -23,9 +22,10 @@ function sourcesOf(product) {
 }
 
 /** A hash over everything that decides what a product becomes. It is compiled into the product. */
-function fingerprintOf(product) {
-  const hash = createHash("sha256");
-  hash.update(`${process.arch} ${PRODUCTS[product].flags.join(" ")}`);
+function fingerprintOf(product, architecture = process.arch) {
+  // Loaded only here: it takes longer than all else that the loader of a built product does.
+  const hash = require("node:crypto").createHash("sha256");
+  hash.update(`${architecture} ${PRODUCTS[product].flags.join(" ")}`);
   for (const name of sourcesOf(product)) hash.update(`\0${name}\0`).update(readFileSync(join(__dirname, name)));
   return hash.digest("hex").slice(0, 16);
 }

@@ -77,11 +77,16 @@ async function buildShim() {
   }
 }
 
-/** The newest change among the compiler's inputs, in milliseconds. */
+/** The newest change among the inputs of the compiler and the bundler, in milliseconds. */
 function newestSource() {
   const files = readdirSync(join(ROOT, "src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
+  // The program has the fingerprints of the C sources in it.
+  const native = readdirSync(join(ROOT, "native-shims")).filter((name) => /\.([ch]|cjs)$/.test(name));
   const inputs = [
     ...files.map((name) => join("src", name)),
+    ...native.map((name) => join("native-shims", name)),
+    "src/bundle.mjs",
+    "src/cli/program-loader.cjs",
     "tsconfig.json",
     "tsconfig.build.json",
     "package-lock.json",
@@ -107,17 +112,11 @@ export function buildProgram() {
   return status;
 }
 
-/**
- * Joins the command's modules into a few files under dist/program: reading a hundred small ones takes Node longer than
- * everything else that happens before the first packet.
- */
+/** Makes dist/program, what the command runs, of dist/src. */
 function bundleProgram() {
-  const entries = ["main", "engine-process"].map((name) => join(ROOT, "dist", "src", "cli", `${name}.js`));
-  const bundler = join(ROOT, "node_modules", "rolldown", "bin", "cli.mjs");
   // Put in place whole: somebody may be running the old one, or building at the same time.
   const made = `${PROGRAM}-${process.pid}`;
-  const options = ["--format", "esm", "--platform", "node", "--log-level", "silent", "-d", made];
-  const status = run(process.execPath, [bundler, ...entries, ...options], { quiet: true });
+  const status = run(process.execPath, [join(ROOT, "src", "bundle.mjs"), made], { quiet: true });
   if (status === 0) {
     rmSync(PROGRAM, { recursive: true, force: true });
     try {
@@ -219,9 +218,13 @@ function testAsOther() {
   return run("sudo", ["-n", "-E", process.execPath, vitest, "run", ...args]);
 }
 
-/** `npm install`, here or in a project that depends on this one: the shim only, and never a reason to fail. */
+/**
+ * `npm install`, here or in a project that depends on this one: the shim, and the code caches of a program that is
+ * there already, for this Node. Never a reason to fail.
+ */
 async function install() {
   if ((await buildShim()) !== 0) say("the native part was not built; the first run tries again");
+  if (existsSync(PROGRAM)) (await import("./bundle.mjs")).makeCaches(PROGRAM);
   return 0;
 }
 

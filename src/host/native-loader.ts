@@ -3,9 +3,9 @@
  *
  * It lies in `native-shims/build` of the package, or, when that directory cannot be written (a package root
  * installed), in a directory of the user's cache named by the fingerprint of the sources. A file is taken only
- * if the fingerprint compiled into it is that of the sources here, so an update never meets an old addon.
+ * if the fingerprint compiled into it is that of the sources here, or of those that the bundled program was built
+ * with, so an update never meets an old addon.
  */
-import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
@@ -41,10 +41,23 @@ export class ShimError extends Error {
 const require = createRequire(import.meta.url);
 
 /**
+ * Fingerprints by product and architecture, put into the bundled program by its build (bundle.mjs): a start need not
+ * hash the sources. Not there in dist/src.
+ */
+declare const SLUICE_FINGERPRINTS: Readonly<Record<string, string>>;
+
+let foundRoot: string | undefined;
+
+/**
  * The directory of sluice's package.json: code runs from src/ under vitest, from dist/src/ when built.
  * Throws ShimError (SHIM_PACKAGE).
  */
 export function packageRoot(): string {
+  foundRoot ??= findPackageRoot();
+  return foundRoot;
+}
+
+function findPackageRoot(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const file = join(directory, "package.json");
@@ -99,6 +112,8 @@ function build(root: string, product: Product, output: string, candidates: strin
   process.stderr.write(`sluice: building its native part (${output}) in ${into}, once\n`);
   const script = join(root, "native-shims", "build.mjs");
   const args = [script, "--quiet", "--product", product, "--into", into, ...(force ? ["--force"] : [])];
+  // Loaded only here: the engine process has no other use for it.
+  const { spawnSync } = require("node:child_process") as typeof import("node:child_process");
   const run = spawnSync(process.execPath, args, { encoding: "utf8" });
   if (run.status !== 0) {
     const sentence = run.stderr
@@ -114,17 +129,38 @@ function build(root: string, product: Product, output: string, candidates: strin
   return join(into, output);
 }
 
+/** The fingerprint that the bundled program was built with. */
+function bundledFingerprint(product: Product): string | undefined {
+  return typeof SLUICE_FINGERPRINTS === "undefined"
+    ? undefined
+    : SLUICE_FINGERPRINTS[`${product}-${process.arch}`];
+}
+
+/** Where a product with this fingerprint lies already. */
+function findBuilt(
+  sources: Sources,
+  output: string,
+  candidates: string[],
+  fingerprint: string,
+): string | undefined {
+  return candidates
+    .map((directory) => join(directory, output))
+    .find((path) => sources.isCurrent(path, fingerprint));
+}
+
 /** The path of a product that matches its sources, built if there is none. */
 function locate(product: Product, force: boolean): string {
   const root = packageRoot();
   const sources = loadSources(root);
   const { output } = sources.PRODUCTS[product];
+  const find = (fingerprint: string): string | undefined =>
+    findBuilt(sources, output, directories(root, fingerprint), fingerprint);
+  const bundled = force ? undefined : bundledFingerprint(product);
+  const current = bundled === undefined ? undefined : find(bundled);
+  if (current !== undefined) return current;
   const fingerprint = sources.fingerprintOf(product);
-  const candidates = directories(root, fingerprint);
-  const found = candidates
-    .map((directory) => join(directory, output))
-    .find((path) => sources.isCurrent(path, fingerprint));
-  return found !== undefined && !force ? found : build(root, product, output, candidates, force);
+  const found = force ? undefined : find(fingerprint);
+  return found ?? build(root, product, output, directories(root, fingerprint), force);
 }
 
 /**

@@ -62,6 +62,22 @@ describe("the loader", () => {
     expect(said.match(/building/g)).toHaveLength(2);
   });
 
+  it("takes what was built of the sources that the program was bundled with", async () => {
+    const { fingerprintOf } = createRequire(import.meta.url)(join(shims, "sources.cjs")) as {
+      fingerprintOf(product: string): string;
+    };
+    const loader = await importLoader();
+    const built = loader.addonPath();
+    writeFileSync(join(copy, "native-shims/process.c"), "/* changed */\n", { flag: "a" });
+    vi.stubGlobal("SLUICE_FINGERPRINTS", { [`addon-${process.arch}`]: fingerprintOf("addon") });
+    expect(loader.addonPath()).toBe(built);
+    expect(said.match(/building/g)).toHaveLength(1);
+    vi.stubGlobal("SLUICE_FINGERPRINTS", { [`addon-${process.arch}`]: "another" });
+    loader.addonPath();
+    expect(said.match(/building/g)).toHaveLength(2);
+    vi.unstubAllGlobals();
+  });
+
   it("builds in the user's cache when the package cannot be written", async () => {
     writeFileSync(join(copy, "native-shims/build"), "in the way");
     const loader = await importLoader();

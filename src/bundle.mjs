@@ -1,0 +1,94 @@
+/**
+ * Makes dist/program of dist/src: the command's modules joined into a few CommonJS files, with their code caches. Node
+ * takes longer to read a hundred small modules than for everything else that happens before the first packet.
+ *
+ * Usage: node src/bundle.mjs DIRECTORY
+ */
+import { spawnSync } from "node:child_process";
+import { copyFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const LOADER = "program-loader.js";
+/** Files without a code cache. */
+const PLAIN = [LOADER, "main.js", "engine-process.js"];
+/** V8's flags are part of a cache's identity: those of the engine process (src/cli/confinement.ts). */
+export const ENGINE_FLAGS = ["--max-semi-space-size=1"];
+/** Those that the seccomp filter knows; elsewhere a start hashes the C sources. */
+const ARCHITECTURES = ["x64", "arm64"];
+/** What every command but `vm` and `replay` needs, in one file. */
+const SUPERVISOR =
+  /dist[\\/]src[\\/](cli[\\/](?!replay)|host[\\/](?!replay|unreachable)|config[\\/])|[\\/]node_modules[\\/](?!yaml|zod)/;
+
+/** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
+function fingerprints() {
+  const { PRODUCTS, fingerprintOf } = createRequire(import.meta.url)("../native-shims/sources.cjs");
+  const pairs = Object.keys(PRODUCTS).flatMap((product) => ARCHITECTURES.map((name) => [product, name]));
+  return Object.fromEntries(
+    pairs.map(([product, name]) => [`${product}-${name}`, fingerprintOf(product, name)]),
+  );
+}
+
+/** Bundles one process's entry; returns the name of its file. */
+async function bundle(rolldown, entry, name, directory, codeSplitting) {
+  const input = { [name]: join(ROOT, "dist", "src", "cli", `${entry}.js`) };
+  const transform = { define: { SLUICE_FINGERPRINTS: JSON.stringify(fingerprints()) } };
+  const build = await rolldown({ cwd: ROOT, input, platform: "node", logLevel: "silent", transform });
+  const { output } = await build.write({
+    dir: directory,
+    format: "cjs",
+    entryFileNames: "[name]-[hash].js",
+    chunkFileNames: "[name]-[hash].js",
+    // ASCII without comments: a file is read as one octet per character.
+    charset: "ascii",
+    comments: false,
+    codeSplitting,
+  });
+  await build.close();
+  for (const { fileName, code = "" } of output) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII.
+    if (/[^\x00-\x7f]/.test(code)) throw new Error(`${fileName} is not ASCII`);
+  }
+  return output[0].fileName;
+}
+
+/** The file that `src/` knows by name; that of the code has a hash in it. */
+function writeEntry(directory, name, file) {
+  const path = `require("node:path").join(__dirname, ${JSON.stringify(file)})`;
+  writeFileSync(join(directory, name), `module.exports = require("./${LOADER}").load(${path});\n`);
+}
+
+/** Makes the code caches for this Node. Without them everything works, a little later. */
+export function makeCaches(directory) {
+  const files = readdirSync(directory).filter((name) => name.endsWith(".js") && !PLAIN.includes(name));
+  const make = (flags, names) =>
+    spawnSync(process.execPath, [...flags, LOADER, ...names.map((name) => join(directory, name))], {
+      cwd: directory,
+    });
+  make(
+    ENGINE_FLAGS,
+    files.filter((name) => name.startsWith("engine-")),
+  );
+  make(
+    [],
+    files.filter((name) => !name.startsWith("engine-")),
+  );
+}
+
+async function makeProgram(directory) {
+  // Not there where the package is installed, which needs the caches only.
+  const { rolldown } = await import("rolldown");
+  const engine = await bundle(rolldown, "engine-process", "engine", directory, false);
+  const main = await bundle(rolldown, "main", "main", directory, {
+    groups: [{ name: "supervisor", test: SUPERVISOR }],
+  });
+  copyFileSync(join(ROOT, "src", "cli", "program-loader.cjs"), join(directory, LOADER));
+  writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
+  writeEntry(directory, "engine-process.js", engine);
+  writeEntry(directory, "main.js", main);
+  makeCaches(directory);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await makeProgram(resolve(process.argv[2]));
