@@ -61,6 +61,11 @@ describe("from inside", () => {
   beforeEach((context) => needs(context, forView));
   afterAll(() => prisoner?.end());
 
+  it("has room for many descriptors without growing their table", () => {
+    const status = readFileSync(`/proc/${prisoner.process.child.pid}/status`, "utf8");
+    expect(Number(/^FDSize:\s*(\d+)/m.exec(status)?.[1])).toBeGreaterThanOrEqual(1024);
+  });
+
   it("nothing was refused by this kernel", async () => {
     expect(await prisoner.process.started).toEqual([]);
   });
