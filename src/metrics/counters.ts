@@ -29,6 +29,7 @@ export const COUNTERS = [
   "tcp-octets-out",
   "tcp-retransmits",
   "tcp-fast-retransmits",
+  "tcp-recoveries-undone",
   "tcp-timeouts",
   "tcp-out-of-order",
   "tcp-duplicates",

@@ -25,9 +25,9 @@ it("carries octets to the guest at these rates, by the guest's window", () => {
   expect(`\n${table.join("\n")}\n`).toMatchInlineSnapshot(`
     "
                   0 %  0.1 %    1 %    3 %   10 %
-       16 KiB     9.9    9.9    9.7    6.0    2.4
-       64 KiB    35.9   35.9   22.6   18.2    2.3
-      512 KiB    54.1   54.1   22.6   18.2    3.3
+       16 KiB     9.9    9.9    9.7    5.9    2.1
+       64 KiB    35.9   35.9   22.6   18.2    2.2
+      512 KiB    54.1   54.1   22.6   18.2    3.0
     "
   `);
 });
@@ -37,6 +37,23 @@ it("takes octets from the guest at these rates: the window is the engine's own",
     "
                   0 %  0.1 %    1 %    3 %   10 %
       512 KiB    58.8   58.8   13.4    5.1    1.2
+    "
+  `);
+});
+
+it("carries octets to the guest at these rates when frames overtake others: what is lost, queues lose", () => {
+  const plan = { seed: 1, direction: "down", octets: 1_000_000, window: 1 << 19, loss: 0, ...LINK } as const;
+  const lines = [0, 0.01, 0.05, 0.2].map((reorder) => {
+    const rates = [1, 5, 20].map((reorderMs) => transfer({ ...plan, reorder, reorderMs }));
+    return `${`${reorder * 100} %`.padStart(9)} ${rates.map((rate) => rate.toFixed(1).padStart(7)).join("")}`;
+  });
+  expect(`\n${["             1 ms   5 ms  20 ms", ...lines].join("\n")}\n`).toMatchInlineSnapshot(`
+    "
+                 1 ms   5 ms  20 ms
+          0 %    70.8   70.8   70.8
+          1 %    69.9   66.4   25.6
+          5 %    68.9   55.0   23.9
+         20 %    67.9   55.5   33.5
     "
   `);
 });

@@ -26,6 +26,9 @@ export interface TransferPlan {
   /** The guest's receive buffer, octets. */
   readonly window: number;
   readonly loss: number;
+  /** Share of the frames held back by up to `reorderMs`. */
+  readonly reorder?: number;
+  readonly reorderMs?: number;
   /** Octets per millisecond, one-way milliseconds, frames. */
   readonly rate: number;
   readonly delayMs: number;
@@ -59,8 +62,8 @@ export function transfer(plan: TransferPlan): number {
   const arena = arenaForWorld();
   const host = new SimulatedHost(world, arena, { exhaustion: 0, refuseDatagram: 0 });
   const core = makeEngine(world, arena, host, { ...defaultEngineConfig(), dhcp: null });
-  const { rate, delayMs, queueFrames, loss } = plan;
-  const way = { ...PERFECT, rate, delayMs, queueFrames, loss };
+  const { rate, delayMs, queueFrames, loss, reorder = 0, reorderMs = 0 } = plan;
+  const way = { ...PERFECT, rate, delayMs, queueFrames, loss, reorder, reorderMs };
   const guest: Guest = new Guest(
     world,
     {

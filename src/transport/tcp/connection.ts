@@ -42,6 +42,8 @@ export const STATE_NAMES = [
 export const TIMER_NONE = 0;
 export const TIMER_RETRANSMIT = 1;
 export const TIMER_PERSIST = 2;
+/** Octets beyond a hole have been acknowledged: how long the hole may be mere reordering. */
+export const TIMER_REORDER = 3;
 
 /** Loss recovery. */
 export const RECOVERY_NONE = 0;
@@ -123,6 +125,9 @@ export class TcpConnection extends ConnectionFlags {
   outOfOrderRecent = 0;
   /** Where the guest's FIN is, once one came ahead of a hole. */
   finAt = 0;
+  /** Octets the guest sent twice, to be reported with the next ACK; equal when there are none. */
+  twiceLeft = 0;
+  twiceRight = 0;
 
   // Options.
   tsRecent = 0;
@@ -162,6 +167,16 @@ export class TcpConnection extends ConnectionFlags {
   sackCount = 0;
   /** Octets reported in ranges that found no place in the list: they have left the link, wherever they lie. */
   sackOverflow = 0;
+  /** Segments that may overtake one before it counts as lost. */
+  reordering = 3;
+  /** What to go back to if recovery was for nothing; undoCwnd is 0 when there is nothing to undo. */
+  undoCwnd = 0;
+  undoSsthresh = 0;
+  /** sndUna and our timestamp when recovery began. */
+  undoFrom = 0;
+  undoStamp = 0;
+  /** Octets sent again since, and not yet reported as duplicates. */
+  undoOctets = 0;
   /** Sorted pairs of edges; made when the guest first reports a hole. */
   sackEdges: Int32Array | null = null;
 

@@ -13,6 +13,7 @@ import {
   FIN_WAIT_1,
   FIN_WAIT_2,
   LAST_ACK,
+  RECOVERY_NONE,
   SYN_RECEIVED,
   SYN_SENT,
   type TcpConnection,
@@ -25,9 +26,10 @@ import { storeOutOfOrder } from "./out-of-order.ts";
 import { sendAck, sendStrayReset } from "./output.ts";
 import { acceptFin, gather } from "./receive.ts";
 import { noteAcknowledged, noteDuplicate, takeSackBlocks, trimSacked } from "./recovery.ts";
+import { noteLate, noteTwice } from "./reordering.ts";
 import { freeAcknowledged } from "./send.ts";
 import { enterTimeWait, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
-import { arm, RTO_MAX_MS, RTO_MIN_MS, startRetransmitTimer, stopTimer } from "./timers.ts";
+import { arm, RTO_MAX_MS, RTO_MIN_MS, startReorderTimer, startRetransmitTimer, stopTimer } from "./timers.ts";
 
 const OUT_OF_ORDER = counter("tcp-out-of-order");
 const DUPLICATES = counter("tcp-duplicates");
@@ -174,6 +176,7 @@ function acceptable(c: TcpConnection, s: Segment): boolean {
   const length = s.payloadLength + (s.flags & FIN) + ((s.flags & SYN) >>> 1);
   if (offset > window || (offset === window && length > 0 && offset > 0)) return false;
   if (offset < 0) {
+    noteTwice(c, s.sequence, Math.min(-offset, s.payloadLength));
     if (offset + length <= 0) return false;
     trimFront(s, -offset);
   }
@@ -270,7 +273,7 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
     return UNACCEPTABLE;
   }
   const acknowledged = (ack - c.sndUna) | 0;
-  const news = c.sack && ctx.options.sackBlocks > 0 && takeSackBlocks(ctx, c);
+  const news = c.sack && ctx.options.sackBlocks > 0 && takeSackBlocks(ctx, c, ack);
   const windowBefore = c.sndWnd;
   if (acknowledged >= 0) takeWindow(c, s);
   if (acknowledged > 0) {
@@ -293,6 +296,7 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
     c.backoff = 0;
     stopTimer(c);
   }
+  if (c.sackCount > 0 && c.recovery === RECOVERY_NONE) startReorderTimer(ctx, c);
   if (c.hostReadable || c.sndNxt !== c.sndEnd || c.sndUna !== c.sndNxt) ctx.makeReady(c);
   return HANDLED;
 }
@@ -318,8 +322,10 @@ function takeWindow(c: TcpConnection, s: Segment): void {
 function advanceUna(ctx: TcpContext, c: TcpConnection, acknowledged: number): void {
   const flightBefore = (c.sndNxt - c.sndUna) | 0;
   const timedOut = c.backoff > 0;
-  c.sndUna = (c.sndUna + acknowledged) | 0;
+  const from = c.sndUna;
+  c.sndUna = (from + acknowledged) | 0;
   c.backoff = 0;
+  noteLate(ctx, c, from);
   if (c.timestamps) {
     let sample = (ctx.now + c.tsOffset - ctx.options.timestampEcho) | 0;
     // A guest whose ACK was lost echoes the first transmission: our wait for the timer is no round trip. A round

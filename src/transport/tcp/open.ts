@@ -73,6 +73,7 @@ function newConnection(
   c.sndNxt = c.iss;
   c.sndEnd = (c.iss + 1) | 0;
   c.recover = c.iss;
+  c.retransmitNext = c.iss;
   c.windowTarget = WINDOW_INITIAL;
   c.lastHeardMs = ctx.now;
   c.idleAt = (ctx.now + HALF_OPEN_MAX_MS) | 0;

@@ -7,6 +7,7 @@ import { NO_CHUNK, USE_BACKLOG, USE_OUT_OF_ORDER } from "../../memory/chunk-pool
 import { before, beforeOrAt } from "../../wire/tcp.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import { noteTwice, reportsTwice } from "./reordering.ts";
 
 /** Alternate one-octet segments would otherwise take a chunk each and make the walk long. */
 const CHUNKS_PER_CONNECTION = 128;
@@ -37,6 +38,7 @@ export function storeOutOfOrder(
       chunk = pool.next[chunk];
       walked++;
       if (known <= 0) continue;
+      noteTwice(c, sequence, Math.min(known, length));
       if (known >= length) return true;
       sequence = (sequence + known) | 0;
       at += known;
@@ -138,9 +140,8 @@ export function releaseOutOfOrder(ctx: TcpContext, c: TcpConnection): void {
 
 /** How many SACK blocks fit and exist: at most 4, 3 beside timestamps (RFC 2018 section 3). */
 export function sackBlocksFor(ctx: TcpContext, c: TcpConnection): number {
-  if (c.outOfOrderHead === NO_CHUNK) return 0;
   const most = c.timestamps ? 3 : 4;
-  let blocks = 0;
+  let blocks = reportsTwice(ctx, c) ? 1 : 0;
   let chunk = c.outOfOrderHead;
   while (chunk !== NO_CHUNK && blocks < most) {
     blocks++;
@@ -149,10 +150,17 @@ export function sackBlocksFor(ctx: TcpContext, c: TcpConnection): number {
   return blocks;
 }
 
-/** Writes the block of the newest arrival first, then the others in order. */
+/** Writes the duplicate to be reported, then the block of the newest arrival, then the others in order. */
 export function writeSackBlocks(ctx: TcpContext, c: TcpConnection, at: number, blocks: number): void {
   const pool = ctx.pool;
   const view = ctx.view;
+  if (reportsTwice(ctx, c)) {
+    view.setInt32(at, c.twiceLeft);
+    view.setInt32(at + 4, c.twiceRight);
+    at += 8;
+    blocks--;
+    if (blocks === 0) return;
+  }
   let recent = NO_CHUNK;
   for (let chunk = c.outOfOrderHead; chunk !== NO_CHUNK; chunk = afterRange(ctx, chunk)) {
     if (beforeOrAt(pool.sequence[chunk], c.outOfOrderRecent)) recent = chunk;

@@ -106,6 +106,7 @@ export function sendSegment(
   if ((flagBits & ACK) !== 0) {
     c.ackPending = false;
     c.unacknowledged = 0;
+    c.twiceRight = c.twiceLeft;
   }
   return true;
 }

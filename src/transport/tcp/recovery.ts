@@ -11,16 +11,16 @@
  *   pipe = flight - sacked - lost and not yet sent again
  *
  * The oldest octet is sent again whatever pipe says, so that recovery begins and every partial ACK carries it on
- * (RFC 6675 section 5, step 4.3).
+ * (RFC 6675 section 5, step 4.3). What a link that reorders changes is in reordering.ts.
  */
 import { counter } from "../../metrics/counters.ts";
 import { before, beforeOrAt } from "../../wire/tcp.ts";
+import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { RECOVERY_FAST, RECOVERY_NONE, SACK_RANGES_MAX, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import { noteOvertaken, noteReportedTwice, REORDERING_MIN, rememberForUndo } from "./reordering.ts";
 
 const FAST_RETRANSMITS = counter("tcp-fast-retransmits");
-/** RFC 5681 section 3.2. */
-const DUPLICATE_ACKS = 3;
 /** RFC 6928. */
 const INITIAL_SEGMENTS = 10;
 /** More than any window a guest can offer us in practice. */
@@ -32,14 +32,18 @@ export function initialCwnd(mss: number): number {
 
 /** The first octet from retransmitNext on that counts as lost, or lossUntil when there is none. */
 export function nextLost(c: TcpConnection): number {
-  let from = before(c.retransmitNext, c.sndUna) ? c.sndUna : c.retransmitNext;
-  const edges = c.sackEdges;
-  if (edges !== null) {
-    for (let i = 0; i < c.sackCount; i++) {
-      if (beforeOrAt(edges[i * 2], from) && before(from, edges[i * 2 + 1])) from = edges[i * 2 + 1];
-    }
-  }
+  const from = firstUnknown(c, before(c.retransmitNext, c.sndUna) ? c.sndUna : c.retransmitNext);
   return before(from, c.lossUntil) ? from : c.lossUntil;
+}
+
+/** The first octet at or after `from` that is not in a SACK range. */
+function firstUnknown(c: TcpConnection, from: number): number {
+  const edges = c.sackEdges;
+  if (edges === null) return from;
+  for (let i = 0; i < c.sackCount; i++) {
+    if (beforeOrAt(edges[i * 2], from) && before(from, edges[i * 2 + 1])) return edges[i * 2 + 1];
+  }
+  return from;
 }
 
 /** Where the lost stretch that starts at `from` ends. */
@@ -73,21 +77,40 @@ export function pipeOctets(c: TcpConnection): number {
   return Math.max(pipe, 0);
 }
 
-/** Takes the SACK blocks of the options just parsed into the scoreboard. True when they told something new. */
-export function takeSackBlocks(ctx: TcpContext, c: TcpConnection): boolean {
+/**
+ * Takes the SACK blocks of the options just parsed, with acknowledgment number `ack`, into the scoreboard. True when they
+ * told something new.
+ */
+export function takeSackBlocks(ctx: TcpContext, c: TcpConnection, ack: number): boolean {
   const options = ctx.options;
   let news = false;
   for (let i = 0; i < options.sackBlocks; i++) {
     const left = options.sackEdges[i * 2];
     const right = options.sackEdges[i * 2 + 1];
-    // Blocks below sndUna are reports of duplicates (RFC 2883); beyond sndNxt they are lies.
-    if (!before(left, right) || before(left, c.sndUna) || before(c.sndNxt, right)) continue;
+    // Beyond sndNxt they are lies; the first may report a duplicate (RFC 2883 section 4).
+    if (!before(left, right) || before(c.sndNxt, right)) continue;
+    if (i === 0 && (before(left, ack) || insideSecond(options, left, right))) {
+      noteReportedTwice(ctx, c, left, right);
+      continue;
+    }
+    if (before(left, c.sndUna)) continue;
     if (c.sackEdges === null) c.sackEdges = new Int32Array(SACK_RANGES_MAX * 2);
-    if (addRange(c, c.sackEdges, left, right)) news = true;
-    else if (i === 0 && c.sackCount === SACK_RANGES_MAX && noteOverflow(c, c.sackEdges, left, right))
+    // The first block is what came just now, the others may be new only because an ACK was lost.
+    const fresh = firstUnknown(c, left);
+    const late = i === 0 && c.sackCount > 0 && before(fresh, c.sackEdges[c.sackCount * 2 - 1]);
+    if (addRange(c, c.sackEdges, left, right)) {
+      news = true;
+      if (late && c.sackOverflow === 0) noteOvertaken(c, fresh);
+    } else if (i === 0 && c.sackCount === SACK_RANGES_MAX && noteOverflow(c, c.sackEdges, left, right))
       news = true;
   }
   return news;
+}
+
+/** Whether the first block lies within the second: octets beyond a hole that came twice. */
+function insideSecond(options: TcpOptions, left: number, right: number): boolean {
+  if (options.sackBlocks < 2) return false;
+  return !before(left, options.sackEdges[2]) && beforeOrAt(right, options.sackEdges[3]);
 }
 
 /**
@@ -166,14 +189,19 @@ export function noteDuplicate(ctx: TcpContext, c: TcpConnection): void {
     c.sackedOctets = arrived < flight - c.mss ? arrived : flight > c.mss ? flight - c.mss : 0;
   }
   if (c.recovery === RECOVERY_NONE) {
-    const sackedEnough = c.sackCount > 0 && c.sackedOctets > (DUPLICATE_ACKS - 1) * c.mss;
-    if ((c.dupAcks >= DUPLICATE_ACKS || sackedEnough) && !before(c.sndUna, c.recover)) enterRecovery(ctx, c);
+    const sackedEnough = c.sackCount > 0 && c.sackedOctets > (c.reordering - 1) * c.mss;
+    if (c.dupAcks >= c.reordering || sackedEnough) enterRecovery(ctx, c, false);
   } else if (c.recovery === RECOVERY_FAST) {
-    extendLoss(c);
+    extendLoss(c, false);
   }
 }
 
-function enterRecovery(ctx: TcpContext, c: TcpConnection): void {
+/**
+ * The octets at sndUna count as lost: fast retransmit. `waited`: not because of what was acknowledged beyond them, but
+ * because they have been missing for a round trip.
+ */
+export function enterRecovery(ctx: TcpContext, c: TcpConnection, waited: boolean): void {
+  rememberForUndo(ctx, c);
   const flight = (c.sndNxt - c.sndUna) | 0;
   // 0.7 as CUBIC (RFC 9438 section 4.6): a virtual link's loss is a queue that overflowed for a moment.
   c.ssthresh = Math.max((flight * 0.7) | 0, 2 * c.mss);
@@ -182,24 +210,41 @@ function enterRecovery(ctx: TcpContext, c: TcpConnection): void {
   c.recover = c.sndNxt;
   c.retransmitNext = c.sndUna;
   c.lossUntil = c.sndUna;
-  extendLoss(c);
+  extendLoss(c, waited);
   ctx.counters.add(FAST_RETRANSMITS, 1);
 }
 
-/** RFC 6675 IsLost, by octets: what lies below the highest range, and the first segment in any case. */
-function extendLoss(c: TcpConnection): void {
+/**
+ * What lies below the highest range is lost, the first segment in any case. Where the link is known to reorder, and
+ * nothing was waited for, only what lies below enough of them (RFC 6675 IsLost).
+ */
+function extendLoss(c: TcpConnection, waited: boolean): void {
   const flight = (c.sndNxt - c.sndUna) | 0;
   let until = (c.sndUna + Math.min(c.mss, flight)) | 0;
   if (c.sackCount > 0 && c.sackEdges !== null) {
-    const highest = c.sackEdges[c.sackCount * 2 - 2];
-    if (before(until, highest)) until = highest;
+    const highest = waited || c.reordering === REORDERING_MIN;
+    const below = c.sackEdges[(highest ? c.sackCount - 1 : lowestOfEnough(c, c.sackEdges)) * 2];
+    if (before(until, below)) until = below;
   }
   if (before(c.lossUntil, until)) c.lossUntil = until;
+}
+
+/** The highest range such that it and those above it hold as many octets as may overtake others; or the lowest. */
+function lowestOfEnough(c: TcpConnection, edges: Int32Array): number {
+  const enough = (c.reordering - 1) * c.mss;
+  let above = 0;
+  for (let i = c.sackCount - 1; i > 0; i--) {
+    above += (edges[i * 2 + 1] - edges[i * 2]) | 0;
+    if (above > enough) return i;
+  }
+  return 0;
 }
 
 /** `acknowledged` octets are new: grow the window, and leave recovery or take its next step. */
 export function noteAcknowledged(c: TcpConnection, acknowledged: number, flightBefore: number): void {
   c.dupAcks = 0;
+  // It must not fall so far behind that it seems ahead.
+  if (before(c.retransmitNext, c.sndUna)) c.retransmitNext = c.sndUna;
   if (c.recovery !== RECOVERY_NONE) {
     if (!before(c.sndUna, c.recover)) {
       if (c.recovery === RECOVERY_FAST) c.cwnd = c.ssthresh;
@@ -208,9 +253,14 @@ export function noteAcknowledged(c: TcpConnection, acknowledged: number, flightB
       return;
     }
     if (c.recovery === RECOVERY_FAST) {
-      // RFC 6582 (5): a partial ACK names the next hole.
-      if (!c.sack) c.retransmitNext = c.sndUna;
-      extendLoss(c);
+      // What was sent again has arrived, and with it all that was sent before: the rest is lost, also where nothing
+      // beyond it was acknowledged (RFC 8985 section 6.2). Without SACK only the next hole is known (RFC 6582 (5)).
+      if (c.sack) {
+        if (before(c.lossUntil, c.recover)) c.lossUntil = c.recover;
+      } else {
+        c.retransmitNext = c.sndUna;
+        extendLoss(c, false);
+      }
       return;
     }
   }

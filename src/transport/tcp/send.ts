@@ -20,7 +20,8 @@ import {
   LAST_ACK,
   RECOVERY_NONE,
   type TcpConnection,
-  TIMER_RETRANSMIT,
+  TIMER_NONE,
+  TIMER_PERSIST,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { sendSegment } from "./output.ts";
@@ -199,7 +200,7 @@ function noteSent(ctx: TcpContext, c: TcpConnection, length: number): void {
     c.rttStartMs = ctx.now;
   }
   c.sndNxt = (c.sndNxt + length) | 0;
-  if (c.timerKind !== TIMER_RETRANSMIT) {
+  if (c.timerKind === TIMER_NONE || c.timerKind === TIMER_PERSIST) {
     c.backoff = 0;
     startRetransmitTimer(ctx, c);
   }
@@ -254,6 +255,7 @@ export function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, lengt
   const octets = Math.min(length, inChunk);
   if (!sendSegment(ctx, c, from, ACK, pool.at(chunk) + offset, octets, octets > c.mss ? c.mss : 0)) return 0;
   ctx.counters.add(RETRANSMITS, 1);
+  c.undoOctets = (c.undoOctets + octets) | 0;
   c.rttTiming = false;
   return octets;
 }

@@ -8,6 +8,7 @@ import { ETIMEDOUT } from "../../ports.ts";
 import { ACK } from "../../wire/tcp.ts";
 import {
   CONNECTING,
+  RECOVERY_NONE,
   RECOVERY_TIMEOUT,
   SYN_RECEIVED,
   SYN_SENT,
@@ -15,11 +16,14 @@ import {
   TIME_WAIT,
   TIMER_NONE,
   TIMER_PERSIST,
+  TIMER_REORDER,
   TIMER_RETRANSMIT,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { failConnect, sendSyn } from "./open.ts";
 import { sendSegment } from "./output.ts";
+import { enterRecovery } from "./recovery.ts";
+import { REORDERING_MIN, rememberForUndo } from "./reordering.ts";
 import { pump, pumpSmall } from "./send.ts";
 import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
 
@@ -31,6 +35,8 @@ const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 /** RFC 6298 (2.4) says 1 s; every stack in use takes less. Linux's figure. */
 export const RTO_MIN_MS = 200;
 export const RTO_MAX_MS = 60_000;
+/** Round trips of a virtual link are shorter than the clock tells. */
+const REORDER_WAIT_MIN_MS = 2;
 /**
  * RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long, and
  * after so many tries: with the timer at its longest 120 s would be two.
@@ -78,10 +84,29 @@ export function startPersistTimer(ctx: TcpContext, c: TcpConnection): void {
   c.timerKind = TIMER_PERSIST;
 }
 
+/** A hole is left a round trip to close by itself (RFC 8985 section 6.2, its widest window). */
+export function startReorderTimer(ctx: TcpContext, c: TcpConnection): void {
+  if (c.timerKind !== TIMER_RETRANSMIT || c.srtt8 === 0) return;
+  const at = (ctx.now + Math.max(c.srtt8 >> 3, REORDER_WAIT_MIN_MS)) | 0;
+  if (((at - c.timerAt) | 0) >= 0) return;
+  c.timerKind = TIMER_REORDER;
+  c.timerAt = at;
+  arm(ctx, c);
+}
+
+/** The hole is still there: a loss, however few octets beyond it were acknowledged. */
+function reorderTimeout(ctx: TcpContext, c: TcpConnection): void {
+  startRetransmitTimer(ctx, c);
+  if (c.recovery !== RECOVERY_NONE || c.sackCount === 0) return;
+  enterRecovery(ctx, c, true);
+  pump(ctx, c);
+}
+
 /** The wheel says a deadline of `c` passed. */
 export function onTimer(ctx: TcpContext, c: TcpConnection): void {
   if (c.timerKind !== TIMER_NONE && ((c.timerAt - ctx.now) | 0) <= 0) {
-    if (c.timerKind === TIMER_PERSIST) persistTimeout(ctx, c);
+    if (c.timerKind === TIMER_REORDER) reorderTimeout(ctx, c);
+    else if (c.timerKind === TIMER_PERSIST) persistTimeout(ctx, c);
     else retransmitTimeout(ctx, c);
     if (c.state === 0) return;
   }
@@ -124,6 +149,8 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
   }
   // RFC 5681 (4): on the first timeout of this data only; RFC 2018 section 8: SACK information is dropped.
   if (c.backoff === 0) {
+    if (c.recovery === RECOVERY_NONE) rememberForUndo(ctx, c);
+    else c.undoCwnd = 0;
     const flight = (c.sndNxt - c.sndUna) | 0;
     c.ssthresh = Math.max(flight >> 1, 2 * c.mss);
   }
@@ -134,6 +161,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
   c.sackCount = 0;
   c.sackedOctets = 0;
   c.sackOverflow = 0;
+  c.reordering = REORDERING_MIN;
   c.recovery = RECOVERY_TIMEOUT;
   c.recover = c.sndNxt;
   c.lossUntil = c.sndNxt;
