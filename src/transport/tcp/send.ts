@@ -117,7 +117,8 @@ function readHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
   }
   let length = Math.min(usable, room);
   const frame = framePayloadMax(ctx, c);
-  if (length > frame && room === LARGE_CHUNK_OCTETS) length = frame;
+  // Whole frames from a fresh large chunk, one super-frame or many plain frames; else whole segments.
+  if (length > frame && room === LARGE_CHUNK_OCTETS) length -= length % frame;
   else if (length > c.mss) length -= length % c.mss;
   const got = ctx.network.tcpReceive(c.handle, pool.at(chunk) + pool.filled[chunk], length);
   if (got > 0) {
