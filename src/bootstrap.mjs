@@ -95,7 +95,7 @@ function newestSource() {
 }
 
 /** Compiles src/ to dist/src/ when a source is newer. Returns the compiler's exit status. */
-export function buildProgram() {
+export async function buildProgram() {
   const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   if (existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestSource()) return 0;
   if (!existsSync(compiler)) {
@@ -104,7 +104,7 @@ export function buildProgram() {
   }
   say("compiling TypeScript ...");
   const newest = newestSource();
-  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || bundleProgram();
+  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || (await bundleProgram());
   if (status === 0) {
     writeFileSync(STAMP, "");
     utimesSync(STAMP, newest / 1000 + 0.001, newest / 1000 + 0.001);
@@ -113,7 +113,7 @@ export function buildProgram() {
 }
 
 /** Makes dist/program, what the command runs, of dist/src. */
-function bundleProgram() {
+async function bundleProgram() {
   // Put in place whole: somebody may be running the old one, or building at the same time.
   const made = `${PROGRAM}-${process.pid}`;
   const status = run(process.execPath, [join(ROOT, "src", "bundle.mjs"), made], { quiet: true });
@@ -127,11 +127,12 @@ function bundleProgram() {
     }
   }
   rmSync(made, { recursive: true, force: true });
+  if (status === 0) (await import("./bundle.mjs")).makeCaches(PROGRAM);
   return status;
 }
 
 async function prepare() {
-  return installDependencies() || (await buildShim()) || buildProgram();
+  return installDependencies() || (await buildShim()) || (await buildProgram());
 }
 
 function binary(name) {

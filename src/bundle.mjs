@@ -1,6 +1,6 @@
 /**
- * Makes dist/program of dist/src: the command's modules joined into a few CommonJS files, with their code caches. Node
- * takes longer to read a hundred small modules than for everything else that happens before the first packet.
+ * Makes dist/program of dist/src: the command's modules joined into a few CommonJS files. Node takes longer to read a
+ * hundred small modules than for everything else that happens before the first packet.
  *
  * Usage: node src/bundle.mjs DIRECTORY
  */
@@ -44,6 +44,8 @@ async function bundle(rolldown, entry, name, directory, codeSplitting) {
     // ASCII without comments: a file is read as one octet per character.
     charset: "ascii",
     comments: false,
+    // The loader's scripts can `require` only.
+    dynamicImportInCjs: false,
     codeSplitting,
   });
   await build.close();
@@ -60,9 +62,14 @@ function writeEntry(directory, name, file) {
   writeFileSync(join(directory, name), `module.exports = require("./${LOADER}").load(${path});\n`);
 }
 
-/** Makes the code caches for this Node. Without them everything works, a little later. */
+/** Makes the code caches for this Node, where the files stay: stack traces get their names from them. Without them everything works, a little later. */
 export function makeCaches(directory) {
-  const files = readdirSync(directory).filter((name) => name.endsWith(".js") && !PLAIN.includes(name));
+  let files = [];
+  try {
+    files = readdirSync(directory).filter((name) => name.endsWith(".js") && !PLAIN.includes(name));
+  } catch {
+    // Another build is just putting its own in place.
+  }
   const make = (flags, names) =>
     spawnSync(process.execPath, [...flags, LOADER, ...names.map((name) => join(directory, name))], {
       cwd: directory,
@@ -88,7 +95,6 @@ async function makeProgram(directory) {
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
   writeEntry(directory, "engine-process.js", engine);
   writeEntry(directory, "main.js", main);
-  makeCaches(directory);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await makeProgram(resolve(process.argv[2]));

@@ -1,7 +1,5 @@
 /** What the engine process may see and be, from what it is to serve. */
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LinkSpec } from "../host/engine-options.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
@@ -15,18 +13,6 @@ export const ENGINE_NODE_ARGUMENTS = ["--max-semi-space-size=1"];
 
 /** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */
 const LOW_PORTS_END = 1024;
-
-/** Packages that the engine's own modules import. */
-const PACKAGES = ["ip-address"];
-
-/** Where the engine will look for them: by name above its own files, through links (pnpm's are) that are not in view. */
-function packageDirectories(): string[] {
-  const { resolve } = createRequire(import.meta.url);
-  return PACKAGES.flatMap((name) => {
-    const candidates = (resolve.paths(name) ?? []).map((directory) => join(directory, name));
-    return candidates.filter((directory) => existsSync(directory)).slice(0, 1);
-  });
-}
 
 /** Directories with Unix sockets that the engine binds or connects to by itself, now and later again. */
 function socketDirectories(link: LinkSpec): { readable: string[]; writable: string[] } {
@@ -56,7 +42,7 @@ export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): Con
     mode: launch.sandbox ? "best-effort" : "off",
     ...(user === undefined ? {} : { user }),
     bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),
-    readable: [...packageDirectories(), ...sockets.readable, ...services],
+    readable: [...sockets.readable, ...services],
     writable: sockets.writable,
     stdio: ["ignore", "ignore", launch.logFd],
     channels: ["pipe", commandFd, launch.linkFd ?? "ignore", launch.pcapFd ?? "ignore"],

@@ -3,7 +3,6 @@
  * ends, or when the supervisor is gone. It is confined before this file runs; nothing here asks for more rights.
  */
 import { Socket } from "node:net";
-import { getHeapStatistics } from "node:v8";
 import { native } from "../host/native.ts";
 import { describeErrno } from "../host/start-error.ts";
 import { type Engine, serve } from "../serve.ts";
@@ -105,7 +104,9 @@ async function start(plan: EnginePlan): Promise<Engine | undefined> {
 let engine: Promise<Engine | undefined> | undefined;
 let reportTo: LineLog | undefined;
 
-function heapNow(): string {
+async function heapNow(): Promise<string> {
+  // Loaded only when somebody asks: the start does not wait for it.
+  const { getHeapStatistics } = await import("node:v8");
   const { used_heap_size, total_heap_size, external_memory } = getHeapStatistics();
   return formatHeap({ used: used_heap_size, total: total_heap_size, external: external_memory });
 }
@@ -118,7 +119,7 @@ async function obey(order: Order): Promise<void> {
       return;
     case "report": {
       const running = await engine;
-      if (running) reportTo?.text(heapNow() + formatState(running.counters(), running.flows()));
+      if (running) reportTo?.text((await heapNow()) + formatState(running.counters(), running.flows()));
       return;
     }
     case "stop": {
