@@ -21,8 +21,11 @@ import { basename, join } from "node:path";
 import { cpioArchive } from "./cpio.ts";
 import { findCommand } from "./requirements.ts";
 
-/** `virtio` is the small cloud kernel, which boots faster; `e1000` the whole one, which has that driver too. */
-export type GuestKernel = "virtio" | "e1000";
+/**
+ * `virtio` is the small cloud kernel, which boots faster; `e1000` the whole one, which has that driver too; `netem` the
+ * small one with what impairs a link, both ways (tc-netem(8)).
+ */
+export type GuestKernel = "virtio" | "e1000" | "netem";
 
 export interface BootFiles {
   readonly kernel: string;
@@ -33,12 +36,23 @@ export interface BootFiles {
 const PACKAGES: Readonly<Record<GuestKernel, string>> = {
   virtio: "linux-image-cloud-amd64",
   e1000: "linux-image-amd64",
+  netem: "linux-image-cloud-amd64",
 };
 
 /** The drivers of the card; what they depend on is loaded first. */
 const DRIVERS: Readonly<Record<GuestKernel, readonly string[]>> = {
   virtio: ["virtio_pci", "virtio_net"],
   e1000: ["virtio_pci", "virtio_net", "e1000"],
+  netem: [
+    "virtio_pci",
+    "virtio_net",
+    "veth",
+    "ifb",
+    "sch_ingress",
+    "cls_matchall",
+    "act_mirred",
+    "sch_netem",
+  ],
 };
 
 /**
