@@ -13,7 +13,8 @@
  *
  * Writing: all queued frames leave in one sendmsg(2), the prefix in the headroom in front of each header. When the
  * kernel takes only part, the frame it cut counts as taken: its rest is copied to the tail area (header slot and
- * payload belong to others from then on) and leaves first next time. A stream pushes back and never drops.
+ * payload belong to others from then on) and leaves first next time. A stream pushes back and never drops. A Unix socket
+ * gets a send buffer for several frames; over TCP the kernel finds the size itself, and setting one would stop that.
  */
 import { FRAME_MAX, RX_WINDOW_OCTETS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -28,12 +29,23 @@ import { describeErrno } from "./start-error.ts";
 
 /** Octets asked of one recv(2). */
 const READ_OCTETS = 262_144;
+/**
+ * Frames a Unix socket's send buffer should hold. The kernel's default of 208 KiB holds three at MTU 65520, and the far
+ * end ran dry between our turns; at MTU 1500 it holds over a hundred, and stays.
+ */
+const SEND_BUFFER_FRAMES = 8;
 /** Reads in one call that describe no frame (a flood of skipped ones) before the caller gets its turn back. */
 const READS_MAX = 8;
 /** Largest frame with its prefix: what a cut can leave over, on either side. */
 const CUT_OCTETS_MAX = STREAM_PREFIX_OCTETS + FRAME_MAX;
 const ETHERNET_OCTETS = 14;
 const ETHERNET_VLAN_OCTETS = 18;
+
+/** socket(7), and asm-generic/socket.h for the numbers. */
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_DOMAIN = 39;
+const AF_UNIX = 1;
 
 const TAIL_OFFSET = READ_OCTETS + CUT_OCTETS_MAX;
 if (TAIL_OFFSET + CUT_OCTETS_MAX > RX_WINDOW_OCTETS) throw new Error("the receive window is too small");
@@ -84,6 +96,7 @@ export class QemuStreamLink implements HostLink {
     this.parseAt = this.windowAt;
     this.filledAt = this.windowAt;
     this.owedAt = this.tailAt;
+    widenSendBuffer(fd, SEND_BUFFER_FRAMES * (this.frameMax + STREAM_PREFIX_OCTETS));
   }
 
   receive(batch: FrameBatch): number {
@@ -241,4 +254,11 @@ export class QemuStreamLink implements HostLink {
   close(): void {
     native.close(this.fd);
   }
+}
+
+/** The kernel doubles what is asked for, for its own account, and clamps it to net.core.wmem_max. */
+function widenSendBuffer(fd: number, octets: number): void {
+  if (native.getOption(fd, SOL_SOCKET, SO_DOMAIN) !== AF_UNIX) return;
+  if (native.getOption(fd, SOL_SOCKET, SO_SNDBUF) >= 2 * octets) return;
+  native.setOption(fd, SOL_SOCKET, SO_SNDBUF, octets);
 }

@@ -50,9 +50,9 @@ it("records both ways, super-frames whole, with the time of day", () => {
 it("records what the link took, not what it left in the queue", () => {
   const rig = new LinkRig();
   const [ours, theirs] = native.socketPair("stream");
-  native.setOption(ours, 1, 7, 1);
   const file = CaptureFile.open(path(), rig.log);
   const link = new CaptureLink(new QemuStreamLink(ours, "test", rig), file, rig.arena);
+  native.setOption(ours, 1, 7, 1);
   for (let i = 0; i < 300; i++) rig.queueFrame(sampleFrame(1514, i), 54);
   const taken = link.transmit(rig.queue);
   expect(taken).toBeLessThan(300);

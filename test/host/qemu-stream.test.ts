@@ -192,8 +192,8 @@ it("sends many frames at once, each behind its length", () => {
 it("loses nothing when the kernel takes only part of a frame, wherever it cuts", () => {
   const rig = new LinkRig({ mtu: 65_521 });
   const { ours, theirs } = makePair();
-  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   const link = new QemuStreamLink(ours, "test", rig);
+  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   const frames = Array.from({ length: 200 }, (_, i) => sampleFrame(60 + ((i * 997) % 30_000), i));
   const parts: Uint8Array[] = [];
   let queued = 0;
@@ -219,8 +219,8 @@ it("loses nothing when the kernel takes only part of a frame, wherever it cuts",
 it("sends the rest of a cut frame when the socket is writable, though nothing more is queued", () => {
   const rig = new LinkRig({ mtu: 65_521 });
   const { ours, theirs } = makePair();
-  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   const link = new QemuStreamLink(ours, "test", rig);
+  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   const frames = Array.from({ length: 8 }, (_, i) => sampleFrame(60_000, i));
   for (const frame of frames) rig.queueFrame(frame, 54);
   const parts: Uint8Array[] = [];
@@ -242,8 +242,8 @@ it("sends the rest of a cut frame when the socket is writable, though nothing mo
 it("takes nothing from the queue while the socket is full", () => {
   const rig = new LinkRig();
   const { ours } = makePair();
-  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   const link = new QemuStreamLink(ours, "test", rig);
+  native.setOption(ours, SOL_SOCKET, SO_SNDBUF, 1);
   for (let i = 0; i < 400; i++) rig.queueFrame(sampleFrame(1514, i), 54);
   link.transmit(rig.queue);
   const left = rig.queue.length;
@@ -252,6 +252,17 @@ it("takes nothing from the queue while the socket is full", () => {
   expect(rig.queue.length).toBe(left);
   expect(link.wantsWritable).toBe(true);
   link.close();
+});
+
+it("has a send buffer for several frames, and leaves one that is large enough alone", () => {
+  const { ours, theirs } = makePair();
+  const fresh = native.getOption(ours, SOL_SOCKET, SO_SNDBUF);
+  const link = new QemuStreamLink(ours, "test", new LinkRig({ mtu: 65_521 }));
+  expect(native.getOption(ours, SOL_SOCKET, SO_SNDBUF)).toBeGreaterThan(fresh);
+  link.close();
+
+  new QemuStreamLink(theirs, "test", new LinkRig());
+  expect(native.getOption(theirs, SOL_SOCKET, SO_SNDBUF)).toBe(fresh);
 });
 
 it("tells that the link is gone when the other side has closed", () => {
