@@ -18,6 +18,8 @@ const SCRIPTS_PER_ENGINE = 200;
 const BEHAVE_ROUNDS = 400;
 /** The streams are no longer than this, so that one run stays short. */
 const STREAM_MAX = 30_000;
+/** The guest's windows: all but the first are ones the host's stream runs into. */
+const WINDOWS = [65_535, 600, 1000, 1460, 3000, 5000, 9000, 17_000];
 
 const fromGuest = (i: number): number => (i * 31 + (i >> 8) * 7 + 1) & 255;
 const fromHost = (i: number): number => (i * 17 + (i >> 8) * 3 + 5) & 255;
@@ -34,7 +36,7 @@ class Conversation {
   /** Everything in offsets from the first octet of its stream. */
   private engineIss = 0;
   private readonly sent: [from: number, to: number][] = [];
-  private rightEdge = 65_535;
+  private rightEdge: number;
   private highest = 0;
   private acknowledgedByGuest = 0;
   private acknowledgedByEngine = 0;
@@ -52,10 +54,12 @@ class Conversation {
     private readonly engine: FrameExchange,
     private readonly port: number,
     private readonly modern: boolean,
+    private readonly window: number,
   ) {
+    this.rightEdge = window;
     const options: TcpOptions = modern ? { mss: 1460, sackPermitted: true } : { mss: 536 };
-    this.take(engine.exchange(this.segment(SYN, -1, 0, 65_535, options)));
-    this.take(engine.exchange(this.segment(ACK, 0, 0, 65_535)));
+    this.take(engine.exchange(this.segment(SYN, -1, 0, window, options)));
+    this.take(engine.exchange(this.segment(ACK, 0, 0, window)));
     const socket = engine.network.sockets.at(-1);
     if (socket === undefined) throw new Error("no socket");
     this.socket = socket;
@@ -157,18 +161,19 @@ class Conversation {
         const length = Math.min(other % 1461, this.finAt < 0 ? STREAM_MAX : Math.max(0, this.finAt - offset));
         if (this.finAt >= 0 && offset > this.finAt) return;
         this.sent.push([offset, offset + length]);
-        const window = kind & 32 ? f << 5 : 65_535;
+        const window = kind & 32 ? Math.min(f << 5, this.window) : this.window;
         this.announce(window, this.acknowledgedByGuest);
         this.exchange(this.segment(ACK, offset, length, window));
         return;
       }
       case 3: {
         const acknowledged = Math.min(this.acknowledgedByGuest + (word % 3000), this.has);
-        this.announce(other, acknowledged);
+        const window = Math.min(other, this.window);
+        this.announce(window, acknowledged);
         const left = this.acknowledgedByGuest + e * 16;
         const edges = [left, left + 1 + f * 16].map((edge) => (this.engineIss + 1 + edge) >>> 0);
         const options = this.modern && kind & 8 ? { sack: [[edges[0], edges[1]] as const] } : {};
-        this.exchange(this.segment(ACK, this.contiguous, 0, other, options, acknowledged));
+        this.exchange(this.segment(ACK, this.contiguous, 0, window, options, acknowledged));
         return;
       }
       case 4: {
@@ -194,7 +199,7 @@ class Conversation {
           this.take(this.engine.settle());
         } else if (e === 9 && this.finAt < 0) {
           this.finAt = this.sentEnd;
-          this.exchange(this.segment(ACK | FIN, this.finAt, 0, 65_535));
+          this.exchange(this.segment(ACK | FIN, this.finAt, 0, this.window));
         }
     }
   }
@@ -239,11 +244,12 @@ function renew(): FrameExchange {
   return exchange;
 }
 
-/** The first octet chooses the options of the connection; steps of eight octets follow. */
+/** The first octet chooses the options and the window of the connection; steps of eight octets follow. */
 function run(input: Uint8Array): void {
   const engine = exchange === null || runs++ >= SCRIPTS_PER_ENGINE ? renew() : exchange;
   port = port < 60_000 ? port + 1 : 1024;
-  const conversation = new Conversation(engine, port, ((input[0] ?? 0) & 1) === 1);
+  const first = input[0] ?? 0;
+  const conversation = new Conversation(engine, port, (first & 1) === 1, WINDOWS[(first >> 1) & 7]);
   for (let at = 1, n = 0; at + STEP_OCTETS <= input.length && n < STEPS_MAX && !conversation.over; n++) {
     conversation.step(input.subarray(at, at + STEP_OCTETS));
     at += STEP_OCTETS;
@@ -288,6 +294,15 @@ export const tcpStreamTarget: FuzzTarget = {
       ...Array.from({ length: 12 }, (_, i) => step(0, i * 700, 900)),
       step(6, 2000),
       step(5, 900),
+    ),
+    join(
+      [5],
+      step(4, 4999),
+      step(3, 500, 1000),
+      step(5, 900),
+      step(3, 0, 70),
+      step(5, 1999),
+      step(3, 900, 900),
     ),
     join([0], step(4, 4999), step(3, 0, 0), step(4, 4999), step(5, 1999), step(3, 500, 2), step(5, 1999)),
     join(

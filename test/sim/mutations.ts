@@ -6,19 +6,9 @@
  * failure too: it would prove nothing.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-
-interface Mutation {
-  readonly name: string;
-  /** In the build output's src. */
-  readonly file: string;
-  readonly find: RegExp;
-  readonly replace: string;
-}
+import { type Mutation, withBrokenCopy } from "./broken-copy.ts";
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -94,6 +84,12 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: "",
   },
   {
+    name: "duplicates are reported beyond what is acknowledged",
+    file: "transport/tcp/reordering.js",
+    find: /c\.twiceRight = \(left \+ octets\) \| 0;/,
+    replace: "c.twiceRight = (left + octets + 1) | 0;",
+  },
+  {
     name: "an answer comes from another port than was asked",
     file: "transport/udp/udp.js",
     find: /(seenByGuest\(address\), )port,/,
@@ -101,26 +97,10 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-function distRoot(): string {
-  // dist/test/sim/mutations.js
-  return dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-}
-
 /** Runs the simulator over a broken copy. Returns what it printed about the failure, or null if it saw none. */
 function tryMutation(mutation: Mutation, runs: number): string | null {
-  const copy = mkdtempSync(join(tmpdir(), "sluice-mutation-"));
-  try {
-    const dist = distRoot();
-    cpSync(join(dist, "src"), join(copy, "src"), { recursive: true });
-    cpSync(join(dist, "test", "sim"), join(copy, "test", "sim"), { recursive: true });
-    writeFileSync(join(copy, "package.json"), '{ "type": "module" }\n');
-    symlinkSync(join(dirname(dist), "node_modules"), join(copy, "node_modules"));
-    const path = join(copy, "src", mutation.file);
-    const text = readFileSync(path, "utf8");
-    const broken = text.replace(mutation.find, mutation.replace);
-    if (broken === text) throw new Error(`${mutation.file} no longer has what "${mutation.name}" patches`);
-    writeFileSync(path, broken);
-    const program = join(copy, "test", "sim", "run.js");
+  return withBrokenCopy(mutation, (dist) => {
+    const program = join(dist, "test", "sim", "run.js");
     const result = spawnSync(process.execPath, [program, "--seed", "1", "--runs", String(runs)], {
       encoding: "utf8",
       timeout: 600_000,
@@ -129,9 +109,7 @@ function tryMutation(mutation: Mutation, runs: number): string | null {
     if (result.status === 1 && failure !== undefined) return failure;
     if (result.status === 0) return null;
     throw new Error(`the simulator itself failed on "${mutation.name}": ${result.stderr}`);
-  } finally {
-    rmSync(copy, { recursive: true, force: true });
-  }
+  });
 }
 
 function main(): number {
