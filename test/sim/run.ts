@@ -27,17 +27,25 @@ interface Options {
   readonly keepGoing: boolean;
 }
 
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        seed: { type: "string", default: "1" },
+        runs: { type: "string" },
+        minutes: { type: "string" },
+        profile: { type: "string", default: "mixed" },
+        trace: { type: "boolean", default: false },
+        "keep-going": { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    usage((error as Error).message);
+  }
+}
+
 function options(): Options {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string", default: "1" },
-      runs: { type: "string" },
-      minutes: { type: "string" },
-      profile: { type: "string", default: "mixed" },
-      trace: { type: "boolean", default: false },
-      "keep-going": { type: "boolean", default: false },
-    },
-  });
+  const values = parse();
   const number = (name: "seed" | "runs" | "minutes", otherwise: number): number => {
     const text = values[name];
     if (text === undefined) return otherwise;
