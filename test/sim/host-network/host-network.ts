@@ -90,6 +90,8 @@ export class SimulatedHost implements HostNetwork {
   onReady: () => void = () => {};
   /** A call failed for want of resources; the scenario then allows what follows from it. */
   onExhausted: (destination: string) => void = () => {};
+  /** The last call failed for want of a descriptor: what is cut now gives way. */
+  private short = false;
   connects = 0;
   calls = 0;
   /** So many calls of accept fail from now on, whatever the settings say. */
@@ -217,6 +219,7 @@ export class SimulatedHost implements HostNetwork {
 
   private call(name: string, handle: number, result: number): number {
     this.world.note("host", [handle, result], () => `${name} fd ${handle} = ${result}`);
+    this.short = result === EMFILE;
     return result;
   }
 
@@ -295,6 +298,7 @@ export class SimulatedHost implements HostNetwork {
 
   tcpClose(handle: number, reset: boolean): void {
     const socket = this.tcp(handle, "close");
+    if (reset && this.short) this.onExhausted(socket.name);
     socket.close(reset);
     this.forget(socket);
     this.call(reset ? "close with RST" : "close", handle, 0);
