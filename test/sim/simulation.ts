@@ -188,7 +188,7 @@ export class Simulation {
     const { random } = this;
     const direction = random.chance(0.65) ? "out" : "in";
     const startMs = random.chance(0.6) ? random.between(0, 500) : random.between(0, 15_000);
-    this.addTrial(index, direction, startMs, "");
+    this.addTrial(index, direction, startMs);
   }
 
   private readonly followed = new Set<Trial>();
@@ -198,17 +198,21 @@ export class Simulation {
     const { plan, random } = this;
     if (!trial.done || trial.direction === "in" || this.followed.has(trial)) return;
     this.followed.add(trial);
-    if (random.chance(plan.reuse))
-      this.addTrial(index, "out", random.between(300, 4000), `${trial.name}, then `);
+    if (random.chance(plan.reuse)) this.addTrial(index, "out", random.between(300, 4000), trial);
   }
 
-  private addTrial(index: number, direction: "out" | "in", startMs: number, before: string): void {
+  private addTrial(
+    index: number,
+    direction: "out" | "in",
+    startMs: number,
+    before: Trial | null = null,
+  ): void {
     const { plan, random, world } = this;
     const [guestPlan, peerPlan] = randomSides(random, plan.octetsMax, plan.aborts);
     const patterns = [new Pattern(random.between(0, 1_000_000)), new Pattern(random.between(0, 1_000_000))];
     const remoteIp = (REMOTE_NET + 10 + index) | 0;
     const remotePort = 1000 + index;
-    const name = `${before}${index}@${SimulatedHost.key(remoteIp, remotePort)}`;
+    const name = `${before === null ? "" : `${before.name}, then `}${index}@${SimulatedHost.key(remoteIp, remotePort)}`;
     const peer = new PeerApp(world, name, peerPlan, () => this.follow(trial, index));
     const refuses = direction === "in" && random.chance(plan.failures);
     const fate: Fate = direction === "in" ? { kind: "accepted", afterMs: 0 } : this.drawFate();
@@ -216,6 +220,8 @@ export class Simulation {
     this.trials.push(trial);
     if (direction === "out") {
       world.after(startMs, () => {
+        // A late copy of the SYN before made the engine try once more: what comes of that is this one's as well.
+        if (before?.socket?.closed === false) trial.causes.add("connecting already");
         this.host.serveTcp(remoteIp, remotePort, (handle, token) =>
           this.dialled(trial, patterns, handle, token),
         );
