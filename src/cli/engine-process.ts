@@ -3,6 +3,7 @@
  * ends, or when the supervisor is gone. It is confined before this file runs; nothing here asks for more rights.
  */
 import { Socket } from "node:net";
+import { getHeapStatistics } from "node:v8";
 import { native } from "../host/native.ts";
 import { describeErrno } from "../host/start-error.ts";
 import { type Engine, serve } from "../serve.ts";
@@ -104,9 +105,7 @@ async function start(plan: EnginePlan): Promise<Engine | undefined> {
 let engine: Promise<Engine | undefined> | undefined;
 let reportTo: LineLog | undefined;
 
-async function heapNow(): Promise<string> {
-  // Loaded only when somebody asks: the start does not wait for it.
-  const { getHeapStatistics } = await import("node:v8");
+function heapNow(): string {
   const { used_heap_size, total_heap_size, external_memory } = getHeapStatistics();
   return formatHeap({ used: used_heap_size, total: total_heap_size, external: external_memory });
 }
@@ -119,7 +118,7 @@ async function obey(order: Order): Promise<void> {
       return;
     case "report": {
       const running = await engine;
-      if (running) reportTo?.text((await heapNow()) + formatState(running.counters(), running.flows()));
+      if (running) reportTo?.text(heapNow() + formatState(running.counters(), running.flows()));
       return;
     }
     case "stop": {

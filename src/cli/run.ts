@@ -4,7 +4,6 @@ import type { EngineConfig } from "../config/engine-config.ts";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { planEngine, planHost, planLink } from "../config/plan.ts";
-import { sharedLibraries } from "../host/sandbox.ts";
 import { StartError } from "../host/start-error.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import type { EnginePlan } from "./control.ts";
@@ -69,10 +68,7 @@ async function serve(plan: RunPlan): Promise<number> {
   let opened: OpenedLink | undefined;
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
-    const opening = openLink(plan.link, config, log);
-    // Takes as long as the helper that opens a TAP.
-    if (host.sandbox) sharedLibraries();
-    opened = await opening;
+    opened = await openLink(plan.link, config, log);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
     client = new EngineClient({
       plan: {

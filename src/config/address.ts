@@ -1,7 +1,7 @@
 /**
- * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order. Part
- * of the engine process, whose start waits for every module: so without a package for it (the tests compare the two).
+ * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order.
  */
+import { Address4, Address6 } from "ip-address";
 import type { ResolverAddress } from "./engine-config.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
@@ -12,16 +12,12 @@ export interface Network {
 
 /** A dotted quad and nothing else (no `127.1`, no leading zeros). */
 export function isIpv4(text: string): boolean {
-  const octets = text.split(".");
-  return (
-    octets.length === 4 && octets.every((octet) => /^(0|[1-9]\d{0,2})$/.test(octet) && Number(octet) < 256)
-  );
+  return /^\d{1,3}(\.\d{1,3}){3}$/.test(text) && Address4.isValid(text);
 }
 
 export function parseIpv4(text: string): number {
   if (!isIpv4(text)) throw new Unacceptable("an IPv4 address such as 10.0.2.2", text);
-  const [a, b, c, d] = text.split(".").map(Number);
-  return (a << 24) | (b << 16) | (c << 8) | d;
+  return Number(new Address4(text).bigInt()) | 0;
 }
 
 export function formatIpv4(address: number): string {
@@ -104,42 +100,13 @@ export function parseResolver(text: string): ResolverAddress {
     return { words: [0, 0, 0xffff, address], port, scope: 0 };
   }
   const [bare, zone] = host.split("%", 2);
-  const words = ipv6Words(bare);
-  if (words === undefined) throw new Unacceptable(allowed);
+  if (!Address6.isValid(bare) || bare.includes("/")) throw new Unacceptable(allowed);
   const scope = zone === undefined ? 0 : parseInteger(zone, 1, 0x7fffffff, "interface number after %");
-  return { words, port, scope };
+  return { words: ipv6Words(bare), port, scope };
 }
 
-const IPV6_GROUPS = 8;
-
-/** The 16-bit groups of one side of `::`; the last two may be a dotted quad. */
-function ipv6Groups(text: string): number[] | undefined {
-  if (text === "") return [];
-  const groups: number[] = [];
-  const parts = text.split(":");
-  for (const [index, part] of parts.entries()) {
-    if (index === parts.length - 1 && isIpv4(part)) {
-      const address = parseIpv4(part);
-      groups.push(address >>> 16, address & 0xffff);
-    } else if (/^[0-9a-f]{1,4}$/i.test(part)) {
-      groups.push(Number.parseInt(part, 16));
-    } else {
-      return undefined;
-    }
-  }
-  return groups;
-}
-
-/** The words of an IPv6 address (RFC 4291, section 2.2), or undefined for anything else. */
-function ipv6Words(text: string): [number, number, number, number] | undefined {
-  const sides = text.split("::");
-  if (sides.length > 2 || (sides.length === 2 && sides[0].includes("."))) return undefined;
-  const head = ipv6Groups(sides[0]);
-  const tail = ipv6Groups(sides[1] ?? "");
-  if (head === undefined || tail === undefined) return undefined;
-  const left = IPV6_GROUPS - head.length - tail.length;
-  if (sides.length === 2 ? left < 1 : left !== 0) return undefined;
-  const groups = [...head, ...new Array<number>(left).fill(0), ...tail];
-  const word = (at: number): number => (groups[at] << 16) | groups[at + 1];
-  return [word(0), word(2), word(4), word(6)];
+function ipv6Words(text: string): [number, number, number, number] {
+  const value = new Address6(text).bigInt();
+  const word = (shift: bigint): number => Number(BigInt.asIntN(32, value >> shift));
+  return [word(96n), word(64n), word(32n), word(0n)];
 }

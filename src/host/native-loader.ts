@@ -136,25 +136,15 @@ function bundledFingerprint(product: Product): string | undefined {
     : SLUICE_FINGERPRINTS[`${product}-${process.arch}`];
 }
 
-/** Where a product with this fingerprint lies already. */
-function findBuilt(
-  sources: Sources,
-  output: string,
-  candidates: string[],
-  fingerprint: string,
-): string | undefined {
-  return candidates
-    .map((directory) => join(directory, output))
-    .find((path) => sources.isCurrent(path, fingerprint));
-}
-
 /** The path of a product that matches its sources, built if there is none. */
 function locate(product: Product, force: boolean): string {
   const root = packageRoot();
   const sources = loadSources(root);
   const { output } = sources.PRODUCTS[product];
   const find = (fingerprint: string): string | undefined =>
-    findBuilt(sources, output, directories(root, fingerprint), fingerprint);
+    directories(root, fingerprint)
+      .map((directory) => join(directory, output))
+      .find((path) => sources.isCurrent(path, fingerprint));
   const bundled = force ? undefined : bundledFingerprint(product);
   const current = bundled === undefined ? undefined : find(bundled);
   if (current !== undefined) return current;

@@ -90,18 +90,8 @@ interface View {
   readonly device: string[];
 }
 
-let libraries: readonly string[] | undefined;
-
-/**
- * Shared libraries as the loader asked for them, its own path among them. Looked up once; whoever waits for something
- * else before it starts an engine calls this meanwhile.
- */
-export function sharedLibraries(): readonly string[] {
-  libraries ??= findSharedLibraries();
-  return libraries;
-}
-
-function findSharedLibraries(): string[] {
+/** Shared libraries as the loader asked for them, its own path among them. */
+function sharedLibraries(): string[] {
   // Without the flag (Node 22 and up) a report resolves the names of connected peers.
   (process.report as { excludeNetwork?: boolean }).excludeNetwork = true;
   const report = process.report.getReport() as { sharedObjects?: readonly string[] };
