@@ -21,6 +21,7 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { makeCaches } from "./bundle.mjs";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE_MAJOR_MIN = 20;
@@ -95,7 +96,7 @@ function newestSource() {
 }
 
 /** Compiles src/ to dist/src/ when a source is newer. Returns the compiler's exit status. */
-export async function buildProgram() {
+export function buildProgram() {
   const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   if (existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestSource()) return 0;
   if (!existsSync(compiler)) {
@@ -104,7 +105,7 @@ export async function buildProgram() {
   }
   say("compiling TypeScript ...");
   const newest = newestSource();
-  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || (await bundleProgram());
+  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || bundleProgram();
   if (status === 0) {
     writeFileSync(STAMP, "");
     utimesSync(STAMP, newest / 1000 + 0.001, newest / 1000 + 0.001);
@@ -113,7 +114,7 @@ export async function buildProgram() {
 }
 
 /** Makes dist/program, what the command runs, of dist/src. */
-async function bundleProgram() {
+function bundleProgram() {
   // Put in place whole: somebody may be running the old one, or building at the same time.
   const made = `${PROGRAM}-${process.pid}`;
   const status = run(process.execPath, [join(ROOT, "src", "bundle.mjs"), made], { quiet: true });
@@ -127,12 +128,12 @@ async function bundleProgram() {
     }
   }
   rmSync(made, { recursive: true, force: true });
-  if (status === 0) (await import("./bundle.mjs")).makeCaches(PROGRAM);
+  if (status === 0) makeCaches(PROGRAM);
   return status;
 }
 
 async function prepare() {
-  return installDependencies() || (await buildShim()) || (await buildProgram());
+  return installDependencies() || (await buildShim()) || buildProgram();
 }
 
 function binary(name) {
@@ -225,7 +226,7 @@ function testAsOther() {
  */
 async function install() {
   if ((await buildShim()) !== 0) say("the native part was not built; the first run tries again");
-  if (existsSync(PROGRAM)) (await import("./bundle.mjs")).makeCaches(PROGRAM);
+  if (existsSync(PROGRAM)) makeCaches(PROGRAM);
   return 0;
 }
 

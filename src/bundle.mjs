@@ -62,26 +62,27 @@ function writeEntry(directory, name, file) {
   writeFileSync(join(directory, name), `module.exports = require("./${LOADER}").load(${path});\n`);
 }
 
-/** Makes the code caches for this Node, where the files stay: stack traces get their names from them. Without them everything works, a little later. */
+/**
+ * Makes the code caches for this Node, where the files stay: stack traces get their names from them. Without them
+ * everything works, a little later.
+ */
 export function makeCaches(directory) {
-  let files = [];
+  let files;
   try {
     files = readdirSync(directory).filter((name) => name.endsWith(".js") && !PLAIN.includes(name));
   } catch {
     // Another build is just putting its own in place.
+    return;
   }
-  const make = (flags, names) =>
+  const isEngine = (name) => name.startsWith("engine-");
+  for (const [flags, names] of [
+    [ENGINE_FLAGS, files.filter(isEngine)],
+    [[], files.filter((name) => !isEngine(name))],
+  ]) {
     spawnSync(process.execPath, [...flags, LOADER, ...names.map((name) => join(directory, name))], {
       cwd: directory,
     });
-  make(
-    ENGINE_FLAGS,
-    files.filter((name) => name.startsWith("engine-")),
-  );
-  make(
-    [],
-    files.filter((name) => !name.startsWith("engine-")),
-  );
+  }
 }
 
 async function makeProgram(directory) {

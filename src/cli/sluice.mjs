@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 const program = fileURLToPath(new URL("../../dist/program/main.js", import.meta.url));
 if (!existsSync(program)) {
   const { buildProgram } = await import("../bootstrap.mjs");
-  process.exitCode = await buildProgram();
+  process.exitCode = buildProgram();
 }
 if (!process.exitCode) {
   const { main } = createRequire(import.meta.url)(program);
