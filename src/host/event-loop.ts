@@ -161,6 +161,7 @@ export class EventLoop {
       this.spinPause--;
       return native.epollWait(this.eventsAt, EVENTS_MAX, SHORT_WAIT_MS);
     }
+    // What is there already tells nothing about whether spinning pays.
     let count = native.epollWait(this.eventsAt, EVENTS_MAX, 0);
     if (count !== 0) return count;
     count = native.epollSpin(this.eventsAt, EVENTS_MAX, SPIN_US);

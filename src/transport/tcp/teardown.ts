@@ -2,6 +2,7 @@
 import { FLOWS_MAX } from "../../limits.ts";
 import { NO_CHUNK } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
+import type { FlowQueue } from "../flow-queue.ts";
 import {
   CONNECTING,
   resetConnection,
@@ -51,13 +52,18 @@ export function enterTimeWait(ctx: TcpContext, c: TcpConnection): void {
   if (ctx.timeWaits.length > TIME_WAIT_CONNECTIONS_MAX) evictTimeWait(ctx);
 }
 
-/** Ends the oldest TIME-WAIT early. False when there is none. */
-export function evictTimeWait(ctx: TcpContext): boolean {
-  const oldest = ctx.oldestOf(ctx.timeWaits);
+/** The connection that has stood in `queue` longest gives way. False when there is none. */
+function evictOldest(ctx: TcpContext, queue: FlowQueue, evicted: number): boolean {
+  const oldest = ctx.oldestOf(queue);
   if (oldest === null) return false;
-  ctx.counters.add(TIME_WAIT_EVICTED, 1);
+  ctx.counters.add(evicted, 1);
   removeConnection(ctx, oldest);
   return true;
+}
+
+/** Ends the oldest TIME-WAIT early. False when there is none. */
+export function evictTimeWait(ctx: TcpContext): boolean {
+  return evictOldest(ctx, ctx.timeWaits, TIME_WAIT_EVICTED);
 }
 
 /**
@@ -69,11 +75,7 @@ export function evictTimeWait(ctx: TcpContext): boolean {
  * as many frames again. A forward's client is reset: nothing it sends could start over.
  */
 export function evictHalfOpen(ctx: TcpContext): boolean {
-  const oldest = ctx.oldestOf(ctx.halfOpen);
-  if (oldest === null) return false;
-  ctx.counters.add(HALF_OPEN_EVICTED, 1);
-  removeConnection(ctx, oldest);
-  return true;
+  return evictOldest(ctx, ctx.halfOpen, HALF_OPEN_EVICTED);
 }
 
 /** Frees the octets kept for retransmission. */
