@@ -12,6 +12,22 @@ export interface Mutation {
   readonly replace: string;
 }
 
+/** What both the simulation and the fuzzing of the TCP stream have to notice. */
+export const BASIC_MUTATIONS: readonly Mutation[] = [
+  {
+    name: "the guest's window is one octet larger than it said",
+    file: "transport/tcp/send.js",
+    find: /const offered = c\.sndWnd - flight;/,
+    replace: "const offered = c.sndWnd - flight + 1;",
+  },
+  {
+    name: "a FIN is acknowledged ahead of the hole before it",
+    file: "transport/tcp/input.js",
+    find: /c\.finKnown = true;/,
+    replace: "acceptFin(ctx, c);",
+  },
+];
+
 /**
  * Calls `use` with the `dist` of a broken copy, then removes that. A mutation that no longer fits the text it patches is
  * an error: it would prove nothing.

@@ -8,26 +8,15 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Mutation, withBrokenCopy } from "./broken-copy.ts";
+import { BASIC_MUTATIONS, type Mutation, withBrokenCopy } from "./broken-copy.ts";
 
-export const MUTATIONS: readonly Mutation[] = [
+const MUTATIONS: readonly Mutation[] = [
+  ...BASIC_MUTATIONS,
   {
     name: "the retransmission timer is never armed",
     file: "transport/tcp/timers.js",
     find: /c\.timerAt = \(ctx\.now \+ rto\) \| 0;\s+arm\(ctx, c\);/,
     replace: "c.timerAt = (ctx.now + rto) | 0;",
-  },
-  {
-    name: "the guest's window is one octet larger than it said",
-    file: "transport/tcp/send.js",
-    find: /const offered = c\.sndWnd - flight;/,
-    replace: "const offered = c.sndWnd - flight + 1;",
-  },
-  {
-    name: "a FIN is acknowledged ahead of the hole before it",
-    file: "transport/tcp/input.js",
-    find: /c\.finKnown = true;/,
-    replace: "acceptFin(ctx, c);",
   },
   {
     name: "sequence numbers are compared as numbers",
