@@ -8,12 +8,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { Agent } from "../support/agent.ts";
 import { borrowedPrograms } from "../support/borrowed-programs.ts";
 import { type Running, sluice } from "../support/program.ts";
 import { bootGuest, needsGuest, type QemuGuest, shellScript } from "../support/qemu-guest.ts";
-import { missing, needs } from "../support/requirements.ts";
+import { needs } from "../support/requirements.ts";
 
 const OCTETS = Number(process.env["SLUICE_NETEM_OCTETS"] ?? 3_000_000);
 const KERNEL_TOO = process.env["SLUICE_NETEM_KERNEL"] === "1";
@@ -72,12 +72,20 @@ mkfifo /tmp/endless
 exec 9<> /tmp/endless`;
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-test-netem-"));
-let host: Agent;
-let engine: Running;
-let guest: QemuGuest;
+let host: Agent | undefined;
+let engine: Running | undefined;
+let guest: QemuGuest | undefined;
 
-beforeAll(async () => {
-  if (missing({ commands: ["qemu-system-x86_64", "busybox", ...PROGRAMS] }).length > 0) return;
+interface Rig {
+  readonly host: Agent;
+  readonly guest: QemuGuest;
+}
+
+/** The guest, booted for the first test that can have one. */
+async function rig(context: Parameters<typeof needs>[0]): Promise<Rig> {
+  needs(context, { commands: PROGRAMS });
+  needsGuest(context, "netem");
+  if (host !== undefined && guest !== undefined) return { host, guest };
   const path = join(directory, "netem.sock");
   engine = sluice(["run", "--qemu-listen", `unix:${path}`, "--allow-host-loopback"]);
   await engine.says(/ready/);
@@ -90,7 +98,9 @@ beforeAll(async () => {
     files: borrowedPrograms(PROGRAMS),
   });
   await guest.waitFor(/^guest-ready\n/m);
-});
+  return { host, guest };
+}
+
 afterAll(async () => {
   await guest?.kill();
   await host?.close();
@@ -100,13 +110,13 @@ afterAll(async () => {
 });
 
 /** Has the guest run a line; gives its output and the seconds it took. */
-async function timed(line: string): Promise<[string, number]> {
+async function timed(guest: QemuGuest, line: string): Promise<[string, number]> {
   const begun = performance.now();
   const text = await guest.run(line, TRANSFER_LIMIT_MS);
   return [text.trim(), (performance.now() - begun) / 1000];
 }
 
-const digestOf = async (octets: number): Promise<string> =>
+const digestOf = async (guest: QemuGuest, octets: number): Promise<string> =>
   (await guest.run(`octets ${octets} | sha256sum`)).slice(0, 64);
 
 function tell(name: string, between: string, octets: number, up: number, down: number): void {
@@ -118,14 +128,13 @@ describe.for(LINKS)("with $name", ({ name, netem, share = 1 }) => {
   const octets = Math.round(OCTETS * share);
 
   it("transfers through the engine arrive whole", { timeout: 2 * TRANSFER_LIMIT_MS }, async (context) => {
-    needsGuest(context, "netem");
-    needs(context, { commands: PROGRAMS });
+    const { host, guest } = await rig(context);
     await guest.run(`impair ${LIMIT} ${netem}`);
     const sink = await host.do<number>("tcpServer", { kind: "sink" });
-    const [answer, up] = await timed(`octets ${octets} | nc 10.0.2.2 ${sink}; echo`);
-    expect(JSON.parse(answer)).toEqual({ octets, sha256: await digestOf(octets) });
+    const [answer, up] = await timed(guest, `octets ${octets} | nc 10.0.2.2 ${sink}; echo`);
+    expect(JSON.parse(answer)).toEqual({ octets, sha256: await digestOf(guest, octets) });
     const source = await host.do<number>("tcpServer", { kind: "source", octets, seed: 5 });
-    const [digest, down] = await timed(`nc 10.0.2.2 ${source} < /dev/null | sha256sum`);
+    const [digest, down] = await timed(guest, `nc 10.0.2.2 ${source} < /dev/null | sha256sum`);
     expect(digest.slice(0, 64)).toBe(await host.do("digest", { octets, seed: 5 }));
     tell(name, "guest and engine", octets, up, down);
   });
@@ -135,17 +144,19 @@ describe.for(KERNEL_TOO ? LINKS : [])("with $name", ({ name, netem, share = 1 })
   const octets = Math.round(OCTETS * share);
 
   it("transfers between two kernels arrive whole", { timeout: 2 * TRANSFER_LIMIT_MS }, async (context) => {
-    needsGuest(context, "netem");
-    needs(context, { commands: PROGRAMS });
+    const { guest } = await rig(context);
     await guest.run(`impair ${LIMIT} ${netem}`);
     await guest.run("far nc -l -p 7000 <&9 | sha256sum > /tmp/arrived & sleep 1");
     const [, up] = await timed(
+      guest,
       `octets ${octets} | nc 192.0.2.2 7000; while [ ! -s /tmp/arrived ]; do usleep 10000; done`,
     );
-    expect((await guest.run("cat /tmp/arrived; rm /tmp/arrived")).slice(0, 64)).toBe(await digestOf(octets));
+    expect((await guest.run("cat /tmp/arrived; rm /tmp/arrived")).slice(0, 64)).toBe(
+      await digestOf(guest, octets),
+    );
     await guest.run(`octets ${octets} | far nc -l -p 7001 & sleep 1`);
-    const [digest, down] = await timed("nc 192.0.2.2 7001 <&9 | sha256sum");
-    expect(digest.slice(0, 64)).toBe(await digestOf(octets));
+    const [digest, down] = await timed(guest, "nc 192.0.2.2 7001 <&9 | sha256sum");
+    expect(digest.slice(0, 64)).toBe(await digestOf(guest, octets));
     tell(name, "two kernels", octets, up, down);
   });
 });
