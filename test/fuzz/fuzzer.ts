@@ -40,6 +40,7 @@ export type CoverageSource = Pick<Coverage, "takeNews" | "remember" | "forget" |
 
 export interface FuzzOptions {
   readonly seed: number;
+  /** CPU seconds of this process. */
   readonly seconds: number;
   readonly executionsMax?: number;
   /** More inputs to start from. */
@@ -58,7 +59,7 @@ class Fuzzer {
   private readonly coverage: CoverageSource;
   private history: Uint8Array[] = [];
   private executions = 0;
-  private readonly startMs = Date.now();
+  private readonly startMs = cpuMs();
 
   constructor(
     private readonly target: FuzzTarget,
@@ -86,7 +87,7 @@ class Fuzzer {
   }
 
   private get seconds(): number {
-    return (Date.now() - this.startMs) / 1000;
+    return (cpuMs() - this.startMs) / 1000;
   }
 
   private get over(): boolean {

@@ -2,7 +2,7 @@
  * npm run fuzz:mutations [-- --seconds N]
  *
  * Does the fuzzing of the TCP stream find what is wrong? Each mutation breaks a copy of the built engine; the target has
- * to notice within N seconds.
+ * to notice within N CPU seconds.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
