@@ -14,8 +14,6 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const LOADER = "program-loader.js";
 /** Files without a code cache. */
 const PLAIN = [LOADER, "main.js", "engine-process.js"];
-/** V8's flags are part of a cache's identity: those of the engine process (src/cli/confinement.ts). */
-export const ENGINE_FLAGS = ["--max-semi-space-size=1"];
 /** Those that the seccomp filter knows; elsewhere a start hashes the C sources. */
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file. */
@@ -74,15 +72,7 @@ export function makeCaches(directory) {
     // Another build is just putting its own in place.
     return;
   }
-  const isEngine = (name) => name.startsWith("engine-");
-  for (const [flags, names] of [
-    [ENGINE_FLAGS, files.filter(isEngine)],
-    [[], files.filter((name) => !isEngine(name))],
-  ]) {
-    spawnSync(process.execPath, [...flags, LOADER, ...names.map((name) => join(directory, name))], {
-      cwd: directory,
-    });
-  }
+  spawnSync(process.execPath, [LOADER, ...files.map((name) => join(directory, name))], { cwd: directory });
 }
 
 async function makeProgram(directory) {

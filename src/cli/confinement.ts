@@ -7,12 +7,6 @@ import type { EngineLaunch } from "./engine-client.ts";
 
 const PROGRAM = fileURLToPath(new URL("./engine-process.js", import.meta.url));
 
-/**
- * Packets allocate nothing and flows live long: a large young generation would only hold memory. MiB. As in bundle.mjs,
- * whose code cache is good for these flags only.
- */
-export const ENGINE_NODE_ARGUMENTS = ["--max-semi-space-size=1"];
-
 /** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */
 const LOW_PORTS_END = 1024;
 
@@ -40,7 +34,6 @@ export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): Con
   const user = launch.user ?? own;
   return spawnConfined({
     script: PROGRAM,
-    nodeArgs: ENGINE_NODE_ARGUMENTS,
     mode: launch.sandbox ? "best-effort" : "off",
     ...(user === undefined ? {} : { user }),
     bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),

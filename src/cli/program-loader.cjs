@@ -7,7 +7,7 @@
  * to Node by its own name, and to V8's version and flags by V8, which rejects any other; then, and where there is
  * none, the file is compiled as usual. (Whoever edits a file there by hand removes the cache beside it.)
  *
- * Usage, in the build: node [V8 FLAGS] program-loader.js FILE...    makes the caches of these files
+ * Usage, in the build: node program-loader.js FILE...    makes the caches of these files
  */
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { basename, dirname, join } = require("node:path");

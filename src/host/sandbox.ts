@@ -42,10 +42,9 @@ const CAP_SYS_ADMIN = 21n;
 const CAP_NET_BIND_SERVICE = 10n;
 
 export interface ConfinedRequest {
-  /** The program's main file, its own arguments, and Node's. */
+  /** The program's main file and its arguments. */
   readonly script: string;
   readonly args?: readonly string[];
-  readonly nodeArgs?: readonly string[];
   /**
    * `strict`: what the kernel refuses is an error. `best-effort`: it is a note, and the rest is done. `off`: nothing
    * is narrowed; the process still dies with this one.
@@ -217,7 +216,7 @@ function mirrorResolvConf(source: string): { directory: string; path: string; st
 export function spawnConfined(request: ConfinedRequest): ConfinedProcess {
   const mirror = mirrorResolvConf(request.resolvConf ?? RESOLV_CONF);
   try {
-    const command = [process.execPath, ...(request.nodeArgs ?? []), request.script, ...(request.args ?? [])];
+    const command = [process.execPath, request.script, ...(request.args ?? [])];
     const run = runHelper([...confinementArgs(request, mirror.directory), "--", ...command], {
       stdio: request.stdio ?? ["ignore", "ignore", "inherit"],
       channels: request.channels ?? [],

@@ -5,11 +5,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Script } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ENGINE_NODE_ARGUMENTS } from "../../src/cli/confinement.ts";
 
-const { ENGINE_FLAGS, makeCaches } = (await import(
-  new URL("../../src/bundle.mjs", import.meta.url).href
-)) as { ENGINE_FLAGS: readonly string[]; makeCaches(directory: string): void };
+const { makeCaches } = (await import(new URL("../../src/bundle.mjs", import.meta.url).href)) as {
+  makeCaches(directory: string): void;
+};
 const LOADER = fileURLToPath(new URL("../../src/cli/program-loader.cjs", import.meta.url));
 const INNER = 'exports.greet = (name) => ["hello", name].join(" ");';
 const OUTER = 'exports.text = require("./inner-x.js").greet(require("node:path").basename(__filename));';
@@ -62,8 +61,4 @@ describe("a program's files", () => {
     expect(execFileSync(process.execPath, ["-e", code], { input, encoding: "utf8" }).trim()).toBe("false");
     expect(new Script(`${source} `, { cachedData }).cachedDataRejected).toBe(true);
   });
-});
-
-it("makes the engine's cache for the flags that the engine is started with", () => {
-  expect(ENGINE_FLAGS).toEqual(ENGINE_NODE_ARGUMENTS);
 });
