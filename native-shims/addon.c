@@ -77,6 +77,7 @@ static const struct int_call int_calls[] = {
 
 static const struct mixed_call mixed_calls[] = {
     {"sendGather", shim_send_gather, "igi"},
+    {"receiveScatter", shim_receive_scatter, "igi"},
     {"connect", shim_connect, "iw"},
     {"connectScoped", shim_connect_scoped, "iwi"},
     {"bind", shim_bind, "iwib"},

@@ -103,6 +103,7 @@ int32_t shim_receive(const int32_t *a);
 
 /* sockets (sockets.c) */
 int32_t shim_send_gather(const struct arg *a);
+int32_t shim_receive_scatter(const struct arg *a);
 int32_t shim_tcp_socket(const int32_t *a);
 int32_t shim_connect(const struct arg *a);
 int32_t shim_connect_scoped(const struct arg *a);

@@ -80,6 +80,23 @@ int32_t shim_send_gather(const struct arg *a) {
   return (int32_t)total;
 }
 
+int32_t shim_receive_scatter(const struct arg *a) {
+  static struct iovec iovecs[IOVECS_MAX];
+  int32_t fd = a[0].i, count = a[2].i;
+  const int32_t *pair = a[1].ints;
+  if (count < 0 || count > IOVECS_MAX || (size_t)count * 2 > a[1].length) return -EINVAL;
+  for (int32_t i = 0; i < count; i++, pair += 2) {
+    if (!inside(pair[0], pair[1])) return -EINVAL;
+    iovecs[i].iov_base = arena.data + pair[0];
+    iovecs[i].iov_len = (size_t)pair[1];
+  }
+  struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = (size_t)count};
+  ssize_t r;
+  RETRY(r, recvmsg(fd, &message, MSG_DONTWAIT));
+  if (r < 0 && errno == ENOTSOCK) RETRY(r, readv(fd, iovecs, count));
+  return result_of(r);
+}
+
 static int set_int(int fd, int level, int name, int value) {
   return setsockopt(fd, level, name, &value, sizeof value);
 }

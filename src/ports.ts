@@ -98,8 +98,11 @@ export interface HostNetwork {
   connectResult(handle: number): number;
   /** Accepts one connection of a listening handle; fills `from`. Returns a handle or -errno. */
   tcpAccept(listener: number, token: number, from: AddressWords): number;
-  /** Reads up to `length` octets to `at`. Returns octets, 0 at the peer's FIN, or -errno. */
-  tcpReceive(handle: number, at: number, length: number): number;
+  /**
+   * Reads into the first `count` entries of the scatter list (pairs of offset and length), filling one after the other,
+   * in one call. Returns octets, 0 at the peer's FIN, or -errno.
+   */
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number;
   /**
    * Sends the first `count` entries of the gather list (pairs of offset and length) in one call. Returns the
    * octets the kernel took (maybe fewer), or -errno.

@@ -100,8 +100,10 @@ class BenchNetwork implements HostNetwork {
   tcpAccept(): number {
     return EAGAIN;
   }
-  tcpReceive(_handle: number, _at: number, length: number): number {
-    const octets = Math.min(this.waitingOctets, length);
+  tcpReceive(_handle: number, scatter: Int32Array, count: number): number {
+    let room = 0;
+    for (let i = 0; i < count; i++) room += scatter[2 * i + 1];
+    const octets = Math.min(this.waitingOctets, room);
     this.waitingOctets -= octets;
     return octets === 0 ? EAGAIN : octets;
   }

@@ -87,6 +87,11 @@ export interface Native {
    */
   sendGather(fd: number, gather: Int32Array, count: number): number;
   /**
+   * recvmsg(2), or readv(2) for a non-socket, into `count` pairs (offset, length), at most IOV_MAX. Returns octets, 0
+   * at end of stream, or -errno (-EAGAIN when drained).
+   */
+  receiveScatter(fd: number, scatter: Int32Array, count: number): number;
+  /**
    * A non-blocking TCP socket with TCP_NODELAY and SO_OOBINLINE; IPv6 ones are IPV6_V6ONLY, so that v4 and v6
    * listeners share a port. `family` 4 or 6. Returns fd or -errno.
    */

@@ -199,8 +199,8 @@ export class KernelNetwork implements HostNetwork {
     }
   }
 
-  tcpReceive(handle: number, at: number, length: number): number {
-    return native.receive(handle, at, length);
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number {
+    return native.receiveScatter(handle, scatter, count);
   }
 
   tcpSend(handle: number, gather: Int32Array, count: number): number {

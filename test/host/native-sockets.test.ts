@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -136,6 +136,33 @@ describe("TCP", () => {
     expect(native.sendGather(server, Int32Array.of(4096, 3), 1)).toBe(3);
     expect(await until(() => native.receive(client, IN, 100))).toBe(3);
     expect(native.sendGather(client, Int32Array.of(4096, 3), 1)).toBe(EPIPE);
+  });
+
+  it("receives into one place after the other, from sockets and from pipes", async () => {
+    const { client, server } = await tcpPair();
+    const scatter = Int32Array.of(IN, 5, IN + 100, 100);
+    expect(native.receiveScatter(server, scatter, 2)).toBe(EAGAIN);
+    expect(native.sendGather(client, Int32Array.of(4096, 12), 1)).toBe(12);
+    expect(await until(() => native.receiveScatter(server, scatter, 2))).toBe(12);
+    expect(octets.slice(IN, IN + 5)).toEqual(octets.slice(4096, 4101));
+    expect(octets.slice(IN + 100, IN + 107)).toEqual(octets.slice(4101, 4108));
+    native.shutdownWrite(client);
+    expect(await until(() => native.receiveScatter(server, scatter, 2))).toBe(0);
+    const file = openSync("/dev/zero", "r");
+    expect(native.receiveScatter(file, scatter, 2)).toBe(105);
+    closeSync(file);
+  });
+
+  it("refuses scatter entries outside the arena, and lists longer than the array or the kernel's", async () => {
+    const { client, server } = await tcpPair();
+    native.sendGather(client, Int32Array.of(4096, 4), 1);
+    expect(native.receiveScatter(server, Int32Array.of(-1, 4), 1)).toBe(EINVAL);
+    expect(native.receiveScatter(server, Int32Array.of(IN, 4, arena.byteLength - 3, 4), 2)).toBe(EINVAL);
+    expect(native.receiveScatter(server, Int32Array.of(IN, -4), 1)).toBe(EINVAL);
+    expect(native.receiveScatter(server, Int32Array.of(IN, 4), 2)).toBe(EINVAL);
+    expect(native.receiveScatter(server, Int32Array.of(IN, 4), -1)).toBe(EINVAL);
+    expect(native.receiveScatter(server, new Int32Array(2050).fill(IN), 1025)).toBe(EINVAL);
+    expect(await until(() => native.receiveScatter(server, Int32Array.of(IN, 4), 1))).toBe(4);
   });
 
   it("sends a gather list partly when the buffer is full, and all of it in the end", async () => {

@@ -101,7 +101,7 @@ function put(text: string, at = rig.arena.largeChunksAt): { at: number; length: 
 
 function received(net: KernelNetwork, handle: number): string | number {
   const at = rig.arena.smallChunksAt;
-  const got = net.tcpReceive(handle, at, 65_536);
+  const got = net.tcpReceive(handle, Int32Array.of(at, 2, at + 2, 65_534), 2);
   return got > 0 ? new TextDecoder().decode(rig.arena.octets.slice(at, at + got)) : got;
 }
 

@@ -118,8 +118,10 @@ export class CountingNetwork implements HostNetwork {
     this.ended = this.latest;
     this.core?.handleEvent(this.token[this.latest], READABLE | PEER_CLOSED, this.now);
   }
-  tcpReceive(handle: number, _at: number, length: number): number {
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     if (handle === this.ended) return 0;
+    let length = 0;
+    for (let i = 0; i < count; i++) length += scatter[2 * i + 1];
     if (this.kind[handle] === GIVES) return length;
     const octets = Math.min(this.has[handle], length);
     this.has[handle] -= octets;

@@ -110,8 +110,16 @@ export class HeldNetwork implements HostNetwork {
   tcpAccept(): number {
     return EAGAIN;
   }
-  tcpReceive(handle: number, at: number, length: number): number {
-    return this.sockets[handle].read(this.arena.octets, at, length);
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number {
+    let total = 0;
+    for (let i = 0; i < count; i++) {
+      const length = scatter[i * 2 + 1];
+      const got = this.sockets[handle].read(this.arena.octets, scatter[i * 2], length);
+      if (got <= 0) return total > 0 ? total : got;
+      total += got;
+      if (got < length) break;
+    }
+    return total;
   }
   tcpSend(handle: number, gather: Int32Array, count: number): number {
     const socket = this.sockets[handle];

@@ -1,5 +1,7 @@
 /** Octets in order and out of it, acknowledgments, SACK, PAWS, urgent data and windows, as the guest sees them. */
 import { describe, expect, it } from "vitest";
+import { READ_CHUNKS_MAX } from "../../src/transport/tcp/context.ts";
+import { Pattern } from "../sim/world/pattern.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 describe("receiving from the guest", () => {
@@ -108,6 +110,44 @@ describe("receiving from the guest", () => {
     s.advance(500);
     const got = s.drain().reduce((end, { sequence, payload }) => Math.max(end, sequence + payload.length), 0);
     expect(got).toBe(601);
+  });
+});
+
+describe("reading from the host", () => {
+  /** A guest that takes all; returns how many places each read of the engine offered. */
+  function download(octets: number): { offered: number[]; s: TcpScript } {
+    const s = new TcpScript({ offload: true, receiveBuffer: 4_000_000 });
+    const offered: number[] = [];
+    const receive = s.host.tcpReceive.bind(s.host);
+    s.host.tcpReceive = (handle, scatter, count) => {
+      offered.push(count);
+      return receive(handle, scatter, count);
+    };
+    s.open({ mss: 1460, windowScale: 10 });
+    s.peerWrites(octets);
+    const pattern = new Pattern(654_321);
+    let end = 0;
+    for (let round = 0; round < 1000 && end < octets; round++) {
+      for (const { sequence, payload } of s.drain()) {
+        expect(sequence).toBe(end + 1);
+        expect(Buffer.compare(payload, pattern.slice(end, payload.length))).toBe(0);
+        end += payload.length;
+      }
+      s.inject(".", { seq: 1, ack: end + 1, win: 4000 });
+    }
+    expect(end).toBe(octets);
+    return { offered, s };
+  }
+
+  it("offers a busy host several chunks at once, and keeps the octets in order", () => {
+    const { offered, s } = download(3_000_000);
+    expect(offered[0]).toBe(1);
+    expect(Math.max(...offered)).toBe(READ_CHUNKS_MAX);
+    expect(s.core.usage().smallChunks + s.core.usage().largeChunks).toBe(0);
+  });
+
+  it("offers a host with little to say one", () => {
+    expect(Math.max(...download(3000).offered)).toBe(1);
   });
 });
 

@@ -12,6 +12,8 @@ import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW } from "../flow-table.ts";
 import type { TcpConnection } from "./connection.ts";
 
+/** Chunks that one read from a host socket may fill. */
+export const READ_CHUNKS_MAX = 4;
 /** Slices of guest payload gathered in one batch; a stretch of out-of-order chunks may join. */
 export const GATHER_MAX = RX_BATCH_MAX * 2;
 /** Entries of one sendmsg. */
@@ -59,6 +61,9 @@ export class TcpContext {
   gatherCount = 0;
   /** Pairs for `HostNetwork.tcpSend`. */
   readonly sendList = new Int32Array(GATHER_SEND_MAX * 2);
+  /** Pairs for `HostNetwork.tcpReceive`, and the chunks they lie in. */
+  readonly receiveList = new Int32Array(READ_CHUNKS_MAX * 2);
+  readonly receiveChunks = new Int32Array(READ_CHUNKS_MAX);
   /** Connections with gathered octets or an ACK to send, in order of arrival. */
   readonly touched = new Int32Array(FLOWS_MAX);
   touchedCount = 0;

@@ -23,7 +23,7 @@ import {
   TIMER_NONE,
   TIMER_PERSIST,
 } from "./connection.ts";
-import type { TcpContext } from "./context.ts";
+import { READ_CHUNKS_MAX, type TcpContext } from "./context.ts";
 import { sendSegment } from "./output.ts";
 import { lostEnd, nextLost, pipeOctets } from "./recovery.ts";
 import { abortBoth, closeHostIfDone } from "./teardown.ts";
@@ -34,7 +34,7 @@ const RETRANSMITS = counter("tcp-retransmits");
 
 const IP_TOTAL_MAX = 65_535;
 /** Reads of one connection in one go before others get their turn. */
-const READS_PER_TURN = 6;
+const READS_PER_TURN = 2;
 /** A tail chunk with less room than this is not worth another read. */
 const LARGE_TAIL_ROOM = 8192;
 const SMALL_TAIL_ROOM = 256;
@@ -98,44 +98,91 @@ export function pumpSmall(ctx: TcpContext, c: TcpConnection): void {
   c.sendSmall = false;
 }
 
-/** One read from the host into a chunk. False when nothing came. */
+/** One read from the host into chunks. False when nothing came. */
 function readHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
-  const pool = ctx.pool;
-  let chunk = c.sendTail;
-  let room = chunk === NO_CHUNK ? 0 : pool.capacity(chunk) - pool.filled[chunk];
-  const fresh =
-    chunk === NO_CHUNK ||
-    room < (pool.capacity(chunk) === SMALL_CHUNK_OCTETS ? SMALL_TAIL_ROOM : LARGE_TAIL_ROOM);
-  if (fresh) {
-    chunk = pool.take(USE_SEND, c.lastRead >= SMALL_CHUNK_OCTETS);
-    if (chunk === NO_CHUNK) {
-      ctx.waitForMemory(c);
-      return false;
-    }
-    room = pool.capacity(chunk);
-    pool.sequence[chunk] = c.sndEnd;
+  const intoTail = tailHasRoom(ctx, c);
+  const count = offerRoom(ctx, c, usable, intoTail);
+  if (count === 0) {
+    ctx.waitForMemory(c);
+    return false;
   }
-  let length = Math.min(usable, room);
+  const got = ctx.network.tcpReceive(c.handle, ctx.receiveList, count);
+  const asked = spread(ctx, c, count, got, intoTail);
+  if (got <= 0) {
+    hostEnded(ctx, c, got);
+    return false;
+  }
+  c.lastRead = got === asked ? LARGE_CHUNK_OCTETS : Math.min(got, LARGE_CHUNK_OCTETS);
+  c.octetsToGuest += got;
+  ctx.counters.add(OCTETS_OUT, got);
+  // A short read means drained, unless the peer's FIN or an urgent mark is waiting behind it.
+  if (got < asked && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
+  return true;
+}
+
+function tailHasRoom(ctx: TcpContext, c: TcpConnection): boolean {
+  const tail = c.sendTail;
+  if (tail === NO_CHUNK) return false;
+  const capacity = ctx.pool.capacity(tail);
+  const worth = capacity === SMALL_CHUNK_OCTETS ? SMALL_TAIL_ROOM : LARGE_TAIL_ROOM;
+  return capacity - ctx.pool.filled[tail] >= worth;
+}
+
+/** Octets to ask for in `room`: whole super-frames, or many plain frames, of a fresh large chunk; else whole segments. */
+function readLength(ctx: TcpContext, c: TcpConnection, room: number, usable: number): number {
+  const length = Math.min(usable, room);
   const frame = framePayloadMax(ctx, c);
-  // Whole frames from a fresh large chunk, one super-frame or many plain frames; else whole segments.
-  if (length > frame && room === LARGE_CHUNK_OCTETS) length -= length % frame;
-  else if (length > c.mss) length -= length % c.mss;
-  const got = ctx.network.tcpReceive(c.handle, pool.at(chunk) + pool.filled[chunk], length);
-  if (got > 0) {
-    pool.filled[chunk] += got;
-    if (fresh) appendChunk(ctx, c, chunk);
-    if (c.sendCursor === NO_CHUNK) c.sendCursor = chunk;
-    c.sndEnd = (c.sndEnd + got) | 0;
-    c.lastRead = got === length ? LARGE_CHUNK_OCTETS : got;
-    c.octetsToGuest += got;
-    ctx.counters.add(OCTETS_OUT, got);
-    // A short read means drained, unless the peer's FIN or an urgent mark is waiting behind it.
-    if (got < length && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
-    return true;
+  if (length > frame && room === LARGE_CHUNK_OCTETS) return length - (length % frame);
+  return length > c.mss ? length - (length % c.mss) : length;
+}
+
+/**
+ * Lists where the octets may go: the room left in the last chunk, then fresh ones, several for a host that filled all it
+ * was offered last. Returns how many; none without memory.
+ */
+function offerRoom(ctx: TcpContext, c: TcpConnection, usable: number, intoTail: boolean): number {
+  const pool = ctx.pool;
+  const most = c.lastRead === LARGE_CHUNK_OCTETS ? READ_CHUNKS_MAX : 1;
+  let left = usable;
+  let count = 0;
+  while (count < most && (count === 0 || left >= LARGE_CHUNK_OCTETS)) {
+    const tail = intoTail && count === 0;
+    const chunk = tail ? c.sendTail : pool.take(USE_SEND, c.lastRead >= SMALL_CHUNK_OCTETS);
+    if (chunk === NO_CHUNK) break;
+    const filled = pool.filled[chunk];
+    const length = readLength(ctx, c, pool.capacity(chunk) - filled, left);
+    ctx.receiveChunks[count] = chunk;
+    ctx.receiveList[2 * count] = pool.at(chunk) + filled;
+    ctx.receiveList[2 * count + 1] = length;
+    left -= length;
+    count++;
   }
-  if (fresh) pool.release(chunk);
-  hostEnded(ctx, c, got);
-  return false;
+  return count;
+}
+
+/** Notes the octets that were read in their chunks and gives empty ones back. Returns the octets asked for. */
+function spread(ctx: TcpContext, c: TcpConnection, count: number, got: number, intoTail: boolean): number {
+  const pool = ctx.pool;
+  let asked = 0;
+  for (let i = 0; i < count; i++) {
+    const chunk = ctx.receiveChunks[i];
+    const fresh = i > 0 || !intoTail;
+    const length = ctx.receiveList[2 * i + 1];
+    const octets = Math.max(0, Math.min(got - asked, length));
+    asked += length;
+    if (octets > 0) {
+      if (fresh) {
+        pool.sequence[chunk] = c.sndEnd;
+        appendChunk(ctx, c, chunk);
+      }
+      pool.filled[chunk] += octets;
+      if (c.sendCursor === NO_CHUNK) c.sendCursor = chunk;
+      c.sndEnd = (c.sndEnd + octets) | 0;
+    } else if (fresh) {
+      pool.release(chunk);
+    }
+  }
+  return asked;
 }
 
 function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {

@@ -276,10 +276,21 @@ export class SimulatedHost implements HostNetwork {
     return this.call("accept", listener, handle);
   }
 
-  tcpReceive(handle: number, at: number, length: number): number {
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     const socket = this.tcp(handle, "recv");
-    if (length <= 0) this.world.violation(`recv of ${length} octets`);
-    return this.call("recv", handle, socket.receive(this.arena.octets.subarray(at, at + length)));
+    let room = 0;
+    for (let i = 0; i < count; i++) {
+      if (scatter[2 * i + 1] <= 0) this.world.violation(`recv of ${scatter[2 * i + 1]} octets`);
+      room += scatter[2 * i + 1];
+    }
+    const octets = new Uint8Array(room);
+    const got = socket.receive(octets);
+    for (let i = 0, done = 0; done < got; i++) {
+      const end = Math.min(got, done + scatter[2 * i + 1]);
+      this.arena.octets.set(octets.subarray(done, end), scatter[2 * i]);
+      done = end;
+    }
+    return this.call("recv", handle, got);
   }
 
   tcpSend(handle: number, gather: Int32Array, count: number): number {
