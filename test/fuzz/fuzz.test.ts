@@ -17,6 +17,8 @@ import { TARGETS } from "./targets.ts";
 const FOUND: Readonly<Record<string, readonly string[]>> = {
   // DEL in `--reserve` reached the terminal as it was.
   grammar: ["122d2d726573657276653d7f3d"],
+  // The target's own mistake: a FIN that opens the window.
+  "tcp-stream": ["0504138700000000000301f403000000000700000000090000"],
 };
 
 const GENERATED = 150;

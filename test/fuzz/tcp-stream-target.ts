@@ -199,6 +199,7 @@ class Conversation {
           this.take(this.engine.settle());
         } else if (e === 9 && this.finAt < 0) {
           this.finAt = this.sentEnd;
+          this.announce(this.window, this.acknowledgedByGuest);
           this.exchange(this.segment(ACK | FIN, this.finAt, 0, this.window));
         }
     }
