@@ -33,8 +33,6 @@ const OCTETS_OUT = counter("tcp-octets-out");
 const RETRANSMITS = counter("tcp-retransmits");
 
 const IP_TOTAL_MAX = 65_535;
-/** Reads of one connection in one go before others get their turn. */
-const READS_PER_TURN = 2;
 /** A tail chunk with less room than this is not worth another read. */
 const LARGE_TAIL_ROOM = 8192;
 const SMALL_TAIL_ROOM = 256;
@@ -53,11 +51,7 @@ export function pump(ctx: TcpContext, c: TcpConnection): void {
   if (c.recovery !== RECOVERY_NONE && !retransmitLost(ctx, c)) return;
   if (c.finSent) return;
   if (!sendStored(ctx, c)) return;
-  for (let reads = 0; c.hostReadable && !c.hostEof; reads++) {
-    if (reads === READS_PER_TURN) {
-      ctx.makeReady(c);
-      return;
-    }
+  if (c.hostReadable && !c.hostEof) {
     const usable = usableWindow(c);
     if (!worthSending(c, usable)) {
       if (c.sndUna === c.sndNxt) startPersistTimer(ctx, c);
@@ -69,6 +63,8 @@ export function pump(ctx: TcpContext, c: TcpConnection): void {
     }
     if (!readHost(ctx, c, usable)) return;
     if (!sendStored(ctx, c)) return;
+    // One read, and others get their turn: what it gave leaves while it is still in the cache.
+    if (c.hostReadable && !c.hostEof) ctx.makeReady(c);
   }
   if (c.hostEof && c.sndNxt === c.sndEnd) sendFin(ctx, c);
 }
