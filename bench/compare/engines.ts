@@ -241,6 +241,6 @@ export function findEngines(options: CompareOptions, projectRoot: string): (Foun
 
 function locate(program: string, options: CompareOptions, projectRoot: string): string | undefined {
   if (program !== "sluice") return findProgram(options.paths.get(program) ?? program);
-  const script = options.sluice ?? join(projectRoot, "src/cli/sluice.mjs");
+  const script = options.sluice ?? join(projectRoot, "src/cli/sluice.cjs");
   return existsSync(script) ? script : undefined;
 }

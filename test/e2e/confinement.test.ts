@@ -408,7 +408,7 @@ describe("the helper's confinement", () => {
 });
 
 describe("the engine of sluice run", () => {
-  const PROGRAM = join(packageRoot(), "src", "cli", "sluice.mjs");
+  const PROGRAM = join(packageRoot(), "src", "cli", "sluice.cjs");
 
   /** Children of a process. */
   function childrenOf(pid: number): number[] {

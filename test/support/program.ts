@@ -3,7 +3,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
 import { join } from "node:path";
 import { PROJECT_ROOT } from "./project-root.ts";
 
-export const PROGRAM = join(PROJECT_ROOT, "src/cli/sluice.mjs");
+export const PROGRAM = join(PROJECT_ROOT, "src/cli/sluice.cjs");
 
 export interface Ended {
   readonly status: number | null;

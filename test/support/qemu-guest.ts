@@ -62,7 +62,7 @@ done
 export interface GuestOptions extends GuestScript {
   /** QEMU's `-netdev` and `-device` arguments. */
   readonly netdev: readonly string[];
-  /** What is run, in place of qemu-system-x86_64, such as `["node", "sluice.mjs", "qemu", "--", "qemu-system-x86_64"]`. */
+  /** What is run, in place of qemu-system-x86_64, such as `["node", "sluice.cjs", "qemu", "--", "qemu-system-x86_64"]`. */
   readonly command?: readonly string[];
   /** Let a `reboot -f` in the guest start it anew; otherwise QEMU exits then. */
   readonly reboots?: boolean;

@@ -44,9 +44,9 @@ const END_TIMEOUT_MS = 5_000;
 const POLL_MS = 20;
 const LOG_SHOWN_LINES = 5;
 
-/** The program this is, with these arguments: `node .../sluice.mjs ARGV`. */
+/** The program this is, with these arguments: `node .../sluice.cjs ARGV`. */
 export function sluiceCommand(argv: readonly string[]): string[] {
-  return [process.execPath, join(packageRoot(), "src", "cli", "sluice.mjs"), ...argv];
+  return [process.execPath, join(packageRoot(), "src", "cli", "sluice.cjs"), ...argv];
 }
 
 export interface ServiceRequest {
