@@ -1,7 +1,7 @@
 /** What the engine process may see and be, from what it is to serve. */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { LinkSpec } from "../host/engine-options.ts";
+import type { LinkPlan } from "../config/host-plan.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
 import type { EngineLaunch } from "./engine-client.ts";
 
@@ -11,19 +11,19 @@ const PROGRAM = fileURLToPath(new URL("./engine-process.js", import.meta.url));
 const LOW_PORTS_END = 1024;
 
 /** Directories with Unix sockets that the engine binds or connects to by itself, now and later again. */
-function socketDirectories(link: LinkSpec): { readable: string[]; writable: string[] } {
-  if (link.kind === "qemu-connect" && link.address.kind === "unix") {
+function socketDirectories(link: LinkPlan | undefined): { readable: string[]; writable: string[] } {
+  if (link?.kind === "qemu-connect" && link.address.kind === "unix") {
     return { readable: [dirname(link.address.path)], writable: [] };
   }
-  if (link.kind === "qemu-dgram" && link.addresses.kind === "unix") {
+  if (link?.kind === "qemu-dgram" && link.addresses.kind === "unix") {
     return { readable: [dirname(link.addresses.remote)], writable: [dirname(link.addresses.local)] };
   }
   return { readable: [], writable: [] };
 }
 
-/** Spawns the engine with control, command socket, link and capture at the descriptors of control.ts. */
+/** Spawns the engine with control and command socket at the descriptors of control.ts. */
 export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): ConfinedProcess {
-  const { config, link } = launch.plan;
+  const { config, link } = launch;
   const sockets = socketDirectories(link);
   const services = config.guestForwards.flatMap(({ target }) =>
     target.kind === "unix" ? [dirname(target.path)] : [],
@@ -40,6 +40,6 @@ export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): Con
     readable: [...sockets.readable, ...services],
     writable: sockets.writable,
     stdio: ["ignore", "ignore", launch.logFd],
-    channels: ["pipe", commandFd, launch.linkFd ?? "ignore", launch.pcapFd ?? "ignore"],
+    channels: ["pipe", commandFd],
   });
 }

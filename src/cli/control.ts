@@ -10,20 +10,20 @@ import type { LinkSpec } from "../host/engine-options.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
-/** A stream socket over which guestfwd connections travel to the supervisor, which runs their commands. */
+/** A stream socket over which descriptors travel: the link and the capture to the engine, guestfwd connections back. */
 export const COMMAND_FD = 4;
-/** The guest's link, when the supervisor has opened it. */
-export const LINK_FD = 5;
-/** The capture file, when there is one. */
-export const PCAP_FD = 6;
+/** Stands in a plan's link for the descriptor that the engine gets over the command socket. */
+export const LINK_FD = -1;
 
-/** What the engine process is started with. */
+/** What the engine process is to serve. */
 export interface EnginePlan {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
+  /** The link's descriptor is on the command socket. */
+  readonly linkSent: boolean;
   /** It goes to standard error, which the supervisor may have turned into a file. */
   readonly log: Pick<LogPlan, "level" | "format">;
-  /** Frames are captured to PCAP_FD. */
+  /** The descriptor of a capture file is on the command socket, behind the link's. */
   readonly pcap: boolean;
   /** A copy of the host's resolv.conf that the process can read and follow. */
   readonly resolvConf: string;
@@ -31,6 +31,19 @@ export interface EnginePlan {
   readonly sandbox: boolean;
   readonly outbound?: { readonly address?: number; readonly device?: string };
   readonly oneOff: boolean;
+}
+
+/** The link with its descriptor in place of LINK_FD. */
+export function linkAt(link: LinkSpec, fd: number): LinkSpec {
+  switch (link.kind) {
+    case "tap-fd":
+    case "fd":
+      return { ...link, fd };
+    case "qemu-listen":
+      return { ...link, listener: fd };
+    default:
+      return link;
+  }
 }
 
 /** Supervisor to engine. */

@@ -4,6 +4,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
+import type { EngineConfig } from "../config/engine-config.ts";
+import type { LinkPlan } from "../config/host-plan.ts";
 import type { HelperNote } from "../host/helper.ts";
 import { native } from "../host/native.ts";
 import type { Logger } from "../ports.ts";
@@ -24,11 +26,9 @@ import {
 const STOP_MS = 700;
 
 export interface EngineLaunch {
-  readonly plan: Omit<EnginePlan, "resolvConf" | "pcap" | "sandbox">;
-  /** The guest's link, already open; handed over and then closed here. */
-  readonly linkFd?: number;
-  /** An open capture file; likewise. */
-  readonly pcapFd?: number;
+  readonly config: EngineConfig;
+  /** What decides which directories of Unix sockets the engine sees; absent: none. */
+  readonly link?: LinkPlan;
   /** Where the engine's log goes. */
   readonly logFd: number;
   readonly sandbox: boolean;
@@ -37,6 +37,15 @@ export interface EngineLaunch {
   readonly log: Logger;
   /** The guest's link came up or went down. */
   readonly onLink?: (up: boolean) => void;
+}
+
+/** What an engine is to serve, once it is known and open. */
+export interface EngineService
+  extends Omit<EnginePlan, "config" | "resolvConf" | "linkSent" | "pcap" | "sandbox"> {
+  /** The guest's link, already open; handed over and then closed here. */
+  readonly linkFd?: number;
+  /** An open capture file; likewise. */
+  readonly pcapFd?: number;
 }
 
 export interface EngineExit {
@@ -58,15 +67,17 @@ export class EngineClient {
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #control: Duplex;
-  readonly #commandFd: number;
+  /** -1 once it is closed: its number may be another's by then. */
+  #commandFd: number;
   readonly #commands = new Set<ChildProcess>();
   readonly #launch: EngineLaunch;
+  readonly #resolvConf: string;
   #lastWords: EngineExit | undefined;
   #settleReady:
     | { resolve: (news: Extract<News, { type: "ready" }>) => void; reject: (error: Error) => void }
     | undefined;
 
-  /** Starts the process and gives it its plan. `ready` says how that went. */
+  /** Starts the process, which takes a while to load: `serve` follows as soon as there is something to serve. */
   constructor(launch: EngineLaunch) {
     this.#launch = launch;
     const [ours, theirs] = native.socketPair("stream");
@@ -74,7 +85,7 @@ export class EngineClient {
     this.#commandFd = ours;
     const confined = spawnEngineProcess(launch, theirs);
     this.#child = confined.child;
-    for (const fd of [theirs, launch.linkFd, launch.pcapFd]) if (fd !== undefined) native.close(fd);
+    native.close(theirs);
     this.pid = this.#child.pid ?? 0;
     this.#control = this.#child.stdio[CONTROL_FD] as Duplex;
     this.ready = new Promise((resolve, reject) => {
@@ -91,12 +102,20 @@ export class EngineClient {
     });
     this.#control.on("error", () => {});
     readLines(this.#control, (line) => this.#hear(line));
-    const { resolvConf } = confined;
-    const { sandbox } = launch;
-    this.#order({
-      type: "start",
-      plan: { ...launch.plan, resolvConf, sandbox, pcap: launch.pcapFd !== undefined },
-    });
+    this.#resolvConf = confined.resolvConf;
+  }
+
+  /** Gives the process its plan, once. `ready` says how that went. */
+  serve({ linkFd, pcapFd, ...plan }: EngineService): void {
+    for (const fd of [linkFd, pcapFd]) {
+      if (fd === undefined) continue;
+      // A process that has gone already says so itself.
+      native.sendDescriptor(this.#commandFd, fd);
+      native.close(fd);
+    }
+    const { config, sandbox } = this.#launch;
+    const sent = { linkSent: linkFd !== undefined, pcap: pcapFd !== undefined };
+    this.#order({ type: "start", plan: { ...plan, ...sent, config, sandbox, resolvConf: this.#resolvConf } });
   }
 
   /** Says which walls the kernel would not build. */
@@ -157,7 +176,7 @@ export class EngineClient {
   #runCommand(index: number): void {
     const fd = native.receiveDescriptor(this.#commandFd);
     if (fd < 0) return;
-    const target = this.#launch.plan.config.guestForwards[index]?.target;
+    const target = this.#launch.config.guestForwards[index]?.target;
     if (target?.kind === "command") {
       const child = spawn("/bin/sh", ["-c", target.command], { stdio: [fd, fd, "inherit"] });
       this.#commands.add(child);
@@ -170,6 +189,7 @@ export class EngineClient {
   #gone(how: string, resolve: (exit: EngineExit) => void): void {
     for (const command of this.#commands) command.kill("SIGTERM");
     native.close(this.#commandFd);
+    this.#commandFd = -1;
     this.#control.destroy();
     this.#settleReady?.reject(new EngineStartError(`the engine process ended at its start (${how})`));
     resolve(this.#lastWords ?? { reason: "died", message: `the engine process ended unexpectedly (${how})` });

@@ -5,7 +5,7 @@
 import { Socket } from "node:net";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native.ts";
-import { describeErrno } from "../host/start-error.ts";
+import { describeErrno, StartError } from "../host/start-error.ts";
 import { type Engine, serve } from "../serve.ts";
 import {
   COMMAND_FD,
@@ -13,9 +13,9 @@ import {
   decodeLine,
   type EnginePlan,
   encodeLine,
+  linkAt,
   type News,
   type Order,
-  PCAP_FD,
   readLines,
 } from "./control.ts";
 import { type LineLog, openLog } from "./log.ts";
@@ -54,17 +54,27 @@ function commandRunner(plan: EnginePlan): (command: string) => number {
   };
 }
 
+/** A descriptor the supervisor has sent. Throws StartError. */
+function receiveDescriptor(place: string): number {
+  const fd = native.receiveDescriptor(COMMAND_FD);
+  if (fd < 0)
+    throw new StartError([{ place, reason: `its descriptor did not arrive: ${describeErrno(fd)}` }]);
+  return fd;
+}
+
 async function startServing(plan: EnginePlan, log: LineLog): Promise<Engine> {
+  const link = plan.linkSent ? linkAt(plan.link, receiveDescriptor("link")) : plan.link;
+  const pcap = plan.pcap ? { pcap: receiveDescriptor("--pcap") } : {};
   const engine = await serve({
     config: plan.config,
-    link: plan.link,
+    link,
     log,
     oneOff: plan.oneOff,
     dedicated: true,
     spawnCommand: commandRunner(plan),
     onLink: (up) => tell({ type: "link", up }),
     resolvConf: plan.resolvConf,
-    ...(plan.pcap ? { pcap: PCAP_FD } : {}),
+    ...pcap,
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
   });
   tell({

@@ -94,19 +94,14 @@ async function runBehindEngine(words: readonly string[], plan: ExecPlan): Promis
   try {
     for (const note of guest.tap.notes) log.info(note.message);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({
-      plan: {
-        config,
-        link: tapSpec(guest.tap, LINK_FD),
-        log: host.log,
-        oneOff: false,
-        ...(outbound === undefined ? {} : { outbound }),
-      },
+    client = new EngineClient({ config, logFd, sandbox: host.sandbox, log });
+    client.serve({
+      link: tapSpec(guest.tap, LINK_FD),
+      log: host.log,
+      oneOff: false,
+      ...(outbound === undefined ? {} : { outbound }),
       linkFd: guest.tap.fd,
       ...(pcapFd === undefined ? {} : { pcapFd }),
-      logFd,
-      sandbox: host.sandbox,
-      log,
     });
     const running = client;
     log.info(describeService(config, await running.ready));

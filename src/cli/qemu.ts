@@ -106,19 +106,14 @@ async function runWithEngine(
   let client: EngineClient | undefined;
   try {
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({
-      plan: {
-        config,
-        link: { kind: "fd", fd: LINK_FD },
-        log: host.log,
-        oneOff: true,
-        ...(outbound === undefined ? {} : { outbound }),
-      },
+    client = new EngineClient({ config, logFd, sandbox: host.sandbox, log });
+    client.serve({
+      link: { kind: "fd", fd: LINK_FD },
+      log: host.log,
+      oneOff: true,
+      ...(outbound === undefined ? {} : { outbound }),
       linkFd: ours,
       ...(pcapFd === undefined ? {} : { pcapFd }),
-      logFd,
-      sandbox: host.sandbox,
-      log,
     });
     const running = client;
     log.info(describeService(config, await running.ready));

@@ -68,22 +68,24 @@ async function serve(plan: RunPlan): Promise<number> {
   let opened: OpenedLink | undefined;
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
-    opened = await openLink(plan.link, config, log);
-    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
     client = new EngineClient({
-      plan: {
-        config,
-        link: opened.spec,
-        log: host.log,
-        oneOff: host.oneOff,
-        ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
-      },
-      ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
-      ...(pcapFd === undefined ? {} : { pcapFd }),
+      config,
+      link: plan.link,
       logFd,
       sandbox: host.sandbox,
       ...(plan.user === undefined ? {} : { user: plan.user }),
       log,
+    });
+    // While the engine's process loads.
+    opened = await openLink(plan.link, config, log);
+    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    client.serve({
+      link: opened.spec,
+      log: host.log,
+      oneOff: host.oneOff,
+      ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
+      ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
+      ...(pcapFd === undefined ? {} : { pcapFd }),
     });
     const signalled = watch.end.then((reason) => ({ reason: "signalled" as const, message: reason }));
     const started = await Promise.race([client.ready, signalled]);

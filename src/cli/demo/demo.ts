@@ -224,18 +224,9 @@ async function demonstrate(display: Display): Promise<void> {
     throw new CannotStart(error.message);
   });
   const services = await startHostServices();
-  const client = new EngineClient({
-    plan: {
-      config,
-      link: tapSpec(command.tap, LINK_FD),
-      log: { level: "warn", format: "text" },
-      oneOff: false,
-    },
-    linkFd: command.tap.fd,
-    logFd: 1,
-    sandbox: true,
-    log: openLog({ level: "warn", format: "text" }),
-  });
+  const log = { level: "warn", format: "text" } as const;
+  const client = new EngineClient({ config, logFd: 1, sandbox: true, log: openLog(log) });
+  client.serve({ link: tapSpec(command.tap, LINK_FD), log, oneOff: false, linkFd: command.tap.fd });
   try {
     const ready = await client.ready;
     display.line(
