@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import packet from "dns-packet";
 
 const CHUNK_OCTETS = 1 << 18;
+const POKE_MS = 5000;
 
 /** Octets of a stream: xorshift words, the same for the same seed. */
 function* chunks(octets, seed) {
@@ -228,12 +229,18 @@ const TASKS = {
     ]);
     return { outcome, ms: performance.now() - begun };
   },
-  /** Sends something; gives the code with which the connection fails, or `ended`. */
+  /** Sends something, again every few seconds; gives the code with which the connection fails, or `ended`. */
   failureAfter({ host, port, message = "x" }) {
     return new Promise((resolve) => {
       const socket = connect({ host, port, allowHalfOpen: true }, () => socket.write(message));
-      socket.once("error", (error) => resolve(error.code));
-      socket.once("end", () => resolve("ended"));
+      // A reset that is lost with the link is not sent again; whoever sends meets the next one.
+      const poke = setInterval(() => socket.write(message), POKE_MS);
+      const settle = (outcome) => {
+        clearInterval(poke);
+        resolve(outcome);
+      };
+      socket.once("error", (error) => settle(error.code));
+      socket.once("end", () => settle("ended"));
       socket.resume();
     });
   },
