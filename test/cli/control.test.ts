@@ -13,7 +13,7 @@ describe("orders", () => {
         link: { kind: "tap-fd", fd: 5 },
         log: { level: "info", format: "text" },
         linkSent: true,
-    pcap: false,
+        pcap: false,
         resolvConf: "/resolv.conf",
         sandbox: true,
         oneOff: false,
