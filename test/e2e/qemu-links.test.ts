@@ -3,11 +3,11 @@
  * a network of its own, boots once.
  */
 import { closeSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { native } from "../../src/host/native.ts";
+import { freePort } from "../support/free-port.ts";
 import { GUEST_WEB, HostServices } from "../support/host-services.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { type Running, until } from "../support/program.ts";
@@ -30,14 +30,6 @@ const links: (readonly string[])[] = [];
 let guest: QemuGuest;
 
 const socketFile = (name: string): string => join(directory, name);
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Starts an engine that listens on a TCP port; gives the port. */
 async function listening(net: number): Promise<number> {

@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -13,6 +12,7 @@ import { defaultEngineConfig } from "../../src/config/engine-config.ts";
 import { type LinkSpec, type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
+import { freePort } from "../support/free-port.ts";
 import { KeptLog, until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
 
@@ -79,15 +79,6 @@ async function expectAnswer(): Promise<void> {
   } finally {
     clearInterval(ask);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 it("stream over Unix, QEMU connects, is killed and started again", async (context) => {
