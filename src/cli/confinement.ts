@@ -1,11 +1,9 @@
 /** What the engine process may see and be, from what it is to serve. */
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, join } from "node:path";
 import type { LinkPlan } from "../config/host-plan.ts";
+import { packageRoot } from "../host/native-loader.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
 import type { EngineLaunch } from "./engine-client.ts";
-
-const PROGRAM = fileURLToPath(new URL("./engine-process.js", import.meta.url));
 
 /** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */
 const LOW_PORTS_END = 1024;
@@ -33,7 +31,8 @@ export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): Con
   const own = needsOwnUser ? { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 } : undefined;
   const user = launch.user ?? own;
   return spawnConfined({
-    script: PROGRAM,
+    // The bundled one: the packages it is made of are out of the process's view.
+    script: join(packageRoot(), "dist", "program", "engine-process.js"),
     mode: launch.sandbox ? "best-effort" : "off",
     ...(user === undefined ? {} : { user }),
     bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),
