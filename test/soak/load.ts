@@ -12,6 +12,8 @@ const RESOLVER = "10.0.2.3";
 export const NAMED_ADDRESS = "192.0.2.80";
 /** A machine that others load may be slow; a connection whose link was cut waits for its retransmission. */
 const HANG_MS = 120_000;
+/** Between two tries of a guest that waits for a reset. */
+const AGAIN_MS = 5000;
 const BULK_OCTETS = 8_000_000;
 const DOWN_SEED = 7;
 const IDLE_FLOWS = 100;
@@ -107,7 +109,7 @@ function malformedFrames(round: number): string[] {
 }
 
 /** Traffic that begins in the guest. */
-function outbound({ agent, device }: SoakGuest, ports: HostPorts): Work[] {
+function outbound({ agent, device, relink }: SoakGuest, ports: HostPorts): Work[] {
   const to = { host: GATEWAY };
   return [
     {
@@ -153,7 +155,13 @@ function outbound({ agent, device }: SoakGuest, ports: HostPorts): Work[] {
     {
       name: "connection the host resets",
       pauseMs: 500,
-      once: async () => (await agent.do("failureAfter", { ...to, port: ports.reset })) === "ECONNRESET",
+      // A reset that is lost in a cut of the link is not sent again: whoever sends meets the next one.
+      once: async () =>
+        (await agent.do("failureAfter", {
+          ...to,
+          port: ports.reset,
+          ...(relink ? { againMs: AGAIN_MS } : {}),
+        })) === "ECONNRESET",
     },
     {
       name: "connection the guest resets",

@@ -12,7 +12,6 @@ import { createInterface } from "node:readline";
 import packet from "dns-packet";
 
 const CHUNK_OCTETS = 1 << 18;
-const POKE_MS = 5000;
 
 /** Octets of a stream: xorshift words, the same for the same seed. */
 function* chunks(octets, seed) {
@@ -229,14 +228,13 @@ const TASKS = {
     ]);
     return { outcome, ms: performance.now() - begun };
   },
-  /** Sends something, again every few seconds; gives the code with which the connection fails, or `ended`. */
-  failureAfter({ host, port, message = "x" }) {
+  /** Sends something, with `againMs` again and again; gives the code with which the connection fails, or `ended`. */
+  failureAfter({ host, port, message = "x", againMs }) {
     return new Promise((resolve) => {
       const socket = connect({ host, port, allowHalfOpen: true }, () => socket.write(message));
-      // A reset that is lost with the link is not sent again; whoever sends meets the next one.
-      const poke = setInterval(() => socket.write(message), POKE_MS);
+      const again = againMs === undefined ? undefined : setInterval(() => socket.write(message), againMs);
       const settle = (outcome) => {
-        clearInterval(poke);
+        clearInterval(again);
         resolve(outcome);
       };
       socket.once("error", (error) => settle(error.code));
