@@ -54,21 +54,28 @@ void words_from_address(int32_t *words, const struct sockaddr_storage *from) {
   }
 }
 
+/** Fills `n` iovecs from pairs of offset and length. Returns the octets in all, or -1 when one is outside the arena. */
+static int64_t fill_iovecs(struct iovec *iovecs, const int32_t *pair, int32_t n) {
+  int64_t octets = 0;
+  for (int32_t i = 0; i < n; i++, pair += 2) {
+    if (!inside(pair[0], pair[1])) return -1;
+    iovecs[i].iov_base = arena.data + pair[0];
+    iovecs[i].iov_len = (size_t)pair[1];
+    octets += pair[1];
+  }
+  return octets;
+}
+
 int32_t shim_send_gather(const struct arg *a) {
   static struct iovec iovecs[IOVECS_MAX];
   int32_t fd = a[0].i, count = a[2].i;
   const int32_t *pair = a[1].ints;
   int64_t total = 0;
   if (count < 0 || (size_t)count * 2 > a[1].length) return -EINVAL;
-  for (int32_t i = 0; i < count;) {
-    int n = 0;
-    int64_t octets = 0;
-    for (; i < count && n < IOVECS_MAX; i++, n++, pair += 2) {
-      if (!inside(pair[0], pair[1])) return total > 0 ? (int32_t)total : -EINVAL;
-      iovecs[n].iov_base = arena.data + pair[0];
-      iovecs[n].iov_len = (size_t)pair[1];
-      octets += pair[1];
-    }
+  for (int32_t i = 0, n; i < count; i += n, pair += 2 * n) {
+    n = count - i < IOVECS_MAX ? count - i : IOVECS_MAX;
+    int64_t octets = fill_iovecs(iovecs, pair, n);
+    if (octets < 0) return total > 0 ? (int32_t)total : -EINVAL;
     if (total + octets > INT32_MAX) return total > 0 ? (int32_t)total : -EINVAL;
     struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = (size_t)n};
     ssize_t r;
@@ -85,11 +92,7 @@ int32_t shim_receive_scatter(const struct arg *a) {
   int32_t fd = a[0].i, count = a[2].i;
   const int32_t *pair = a[1].ints;
   if (count < 0 || count > IOVECS_MAX || (size_t)count * 2 > a[1].length) return -EINVAL;
-  for (int32_t i = 0; i < count; i++, pair += 2) {
-    if (!inside(pair[0], pair[1])) return -EINVAL;
-    iovecs[i].iov_base = arena.data + pair[0];
-    iovecs[i].iov_len = (size_t)pair[1];
-  }
+  if (fill_iovecs(iovecs, pair, count) < 0) return -EINVAL;
   struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = (size_t)count};
   ssize_t r;
   RETRY(r, recvmsg(fd, &message, MSG_DONTWAIT));
