@@ -12,15 +12,13 @@ import type { LinkSpec } from "../host/engine-options.ts";
 export const CONTROL_FD = 3;
 /** A stream socket over which descriptors travel: the link and the capture to the engine, guestfwd connections back. */
 export const COMMAND_FD = 4;
-/** Stands in a plan's link for the descriptor that the engine gets over the command socket. */
+/** Stands in a plan's link for a descriptor that the engine gets over the command socket. */
 export const LINK_FD = -1;
 
 /** What the engine process is to serve. */
 export interface EnginePlan {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
-  /** The link's descriptor is on the command socket. */
-  readonly linkSent: boolean;
   /** It goes to standard error, which the supervisor may have turned into a file. */
   readonly log: Pick<LogPlan, "level" | "format">;
   /** The descriptor of a capture file is on the command socket, behind the link's. */
@@ -33,14 +31,14 @@ export interface EnginePlan {
   readonly oneOff: boolean;
 }
 
-/** The link with its descriptor in place of LINK_FD. */
-export function linkAt(link: LinkSpec, fd: number): LinkSpec {
+/** The link with what `receive` gives in place of LINK_FD, where there is one. */
+export function receivedLink(link: LinkSpec, receive: () => number): LinkSpec {
   switch (link.kind) {
     case "tap-fd":
     case "fd":
-      return { ...link, fd };
+      return { ...link, fd: receive() };
     case "qemu-listen":
-      return { ...link, listener: fd };
+      return link.listener === undefined ? link : { ...link, listener: receive() };
     default:
       return link;
   }

@@ -40,9 +40,8 @@ export interface EngineLaunch {
 }
 
 /** What an engine is to serve, once it is known and open. */
-export interface EngineService
-  extends Omit<EnginePlan, "config" | "resolvConf" | "linkSent" | "pcap" | "sandbox"> {
-  /** The guest's link, already open; handed over and then closed here. */
+export interface EngineService extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox"> {
+  /** What LINK_FD stands for in the link, already open; handed over and then closed here. */
   readonly linkFd?: number;
   /** An open capture file; likewise. */
   readonly pcapFd?: number;
@@ -114,8 +113,11 @@ export class EngineClient {
       native.close(fd);
     }
     const { config, sandbox } = this.#launch;
-    const sent = { linkSent: linkFd !== undefined, pcap: pcapFd !== undefined };
-    this.#order({ type: "start", plan: { ...plan, ...sent, config, sandbox, resolvConf: this.#resolvConf } });
+    const resolvConf = this.#resolvConf;
+    this.#order({
+      type: "start",
+      plan: { ...plan, config, sandbox, resolvConf, pcap: pcapFd !== undefined },
+    });
   }
 
   /** Says which walls the kernel would not build. */

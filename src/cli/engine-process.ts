@@ -13,10 +13,10 @@ import {
   decodeLine,
   type EnginePlan,
   encodeLine,
-  linkAt,
   type News,
   type Order,
   readLines,
+  receivedLink,
 } from "./control.ts";
 import { type LineLog, openLog } from "./log.ts";
 import { formatHeap, formatState, formatSummary } from "./report.ts";
@@ -63,7 +63,7 @@ function receiveDescriptor(place: string): number {
 }
 
 async function startServing(plan: EnginePlan, log: LineLog): Promise<Engine> {
-  const link = plan.linkSent ? linkAt(plan.link, receiveDescriptor("link")) : plan.link;
+  const link = receivedLink(plan.link, () => receiveDescriptor("link"));
   const pcap = plan.pcap ? { pcap: receiveDescriptor("--pcap") } : {};
   const engine = await serve({
     config: plan.config,

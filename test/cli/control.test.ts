@@ -12,7 +12,6 @@ describe("orders", () => {
         config: defaultEngineConfig(),
         link: { kind: "tap-fd", fd: 5 },
         log: { level: "info", format: "text" },
-        linkSent: true,
         pcap: false,
         resolvConf: "/resolv.conf",
         sandbox: true,
