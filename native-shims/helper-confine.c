@@ -12,7 +12,10 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,4 +245,26 @@ void confine(const struct options *options) {
   if (chdir("/") < 0) fail("confine", "chdir: %s", strerror(errno));
   if (view) restrict_files(options);
   if (options->close_fds) close_descriptors(options);
+}
+
+/* --- io_uring -------------------------------------------------------------------------------------------------- */
+
+/** The same on every architecture. */
+enum { SYSCALL_IO_URING_SETUP = 425 };
+
+/*
+ * No io_uring from the first instruction on. The libuv of Node 22 and later makes a ring when it starts, whatever
+ * UV_USE_IO_URING says, and ends the process when the filter of seccomp.c, which comes once all is loaded, refuses its
+ * use. Told that there is no such thing it does without. A kernel without filters has none to come either.
+ */
+void hide_io_uring(void) {
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYSCALL_IO_URING_SETUP, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+  /* SPEC_ALLOW: see seccomp.c. */
+  (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
 }

@@ -87,6 +87,7 @@ enum option_id {
   OPT_RESOLV_CONF,
   OPT_MASK,
   OPT_WAIT_FOR_GO,
+  OPT_NO_IO_URING,
   OPT_CONFINE,
   OPT_BEST_EFFORT,
   OPT_OWN_USER_NAMESPACE,
@@ -130,6 +131,7 @@ static const struct option long_options[] = {
     {"mask", required_argument, NULL, OPT_MASK},
     {"wait-for-go", no_argument, NULL, OPT_WAIT_FOR_GO},
     /* Confinement. */
+    {"no-io-uring", no_argument, NULL, OPT_NO_IO_URING},
     {"confine", no_argument, NULL, OPT_CONFINE},
     {"best-effort", no_argument, NULL, OPT_BEST_EFFORT},
     {"own-user-namespace", no_argument, NULL, OPT_OWN_USER_NAMESPACE},
@@ -213,6 +215,7 @@ static void check_tap_name(const char *name) {
 
 static void apply_confinement_option(struct options *options, int id, char *value) {
   switch (id) {
+    case OPT_NO_IO_URING: options->no_io_uring = true; break;
     case OPT_CONFINE: options->confine = true; break;
     case OPT_BEST_EFFORT: options->best_effort = true; break;
     case OPT_OWN_USER_NAMESPACE: options->own_user_namespace = true; break;
@@ -375,6 +378,7 @@ int main(int argc, char **argv) {
   if (options.wait_for_go) wait_for_go();
 
   if (options.confine) confine(&options);
+  if (options.confine || options.no_io_uring) hide_io_uring();
   /* Making a user namespace and changing ids both clear the parent-death signal. */
   if (options.parent != 0) die_with_parent(options.parent);
   if (options.confine) roomy_descriptor_table();

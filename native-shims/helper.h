@@ -8,7 +8,7 @@
  *   2. open the TAP there, configure it, pass it on            helper-device.c
  *   3. change /etc/resolv.conf for the command; wait for "go"  helper-mounts.c
  *   4. narrow the process: mount view, ids, capabilities,
- *      no_new_privs, Landlock, descriptors                     helper-view.c, helper-confine.c
+ *      no_new_privs, Landlock, descriptors, io_uring           helper-view.c, helper-confine.c
  *   5. execve the command, if there is one                     helper.c
  *
  * Reports go to --status-fd (standard error by default), one line each:
@@ -66,7 +66,7 @@ struct options {
   int mask_count;
   bool wait_for_go;
 
-  bool confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;
+  bool no_io_uring, confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;
   bool own_user_namespace;
   bool has_user;
   uid_t user_uid;
@@ -110,5 +110,7 @@ const char *build_view(const struct options *options);
 
 /* --- helper-confine.c --- */
 void confine(const struct options *options);
+/* Takes no_new_privs or CAP_SYS_ADMIN; without both it does nothing. */
+void hide_io_uring(void);
 
 #endif

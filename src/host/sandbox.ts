@@ -169,12 +169,11 @@ function confinementArgs(request: ConfinedRequest, resolvDirectory: string): str
 
 /**
  * Little of the environment passes: where the loader and sluice's own loader look, how text is to look. NODE_OPTIONS
- * does not (it may name files that are out of view). libuv's use of io_uring would end with the seccomp filter, and
- * OpenSSL ends a process that may not read its configuration.
+ * does not (it may name files that are out of view). OpenSSL ends a process that may not read its configuration.
  */
 function environment(request: ConfinedRequest): NodeJS.ProcessEnv {
   const passed = ["HOME", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR"];
-  const env: NodeJS.ProcessEnv = { UV_USE_IO_URING: "0", OPENSSL_CONF: "" };
+  const env: NodeJS.ProcessEnv = { OPENSSL_CONF: "" };
   for (const name of passed) if (process.env[name] !== undefined) env[name] = process.env[name];
   return { ...env, ...request.env };
 }

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { packageRoot } from "../../host/native-loader.ts";
+import { helperPath, packageRoot } from "../../host/native-loader.ts";
 
 /** A process and when it began, in clock ticks since boot: a PID alone may name another one later. */
 export interface ProcessIdentity {
@@ -62,10 +62,16 @@ const READY_FD = 3;
 
 /** Starts a process in the background and resolves once it is ready. Throws ServiceError with what it said. */
 export async function startService({ argv, log, begun }: ServiceRequest): Promise<void> {
-  const [program, ...args] = sluiceCommand([...argv, "--ready-fd", String(READY_FD)]);
+  const command = sluiceCommand([...argv, "--ready-fd", String(READY_FD)]);
+  // libuv may not have an io_uring that the seccomp filter of a service forbids later.
+  const args = ["--no-io-uring", "--", ...command];
   const logFd = openSync(log, "a", 0o640);
   const from = existsSync(log) ? readFileSync(log).length : 0;
-  const child = spawn(program, args, { detached: true, stdio: ["ignore", logFd, logFd, "pipe"], cwd: "/" });
+  const child = spawn(helperPath(), args, {
+    detached: true,
+    stdio: ["ignore", logFd, logFd, "pipe"],
+    cwd: "/",
+  });
   closeSync(logFd);
   const failed = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(error.message));
