@@ -69,7 +69,7 @@ static const struct int_call int_calls[] = {
     {"receiveDescriptor", shim_receive_descriptor, 1},
     {"udpSocket", shim_udp_socket, 1},
     {"udpSendBatch", shim_udp_send_batch, 2},
-    {"udpReceiveBatch", shim_udp_receive_batch, 6},
+    {"udpReceiveBatch", shim_udp_receive_batch, 8},
     {"tapFlags", shim_tap_flags, 1},
     {"tapSetOffload", shim_tap_set_offload, 2},
     {"checksum", shim_checksum, 3},

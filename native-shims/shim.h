@@ -62,7 +62,7 @@ static inline int32_t result_of(long r) { return r < 0 ? -errno : (int32_t)r; }
 
 /* ---- calls ---------------------------------------------------------------------------------------------------- */
 
-#define ARGS_MAX 6
+#define ARGS_MAX 8
 #define STRING_MAX 4096
 
 /** One argument, as its letter in the signature says. */

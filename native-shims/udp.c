@@ -8,7 +8,10 @@
  * of that message go out one by one, and the refusal is remembered for this socket and size, because a refused
  * attempt costs a copy of all its octets.
  *
- * Receiving is one recvmmsg(2); a UDP_GRO control message tells the segment size of a run the kernel merged.
+ * Receiving is one recvmmsg(2); a UDP_GRO control message tells the segment size of a run the kernel merged. The kernel
+ * merges what arrives as a run (from a card, or from a sender with UDP_SEGMENT), not what one program sends one by one.
+ * So datagrams are received end to end where their size can be guessed, each of the size of the last one seen, and
+ * those from one sender that proved to be of it are told as one run, as if the kernel had merged them.
  */
 #include "shim.h"
 
@@ -31,6 +34,8 @@
 /** Asked for in both directions; the kernel clamps it to net.core.[rw]mem_max. */
 #define SOCKET_BUFFER_OCTETS (1 << 20)
 #define REFUSALS 64
+/** Larger datagrams are rare enough to go to their slots. */
+#define RUN_DATAGRAM_MAX 2048
 
 /** One datagram to send, as JavaScript lays it out: eight int32. */
 struct datagram {
@@ -227,31 +232,73 @@ static int32_t segment_size(struct msghdr *header) {
   return 0;
 }
 
+/** Size of the datagram received last, the guess for the next; 0 when it was too large for the run area. */
+static int32_t expected;
+
+/** Where message `i` goes: its first `expected` octets next to its neighbours', what is more into its slot. */
+static int place(int i, uint8_t *slot, int32_t room, uint8_t *run, struct iovec *iov) {
+  if (expected == 0) {
+    iov[0] = (struct iovec){slot, (size_t)room};
+    return 1;
+  }
+  iov[0] = (struct iovec){run + (size_t)i * (size_t)expected, (size_t)expected};
+  iov[1] = (struct iovec){slot + expected, (size_t)(room - expected)};
+  return 2;
+}
+
+/** Whether `next` continues the run of `entry`, which has `n` datagrams of `size` octets. */
+static bool continues(const int32_t *entry, const int32_t *next, int32_t size, int n) {
+  return n < SEGMENTS_MAX && entry[0] == n * size && next[0] > 0 && next[0] <= size && next[6] == 0 &&
+         entry[0] + next[0] <= PAYLOAD_MAX && memcmp(entry + 1, next + 1, 5 * sizeof *next) == 0;
+}
+
+/** Joins entries that lie end to end, `size` octets each: the first has them all, the others get a length of -1. */
+static void join_runs(int32_t *entries, int count, int32_t size) {
+  for (int i = 0; i < count;) {
+    int32_t *entry = entries + 8 * i++;
+    if (entry[0] != size || entry[6] != 0) continue;
+    for (int n = 1; i < count && continues(entry, entries + 8 * i, size, n); n++, i++) {
+      entry[0] += entries[8 * i];
+      entry[6] = size;
+      entries[8 * i] = -1;
+    }
+  }
+}
+
 int32_t shim_udp_receive_batch(const int32_t *a) {
   int32_t fd = a[0], at = a[1], stride = a[2], room = a[3], max = a[4] > MESSAGES_MAX ? MESSAGES_MAX : a[4];
-  int32_t *out = records(a[5], 8, max);
-  if (out == NULL || !slots_inside(at, stride, room, max)) return -EINVAL;
+  int32_t *out = records(a[5], 8, max), run_at = a[6], run_octets = a[7];
+  if (out == NULL || !slots_inside(at, stride, room, max) || !inside(run_at, run_octets)) return -EINVAL;
+  if (expected > room || (int64_t)expected * max > run_octets) expected = 0;
+  const int32_t size = expected;
   for (int32_t i = 0; i < max; i++) {
     struct msghdr *header = &messages[i].msg_hdr;
-    iovecs[i].iov_base = arena.data + at + (size_t)i * (size_t)stride;
-    iovecs[i].iov_len = (size_t)room;
     memset(header, 0, sizeof *header);
     names[i].ss_family = AF_UNSPEC;
     header->msg_name = &names[i];
     header->msg_namelen = sizeof names[i];
-    header->msg_iov = &iovecs[i];
-    header->msg_iovlen = 1;
+    header->msg_iov = &iovecs[2 * i];
+    header->msg_iovlen =
+        (size_t)place(i, arena.data + at + (size_t)i * (size_t)stride, room, arena.data + run_at, &iovecs[2 * i]);
     header->msg_control = controls[i].octets;
     header->msg_controllen = sizeof controls[i].octets;
   }
   int r;
   RETRY(r, recvmmsg(fd, messages, (unsigned)max, MSG_DONTWAIT, NULL));
   if (r < 0) return -errno;
-  for (int i = 0; i < r; i++, out += 8) {
-    out[0] = (int32_t)messages[i].msg_len;
-    words_from_address(&out[1], &names[i]);
-    out[6] = segment_size(&messages[i].msg_hdr);
-    out[7] = 0;
+  int32_t *entry = out;
+  for (int i = 0; i < r; i++, entry += 8) {
+    entry[0] = (int32_t)messages[i].msg_len;
+    words_from_address(&entry[1], &names[i]);
+    entry[6] = segment_size(&messages[i].msg_hdr);
+    entry[7] = run_at + i * size;
+    if (size == 0 || entry[0] > size) {
+      entry[7] = at + i * stride;
+      memcpy(arena.data + entry[7], arena.data + run_at + (size_t)i * (size_t)size, (size_t)size);
+    }
   }
+  expected = r > 0 ? entry[-8] : expected;
+  if (expected > RUN_DATAGRAM_MAX) expected = 0;
+  if (size > 0) join_runs(out, r, size);
   return r;
 }

@@ -521,6 +521,7 @@ function earlier(a: number, b: number): number {
 function makeUdpBatch(): UdpBatch {
   return {
     capacity: UDP_RX_SLOTS,
+    drained: false,
     at: new Int32Array(UDP_RX_SLOTS),
     length: new Int32Array(UDP_RX_SLOTS),
     segment: new Int32Array(UDP_RX_SLOTS),

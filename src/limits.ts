@@ -52,6 +52,8 @@ export const LARGE_CHUNKS = 2048;
 /** Datagrams received from host sockets in one batch; each lands in a slot with headroom. */
 export const UDP_RX_SLOTS = 64;
 export const UDP_RX_SLOT_OCTETS = 69_632;
+/** Where datagrams of one size are received end to end instead, so that a run of them leaves as one super-frame. */
+export const UDP_RX_RUN_OCTETS = UDP_RX_SLOTS * 2048;
 
 /** Guests (ARP entries and leases) on one link: libslirp's 16. */
 export const GUESTS_MAX = 16;

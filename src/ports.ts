@@ -125,8 +125,8 @@ export interface HostNetwork {
   /** Sends what `udpSend` queued. Returns datagrams the kernel refused (to be counted as drops). */
   udpFlush(): number;
   /**
-   * Receives up to `batch.capacity` datagrams into the batch's slots. Returns how many entries, 0 when drained,
-   * or -errno (such as ECONNREFUSED from an ICMP error on a connected socket).
+   * Receives up to `batch.capacity` datagrams. Returns how many entries, 0 when there was none, or -errno (such as
+   * ECONNREFUSED from an ICMP error on a connected socket).
    */
   udpReceive(handle: number, batch: UdpBatch): number;
   /** Fixes the remote of a socket, so that ICMP errors arrive and others cannot answer. Returns 0 or -errno. */
@@ -136,10 +136,12 @@ export interface HostNetwork {
 
 /**
  * Datagrams read in one call. Entry `i` lies at `at[i]`, `length[i]` octets, from `words[i*5..]`. When
- * `segment[i]` is not 0 the entry is a run of datagrams of that size (UDP GRO), the last one maybe shorter.
+ * `segment[i]` is not 0 the entry is a run of datagrams of that size, the last one maybe shorter.
  */
 export interface UdpBatch {
   readonly capacity: number;
+  /** After a call that gave entries: nothing more was waiting. */
+  drained: boolean;
   readonly at: Int32Array;
   readonly length: Int32Array;
   readonly segment: Int32Array;

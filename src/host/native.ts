@@ -164,11 +164,23 @@ export interface Native {
    */
   udpSendBatch(descriptorsAt: number, count: number): number;
   /**
-   * One recvmmsg(2) into slots at + i*stride of `room` octets. Entry i is eight int32 at outAt + 32*i:
-   * (length, a0, a1, a2, a3, port, segmentSize, 0); segmentSize from the UDP_GRO cmsg, else 0. At most 64 in one
-   * call; a slot holds a whole run, so `room` is 65535. Returns count or -errno (-EAGAIN when drained).
+   * One recvmmsg(2) of at most `max` (64) messages. Entry i is eight int32 at outAt + 32*i:
+   * (length, a0, a1, a2, a3, port, segmentSize, at). It lies in a slot, at + j*stride, of `room` octets, which holds
+   * a whole run, so `room` is 65535; or, of datagrams that have the size of the one received last, in the run area of
+   * `runOctets` at `runAt`, end to end. segmentSize is from the UDP_GRO cmsg, or the size of datagrams in a row from
+   * one sender there (the last may be shorter): the first entry has them all, the others a length of -1; else 0.
+   * Returns entries or -errno (-EAGAIN when drained).
    */
-  udpReceiveBatch(fd: number, at: number, stride: number, room: number, max: number, outAt: number): number;
+  udpReceiveBatch(
+    fd: number,
+    at: number,
+    stride: number,
+    room: number,
+    max: number,
+    outAt: number,
+    runAt: number,
+    runOctets: number,
+  ): number;
 
   // --- devices and descriptors ---------------------------------------------------------------------------------
   /**

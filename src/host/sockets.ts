@@ -11,7 +11,7 @@
  */
 import { closeSync, openSync } from "node:fs";
 import type { GuestForward, ResolverAddress } from "../config/engine-config.ts";
-import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../limits.ts";
+import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import {
   ADDRESS_PORT,
@@ -53,6 +53,7 @@ const DATAGRAM_INTS = DATAGRAM_DESCRIPTOR_OCTETS / 4;
 const IN_LENGTH = 0;
 const IN_ADDRESS = 1;
 const IN_SEGMENT = 6;
+const IN_AT = 7;
 
 /** Where guest traffic leaves the host. */
 export interface Outbound {
@@ -76,6 +77,7 @@ export interface KernelNetworkOptions {
 export class KernelNetwork implements HostNetwork {
   private readonly ints: Int32Array;
   private readonly udpSlotsAt: number;
+  private readonly udpRunAt: number;
   private readonly udpOutIndex: number;
   private readonly udpOutAt: number;
   private readonly udpInIndex: number;
@@ -89,6 +91,7 @@ export class KernelNetwork implements HostNetwork {
   constructor(private readonly options: KernelNetworkOptions) {
     this.ints = options.arena.ints;
     this.udpSlotsAt = options.arena.udpSlotsAt;
+    this.udpRunAt = options.arena.udpRunAt;
     this.udpOutAt = options.descriptors.udpOutAt;
     this.udpOutIndex = this.udpOutAt >> 2;
     this.udpInAt = options.descriptors.udpInAt;
@@ -289,19 +292,25 @@ export class KernelNetwork implements HostNetwork {
       UDP_RX_SLOT_OCTETS,
       max,
       this.udpInAt,
+      this.udpRunAt,
+      UDP_RX_RUN_OCTETS,
     );
     if (count <= 0) return count === EAGAIN ? 0 : count;
+    batch.drained = count < max;
+    let entries = 0;
     for (let i = 0; i < count; i++) {
       const index = this.udpInIndex + i * DATAGRAM_INTS;
-      const words = i * ADDRESS_WORDS;
-      batch.at[i] = this.udpSlotsAt + i * UDP_RX_SLOT_OCTETS;
-      batch.length[i] = this.ints[index + IN_LENGTH];
-      batch.segment[i] = this.ints[index + IN_SEGMENT];
+      if (this.ints[index + IN_LENGTH] < 0) continue;
+      const words = entries * ADDRESS_WORDS;
+      batch.at[entries] = this.ints[index + IN_AT];
+      batch.length[entries] = this.ints[index + IN_LENGTH];
+      batch.segment[entries] = this.ints[index + IN_SEGMENT];
       for (let word = 0; word < ADDRESS_WORDS; word++) {
         batch.words[words + word] = this.ints[index + IN_ADDRESS + word];
       }
+      entries++;
     }
-    return count;
+    return entries;
   }
 
   udpConnect(handle: number, to: AddressWords): number {

@@ -13,6 +13,7 @@ import {
   SMALL_CHUNKS,
   TX_HEADER_SLOT_OCTETS,
   TX_QUEUE_MAX,
+  UDP_RX_RUN_OCTETS,
   UDP_RX_SLOT_OCTETS,
   UDP_RX_SLOTS,
 } from "../limits.ts";
@@ -33,6 +34,7 @@ export class Arena {
   readonly rxWindowAt: number;
   readonly txHeadersAt: number;
   readonly udpSlotsAt: number;
+  readonly udpRunAt: number;
   readonly scratchAt: number;
   readonly descriptorsAt: number;
   readonly descriptorsLength = DESCRIPTOR_OCTETS;
@@ -51,6 +53,7 @@ export class Arena {
     this.rxWindowAt = region(RX_WINDOW_OCTETS);
     this.txHeadersAt = region(TX_QUEUE_MAX * TX_HEADER_SLOT_OCTETS);
     this.udpSlotsAt = region(UDP_RX_SLOTS * UDP_RX_SLOT_OCTETS);
+    this.udpRunAt = region(UDP_RX_RUN_OCTETS);
     this.scratchAt = region(SCRATCH_OCTETS);
     this.descriptorsAt = region(DESCRIPTOR_OCTETS);
     this.reassemblyAt = region(reassemblyOctets);

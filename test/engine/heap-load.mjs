@@ -82,7 +82,7 @@ function serve() {
   }
   if (sourceFd >= 0) native.sendGather(sourceFd, gather, 1);
   if (sinkFd >= 0) while (native.receive(sinkFd, serverAt, LARGE_CHUNK_OCTETS) > 0);
-  const count = native.udpReceiveBatch(udp, udpSlotsAt, 2048, 2048, 64, udpTableAt);
+  const count = native.udpReceiveBatch(udp, udpSlotsAt, 2048, 2048, 64, udpTableAt, 0, 0);
   let replies = 0;
   for (let i = 0; i < count; i++) {
     const from = (udpTableAt >> 2) + i * 8;
@@ -93,7 +93,7 @@ function serve() {
       const to = (descriptors.udpOutAt >> 2) + replies++ * 8;
       ints[to] = udp;
       for (let word = 1; word <= 5; word++) ints[to + word] = ints[from + word];
-      ints[to + 6] = udpSlotsAt + i * 2048 + offset;
+      ints[to + 6] = ints[from + 7] + offset;
       ints[to + 7] = Math.min(step, length - offset);
     }
   }

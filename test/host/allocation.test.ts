@@ -126,6 +126,7 @@ it("datagrams over the kernel's sockets", () => {
   const ints = (): Int32Array => new Int32Array(16);
   const batch: UdpBatch = {
     capacity: 16,
+    drained: false,
     at: ints(),
     length: ints(),
     segment: ints(),

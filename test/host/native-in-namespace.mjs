@@ -131,7 +131,7 @@ async function overPathMtu() {
     for (let i = 0; i < 4; i++) ints.set([a, ...local, OUT, size], DESCRIPTORS / 4 + 8 * i);
     results.refused.push(native.udpSendBatch(DESCRIPTORS, 4));
     await pause(10);
-    const count = native.udpReceiveBatch(b, IN, STRIDE, 65_535, 16, LENGTHS);
+    const count = native.udpReceiveBatch(b, IN, STRIDE, 65_535, 16, LENGTHS, 0, 0);
     for (let i = 0; i < count; i++) {
       const [length, , , , , , segment] = ints.subarray(LENGTHS / 4 + 8 * i, LENGTHS / 4 + 8 * i + 8);
       for (let left = length; left > 0; left -= segment || left)

@@ -293,7 +293,14 @@ describe("guest-forward services", () => {
 
 function makeBatch(capacity: number): UdpBatch {
   const ints = (): Int32Array => new Int32Array(capacity);
-  return { capacity, at: ints(), length: ints(), segment: ints(), words: new Int32Array(capacity * 5) };
+  return {
+    capacity,
+    drained: false,
+    at: ints(),
+    length: ints(),
+    segment: ints(),
+    words: new Int32Array(capacity * 5),
+  };
 }
 
 async function udpPeer(): Promise<{ socket: UdpSocket; port: number; heard: string[] }> {

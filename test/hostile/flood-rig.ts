@@ -166,6 +166,7 @@ export class CountingNetwork implements HostNetwork {
     batch.at[0] = arena.udpSlotsAt;
     batch.length[0] = Math.min(this.has[handle], UDP_RX_SLOT_OCTETS);
     batch.segment[0] = 0;
+    batch.drained = true;
     batch.words.fill(0, 0, ADDRESS_WORDS);
     batch.words[2] = 0xffff;
     batch.words[3] = REMOTE;

@@ -179,6 +179,7 @@ export class HeldNetwork implements HostNetwork {
     batch.length[0] = datagram.octets.length;
     batch.segment[0] = 0;
     batch.words.set([0, 0, 0xffff, datagram.address, datagram.port]);
+    batch.drained = true;
     return 1;
   }
   udpConnect(): number {

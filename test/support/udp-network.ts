@@ -86,6 +86,7 @@ export class UdpNetwork implements Udp {
       }
       count++;
     }
+    batch.drained = count < batch.capacity;
     return count;
   }
 
@@ -107,6 +108,7 @@ export class UdpNetwork implements Udp {
 export function udpBatch(capacity: number): UdpBatch {
   return {
     capacity,
+    drained: false,
     at: new Int32Array(capacity),
     length: new Int32Array(capacity),
     segment: new Int32Array(capacity),

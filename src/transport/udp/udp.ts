@@ -284,11 +284,17 @@ export class Udp {
       if (count <= 0) return false;
       for (let i = 0; i < count; i++) {
         const result = this.toGuest(mapping, i);
-        if (result !== HANDLED) this.parts.counters.drop(result);
+        if (result !== HANDLED) this.dropEntry(result, i);
       }
-      if (count < batch.capacity) return false;
+      if (batch.drained) return false;
     }
     return true;
+  }
+
+  /** Counts every datagram of a run. */
+  private dropEntry(reason: number, entry: number): void {
+    const { segment, length } = this.parts.batch;
+    this.parts.counters.drops[reason] += segment[entry] === 0 ? 1 : Math.ceil(length[entry] / segment[entry]);
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
@@ -315,7 +321,7 @@ export class Udp {
     for (let i = 0; i < count; i++) {
       const client = this.clientOf(index, handle, guest, guestPort, i);
       if (client === null) {
-        this.parts.counters.drop(MAPPINGS_FULL);
+        this.dropEntry(MAPPINGS_FULL, i);
         continue;
       }
       client.octetsToGuest += batch.length[i];
@@ -328,9 +334,9 @@ export class Udp {
         batch.length[i],
         batch.segment[i],
       );
-      if (result !== HANDLED) this.parts.counters.drop(result);
+      if (result !== HANDLED) this.dropEntry(result, i);
     }
-    return count === batch.capacity;
+    return count > 0 && !batch.drained;
   }
 
   /** The mapping of the client that sent entry `i`, new if need be; null when there is no room. */

@@ -384,6 +384,7 @@ export class SimulatedHost implements HostNetwork {
       return this.call("recvmmsg", handle, error);
     }
     const count = Math.min(socket.queue.length, batch.capacity, UDP_RX_SLOTS);
+    batch.drained = count < batch.capacity;
     for (let i = 0; i < count; i++) {
       const { fromIp, fromPort, payload } = socket.queue.shift()!;
       const at = this.arena.udpSlotsAt + i * UDP_RX_SLOT_OCTETS;
