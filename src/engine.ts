@@ -25,12 +25,13 @@ import { Egress } from "./link/egress.ts";
 import { Neighbours } from "./link/neighbours.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
 import { IdleMemory } from "./memory/idle-memory.ts";
+import { makeUdpBatch } from "./memory/udp-batch.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Ipv4, type Ipv4Handlers } from "./network/ipv4.ts";
 import { Reassembly } from "./network/reassembly.ts";
-import { ADDRESS_WORDS, type FrameLink, LINK_CLOSED, READABLE, type UdpBatch, WRITABLE } from "./ports.ts";
+import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./ports.ts";
 import { DnsForwarder } from "./service/dns-forwarder.ts";
 import { Gateway } from "./service/gateway.ts";
 import { FlowTable } from "./transport/flow-table.ts";
@@ -138,7 +139,7 @@ class Engine implements EngineCore, Ipv4Handlers {
     );
     const flows = new FlowTable(ports.entropy);
     const { egress, destinations } = this;
-    const batch = makeUdpBatch();
+    const batch = makeUdpBatch(UDP_RX_SLOTS);
     this.tcpLayer = new Tcp(
       {
         arena,
@@ -516,15 +517,4 @@ class Engine implements EngineCore, Ipv4Handlers {
 function earlier(a: number, b: number): number {
   if (a < 0) return b;
   return b >= 0 && b < a ? b : a;
-}
-
-function makeUdpBatch(): UdpBatch {
-  return {
-    capacity: UDP_RX_SLOTS,
-    drained: false,
-    at: new Int32Array(UDP_RX_SLOTS),
-    length: new Int32Array(UDP_RX_SLOTS),
-    segment: new Int32Array(UDP_RX_SLOTS),
-    words: new Int32Array(UDP_RX_SLOTS * ADDRESS_WORDS),
-  };
 }

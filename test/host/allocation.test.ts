@@ -8,7 +8,8 @@ import { QemuStreamLink } from "../../src/host/qemu-stream.ts";
 import { KernelNetwork, OUTBOUND_ANY } from "../../src/host/sockets.ts";
 import { TapLink } from "../../src/host/tap.ts";
 import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../src/memory/transmit-queue.ts";
-import type { FrameLink, UdpBatch } from "../../src/ports.ts";
+import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
+import type { FrameLink } from "../../src/ports.ts";
 import { LinkRig } from "../support/link-rig.ts";
 
 setFlagsFromString("--expose-gc");
@@ -123,15 +124,7 @@ it("datagrams over the kernel's sockets", () => {
   });
   const [a, b] = [network.udpOpen(1, 4, 0), network.udpOpen(2, 4, 0)];
   const to = Int32Array.of(0, 0, 0xffff, 0x7f000001, network.udpPort(b));
-  const ints = (): Int32Array => new Int32Array(16);
-  const batch: UdpBatch = {
-    capacity: 16,
-    drained: false,
-    at: ints(),
-    length: ints(),
-    segment: ints(),
-    words: new Int32Array(80),
-  };
+  const batch = makeUdpBatch(16);
   let moved = 0;
   const cost = octetsPerPacket(() => {
     for (let i = 0; i < PER_ROUND; i++) network.udpSend(a, to, rig.arena.largeChunksAt, 100 + i);

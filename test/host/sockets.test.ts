@@ -9,6 +9,7 @@ import type { GuestForward } from "../../src/config/engine-config.ts";
 import { native } from "../../src/host/native.ts";
 import { ServiceCommands } from "../../src/host/service-command.ts";
 import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
+import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
 import {
   EAGAIN,
   ECONNREFUSED,
@@ -16,7 +17,6 @@ import {
   FAILED,
   PEER_CLOSED,
   READABLE,
-  type UdpBatch,
   WRITABLE,
 } from "../../src/ports.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
@@ -291,18 +291,6 @@ describe("guest-forward services", () => {
   });
 });
 
-function makeBatch(capacity: number): UdpBatch {
-  const ints = (): Int32Array => new Int32Array(capacity);
-  return {
-    capacity,
-    drained: false,
-    at: ints(),
-    length: ints(),
-    segment: ints(),
-    words: new Int32Array(capacity * 5),
-  };
-}
-
 async function udpPeer(): Promise<{ socket: UdpSocket; port: number; heard: string[] }> {
   const socket = createSocket("udp4");
   const heard: string[] = [];
@@ -327,7 +315,7 @@ describe("UDP", () => {
     expect(net.udpFlush()).toBe(0);
     await until(() => peer.heard.length === 2, "two datagrams");
     expect(peer.heard).toEqual(["one", "three"]);
-    const batch = makeBatch(8);
+    const batch = makeUdpBatch(8);
     expect(net.udpReceive(handle, batch)).toBe(0);
     peer.socket.send("back", net.udpPort(handle), "127.0.0.1");
     await event(30, READABLE);
@@ -391,7 +379,7 @@ describe("UDP", () => {
     net.udpSend(handle, target, at, length);
     net.udpFlush();
     await event(35, FAILED);
-    expect(net.udpReceive(handle, makeBatch(4))).toBe(ECONNREFUSED);
+    expect(net.udpReceive(handle, makeUdpBatch(4))).toBe(ECONNREFUSED);
     net.udpClose(handle);
   });
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ResolverAddress } from "../../src/config/engine-config.ts";
 import { DNS_QUERIES_MAX } from "../../src/limits.ts";
+import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
 import { Counters } from "../../src/metrics/counters.ts";
 import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
 import { ECONNREFUSED, EMFILE, ENETUNREACH } from "../../src/ports.ts";
@@ -10,7 +11,7 @@ import { DNS_REGION_OCTETS, DnsForwarder } from "../../src/service/dns-forwarder
 import { ip, udpFrame } from "../support/frames.ts";
 import { needs } from "../support/requirements.ts";
 import { readWithTshark } from "../support/tshark.ts";
-import { UdpNetwork, udpBatch, udpOnly } from "../support/udp-network.ts";
+import { UdpNetwork, udpOnly } from "../support/udp-network.ts";
 
 const GUEST = ip("10.0.2.15");
 const PORT = 40_001;
@@ -61,7 +62,7 @@ function setUp(resolvers: readonly ResolverAddress[] = [ONE, TWO]) {
     view: new DataView(octets.buffer),
     regionAt: REGION_AT,
     network: udpOnly(network),
-    batch: udpBatch(8),
+    batch: makeUdpBatch(8),
     counters,
     token: TOKEN,
     resolvers,

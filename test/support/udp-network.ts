@@ -2,7 +2,7 @@
  * The UDP half of HostNetwork as a test plays it: every socket is visible, answers are put into it by hand, and the
  * kernel's refusals are switched on by address.
  */
-import { ADDRESS_PORT, ADDRESS_WORDS, EINVAL, type HostNetwork, type UdpBatch } from "../../src/ports.ts";
+import { ADDRESS_PORT, EINVAL, type HostNetwork, type UdpBatch } from "../../src/ports.ts";
 
 export interface FakeSocket {
   readonly token: number;
@@ -102,18 +102,6 @@ export class UdpNetwork implements Udp {
     if (!socket?.open) throw new Error(`handle ${handle} is not open`);
     return socket;
   }
-}
-
-/** A batch of `capacity` datagrams. */
-export function udpBatch(capacity: number): UdpBatch {
-  return {
-    capacity,
-    drained: false,
-    at: new Int32Array(capacity),
-    length: new Int32Array(capacity),
-    segment: new Int32Array(capacity),
-    words: new Int32Array(capacity * ADDRESS_WORDS),
-  };
 }
 
 /** Everything of HostNetwork that a UDP service has no business with. */

@@ -1,0 +1,13 @@
+import { ADDRESS_WORDS, type UdpBatch } from "../ports.ts";
+
+/** An empty batch for `capacity` entries. */
+export function makeUdpBatch(capacity: number): UdpBatch {
+  return {
+    capacity,
+    drained: false,
+    at: new Int32Array(capacity),
+    length: new Int32Array(capacity),
+    segment: new Int32Array(capacity),
+    words: new Int32Array(capacity * ADDRESS_WORDS),
+  };
+}
