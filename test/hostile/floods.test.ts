@@ -40,7 +40,8 @@ function expectRest(rig: FloodRig, heapBefore: number, flows: number): void {
     queuedFrames: 0,
     reassembly: 0,
   });
-  expect(heapOctets() - heapBefore).toBeLessThan(flows * FLOW_OCTETS + 4 * MIB);
+  // Beside the flows: compiled code and what V8 learned of it, 3 to 5 MiB by version.
+  expect(heapOctets() - heapBefore).toBeLessThan(flows * FLOW_OCTETS + 6 * MIB);
 }
 
 function expectHonest(rig: FloodRig, answers: number, delayMaxMs = DELAY_MAX_MS): void {
