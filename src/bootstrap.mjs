@@ -19,7 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeCaches } from "./bundle.mjs";
 
@@ -140,13 +140,51 @@ function binary(name) {
   return join(ROOT, "node_modules", ".bin", name);
 }
 
+/** A line for each failed test so far. */
+const failures = [];
+
 /** The user that owns nothing. */
 const NOBODY = 65534;
 
-function runTests(label, args, options = {}) {
+/**
+ * Runs vitest in `root`; `wrap` makes the whole command of node's arguments. Returns its exit status. What failed is
+ * added to `failures`: of two runs of a thousand tests nobody finds the first one's in the output.
+ */
+function runTests(
+  label,
+  args,
+  { wrap = (words) => [process.execPath, ...words], root = ROOT, ...options } = {},
+) {
   process.stderr.write(`\n--- ${label}\n`);
-  const root = options.cwd ?? ROOT;
-  return run(process.execPath, [join(root, "node_modules", "vitest", "vitest.mjs"), "run", ...args], options);
+  const directory = mkdtempSync(join(tmpdir(), "sluice-report-"));
+  chmodSync(directory, 0o777);
+  const file = join(directory, "report.json");
+  const vitest = [join(root, "node_modules", "vitest", "vitest.mjs"), "run", ...args];
+  const [command, ...words] = wrap([
+    ...vitest,
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${file}`,
+  ]);
+  try {
+    const status = run(command, words, { cwd: root, ...options });
+    if (status !== 0) failures.push(...failuresIn(file, root).map((failure) => `${label}: ${failure}`));
+    return status;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** One line for each failed test, or file that could not be run, of vitest's report. */
+function failuresIn(file, root) {
+  if (!existsSync(file)) return ["ended without a report"];
+  const { testResults } = JSON.parse(readFileSync(file, "utf8"));
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const failed = assertionResults.filter((test) => test.status === "failed");
+    const lines = failed.map((test) => `${test.fullName}: ${test.failureMessages[0]?.split("\n")[0]}`);
+    if (status === "failed" && lines.length === 0) lines.push(message.split("\n")[0]);
+    return lines.map((line) => `${relative(root, name)}: ${line}`);
+  });
 }
 
 /**
@@ -167,6 +205,7 @@ function test(args) {
   const other = testAsOther();
   if (other !== 0) failed.push("end-to-end tests as another user");
   if (runTests("unit and end-to-end tests", []) !== 0) failed.push("tests");
+  for (const failure of failures) say(failure);
   if (failed.length > 0) say(`failed: ${failed.join(", ")}`);
   return failed.length === 0 ? 0 : 1;
 }
@@ -199,7 +238,7 @@ function testAsNobody(args) {
         filter: (path) => basename(path) !== ".git",
       });
     }
-    return runTests("end-to-end tests without root (user nobody)", args, { ...identity, cwd: root });
+    return runTests("end-to-end tests without root (user nobody)", args, { ...identity, root });
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
@@ -215,9 +254,9 @@ function testAsOther() {
     );
     return must ? 1 : 0;
   }
-  process.stderr.write("\n--- end-to-end tests as root\n");
-  const vitest = join(ROOT, "node_modules", "vitest", "vitest.mjs");
-  return run("sudo", ["-n", "-E", process.execPath, vitest, "run", ...args]);
+  return runTests("end-to-end tests as root", args, {
+    wrap: (words) => ["sudo", "-n", "-E", process.execPath, ...words],
+  });
 }
 
 /**

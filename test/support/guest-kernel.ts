@@ -138,7 +138,7 @@ function downloadKernel(kind: GuestKernel, directory: string): KernelFiles {
   const depends = execFileSync("apt-cache", ["depends", PACKAGES[kind]], options);
   const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
   if (name === undefined) throw new Error(`apt knows no kernel as ${PACKAGES[kind]}`);
-  execFileSync("apt-get", ["download", name], options);
+  execFileSync("apt-get", ["-o", "Acquire::Retries=3", "download", name], options);
   const file = readdirSync(directory).find((entry) => entry.endsWith(".deb"))!;
   execFileSync("dpkg-deb", ["-x", file, "root"], options);
   const found = kernelBelow(join(directory, "root"), kind);
