@@ -1,7 +1,7 @@
 /** Processes started the way the engine is started, that can be asked what they can do from inside. */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -28,13 +28,15 @@ export class Prison {
   readonly writable = join(this.directory, "writable");
   readonly shim = addonPath();
   readonly calls = join(this.directory, "calls.node");
-  readonly script = join(HERE, "prisoner.cjs");
+  /** A copy: this checkout may lie where only its owner may look. */
+  readonly script = join(this.directory, "prisoner.cjs");
 
-  /** Compiles raw-calls.c. */
+  /** Compiles raw-calls.c and copies prisoner.cjs. */
   constructor() {
     chmodSync(this.directory, 0o755);
     mkdirSync(this.writable);
     chmodSync(this.writable, 0o777);
+    copyFileSync(join(HERE, "prisoner.cjs"), this.script);
     const source = join(HERE, "raw-calls.c");
     const args = ["-shared", "-fPIC", "-isystem", nodeHeaders(), "-o", this.calls, source];
     const compiled = spawnSync(process.env["CC"] ?? "cc", args, { encoding: "utf8" });
