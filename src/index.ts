@@ -20,17 +20,17 @@ import {
 } from "./config/option-table.ts";
 import { planEngine, planHost, planLink } from "./config/plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
+import type { Logger } from "./engine/boundary.ts";
 import type { EngineOptions as HostOptions, LinkSpec } from "./host/engine-options.ts";
+import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { outboundAddress } from "./host/outbound.ts";
-import { openTapOf, tapSpec } from "./host/tap-opening.ts";
-import type { Logger } from "./ports.ts";
 import { type Allow, type Engine, serve } from "./serve.ts";
 
 export { ConfigError, type Problem } from "./config/problem.ts";
-export type { FlowRow } from "./engine.ts";
+export type { Logger } from "./engine/boundary.ts";
+export type { FlowRow } from "./engine/engine.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
-export type { Logger } from "./ports.ts";
 export type { Allow, Engine, FlowRequest } from "./serve.ts";
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */

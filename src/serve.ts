@@ -3,10 +3,10 @@
  * core with the host's sockets, the guest's link, and a few calls to watch and end it.
  */
 import { formatIpv4 } from "./config/address.ts";
-import { createEngineCore, type FlowRow } from "./engine.ts";
+import type { Logger } from "./engine/boundary.ts";
+import { createEngineCore, type FlowRow } from "./engine/engine.ts";
+import type { Admit } from "./engine/network/destinations.ts";
 import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
-import type { Admit } from "./network/destinations.ts";
-import type { Logger } from "./ports.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
 export interface FlowRequest {

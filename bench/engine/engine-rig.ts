@@ -3,13 +3,7 @@
  * handed over again and again, the host's sockets take everything. What is timed is the engine's own code, from the
  * frame it is given to the frame or the system call it would make.
  */
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { CHECKSUM_VALID, type FrameBatch } from "../../src/memory/frame-batch.ts";
-import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { counter } from "../../src/metrics/counters.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
+
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -20,12 +14,19 @@ import {
   READABLE,
   type UdpBatch,
   WRITABLE,
-} from "../../src/ports.ts";
-import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../../src/wire/ethernet.ts";
-import { IPV4_HEADER_OCTETS, writeIpv4 } from "../../src/wire/ipv4.ts";
-import { sequence, TCP_HEADER_OCTETS, writeTcp } from "../../src/wire/tcp.ts";
-import { UDP_HEADER_OCTETS, writeUdp } from "../../src/wire/udp.ts";
+} from "../../src/engine/boundary.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { CHECKSUM_VALID, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { counter } from "../../src/engine/metrics/counters.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../../src/engine/wire/ethernet.ts";
+import { IPV4_HEADER_OCTETS, writeIpv4 } from "../../src/engine/wire/ipv4.ts";
+import { sequence, TCP_HEADER_OCTETS, writeTcp } from "../../src/engine/wire/tcp.ts";
+import { UDP_HEADER_OCTETS, writeUdp } from "../../src/engine/wire/udp.ts";
 import { keep } from "../suite.ts";
 
 const GUEST = 0x0a00020f;

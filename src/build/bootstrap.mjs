@@ -2,7 +2,7 @@
  * What `npm start`, `npm test` and `npm run build` run: plain Node without dependencies, because on a fresh clone there
  * are none. Installs and builds what is missing or out of date, saying so in a sentence each, then does the job.
  *
- * Usage: node src/bootstrap.mjs start|test|build|install [ARGUMENT...]
+ * Usage: node src/build/bootstrap.mjs start|test|build|install [ARGUMENT...]
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -23,7 +23,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeCaches } from "./bundle.mjs";
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const NODE_MAJOR_MIN = 20;
 /** Touched after a build that went well; older than a source means build again. */
 const STAMP = join(ROOT, "dist", ".built");
@@ -68,7 +68,7 @@ function installDependencies() {
 /** Builds the C part when it is missing or older than its sources. */
 async function buildShim() {
   try {
-    const { buildNative } = await import("../native-shims/build.mjs");
+    const { buildNative } = await import("../../native-shims/build.mjs");
     await buildNative({ quiet: false });
     return 0;
   } catch (error) {
@@ -86,8 +86,8 @@ function newestSource() {
   const inputs = [
     ...files.map((name) => join("src", name)),
     ...native.map((name) => join("native-shims", name)),
-    "src/bundle.mjs",
-    "src/cli/program-loader.cjs",
+    "src/build/bundle.mjs",
+    "src/build/program-loader.cjs",
     "tsconfig.json",
     "tsconfig.build.json",
     "package-lock.json",
@@ -117,7 +117,7 @@ export function buildProgram() {
 function bundleProgram() {
   // Put in place whole: somebody may be running the old one, or building at the same time.
   const made = `${PROGRAM}-${process.pid}`;
-  const status = run(process.execPath, [join(ROOT, "src", "bundle.mjs"), made], { quiet: true });
+  const status = run(process.execPath, [join(ROOT, "src", "build", "bundle.mjs"), made], { quiet: true });
   if (status === 0) {
     rmSync(PROGRAM, { recursive: true, force: true });
     try {
@@ -285,7 +285,7 @@ async function main([job, ...args]) {
     case "start": {
       const status = await prepare();
       if (status !== 0) return status;
-      const demo = await import(pathToFileURL(join(ROOT, "dist", "src", "cli", "demo", "demo.js")).href);
+      const demo = await import(pathToFileURL(join(ROOT, "dist", "src", "demo", "demo.js")).href);
       return demo.main(ROOT);
     }
     default:

@@ -2,7 +2,7 @@
  * Makes dist/program of dist/src: the command's modules joined into a few CommonJS files. Node takes longer to read a
  * hundred small modules than for everything else that happens before the first packet.
  *
- * Usage: node src/bundle.mjs DIRECTORY
+ * Usage: node src/build/bundle.mjs DIRECTORY
  */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const LOADER = "program-loader.js";
 /** Files without a code cache. */
 const PLAIN = [LOADER, "main.js", "engine-process.js"];
@@ -18,11 +18,11 @@ const PLAIN = [LOADER, "main.js", "engine-process.js"];
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file. */
 const SUPERVISOR =
-  /dist[\\/]src[\\/](cli[\\/](?!replay)|host[\\/](?!replay|unreachable)|config[\\/])|[\\/]node_modules[\\/](?!yaml|zod)/;
+  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay)|host[\\/](?!link[\\/]replay|unreachable)|config[\\/])|[\\/]node_modules[\\/](?!yaml|zod)/;
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
 function fingerprints() {
-  const { PRODUCTS, fingerprintOf } = createRequire(import.meta.url)("../native-shims/sources.cjs");
+  const { PRODUCTS, fingerprintOf } = createRequire(import.meta.url)("../../native-shims/sources.cjs");
   const pairs = Object.keys(PRODUCTS).flatMap((product) => ARCHITECTURES.map((name) => [product, name]));
   return Object.fromEntries(
     pairs.map(([product, name]) => [`${product}-${name}`, fingerprintOf(product, name)]),
@@ -31,7 +31,7 @@ function fingerprints() {
 
 /** Bundles one process's entry; returns the name of its file. */
 async function bundle(rolldown, entry, name, directory, codeSplitting) {
-  const input = { [name]: join(ROOT, "dist", "src", "cli", `${entry}.js`) };
+  const input = { [name]: join(ROOT, "dist", "src", entry) };
   const transform = { define: { SLUICE_FINGERPRINTS: JSON.stringify(fingerprints()) } };
   const build = await rolldown({ cwd: ROOT, input, platform: "node", logLevel: "silent", transform });
   const { output } = await build.write({
@@ -78,11 +78,11 @@ export function makeCaches(directory) {
 async function makeProgram(directory) {
   // Not there where the package is installed, which needs the caches only.
   const { rolldown } = await import("rolldown");
-  const engine = await bundle(rolldown, "engine-process", "engine", directory, false);
-  const main = await bundle(rolldown, "main", "main", directory, {
+  const engine = await bundle(rolldown, "supervisor/engine-process.js", "engine", directory, false);
+  const main = await bundle(rolldown, "cli/main.js", "main", directory, {
     groups: [{ name: "supervisor", test: SUPERVISOR }],
   });
-  copyFileSync(join(ROOT, "src", "cli", "program-loader.cjs"), join(directory, LOADER));
+  copyFileSync(join(ROOT, "src", "build", "program-loader.cjs"), join(directory, LOADER));
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
   writeEntry(directory, "engine-process.js", engine);
   writeEntry(directory, "main.js", main);

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, quote } from "../config/problem.ts";
-import { packageRoot } from "../host/native-loader.ts";
-import { writeText } from "./log.ts";
+import { packageRoot } from "../host/native/native-loader.ts";
+import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
 
 type Run = (argv: readonly string[]) => Promise<number>;
@@ -14,7 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   qemu: async () => (await import("./qemu.ts")).qemuCommand,
   replay: async () => (await import("./replay.ts")).replayCommand,
   vm: async () => {
-    const { vmCommand } = await import("../kubevirt/cli.ts");
+    const { vmCommand } = await import("../kubevirt/commands/cli.ts");
     return (argv) =>
       vmCommand([...argv], { stdout: process.stdout, stderr: process.stderr, env: process.env });
   },

@@ -2,7 +2,7 @@
 import type { HostPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { outboundAddress } from "../host/outbound.ts";
-import type { EnginePlan } from "./control.ts";
+import type { EnginePlan } from "../supervisor/control.ts";
 
 /** Where outbound sockets are bound. Complains about an interface without an IPv4 address. */
 export function resolveOutbound(options: OptionSet, host: HostPlan): EnginePlan["outbound"] {

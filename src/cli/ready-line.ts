@@ -1,6 +1,6 @@
 /** The line that says what is served: addresses the guest has, ports the host has. */
 import { formatIpv4, formatNetwork } from "../config/address.ts";
-import type { EngineConfig, Forward } from "../config/engine-config.ts";
+import type { EngineConfig, Forward } from "../engine/config.ts";
 
 export interface Ready {
   readonly linkName: string;

@@ -6,24 +6,24 @@
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineConfig } from "../config/engine-config.ts";
-import { createEngineCore, TOKEN_LINK } from "../engine.ts";
-import { ReplayLink, readReplay } from "../host/replay.ts";
-import { UnreachableNetwork } from "../host/unreachable-network.ts";
-import { FRAME_MAX } from "../limits.ts";
-import { Arena } from "../memory/arena.ts";
-import type { FrameBatch } from "../memory/frame-batch.ts";
-import type { TransmitQueue } from "../memory/transmit-queue.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../network/reassembly.ts";
-import { type Entropy, type FrameLink, type Logger, READABLE } from "../ports.ts";
-import { JavaScriptChecksum } from "../wire/checksum.ts";
+import { type Entropy, type FrameLink, type Logger, READABLE } from "../engine/boundary.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import { createEngineCore, TOKEN_LINK } from "../engine/engine.ts";
+import { FRAME_MAX } from "../engine/limits.ts";
+import { Arena } from "../engine/memory/arena.ts";
+import type { FrameBatch } from "../engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../engine/memory/transmit-queue.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
+import { JavaScriptChecksum } from "../engine/wire/checksum.ts";
 import {
   PCAP_FILE_HEADER_OCTETS,
   PCAP_PACKET_HEADER_OCTETS,
   writePcapFileHeader,
   writePcapPacketHeader,
-} from "../wire/pcap.ts";
-import { formatState } from "./report.ts";
+} from "../engine/wire/pcap.ts";
+import { ReplayLink, readReplay } from "../host/link/replay.ts";
+import { UnreachableNetwork } from "../host/unreachable-network.ts";
+import { formatState } from "../supervisor/report.ts";
 
 export interface ReplayRun {
   readonly path: string;

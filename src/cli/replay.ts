@@ -1,9 +1,9 @@
 /** `sluice replay`: a capture plays the guest; what the engine did with it is printed. */
 import { planEngine, planHost } from "../config/plan.ts";
+import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { COMMANDS } from "./commands.ts";
 import { commandHelp } from "./help.ts";
-import { openLogFile } from "./log.ts";
 import { replayFile } from "./replay-run.ts";
 import { fail, refuse } from "./start-problem.ts";
 

@@ -1,22 +1,22 @@
 /** `sluice run`: the supervisor of one engine and one guest. */
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
-import type { EngineConfig } from "../config/engine-config.ts";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { planEngine, planHost, planLink } from "../config/plan.ts";
+import type { EngineConfig } from "../engine/config.ts";
 import { StartError } from "../host/start-error.ts";
+import type { EnginePlan } from "../supervisor/control.ts";
+import { EngineClient } from "../supervisor/engine-client.ts";
+import { type OpenedLink, openLink } from "../supervisor/link-opening.ts";
+import { type LineLog, openLogFile } from "../supervisor/log.ts";
+import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
-import type { EnginePlan } from "./control.ts";
-import { EngineClient } from "./engine-client.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { checkInherited } from "./inherited.ts";
-import { type OpenedLink, openLink } from "./link-opening.ts";
-import { type LineLog, openLogFile } from "./log.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
-import { watchForEnd } from "./supervision.ts";
 import { lookUpUser, type UserIds } from "./users.ts";
 
 function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {

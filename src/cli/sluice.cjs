@@ -10,7 +10,7 @@ const PROGRAM = join(__dirname, "..", "..", "dist", "program", "main.js");
 
 async function run() {
   if (!existsSync(PROGRAM)) {
-    const { buildProgram } = await import("../bootstrap.mjs");
+    const { buildProgram } = await import("../build/bootstrap.mjs");
     const status = buildProgram();
     if (status !== 0) return status;
   }

@@ -1,6 +1,6 @@
 /** How a command that cannot start says so. */
 import { formatProblem, type Problem } from "../config/problem.ts";
-import { writeText } from "./log.ts";
+import { writeText } from "../supervisor/log.ts";
 
 /** Exit status for wrong arguments and specs. */
 export const EXIT_USAGE = 2;

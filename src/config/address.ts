@@ -2,7 +2,7 @@
  * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order.
  */
 import { Address4, Address6 } from "ip-address";
-import type { ResolverAddress } from "./engine-config.ts";
+import type { ResolverAddress } from "../engine/config.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {

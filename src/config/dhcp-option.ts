@@ -4,8 +4,9 @@
  * The form of VALUE may be said (`ip:`, `text:`, `hex:`, `u8:`, `u16:`, `u32:`); without that, a code of RFC 2132 has
  * the form its definition gives it, and any other code takes addresses if all of VALUE is addresses, else text.
  */
+
+import type { DhcpOption } from "../engine/config.ts";
 import { isIpv4, parseInteger, parseIpv4 } from "./address.ts";
-import type { DhcpOption } from "./engine-config.ts";
 import { Unacceptable } from "./problem.ts";
 
 type Form = "ip" | "text" | "hex" | "u8" | "u16" | "u32";

@@ -1,8 +1,9 @@
 /**
  * The grammars of inbound ports (`--publish`, QEMU's `hostfwd`) and of guest forwards (QEMU's `guestfwd`).
  */
+
+import type { Forward, GuestForward } from "../engine/config.ts";
 import { isIpv4, parseInteger, parseIpv4, parsePort } from "./address.ts";
-import type { Forward, GuestForward } from "./engine-config.ts";
 import { Unacceptable } from "./problem.ts";
 
 const LOOPBACK = 0x7f000001;

@@ -2,11 +2,12 @@
  * Every option of `sluice run` and its sisters, once: parsing, validation, `--help`, the library's property names and
  * docs/options.md all come from this table.
  */
-import { MTU_MAX, MTU_MIN } from "../limits.ts";
+
+import type { Reservation } from "../engine/config.ts";
+import { MTU_MAX, MTU_MIN } from "../engine/limits.ts";
 import { parseInteger, parseIpv4, parseMac, parseNetwork, parseResolver } from "./address.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
-import type { Reservation } from "./engine-config.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
 import type { Outbound } from "./host-plan.ts";
 import {

@@ -2,15 +2,16 @@
  * From parsed options to what the engine and its host are started with. The checks here are those that need more than
  * one option; each complaint goes to the option that has to change.
  */
-import { GUESTS_MAX, MTU_DEFAULT } from "../limits.ts";
-import { formatIpv4, formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+
 import {
   type DhcpConfig,
   defaultEngineConfig,
   type EngineConfig,
   type Forward,
   macForGateway,
-} from "./engine-config.ts";
+} from "../engine/config.ts";
+import { GUESTS_MAX, MTU_DEFAULT } from "../engine/limits.ts";
+import { formatIpv4, formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
 import type { HostPlan, LinkPlan, LogLevel } from "./host-plan.ts";
 import type { OptionSet } from "./option-set.ts";
 import type { OptionName } from "./option-table.ts";

@@ -13,9 +13,9 @@ import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { formatIpv4, formatMac } from "../../config/address.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../config/engine-config.ts";
-import { formatOctets } from "../report.ts";
+import { formatIpv4, formatMac } from "../config/address.ts";
+import { defaultEngineConfig, type EngineConfig } from "../engine/config.ts";
+import { formatOctets } from "../supervisor/report.ts";
 import { Display, formatRate } from "./display.ts";
 import { type HostServices, startHostServices } from "./host-services.ts";
 import type { GuestAnswer, GuestTask } from "./tasks.ts";
@@ -207,11 +207,11 @@ async function showAll(stage: Stage, report: () => void): Promise<void> {
 
 /** Runs the demo with a real guest. Rejects when this machine cannot, or when a step went wrong. */
 async function demonstrate(display: Display): Promise<void> {
-  const { prepareGuestCommand } = await import("../../host/helper.ts");
-  const { tapSpec } = await import("../../host/tap-opening.ts");
-  const { EngineClient } = await import("../engine-client.ts");
-  const { LINK_FD } = await import("../control.ts");
-  const { openLog } = await import("../log.ts");
+  const { prepareGuestCommand } = await import("../host/process/helper.ts");
+  const { tapSpec } = await import("../host/link/tap-opening.ts");
+  const { EngineClient } = await import("../supervisor/engine-client.ts");
+  const { LINK_FD } = await import("../supervisor/control.ts");
+  const { openLog } = await import("../supervisor/log.ts");
   const config = demoConfig();
   const command = await prepareGuestCommand({
     command: process.execPath,
@@ -251,7 +251,7 @@ async function demonstrate(display: Display): Promise<void> {
 class CannotStart extends Error {}
 
 async function replayInstead(display: Display, root: string): Promise<number> {
-  const { replayFile } = await import("../replay-run.ts");
+  const { replayFile } = await import("../cli/replay-run.ts");
   const path = join(root, RECORDED_GUEST);
   if (!existsSync(path)) {
     display.line(`${RECORDED_GUEST} is not there either`);

@@ -7,8 +7,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { formatIpv4, isIpv4, parseIpv4 } from "../../config/address.ts";
-import { helperPath } from "../../host/native-loader.ts";
+import { formatIpv4, isIpv4, parseIpv4 } from "../config/address.ts";
+import { helperPath } from "../host/native/native-loader.ts";
 import {
   DHCP_ACK,
   DHCP_DISCOVER,

@@ -5,7 +5,7 @@
 import { createServer, get } from "node:http";
 import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
-import { parseIpv4, parseMac } from "../../config/address.ts";
+import { parseIpv4, parseMac } from "../config/address.ts";
 import { getLease } from "./dhcp-lease.ts";
 import { isPingReply, pingFrame } from "./guest-frames.ts";
 import { PacketSocket } from "./packet-socket.ts";

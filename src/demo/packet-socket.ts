@@ -1,7 +1,7 @@
 /** Ethernet frames on a network device, for the demo's own DHCP client and ping: a few frames, no hurry. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { native } from "../../host/native.ts";
-import { describeErrno } from "../../host/start-error.ts";
+import { native } from "../host/native/native.ts";
+import { describeErrno } from "../host/start-error.ts";
 
 const FRAME_ROOM = 2048;
 const DESCRIPTOR_AT = 64;

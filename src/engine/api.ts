@@ -1,9 +1,10 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
-import type { EngineConfig, ResolverAddress } from "./config/engine-config.ts";
+
+import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, Logger } from "./boundary.ts";
+import type { EngineConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/destinations.ts";
-import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, Logger } from "./ports.ts";
 
 /** Everything the core needs from outside. */
 export interface EnginePorts {

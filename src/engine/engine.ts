@@ -6,7 +6,7 @@
  * datagrams handed up); what the batch gathered goes to host sockets, with one ACK per connection; new clients of
  * forwards; host sockets with octets for the guest; frames to the link.
  */
-import type { EngineConfig, ResolverAddress } from "./config/engine-config.ts";
+
 import {
   type CreateEngineCore,
   type EngineCore,
@@ -18,7 +18,9 @@ import {
   TOKEN_LINK,
   TOKEN_TCP_FLOW,
   TOKEN_UDP_FLOW,
-} from "./engine-api.ts";
+} from "./api.ts";
+import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
+import type { EngineConfig, ResolverAddress } from "./config.ts";
 import { DNS_QUERIES_MAX, RX_BATCH_MAX, UDP_RX_SLOTS } from "./limits.ts";
 import { ARP_FRAME_OCTETS, ArpResponder } from "./link/arp.ts";
 import { Egress } from "./link/egress.ts";
@@ -31,7 +33,6 @@ import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Ipv4, type Ipv4Handlers } from "./network/ipv4.ts";
 import { Reassembly } from "./network/reassembly.ts";
-import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./ports.ts";
 import { DnsForwarder } from "./service/dns-forwarder.ts";
 import { Gateway } from "./service/gateway.ts";
 import { FlowTable } from "./transport/flow-table.ts";
@@ -60,7 +61,7 @@ import {
   length as udpLength,
 } from "./wire/udp.ts";
 
-export * from "./engine-api.ts";
+export * from "./api.ts";
 
 const FRAMES_IN = counter("link-frames-in");
 const OCTETS_IN = counter("link-octets-in");

@@ -5,25 +5,25 @@
  *
  * One engine at a time per process: the shim has one arena and one epoll set.
  */
-import type { EngineConfig } from "../config/engine-config.ts";
-import type { CreateEngineCore, EngineCore } from "../engine.ts";
-import { Arena } from "../memory/arena.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../network/reassembly.ts";
-import { CaptureFile, CaptureLink } from "./capture.ts";
-import { type Descriptors, partitionDescriptors } from "./descriptors.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import type { CreateEngineCore, EngineCore } from "../engine/engine.ts";
+import { Arena } from "../engine/memory/arena.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
 import { closeForwards, forwardPort, openForwards, registerForwards } from "./forwards.ts";
-import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link-source.ts";
-import { native } from "./native.ts";
-import { openDatagramLink, openDescriptorLink } from "./open-link.ts";
-import { QemuStreamLink } from "./qemu-stream.ts";
-import { ReplaySource } from "./replay.ts";
+import { CaptureFile, CaptureLink } from "./link/capture.ts";
+import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
+import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
+import { QemuStreamLink } from "./link/qemu-stream.ts";
+import { ReplaySource } from "./link/replay.ts";
+import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./link/tap.ts";
+import { native } from "./native/native.ts";
+import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
+import { ServiceCommands } from "./process/service-command.ts";
 import { RESOLV_CONF, readResolvConf, watchResolvConf } from "./resolv-conf.ts";
-import { ServiceCommands } from "./service-command.ts";
 import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
-import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./tap.ts";
 
 export type * from "./engine-options.ts";
 

@@ -15,12 +15,19 @@
  * A link is level-triggered for reading, and for writing only while it says that it is full. A drain allocates
  * nothing.
  */
-import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK, TOKEN_TCP_FLOW } from "../engine.ts";
-import type { Arena } from "../memory/arena.ts";
-import { FAILED, HANGUP, READABLE, WRITABLE } from "../ports.ts";
-import { type Descriptors, EVENTS_MAX } from "./descriptors.ts";
+
+import { FAILED, HANGUP, READABLE, WRITABLE } from "../engine/boundary.ts";
+import {
+  type EngineCore,
+  TOKEN_HOST,
+  TOKEN_INDEX_MASK,
+  TOKEN_LINK,
+  TOKEN_TCP_FLOW,
+} from "../engine/engine.ts";
+import type { Arena } from "../engine/memory/arena.ts";
 import type { HostLink } from "./engine-options.ts";
-import { native } from "./native.ts";
+import { native } from "./native/native.ts";
+import { type Descriptors, EVENTS_MAX } from "./native/shim-tables.ts";
 import { describeErrno, StartError } from "./start-error.ts";
 
 /** Time after which a drain goes back to Node's loop, milliseconds. */

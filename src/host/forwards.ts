@@ -3,10 +3,10 @@
  * the engine says that it is ready. All that fail are told at once, each with its port.
  */
 import { formatIpv4 } from "../config/address.ts";
-import type { Forward } from "../config/engine-config.ts";
-import { TOKEN_FORWARD } from "../engine.ts";
-import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../ports.ts";
-import { native } from "./native.ts";
+import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
+import type { Forward } from "../engine/config.ts";
+import { TOKEN_FORWARD } from "../engine/engine.ts";
+import { native } from "./native/native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
 /** Connections the kernel holds for us; net.core.somaxconn (4096 by default) bounds it. */

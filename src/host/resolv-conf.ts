@@ -6,8 +6,8 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { parseResolver } from "../config/address.ts";
-import type { ResolverAddress } from "../config/engine-config.ts";
-import { native } from "./native.ts";
+import type { ResolverAddress } from "../engine/config.ts";
+import { native } from "./native/native.ts";
 import { PathWatch } from "./path-watch.ts";
 
 export const RESOLV_CONF = "/etc/resolv.conf";

@@ -10,9 +10,6 @@
  *   accept, so that the connection waiting in a listener's queue can be refused instead of waking us for ever.
  */
 import { closeSync, openSync } from "node:fs";
-import type { GuestForward, ResolverAddress } from "../config/engine-config.ts";
-import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -29,9 +26,12 @@ import {
   type UdpBatch,
   URGENT,
   WRITABLE,
-} from "../ports.ts";
-import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./descriptors.ts";
-import { native } from "./native.ts";
+} from "../engine/boundary.ts";
+import type { GuestForward, ResolverAddress } from "../engine/config.ts";
+import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
+import type { Arena } from "../engine/memory/arena.ts";
+import { native } from "./native/native.ts";
+import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
 
 const EDGE_TRIGGERED = -0x80000000;
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;

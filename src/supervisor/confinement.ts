@@ -1,8 +1,8 @@
 /** What the engine process may see and be, from what it is to serve. */
 import { dirname, join } from "node:path";
 import type { LinkPlan } from "../config/host-plan.ts";
-import { packageRoot } from "../host/native-loader.ts";
-import { type ConfinedProcess, spawnConfined } from "../host/sandbox.ts";
+import { packageRoot } from "../host/native/native-loader.ts";
+import { type ConfinedProcess, spawnConfined } from "../host/process/sandbox.ts";
 import type { EngineLaunch } from "./engine-client.ts";
 
 /** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */

@@ -4,8 +4,8 @@
  * only choose among things the supervisor already has.
  */
 import type { Readable } from "node:stream";
-import type { EngineConfig } from "../config/engine-config.ts";
 import type { LogPlan } from "../config/host-plan.ts";
+import type { EngineConfig } from "../engine/config.ts";
 import type { LinkSpec } from "../host/engine-options.ts";
 
 /** Descriptors of the engine process. */

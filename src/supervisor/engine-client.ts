@@ -4,11 +4,11 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
-import type { EngineConfig } from "../config/engine-config.ts";
 import type { LinkPlan } from "../config/host-plan.ts";
-import type { HelperNote } from "../host/helper.ts";
-import { native } from "../host/native.ts";
-import type { Logger } from "../ports.ts";
+import type { Logger } from "../engine/boundary.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import { native } from "../host/native/native.ts";
+import type { HelperNote } from "../host/process/helper.ts";
 import { spawnEngineProcess } from "./confinement.ts";
 import {
   asNews,

@@ -4,7 +4,7 @@
  */
 import { Socket } from "node:net";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
-import { native } from "../host/native.ts";
+import { native } from "../host/native/native.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
 import { type Engine, serve } from "../serve.ts";
 import {

@@ -2,12 +2,13 @@
  * What the supervisor opens for the engine: TAPs (which may be in another namespace, and whose clone device a confined
  * engine cannot open), listening Unix sockets, and inherited descriptors. The rest the engine opens itself.
  */
-import type { EngineConfig } from "../config/engine-config.ts";
+
 import type { LinkPlan } from "../config/host-plan.ts";
+import type { Logger } from "../engine/boundary.ts";
+import type { EngineConfig } from "../engine/config.ts";
 import type { LinkSpec } from "../host/engine-options.ts";
-import { SocketFile } from "../host/socket-file.ts";
-import { openTapOf, tapSpec } from "../host/tap-opening.ts";
-import type { Logger } from "../ports.ts";
+import { SocketFile } from "../host/link/socket-file.ts";
+import { openTapOf, tapSpec } from "../host/link/tap-opening.ts";
 import { LINK_FD } from "./control.ts";
 
 export interface OpenedLink {

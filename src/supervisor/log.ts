@@ -1,7 +1,7 @@
 /** The log for people (one line each) or for programs (one JSON object each). */
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { LogLevel, LogPlan } from "../config/host-plan.ts";
-import type { Logger } from "../ports.ts";
+import type { Logger } from "../engine/boundary.ts";
 
 const RANK: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3 };
 

@@ -6,10 +6,10 @@ import { fileURLToPath } from "node:url";
 import { Script } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-const { makeCaches } = (await import(new URL("../../src/bundle.mjs", import.meta.url).href)) as {
+const { makeCaches } = (await import(new URL("../../src/build/bundle.mjs", import.meta.url).href)) as {
   makeCaches(directory: string): void;
 };
-const LOADER = fileURLToPath(new URL("../../src/cli/program-loader.cjs", import.meta.url));
+const LOADER = fileURLToPath(new URL("../../src/build/program-loader.cjs", import.meta.url));
 const INNER = 'exports.greet = (name) => ["hello", name].join(" ");';
 const OUTER = 'exports.text = require("./inner-x.js").greet(require("node:path").basename(__filename));';
 

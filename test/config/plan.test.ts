@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
 import type { HostPlan, LinkPlan } from "../../src/config/host-plan.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem } from "../../src/config/problem.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
 
 function plan(...argv: string[]): {
   engine: EngineConfig;

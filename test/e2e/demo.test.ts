@@ -6,7 +6,7 @@ import { run } from "../support/program.ts";
 import { needs } from "../support/requirements.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const DEMO = `import("${ROOT}dist/src/cli/demo/demo.js").then((demo) => demo.main("${ROOT}")).then((status) => { process.exitCode = status; });`;
+const DEMO = `import("${ROOT}dist/src/demo/demo.js").then((demo) => demo.main("${ROOT}")).then((status) => { process.exitCode = status; });`;
 
 function canOpenTun(): boolean {
   try {

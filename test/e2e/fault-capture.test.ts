@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readCapture } from "../../src/wire/pcap.ts";
+import { readCapture } from "../../src/engine/wire/pcap.ts";
 import { arpRequest } from "../support/arp-core.ts";
 import { PROGRAM, run, until } from "../support/program.ts";
 import { needs } from "../support/requirements.ts";

@@ -6,7 +6,7 @@ import { closeSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
+import { native } from "../../src/host/native/native.ts";
 import { freePort } from "../support/free-port.ts";
 import { GUEST_WEB, HostServices } from "../support/host-services.ts";
 import { reportOf } from "../support/namespace-guest.ts";

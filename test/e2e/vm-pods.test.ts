@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Plan } from "../../src/kubevirt/plan.ts";
+import type { Plan } from "../../src/kubevirt/plan/plan.ts";
 import { CALICO, NO_ADDRESS, NO_DEFAULT, PLAIN, type PodLayout, PodRig } from "../kubevirt/pod-rig.ts";
 import { newForm, sample } from "../kubevirt/samples.ts";
 import {

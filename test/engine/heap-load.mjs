@@ -10,16 +10,16 @@
  */
 import { PerformanceObserver } from "node:perf_hooks";
 import { getHeapStatistics } from "node:v8";
-import { defaultEngineConfig } from "../../dist/src/config/engine-config.js";
-import { createEngineCore } from "../../dist/src/engine.js";
-import { partitionDescriptors } from "../../dist/src/host/descriptors.js";
+import { defaultEngineConfig } from "../../dist/src/engine/config.js";
+import { createEngineCore } from "../../dist/src/engine/engine.js";
+import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS } from "../../dist/src/engine/limits.js";
+import { Arena } from "../../dist/src/engine/memory/arena.js";
+import { REASSEMBLY_REGION_OCTETS } from "../../dist/src/engine/network/reassembly.js";
 import { EventLoop } from "../../dist/src/host/event-loop.js";
-import { native } from "../../dist/src/host/native.js";
-import { QemuStreamLink } from "../../dist/src/host/qemu-stream.js";
+import { QemuStreamLink } from "../../dist/src/host/link/qemu-stream.js";
+import { native } from "../../dist/src/host/native/native.js";
+import { partitionDescriptors } from "../../dist/src/host/native/shim-tables.js";
 import { KernelNetwork, OUTBOUND_ANY } from "../../dist/src/host/sockets.js";
-import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS } from "../../dist/src/limits.js";
-import { Arena } from "../../dist/src/memory/arena.js";
-import { REASSEMBLY_REGION_OCTETS } from "../../dist/src/network/reassembly.js";
 
 const PACKETS = Number(process.argv[2]);
 const GUEST = 0x0a00020f;

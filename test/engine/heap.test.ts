@@ -49,7 +49,7 @@ async function run(): Promise<Result> {
 
 it("a million packets leave the heap as it was", async () => {
   // The built program, as users run it: what the tests' own transpiler makes is not what is measured.
-  expect(spawnSync(process.execPath, ["src/bootstrap.mjs", "build"], { cwd: ROOT }).status).toBe(0);
+  expect(spawnSync(process.execPath, ["src/build/bootstrap.mjs", "build"], { cwd: ROOT }).status).toBe(0);
   const { packets, octetsPerPacket, collections, echoes, counters, drops } = await run();
   expect(packets).toBeGreaterThan(PACKETS * 0.45);
   // All of it took place: losses in both directions, repaired; datagrams and their echoes.

@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../../src/wire/pcap.ts";
+import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../../src/engine/wire/pcap.ts";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { recordedGuest } from "../support/recorded-guest.ts";
 import { asFromGuest, wrapped } from "../support/rewritten-frame.ts";

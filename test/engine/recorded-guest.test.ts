@@ -7,7 +7,7 @@
  * so the guest's SYNs are cut down to that one (with timestamps agreed, its later segments would have to have them).
  */
 import { describe, expect, it } from "vitest";
-import { ECONNREFUSED } from "../../src/ports.ts";
+import { ECONNREFUSED } from "../../src/engine/boundary.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import { recordedGuest } from "../support/recorded-guest.ts";
 import { needs } from "../support/requirements.ts";

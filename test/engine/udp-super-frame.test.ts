@@ -5,15 +5,15 @@
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { afterEach, expect, it } from "vitest";
-import { defaultEngineConfig, macForGateway } from "../../src/config/engine-config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { native } from "../../src/host/native.ts";
+import { type FrameLink, READABLE } from "../../src/engine/boundary.ts";
+import { defaultEngineConfig, macForGateway } from "../../src/engine/config.ts";
+import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { native } from "../../src/host/native/native.ts";
 import { KernelNetwork, OUTBOUND_ANY } from "../../src/host/sockets.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/memory/frame-batch.ts";
-import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
-import { type FrameLink, READABLE } from "../../src/ports.ts";
 import { GATEWAY, GUEST, ipv4Frame, PROTOCOL_UDP, udpSegment } from "../support/gateway-frames.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
 

@@ -30,7 +30,7 @@ import {
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem, Unacceptable } from "../../src/config/problem.ts";
 import { parseResolvConf } from "../../src/host/resolv-conf.ts";
-import { validateText } from "../../src/kubevirt/validate.ts";
+import { validateText } from "../../src/kubevirt/spec/validate.ts";
 import { type FuzzTarget, words } from "./target.ts";
 
 function isPort(port: number): void {

@@ -1,10 +1,10 @@
 /** The parsers of single messages: DHCP, DNS, TCP options, captures. */
 import assert from "node:assert/strict";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import { DhcpServer } from "../../src/service/dhcp.ts";
-import { CaptureFormatError, readCapture } from "../../src/wire/pcap.ts";
-import { TcpOptions } from "../../src/wire/tcp-options.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { DROP_REASONS } from "../../src/engine/metrics/drop-reasons.ts";
+import { DhcpServer } from "../../src/engine/service/dhcp.ts";
+import { CaptureFormatError, readCapture } from "../../src/engine/wire/pcap.ts";
+import { TcpOptions } from "../../src/engine/wire/tcp-options.ts";
 import { asUdp, udp } from "../hostile/guest-packets.ts";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { clientMessage, isReply, plain } from "../support/dhcp-client.ts";

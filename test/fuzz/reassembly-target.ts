@@ -1,7 +1,7 @@
 /** Fragments in any order and of any shape, against a model that remembers every octet it was shown. */
 import assert from "node:assert/strict";
-import { Counters } from "../../src/metrics/counters.ts";
-import { REASSEMBLY_REGION_OCTETS, Reassembly } from "../../src/network/reassembly.ts";
+import { Counters } from "../../src/engine/metrics/counters.ts";
+import { REASSEMBLY_REGION_OCTETS, Reassembly } from "../../src/engine/network/reassembly.ts";
 import { type FuzzTarget, join } from "./target.ts";
 
 const REGION_AT = 4096;

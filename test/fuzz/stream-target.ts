@@ -1,12 +1,12 @@
 /** QEMU's framing through the real link and a real socket pair, against a parser of five lines. */
 import assert from "node:assert/strict";
-import { partitionDescriptors } from "../../src/host/descriptors.ts";
-import { native } from "../../src/host/native.ts";
-import { QemuStreamLink } from "../../src/host/qemu-stream.ts";
-import { FRAME_MAX } from "../../src/limits.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { FrameBatch } from "../../src/memory/frame-batch.ts";
-import { LINK_CLOSED } from "../../src/ports.ts";
+import { LINK_CLOSED } from "../../src/engine/boundary.ts";
+import { FRAME_MAX } from "../../src/engine/limits.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import { QemuStreamLink } from "../../src/host/link/qemu-stream.ts";
+import { native } from "../../src/host/native/native.ts";
+import { partitionDescriptors } from "../../src/host/native/shim-tables.ts";
 import { type FuzzTarget, join } from "./target.ts";
 
 const MTU = 1500;

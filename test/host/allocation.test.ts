@@ -2,14 +2,14 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { QemuDatagramLink } from "../../src/host/qemu-dgram.ts";
-import { QemuStreamLink } from "../../src/host/qemu-stream.ts";
+import type { FrameLink } from "../../src/engine/boundary.ts";
+import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../src/engine/memory/transmit-queue.ts";
+import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
+import { QemuDatagramLink } from "../../src/host/link/qemu-dgram.ts";
+import { QemuStreamLink } from "../../src/host/link/qemu-stream.ts";
+import { TapLink } from "../../src/host/link/tap.ts";
+import { native } from "../../src/host/native/native.ts";
 import { KernelNetwork, OUTBOUND_ANY } from "../../src/host/sockets.ts";
-import { TapLink } from "../../src/host/tap.ts";
-import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../src/memory/transmit-queue.ts";
-import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
-import type { FrameLink } from "../../src/ports.ts";
 import { LinkRig } from "../support/link-rig.ts";
 
 setFlagsFromString("--expose-gc");

@@ -3,10 +3,10 @@ import { createServer, connect as netConnect, type Server, type Socket } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
-import type { CreateEngineCore } from "../../src/engine.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import type { CreateEngineCore } from "../../src/engine/engine.ts";
 import { type EngineOptions, type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
-import { native } from "../../src/host/native.ts";
+import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
 import { KeptLog, sampleFrame, until } from "../support/link-rig.ts";

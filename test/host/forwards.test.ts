@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import type { Forward } from "../../src/config/engine-config.ts";
+import type { Forward } from "../../src/engine/config.ts";
 import { closeForwards, describeForward, forwardPort, openForwards } from "../../src/host/forwards.ts";
-import { native } from "../../src/host/native.ts";
+import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 
 const LOOPBACK = 0x7f000001;

@@ -5,11 +5,6 @@ import { createServer, connect as netConnect, type Server, type Socket } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import type { GuestForward } from "../../src/config/engine-config.ts";
-import { native } from "../../src/host/native.ts";
-import { ServiceCommands } from "../../src/host/service-command.ts";
-import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
-import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
 import {
   EAGAIN,
   ECONNREFUSED,
@@ -18,7 +13,12 @@ import {
   PEER_CLOSED,
   READABLE,
   WRITABLE,
-} from "../../src/ports.ts";
+} from "../../src/engine/boundary.ts";
+import type { GuestForward } from "../../src/engine/config.ts";
+import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
+import { native } from "../../src/host/native/native.ts";
+import { ServiceCommands } from "../../src/host/process/service-command.ts";
+import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
 

@@ -1,8 +1,8 @@
 /** A machine that slept: the clock that counts suspends is ahead, the one that timers go by is not. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
-import { native } from "../../src/host/native.ts";
+import { native } from "../../src/host/native/native.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
 import { KeptLog, until } from "../support/link-rig.ts";
 

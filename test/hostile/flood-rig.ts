@@ -7,13 +7,6 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { FLOWS_MAX, UDP_RX_SLOT_OCTETS } from "../../src/limits.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { CHECKSUM_VALID, type FrameBatch } from "../../src/memory/frame-batch.ts";
-import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -26,8 +19,15 @@ import {
   READABLE,
   type UdpBatch,
   WRITABLE,
-} from "../../src/ports.ts";
-import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
+} from "../../src/engine/boundary.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { FLOWS_MAX, UDP_RX_SLOT_OCTETS } from "../../src/engine/limits.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { CHECKSUM_VALID, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
 import { asTcp, REMOTE, tcp } from "./guest-packets.ts";
 import { FAR_ECHO_PORT, FAR_MS, Newcomers } from "./newcomers.ts";
 

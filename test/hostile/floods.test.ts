@@ -11,7 +11,7 @@ import {
   REASSEMBLY_QUEUES_MAX,
   SMALL_CHUNKS,
   UDP_MAPPINGS_MAX,
-} from "../../src/limits.ts";
+} from "../../src/engine/limits.ts";
 import { clientMessage, macOf } from "../support/dhcp-client.ts";
 import { FloodRig, heapOctets, writeHeaders, writeSegment } from "./flood-rig.ts";
 import { GATEWAY, GUEST, REMOTE } from "./guest-packets.ts";

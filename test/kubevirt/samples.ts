@@ -1,9 +1,9 @@
 /** The sample specs of KubeVirt's early pages, verbatim (test/fixtures/vm), and what tests do with spec texts. */
 import { readFileSync } from "node:fs";
 import { expect } from "vitest";
-import type { SpecProblem } from "../../src/kubevirt/spec-problem.ts";
-import { type Validation, validateText } from "../../src/kubevirt/validate.ts";
-import type { VmModel } from "../../src/kubevirt/vm-model.ts";
+import type { SpecProblem } from "../../src/kubevirt/spec/spec-problem.ts";
+import { type Validation, validateText } from "../../src/kubevirt/spec/validate.ts";
+import type { VmModel } from "../../src/kubevirt/spec/vm-model.ts";
 
 const FOLDER = new URL("../fixtures/vm/", import.meta.url);
 

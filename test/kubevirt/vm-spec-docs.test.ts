@@ -4,8 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { planVm } from "../../src/kubevirt/plan.ts";
-import { planMermaid } from "../../src/kubevirt/plan-graph.ts";
+import { planVm } from "../../src/kubevirt/plan/plan.ts";
+import { planMermaid } from "../../src/kubevirt/plan/plan-graph.ts";
 import { accepted, sample, WHOLE_SAMPLES, wrappedFragment } from "./samples.ts";
 
 const ROOT = new URL("../../", import.meta.url);

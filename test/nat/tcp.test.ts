@@ -1,6 +1,6 @@
 /** RFC 5382, requirement by requirement (docs/nat.md has the table), and what RFC 7857 changed of it. */
 import { describe, expect, it } from "vitest";
-import { ECONNREFUSED, EHOSTUNREACH } from "../../src/ports.ts";
+import { ECONNREFUSED, EHOSTUNREACH } from "../../src/engine/boundary.ts";
 import { asTcp, OpenConnection, REMOTE, tcp } from "../hostile/guest-packets.ts";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { ip } from "../support/frames.ts";

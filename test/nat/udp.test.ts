@@ -1,8 +1,8 @@
 /** RFC 4787, requirement by requirement (docs/nat.md has the table), and what RFC 7857 changed of it. */
 import { describe, expect, it } from "vitest";
-import type { EngineConfig } from "../../src/config/engine-config.ts";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { MTU_DEFAULT, UDP_MAPPINGS_MAX } from "../../src/limits.ts";
+import type { EngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { MTU_DEFAULT, UDP_MAPPINGS_MAX } from "../../src/engine/limits.ts";
 import { asIpv4, asUdp, packet, udp, udpPayload } from "../hostile/guest-packets.ts";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { ip } from "../support/frames.ts";

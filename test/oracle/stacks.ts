@@ -7,8 +7,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { createEngineCore } from "../../src/engine.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { startEngine } from "../../src/host/engine-host.ts";
 
 export type StackName = "sluice" | "libslirp" | "passt";

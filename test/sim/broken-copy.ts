@@ -43,7 +43,7 @@ export function withBrokenCopy<T>(mutation: Mutation, use: (dist: string) => T):
     cpSync(join(dirname(dist), "package.json"), join(copy, "package.json"));
     for (const part of ["node_modules", "native-shims", "test"])
       symlinkSync(join(dirname(dist), part), join(copy, part));
-    const path = join(copy, "dist", "src", mutation.file);
+    const path = join(copy, "dist", "src", "engine", mutation.file);
     const text = readFileSync(path, "utf8");
     const broken = text.replace(mutation.find, mutation.replace);
     if (broken === text) throw new Error(`${mutation.file} no longer has what "${mutation.name}" patches`);

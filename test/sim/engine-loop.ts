@@ -3,8 +3,9 @@
  * more to do, then sleep until an event or the core's deadline. It calls the core at no other time, so a timer the
  * core forgets to announce is a timer that never fires.
  */
-import { type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { READABLE, WRITABLE } from "../../src/ports.ts";
+
+import { READABLE, WRITABLE } from "../../src/engine/boundary.ts";
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
 import type { SimulatedHost } from "./host-network/host-network.ts";
 import type { SimulatedLink } from "./simulated-link.ts";
 import type { Scheduled } from "./world/event-queue.ts";

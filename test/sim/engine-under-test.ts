@@ -1,10 +1,11 @@
 /** Makes the core that is being tested, over simulated ports. The only place that knows how. */
-import type { EngineConfig } from "../../src/config/engine-config.ts";
-import { createEngineCore, type EngineCore } from "../../src/engine.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
-import type { HostNetwork } from "../../src/ports.ts";
-import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
+
+import type { HostNetwork } from "../../src/engine/boundary.ts";
+import type { EngineConfig } from "../../src/engine/config.ts";
+import { createEngineCore, type EngineCore } from "../../src/engine/engine.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
 import type { World } from "./world/world.ts";
 
 let shared: Arena | null = null;

@@ -2,7 +2,7 @@
  * One transfer over a link with a given rate, delay and loss, in virtual time: what the congestion control, recovery
  * and windows of the engine (down) and of its window towards the simulated guest (up) make of it.
  */
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { EngineLoop } from "./engine-loop.ts";
 import { arenaForWorld, makeEngine } from "./engine-under-test.ts";
 import { GuestApp } from "./guest-stack/app.ts";

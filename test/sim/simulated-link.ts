@@ -3,16 +3,16 @@
  * takes everything and drops what its queue cannot hold; a stream takes less than offered and says so later.
  */
 
-import { RX_WINDOW_OCTETS } from "../../src/limits.ts";
-import type { Arena } from "../../src/memory/arena.ts";
-import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/memory/frame-batch.ts";
+import { type FrameLink, LINK_CLOSED } from "../../src/engine/boundary.ts";
+import { RX_WINDOW_OCTETS } from "../../src/engine/limits.ts";
+import type { Arena } from "../../src/engine/memory/arena.ts";
+import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import {
   type TransmitQueue,
   TX_CHECKSUM_PARTIAL,
   TX_TCP_SEGMENTS,
   TX_UDP_SEGMENTS,
-} from "../../src/memory/transmit-queue.ts";
-import { type FrameLink, LINK_CLOSED } from "../../src/ports.ts";
+} from "../../src/engine/memory/transmit-queue.ts";
 import type { SimFrame } from "./guest-stack/guest.ts";
 import { type Impairment, Pipe } from "./pipe.ts";
 import type { World } from "./world/world.ts";

@@ -2,9 +2,10 @@
  * One run: a world drawn from a seed, with an engine between a guest and a host, run until everything in it has ended
  * and then long enough for every timer to have gone off. Breaking a rule throws a Violation.
  */
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
-import type { EngineCore } from "../../src/engine.ts";
-import { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT } from "../../src/ports.ts";
+
+import { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT } from "../../src/engine/boundary.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import type { EngineCore } from "../../src/engine/engine.ts";
 import { EngineLoop } from "./engine-loop.ts";
 import { arenaForWorld, makeEngine } from "./engine-under-test.ts";
 import { GuestApp } from "./guest-stack/app.ts";

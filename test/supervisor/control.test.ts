@@ -1,8 +1,8 @@
 import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { asNews, decodeLine, encodeLine, type Order, readLines } from "../../src/cli/control.ts";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { asNews, decodeLine, encodeLine, type Order, readLines } from "../../src/supervisor/control.ts";
 
 describe("orders", () => {
   it("carry a configuration with its octets", () => {

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
+import { Counters, counter } from "../../src/engine/metrics/counters.ts";
+import { dropReason } from "../../src/engine/metrics/drop-reasons.ts";
 import {
   formatCounters,
   formatFlows,
   formatHeap,
   formatOctets,
   formatSummary,
-} from "../../src/cli/report.ts";
-import { Counters, counter } from "../../src/metrics/counters.ts";
-import { dropReason } from "../../src/metrics/drop-reasons.ts";
+} from "../../src/supervisor/report.ts";
 
 describe("octets", () => {
   it.each([

@@ -3,8 +3,8 @@
  * frame is counted once, nothing behind a frame is read, and after a while everything has been given back.
  */
 import assert from "node:assert/strict";
-import type { EngineConfig } from "../../src/config/engine-config.ts";
-import { DROP_REASONS, type DropReasonName } from "../../src/metrics/drop-reasons.ts";
+import type { EngineConfig } from "../../src/engine/config.ts";
+import { DROP_REASONS, type DropReasonName } from "../../src/engine/metrics/drop-reasons.ts";
 import { FrameExchange } from "./frame-exchange.ts";
 
 /** Longer than every timer of a connection that hears nothing: 2 h idle, ten keepalives, the end. */

@@ -2,12 +2,13 @@
  * A core of a few lines for tests of the host side: answers ARP for the gateway, keeps copies of all other frames,
  * remembers events, and has one timer. Its errors are the host's errors.
  */
-import type { EngineConfig, ResolverAddress } from "../../src/config/engine-config.ts";
-import type { EngineCore, EnginePorts, FlowRow } from "../../src/engine.ts";
-import { FrameBatch } from "../../src/memory/frame-batch.ts";
-import { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { Counters } from "../../src/metrics/counters.ts";
-import type { FrameLink } from "../../src/ports.ts";
+
+import type { FrameLink } from "../../src/engine/boundary.ts";
+import type { EngineConfig, ResolverAddress } from "../../src/engine/config.ts";
+import type { EngineCore, EnginePorts, FlowRow } from "../../src/engine/engine.ts";
+import { FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { Counters } from "../../src/engine/metrics/counters.ts";
 
 const ARP_REPLY_OCTETS = 42;
 

@@ -1,5 +1,5 @@
 /** DHCP messages as clients send them, and replies taken apart, without the codecs under test. */
-import type { DhcpOutcome, DhcpReply } from "../../src/service/dhcp.ts";
+import type { DhcpOutcome, DhcpReply } from "../../src/engine/service/dhcp.ts";
 
 export interface ClientMessage {
   /** Option 53; leave it out for BOOTP. */

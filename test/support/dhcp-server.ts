@@ -1,7 +1,7 @@
 /** A DHCP server with the default plan, asked in the plain values of `dhcp-client.ts`. */
 import { expect } from "vitest";
-import { type DhcpConfig, defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { DhcpServer } from "../../src/service/dhcp.ts";
+import { type DhcpConfig, defaultEngineConfig } from "../../src/engine/config.ts";
+import { DhcpServer } from "../../src/engine/service/dhcp.ts";
 import { type ClientMessage, clientMessage, isReply, type PlainReply, plain } from "./dhcp-client.ts";
 import { ip } from "./frames.ts";
 

@@ -2,12 +2,7 @@
  * An engine core between a link and a host network that a test holds in its hands: frames go in one at a time, what
  * comes out is kept whole, host sockets do what the test says. No kernel, no clock but the test's.
  */
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/memory/frame-batch.ts";
-import type { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { REASSEMBLY_REGION_OCTETS } from "../../src/network/reassembly.ts";
+
 import {
   type AddressWords,
   EAGAIN,
@@ -18,8 +13,14 @@ import {
   READABLE,
   type UdpBatch,
   WRITABLE,
-} from "../../src/ports.ts";
-import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
+} from "../../src/engine/boundary.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
 
 /** A host TCP socket: what the engine sent to it, and what the test lets it give. */
 export class HeldSocket {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { helperPath } from "../../src/host/native-loader.ts";
+import { helperPath } from "../../src/host/native/native-loader.ts";
 import { findCommand } from "./requirements.ts";
 
 /** uid and gid of nobody. */

@@ -1,12 +1,13 @@
 /** What a link needs around it in a test: the registered arena, a transmit queue, counters and a log that is kept. */
-import { type Descriptors, partitionDescriptors } from "../../src/host/descriptors.ts";
-import { native } from "../../src/host/native.ts";
-import { TX_QUEUE_MAX } from "../../src/limits.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { FrameBatch } from "../../src/memory/frame-batch.ts";
-import { TransmitQueue } from "../../src/memory/transmit-queue.ts";
-import { Counters } from "../../src/metrics/counters.ts";
-import type { FrameLink, Logger } from "../../src/ports.ts";
+
+import type { FrameLink, Logger } from "../../src/engine/boundary.ts";
+import { TX_QUEUE_MAX } from "../../src/engine/limits.ts";
+import { Arena } from "../../src/engine/memory/arena.ts";
+import { FrameBatch } from "../../src/engine/memory/frame-batch.ts";
+import { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import { Counters } from "../../src/engine/metrics/counters.ts";
+import { native } from "../../src/host/native/native.ts";
+import { type Descriptors, partitionDescriptors } from "../../src/host/native/shim-tables.ts";
 
 /** A logger that keeps its lines, `level: message`. */
 export class KeptLog implements Logger {

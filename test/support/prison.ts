@@ -7,8 +7,8 @@ import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { addonPath } from "../../src/host/native-loader.ts";
-import { type ConfinedProcess, type ConfinedRequest, spawnConfined } from "../../src/host/sandbox.ts";
+import { addonPath } from "../../src/host/native/native-loader.ts";
+import { type ConfinedProcess, type ConfinedRequest, spawnConfined } from "../../src/host/process/sandbox.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 

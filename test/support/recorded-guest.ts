@@ -1,8 +1,8 @@
 /** The recorded boot of a Linux guest behind libslirp (test/fixtures), frame by frame. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../../src/host/native-loader.ts";
-import { readCapture } from "../../src/wire/pcap.ts";
+import { readCapture } from "../../src/engine/wire/pcap.ts";
+import { packageRoot } from "../../src/host/native/native-loader.ts";
 
 /** From the package's root: this file may have been compiled to dist/. */
 const FILE = join(packageRoot(), "test", "fixtures", "linux-6.1-guest-behind-libslirp.pcap");

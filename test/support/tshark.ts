@@ -8,7 +8,7 @@ import {
   PCAP_PACKET_HEADER_OCTETS,
   writePcapFileHeader,
   writePcapPacketHeader,
-} from "../../src/wire/pcap.ts";
+} from "../../src/engine/wire/pcap.ts";
 
 /** A capture file with these Ethernet frames. */
 export function captureOf(frames: readonly Uint8Array[]): Uint8Array {

@@ -2,7 +2,7 @@
  * The UDP half of HostNetwork as a test plays it: every socket is visible, answers are put into it by hand, and the
  * kernel's refusals are switched on by address.
  */
-import { ADDRESS_PORT, EINVAL, type HostNetwork, type UdpBatch } from "../../src/ports.ts";
+import { ADDRESS_PORT, EINVAL, type HostNetwork, type UdpBatch } from "../../src/engine/boundary.ts";
 
 export interface FakeSocket {
   readonly token: number;

@@ -1,7 +1,7 @@
 /** Looking up a flow: the cost must not depend on how many there are. */
-import { FLOWS_MAX } from "../../src/limits.ts";
-import { FlowTable } from "../../src/transport/flow-table.ts";
-import { type Entry, keep, runSuite } from "../suite.ts";
+import { FLOWS_MAX } from "../../../src/engine/limits.ts";
+import { FlowTable } from "../../../src/engine/transport/flow-table.ts";
+import { type Entry, keep, runSuite } from "../../suite.ts";
 
 const PROTOCOL_TCP = 6;
 const GUEST = 0x0a00020f;

@@ -1,9 +1,9 @@
 /** Reading and writing headers: what a packet costs before anything is done with it. */
-import * as ethernet from "../../src/wire/ethernet.ts";
-import * as ipv4 from "../../src/wire/ipv4.ts";
-import * as tcp from "../../src/wire/tcp.ts";
-import * as udp from "../../src/wire/udp.ts";
-import { keep, runSuite } from "../suite.ts";
+import * as ethernet from "../../../src/engine/wire/ethernet.ts";
+import * as ipv4 from "../../../src/engine/wire/ipv4.ts";
+import * as tcp from "../../../src/engine/wire/tcp.ts";
+import * as udp from "../../../src/engine/wire/udp.ts";
+import { keep, runSuite } from "../../suite.ts";
 
 const view = new DataView(new ArrayBuffer(65_536));
 const IP_AT = 4096 + 14;

@@ -4,8 +4,8 @@
  */
 import { openSync } from "node:fs";
 import Benchmark from "benchmark";
-import { native } from "../src/host/native.ts";
-import { JavaScriptChecksum } from "../src/wire/checksum.ts";
+import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
+import { native } from "../../../src/host/native/native.ts";
 
 const arena = new ArrayBuffer(1 << 20);
 const view = new DataView(arena);

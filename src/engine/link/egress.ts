@@ -3,13 +3,14 @@
  *
  * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and the engine asks by ARP.
  */
+
+import type { FrameLink } from "../boundary.ts";
 import { TX_QUEUE_MAX } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { ChunkPool } from "../memory/chunk-pool.ts";
 import { TransmitQueue } from "../memory/transmit-queue.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import type { FrameLink } from "../ports.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
 import type { Neighbours } from "./neighbours.ts";
 

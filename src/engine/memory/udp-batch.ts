@@ -1,4 +1,4 @@
-import { ADDRESS_WORDS, type UdpBatch } from "../ports.ts";
+import { ADDRESS_WORDS, type UdpBatch } from "../boundary.ts";
 
 /** An empty batch for `capacity` entries. */
 export function makeUdpBatch(capacity: number): UdpBatch {

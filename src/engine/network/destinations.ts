@@ -3,9 +3,10 @@
  * unless the operator allows it), and what the host side looks like from the guest. Every answer is an int; asked
  * once per TCP connection and per UDP datagram.
  */
-import type { EngineConfig, ResolverAddress } from "../config/engine-config.ts";
+
+import { ADDRESS_PORT, type AddressWords } from "../boundary.ts";
+import type { EngineConfig, ResolverAddress } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { ADDRESS_PORT, type AddressWords } from "../ports.ts";
 import { PROTOCOL_TCP } from "../wire/ipv4.ts";
 
 /** Verdicts; 0 and more name the guest-forward that serves the address. */

@@ -15,7 +15,7 @@
  * only repeats the MAC counts as none. When one side has no identifier of its own the MAC decides: firmware that
  * boots without an identifier and the system that it boots with one are the same NIC, and keep the same address.
  */
-import type { DhcpConfig } from "../config/engine-config.ts";
+import type { DhcpConfig } from "../config.ts";
 
 /** A lease in force. */
 export interface Lease {

@@ -2,7 +2,7 @@
  * The options a DHCP server gives out, as octets made once from the configuration, and the order in which one reply
  * carries them.
  */
-import type { DhcpConfig } from "../config/engine-config.ts";
+import type { DhcpConfig } from "../config.ts";
 import {
   BOOT_FILE_NAME,
   BROADCAST_ADDRESS,

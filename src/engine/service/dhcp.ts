@@ -19,7 +19,7 @@
  * several servers share a network, would cost the guest a timeout at every boot. What is for another server, comes
  * through a relay or from a client we were told not to serve is left without an answer.
  */
-import type { DhcpConfig } from "../config/engine-config.ts";
+import type { DhcpConfig } from "../config.ts";
 import type { DropReasonName } from "../metrics/drop-reasons.ts";
 import {
   BOOTP_MESSAGE_MIN,

@@ -15,10 +15,7 @@
  * to its question with the TC bit, and the stub asks again over TCP. A query repeated by the guest goes out again from
  * the same socket. When all entries are in use the oldest gives way without an answer.
  */
-import type { ResolverAddress } from "../config/engine-config.ts";
-import { DNS_QUERIES_MAX, DNS_QUERY_OCTETS_MAX } from "../limits.ts";
-import { type Counters, counter } from "../metrics/counters.ts";
-import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
+
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -27,7 +24,11 @@ import {
   ENFILE,
   type HostNetwork,
   type UdpBatch,
-} from "../ports.ts";
+} from "../boundary.ts";
+import type { ResolverAddress } from "../config.ts";
+import { DNS_QUERIES_MAX, DNS_QUERY_OCTETS_MAX } from "../limits.ts";
+import { type Counters, counter } from "../metrics/counters.ts";
+import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import {
   additionals,
   checkQuery,

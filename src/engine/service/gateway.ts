@@ -3,14 +3,15 @@
  * Not the packet path: plain objects are welcome here. Replies are built in the arena's scratch region, which is
  * used front to back and starts over whenever the transmit queue is empty.
  */
-import type { EngineConfig } from "../config/engine-config.ts";
+
+import type { ChecksumKernel } from "../boundary.ts";
+import type { EngineConfig } from "../config.ts";
 import { SCRATCH_OCTETS } from "../limits.ts";
 import type { Egress } from "../link/egress.ts";
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { DROP_REASONS, dropReason, HANDLED } from "../metrics/drop-reasons.ts";
-import type { ChecksumKernel } from "../ports.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, pseudoHeaderSum, writeIpv4 } from "../wire/ipv4.ts";
 import { UDP_HEADER_OCTETS, writeUdp } from "../wire/udp.ts";

@@ -1,6 +1,6 @@
 /** The flow table as people read it. */
-import { formatIpv4 } from "../config/address.ts";
-import type { FlowRow } from "../engine-api.ts";
+import { formatIpv4 } from "../../config/address.ts";
+import type { FlowRow } from "../api.ts";
 import { STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
 import type { UdpMapping } from "./udp/mapping.ts";

@@ -6,8 +6,9 @@
  * The index is open addressing with linear probing over an Int32Array, deletion by backward shift, load at most 1/2.
  * The guest chooses the keys, so the hash is keyed (HalfSipHash-1-3, Aumasson and Bernstein 2012) with a secret.
  */
+
+import type { Entropy } from "../boundary.ts";
 import { FLOWS_MAX } from "../limits.ts";
-import type { Entropy } from "../ports.ts";
 
 export const NO_FLOW = -1;
 

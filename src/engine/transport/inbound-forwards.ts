@@ -3,11 +3,12 @@
  * looked at again each turn. TCP clients are accepted at once and wait, bounded, for a guest that has not shown itself
  * (their SYN is sent again until it has); datagrams wait for it in the kernel's buffer.
  */
-import type { Forward } from "../config/engine-config.ts";
+
+import { ADDRESS_WORDS, EAGAIN, type HostNetwork } from "../boundary.ts";
+import type { Forward } from "../config.ts";
 import type { Egress } from "../link/egress.ts";
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Destinations } from "../network/destinations.ts";
-import { ADDRESS_WORDS, EAGAIN, type HostNetwork } from "../ports.ts";
 import { NO_FLOW } from "./flow-table.ts";
 import type { Tcp } from "./tcp/tcp.ts";
 import type { Udp } from "./udp/udp.ts";

@@ -2,7 +2,7 @@
  * The Internet checksum (RFC 1071) in JavaScript: the fallback where the shim is absent, and the oracle its C kernel
  * is tested against. Sums 32-bit lanes, host order, and swaps at the end (section 2, byte order independence).
  */
-import type { ChecksumKernel } from "../ports.ts";
+import type { ChecksumKernel } from "../boundary.ts";
 
 const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 

@@ -10,20 +10,20 @@
  * A record costs two small objects and a copy; without `--pcap` this file is not on the path at all.
  */
 import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { FRAME_MAX } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import type { FrameBatch } from "../memory/frame-batch.ts";
-import type { TransmitQueue } from "../memory/transmit-queue.ts";
-import type { Logger } from "../ports.ts";
+import type { Logger } from "../../engine/boundary.ts";
+import { FRAME_MAX } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
 import {
   PCAP_FILE_HEADER_OCTETS,
   PCAP_PACKET_HEADER_OCTETS,
   pcapPacketLength,
   writePcapFileHeader,
   writePcapPacketHeader,
-} from "../wire/pcap.ts";
-import type { HostLink } from "./engine-options.ts";
-import { StartError } from "./start-error.ts";
+} from "../../engine/wire/pcap.ts";
+import type { HostLink } from "../engine-options.ts";
+import { StartError } from "../start-error.ts";
 
 /** Four super-frames and their record headers. */
 const BUFFER_OCTETS = 4 * (FRAME_MAX + PCAP_PACKET_HEADER_OCTETS);

@@ -6,7 +6,7 @@
  *   source.start() ----> attach(link) ----> (link fails) ----> source.linkFailed() ----> attach(next link) ...
  */
 import { isIPv6 } from "node:net";
-import { parseIpv4, parseResolver } from "../config/address.ts";
+import { parseIpv4, parseResolver } from "../../config/address.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -20,12 +20,12 @@ import {
   type Logger,
   READABLE,
   WRITABLE,
-} from "../ports.ts";
-import type { HostLink, StreamAddress } from "./engine-options.ts";
-import type { EventLoop } from "./event-loop.ts";
-import { native } from "./native.ts";
+} from "../../engine/boundary.ts";
+import type { HostLink, StreamAddress } from "../engine-options.ts";
+import type { EventLoop } from "../event-loop.ts";
+import { native } from "../native/native.ts";
+import { describeErrno, StartError } from "../start-error.ts";
 import { SocketFile } from "./socket-file.ts";
-import { describeErrno, StartError } from "./start-error.ts";
 
 /** What a source needs of the engine host. */
 export interface LinkSourceHost {

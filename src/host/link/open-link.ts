@@ -1,14 +1,14 @@
 /** Opens links that exist once and for all: inherited descriptors and datagram sockets. */
 import { isIPv6 } from "node:net";
-import { ADDRESS_WORDS } from "../ports.ts";
-import type { DatagramAddresses, HostLink } from "./engine-options.ts";
+import { ADDRESS_WORDS } from "../../engine/boundary.ts";
+import type { DatagramAddresses, HostLink } from "../engine-options.ts";
+import { native } from "../native/native.ts";
+import { PathWatch } from "../path-watch.ts";
+import { describeErrno, StartError } from "../start-error.ts";
 import { addressWords } from "./link-source.ts";
-import { native } from "./native.ts";
-import { PathWatch } from "./path-watch.ts";
 import { QemuDatagramLink } from "./qemu-dgram.ts";
 import { QemuStreamLink } from "./qemu-stream.ts";
 import { SocketFile } from "./socket-file.ts";
-import { describeErrno, StartError } from "./start-error.ts";
 import { openTapDescriptor, type TapOptions } from "./tap.ts";
 
 /** A link and what has to be undone after it is closed. */

@@ -6,17 +6,18 @@
  *
  * A Unix socket pushes back when the other side's queue is full; UDP drops in its receive buffer.
  */
-import { FRAME_MAX, RX_BATCH_MAX, RX_WINDOW_OCTETS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import type { FrameBatch } from "../memory/frame-batch.ts";
-import type { TransmitQueue } from "../memory/transmit-queue.ts";
-import type { Counters } from "../metrics/counters.ts";
-import { dropReason } from "../metrics/drop-reasons.ts";
-import { EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, LINK_CLOSED } from "../ports.ts";
-import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "./descriptors.ts";
-import type { HostLink } from "./engine-options.ts";
-import { native } from "./native.ts";
-import { describeErrno } from "./start-error.ts";
+
+import { EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, LINK_CLOSED } from "../../engine/boundary.ts";
+import { FRAME_MAX, RX_BATCH_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
+import type { Counters } from "../../engine/metrics/counters.ts";
+import { dropReason } from "../../engine/metrics/drop-reasons.ts";
+import type { HostLink } from "../engine-options.ts";
+import { native } from "../native/native.ts";
+import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
+import { describeErrno } from "../start-error.ts";
 
 const ETHERNET_OCTETS = 14;
 const ETHERNET_VLAN_OCTETS = 18;

@@ -16,16 +16,21 @@
  * payload belong to others from then on) and leaves first next time. A stream pushes back and never drops. A Unix socket
  * gets a send buffer for several frames; over TCP the kernel finds the size itself, and setting one would stop that.
  */
-import { FRAME_MAX, RX_WINDOW_OCTETS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import type { FrameBatch } from "../memory/frame-batch.ts";
-import type { TransmitQueue } from "../memory/transmit-queue.ts";
-import { EAGAIN, ENOBUFS, ENOMEM, LINK_CLOSED } from "../ports.ts";
-import { STREAM_PREFIX_OCTETS, setStreamFrameLength, streamFrameLength } from "../wire/qemu-stream.ts";
-import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "./descriptors.ts";
-import type { HostLink } from "./engine-options.ts";
-import { native } from "./native.ts";
-import { describeErrno } from "./start-error.ts";
+
+import { EAGAIN, ENOBUFS, ENOMEM, LINK_CLOSED } from "../../engine/boundary.ts";
+import { FRAME_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
+import {
+  STREAM_PREFIX_OCTETS,
+  setStreamFrameLength,
+  streamFrameLength,
+} from "../../engine/wire/qemu-stream.ts";
+import type { HostLink } from "../engine-options.ts";
+import { native } from "../native/native.ts";
+import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
+import { describeErrno } from "../start-error.ts";
 
 /** Octets asked of one recv(2). */
 const READ_OCTETS = 262_144;

@@ -3,14 +3,14 @@
  * taken and thrown away; record it with an output capture. For tests, and for bug reports that come with a file.
  */
 import { readFileSync } from "node:fs";
-import { RX_WINDOW_OCTETS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import type { FrameBatch } from "../memory/frame-batch.ts";
-import type { TransmitQueue } from "../memory/transmit-queue.ts";
-import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../wire/pcap.ts";
-import type { HostLink, LinkSpec } from "./engine-options.ts";
+import { RX_WINDOW_OCTETS } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
+import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../../engine/wire/pcap.ts";
+import type { HostLink, LinkSpec } from "../engine-options.ts";
+import { StartError } from "../start-error.ts";
 import type { LinkSource } from "./link-source.ts";
-import { StartError } from "./start-error.ts";
 
 const ETHERNET_OCTETS = 14;
 const ETHERNET_VLAN_OCTETS = 18;

@@ -3,9 +3,9 @@
  * made them is gone, removed at the end only if they are still ours.
  */
 import { lstatSync, unlinkSync } from "node:fs";
-import { EADDRINUSE, ECONNREFUSED } from "../ports.ts";
-import { native } from "./native.ts";
-import { describeErrno, StartError } from "./start-error.ts";
+import { EADDRINUSE, ECONNREFUSED } from "../../engine/boundary.ts";
+import { native } from "../native/native.ts";
+import { describeErrno, StartError } from "../start-error.ts";
 
 const ENOENT = -2;
 /** Nobody but the owner may connect. */

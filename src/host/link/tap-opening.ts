@@ -1,10 +1,15 @@
 /** A TAP by name, wherever it is, opened by the helper and ready to be an engine's link. */
-import { formatIpv4, formatMac } from "../config/address.ts";
-import type { EngineConfig } from "../config/engine-config.ts";
-import type { TapLinkPlan } from "../config/host-plan.ts";
-import type { Logger } from "../ports.ts";
-import type { LinkSpec } from "./engine-options.ts";
-import { type DeviceConfig, type OpenedTap, openTapInNamespace, TAP_QUEUE_LENGTH } from "./helper.ts";
+import { formatIpv4, formatMac } from "../../config/address.ts";
+import type { TapLinkPlan } from "../../config/host-plan.ts";
+import type { Logger } from "../../engine/boundary.ts";
+import type { EngineConfig } from "../../engine/config.ts";
+import type { LinkSpec } from "../engine-options.ts";
+import {
+  type DeviceConfig,
+  type OpenedTap,
+  openTapInNamespace,
+  TAP_QUEUE_LENGTH,
+} from "../process/helper.ts";
 
 /** How the guest's side of a TAP is set up. */
 export function deviceConfig(config: EngineConfig): DeviceConfig {

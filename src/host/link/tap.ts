@@ -15,6 +15,8 @@
  *
  * The descriptor keeps working after the device has moved to another network namespace.
  */
+
+import { EAGAIN, LINK_CLOSED, type Logger } from "../../engine/boundary.ts";
 import {
   FRAME_MAX,
   HEADROOM_OCTETS,
@@ -22,18 +24,17 @@ import {
   RX_SUPER_SLOT_OCTETS,
   RX_SUPER_SLOTS,
   RX_WINDOW_OCTETS,
-} from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import { CHECKSUM_PARTIAL, CHECKSUM_VALID, type FrameBatch } from "../memory/frame-batch.ts";
+} from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import { CHECKSUM_PARTIAL, CHECKSUM_VALID, type FrameBatch } from "../../engine/memory/frame-batch.ts";
 import {
   type TransmitQueue,
   TX_CHECKSUM_PARTIAL,
   TX_TCP_SEGMENTS,
   TX_UDP_SEGMENTS,
-} from "../memory/transmit-queue.ts";
-import type { Counters } from "../metrics/counters.ts";
-import { dropReason } from "../metrics/drop-reasons.ts";
-import { EAGAIN, LINK_CLOSED, type Logger } from "../ports.ts";
+} from "../../engine/memory/transmit-queue.ts";
+import type { Counters } from "../../engine/metrics/counters.ts";
+import { dropReason } from "../../engine/metrics/drop-reasons.ts";
 import {
   VNET_DATA_VALID,
   VNET_GSO_NONE,
@@ -45,11 +46,11 @@ import {
   vnetGsoSize,
   vnetGsoType,
   writeVnetHeader,
-} from "../wire/virtio-net.ts";
-import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "./descriptors.ts";
-import type { HostLink } from "./engine-options.ts";
-import { native } from "./native.ts";
-import { describeErrno, StartError } from "./start-error.ts";
+} from "../../engine/wire/virtio-net.ts";
+import type { HostLink } from "../engine-options.ts";
+import { native } from "../native/native.ts";
+import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
+import { describeErrno, StartError } from "../start-error.ts";
 
 /** Octets of an Ethernet header, and of one with a VLAN tag (which a frame of full MTU may carry). */
 const ETHERNET_OCTETS = 14;

@@ -3,8 +3,8 @@
  * time uses each, so nothing here is ever in flight across two calls, except the UDP queue, which fills until its
  * flush.
  */
-import { RX_BATCH_MAX, TX_QUEUE_MAX, UDP_RX_SLOTS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
+import { RX_BATCH_MAX, TX_QUEUE_MAX, UDP_RX_SLOTS } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
 
 /** Octets of one writeFrames/writeStream descriptor: four int32. */
 export const FRAME_DESCRIPTOR_OCTETS = 16;

@@ -17,9 +17,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { native } from "./native.ts";
-import { helperPath } from "./native-loader.ts";
-import { describeErrno } from "./start-error.ts";
+import { native } from "../native/native.ts";
+import { helperPath } from "../native/native-loader.ts";
+import { describeErrno } from "../start-error.ts";
 
 /** What the helper says when it ends; stable. */
 export type HelperCode =

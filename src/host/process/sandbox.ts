@@ -24,6 +24,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
+import { addonPath, packageRoot } from "../native/native-loader.ts";
+import { PathWatch } from "../path-watch.ts";
+import { RESOLV_CONF } from "../resolv-conf.ts";
 import {
   type Channel,
   FIRST_CHANNEL,
@@ -32,9 +35,6 @@ import {
   hasCapability,
   runHelper,
 } from "./helper.ts";
-import { addonPath, packageRoot } from "./native-loader.ts";
-import { PathWatch } from "./path-watch.ts";
-import { RESOLV_CONF } from "./resolv-conf.ts";
 
 /** The uid and gid that own nothing (Linux's overflow ids, `nobody` in most distributions). */
 const NOBODY = 65534;

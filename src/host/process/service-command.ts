@@ -1,7 +1,7 @@
 /** Runs a guest-forward's command with one end of a socket pair as its standard input and output. */
 import { type ChildProcess, spawn } from "node:child_process";
-import type { Logger } from "../ports.ts";
-import { native } from "./native.ts";
+import type { Logger } from "../../engine/boundary.ts";
+import { native } from "../native/native.ts";
 
 /** Commands of guest-forwards, one per connection of the guest. */
 export class ServiceCommands {

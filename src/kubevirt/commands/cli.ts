@@ -1,5 +1,5 @@
 /** `sluice vm ...`: finds the command, parses its arguments, tells what is wrong with them. */
-import { formatProblem, nearest, quote } from "../config/problem.ts";
+import { formatProblem, nearest, quote } from "../../config/problem.ts";
 import {
   EXIT_OK,
   EXIT_WRONG,
@@ -8,24 +8,24 @@ import {
   type VmIo,
   validateCommand,
   WrongSpec,
-} from "./host/spec-commands.ts";
-import { parseVmArguments, type VmArguments } from "./host/vm-arguments.ts";
+} from "./spec-commands.ts";
+import { parseVmArguments, type VmArguments } from "./vm-arguments.ts";
 import { findVmCommand, VM_COMMAND_NAMES, type VmCommandName } from "./vm-commands.ts";
 import { vmCommandHelp, vmHelp } from "./vm-help.ts";
 
-export type { VmIo } from "./host/spec-commands.ts";
+export type { VmIo } from "./spec-commands.ts";
 
 type Run = (args: VmArguments, io: VmIo) => number | Promise<number>;
 
 const RUNS: Readonly<Record<VmCommandName, Run>> = {
   validate: validateCommand,
-  plan: async (args, io) => (await import("./host/plan-commands.ts")).planCommand(args, io),
-  up: async (args, io) => (await import("./host/up-commands.ts")).upCommand(args, io),
-  down: async (args, io) => (await import("./host/up-commands.ts")).downCommand(args, io),
-  status: async (args, io) => (await import("./host/up-commands.ts")).statusCommand(args, io),
-  run: async (args, io) => (await import("./host/up-commands.ts")).runCommand(args, io),
-  "qemu-args": async (args, io) => (await import("./host/up-commands.ts")).qemuArgsCommand(args, io),
-  "dhcp-serve": async (args, io) => (await import("./host/dhcp-serve-command.ts")).dhcpServeCommand(args, io),
+  plan: async (args, io) => (await import("./plan-commands.ts")).planCommand(args, io),
+  up: async (args, io) => (await import("./up-commands.ts")).upCommand(args, io),
+  down: async (args, io) => (await import("./up-commands.ts")).downCommand(args, io),
+  status: async (args, io) => (await import("./up-commands.ts")).statusCommand(args, io),
+  run: async (args, io) => (await import("./up-commands.ts")).runCommand(args, io),
+  "qemu-args": async (args, io) => (await import("./up-commands.ts")).qemuArgsCommand(args, io),
+  "dhcp-serve": async (args, io) => (await import("./dhcp-serve-command.ts")).dhcpServeCommand(args, io),
   schema: schemaCommand,
 };
 

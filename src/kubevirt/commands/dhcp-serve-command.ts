@@ -1,11 +1,11 @@
 /** `sluice vm dhcp-serve`: the process that `up` starts to answer the guest whose address was the pod's. */
 import { closeSync, readFileSync, writeSync } from "node:fs";
 import { parseMac } from "../../config/address.ts";
-import { native } from "../../host/native.ts";
-import { type DhcpOffer, dhcpConfigOf } from "../delegation.ts";
-import { readDevice } from "./device-state.ts";
-import { DhcpResponder } from "./dhcp-responder.ts";
-import { hostKernel } from "./iproute.ts";
+import { native } from "../../host/native/native.ts";
+import { readDevice } from "../machine/device-state.ts";
+import { DhcpResponder } from "../machine/dhcp-responder.ts";
+import { hostKernel } from "../machine/iproute.ts";
+import { type DhcpOffer, dhcpConfigOf } from "../plan/delegation.ts";
 import { EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 

@@ -1,8 +1,9 @@
 /** `plan`: says what would be, changes nothing, needs no privileges. */
-import { planDot, planMermaid } from "../plan-graph.ts";
-import { planText } from "../plan-text.ts";
+
+import { hostKernel } from "../machine/iproute.ts";
+import { planDot, planMermaid } from "../plan/plan-graph.ts";
+import { planText } from "../plan/plan-text.ts";
 import { hostCommand } from "./host-command.ts";
-import { hostKernel } from "./iproute.ts";
 import { choiceOf, EXIT_FAILED, EXIT_OK, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 import { planFor } from "./vm-context.ts";

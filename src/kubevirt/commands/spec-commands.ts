@@ -1,8 +1,8 @@
 /** The commands that only read: `validate` and `schema`. */
 import type { Problem } from "../../config/problem.ts";
-import { formatSpecProblem, quoteFile } from "../spec-problem.ts";
-import { vmJsonSchema } from "../spec-schema.ts";
-import type { Validation } from "../validate.ts";
+import { formatSpecProblem, quoteFile } from "../spec/spec-problem.ts";
+import { vmJsonSchema } from "../spec/spec-schema.ts";
+import type { Validation } from "../spec/validate.ts";
 import { validateFiles } from "./spec-input.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 

@@ -1,7 +1,7 @@
 /** Spec files from disk or standard input. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { failed, SPEC_FILE_MAX } from "../spec-file.ts";
-import { mergeValidations, type Validation, validateText } from "../validate.ts";
+import { failed, SPEC_FILE_MAX } from "../spec/spec-file.ts";
+import { mergeValidations, type Validation, validateText } from "../spec/validate.ts";
 
 /** Reads and validates files; `-` is standard input. A file that cannot be read is a problem like any other. */
 export function validateFiles(files: readonly string[]): Validation {

@@ -1,15 +1,16 @@
 /** `up`, `down`, `status`, `run` and `qemu-args`: the commands that change the machine, or look at what they changed. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan.ts";
-import { shellQuoted } from "../qemu-args.ts";
-import { waitForDevice } from "./device-wait.ts";
-import { type Host, thisHost } from "./host.ts";
+import { waitForDevice } from "../machine/device-wait.ts";
+import { type Host, thisHost } from "../machine/host.ts";
+import { bringUp, type Health, health, repair, takeDown } from "../machine/lifecycle.ts";
+import { inFirstNamespace } from "../machine/pod-namespace.ts";
+import { Refusal } from "../machine/refusal.ts";
+import { SignalRouter } from "../machine/signal-router.ts";
+import { StateFolder, type VmState } from "../machine/vm-state.ts";
+import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan/plan.ts";
+import { shellQuoted } from "../plan/qemu-args.ts";
 import { hostCommand } from "./host-command.ts";
-import { bringUp, type Health, health, repair, takeDown } from "./lifecycle.ts";
-import { inFirstNamespace } from "./pod-namespace.ts";
-import { Refusal } from "./refusal.ts";
-import { SignalRouter } from "./signal-router.ts";
 import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 import {
@@ -23,7 +24,6 @@ import {
   uplinkOf,
   vmName,
 } from "./vm-context.ts";
-import { StateFolder, type VmState } from "./vm-state.ts";
 
 export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
   return hostCommand("up", args, io, async () => {

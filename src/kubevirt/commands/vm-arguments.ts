@@ -1,7 +1,7 @@
 /** Arguments of a `sluice vm` command: Node's parser cuts them up; everything wrong is collected. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { nearest, type Problem, quote } from "../../config/problem.ts";
-import { VM_COMMANDS, type VmCommandName } from "../vm-commands.ts";
+import { VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 
 export interface VmArguments {
   /** Values by option name; a flag's value is the empty string. */

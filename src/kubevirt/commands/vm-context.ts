@@ -5,11 +5,13 @@ import { basename, join } from "node:path";
 import { findUser } from "../../cli/users.ts";
 import { formatIpv4 } from "../../config/address.ts";
 import { parseDomainName } from "../../config/domain-name.ts";
-import type { ResolverAddress } from "../../config/engine-config.ts";
 import { parseDeviceName } from "../../config/link-grammar.ts";
 import { Unacceptable } from "../../config/problem.ts";
+import type { ResolverAddress } from "../../engine/config.ts";
 import { parseResolvConf, RESOLV_CONF } from "../../host/resolv-conf.ts";
-import { findResources, type Resources } from "../device-plugin.ts";
+import { readDevice } from "../machine/device-state.ts";
+import type { Kernel } from "../machine/iproute.ts";
+import { findResources, type Resources } from "../plan/device-plugin.ts";
 import {
   type DeviceView,
   type Machine,
@@ -17,11 +19,9 @@ import {
   type PlanRequest,
   planVm,
   type ResolverView,
-} from "../plan.ts";
-import type { FoundVm } from "../validate.ts";
-import type { VmModel } from "../vm-model.ts";
-import { readDevice } from "./device-state.ts";
-import type { Kernel } from "./iproute.ts";
+} from "../plan/plan.ts";
+import type { FoundVm } from "../spec/validate.ts";
+import type { VmModel } from "../spec/vm-model.ts";
 import { printFaults, UsageError, type VmIo, WrongSpec } from "./spec-commands.ts";
 import { validateFiles } from "./spec-input.ts";
 import type { VmArguments } from "./vm-arguments.ts";

@@ -1,5 +1,5 @@
 /** `sluice vm --help` and the help of each command, made from the command descriptions. */
-import { entry, wrap } from "../config/help-text.ts";
+import { entry, wrap } from "../../config/help-text.ts";
 import { VM_COMMAND_NAMES, VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 
 const INDENT = 26;

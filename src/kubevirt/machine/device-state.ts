@@ -1,7 +1,7 @@
 /** Network interfaces as they are now, read through `ip -json`. Needs no privileges. */
 import * as z from "zod";
-import type { InterfaceRoute } from "../delegation.ts";
-import type { DeviceView } from "../plan.ts";
+import type { InterfaceRoute } from "../plan/delegation.ts";
+import type { DeviceView } from "../plan/plan.ts";
 import { type Kernel, KernelError } from "./iproute.ts";
 
 const ADDRESS = z.looseObject({

@@ -6,20 +6,17 @@
  * UDP checksums of requests are not looked at: a frame that a guest on this host handed over for checksum offload
  * reaches a packet socket before anybody has computed one.
  */
-import { type DhcpConfig, defaultEngineConfig } from "../../config/engine-config.ts";
-import { partitionDescriptors } from "../../host/descriptors.ts";
-import { native } from "../../host/native.ts";
-import { QemuDatagramLink } from "../../host/qemu-dgram.ts";
-import { describeErrno } from "../../host/start-error.ts";
-import { RX_BATCH_MAX } from "../../limits.ts";
-import { Egress } from "../../link/egress.ts";
-import { Neighbours } from "../../link/neighbours.ts";
-import { Arena } from "../../memory/arena.ts";
-import { FrameBatch } from "../../memory/frame-batch.ts";
-import { Counters } from "../../metrics/counters.ts";
-import { READABLE } from "../../ports.ts";
-import { Gateway } from "../../service/gateway.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, etherType } from "../../wire/ethernet.ts";
+
+import { READABLE } from "../../engine/boundary.ts";
+import { type DhcpConfig, defaultEngineConfig } from "../../engine/config.ts";
+import { RX_BATCH_MAX } from "../../engine/limits.ts";
+import { Egress } from "../../engine/link/egress.ts";
+import { Neighbours } from "../../engine/link/neighbours.ts";
+import { Arena } from "../../engine/memory/arena.ts";
+import { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import { Counters } from "../../engine/metrics/counters.ts";
+import { Gateway } from "../../engine/service/gateway.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, etherType } from "../../engine/wire/ethernet.ts";
 import {
   checkIpv4,
   fragmentBits,
@@ -27,8 +24,12 @@ import {
   PROTOCOL_UDP,
   protocol,
   totalLength,
-} from "../../wire/ipv4.ts";
-import { checkUdp, destinationPort, length, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
+} from "../../engine/wire/ipv4.ts";
+import { checkUdp, destinationPort, length, UDP_HEADER_OCTETS } from "../../engine/wire/udp.ts";
+import { QemuDatagramLink } from "../../host/link/qemu-dgram.ts";
+import { native } from "../../host/native/native.ts";
+import { partitionDescriptors } from "../../host/native/shim-tables.ts";
+import { describeErrno } from "../../host/start-error.ts";
 
 const SERVER_PORT = 67;
 const EVENTS_PER_WAIT = 8;

@@ -7,8 +7,8 @@
  * finds what may have happened and undoes it, last step first. A step that fails undoes itself and all before it.
  */
 import { readlinkSync } from "node:fs";
-import type { Plan } from "../plan.ts";
-import { describeStep, type Step } from "../steps.ts";
+import type { Plan } from "../plan/plan.ts";
+import { describeStep, type Step } from "../plan/steps.ts";
 import { deviceExists } from "./device-state.ts";
 import type { Host } from "./host.ts";
 import { perform, remember, type Stage, undo } from "./perform.ts";

@@ -4,7 +4,7 @@
  */
 import { chownSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { formatAddress, type Step } from "../steps.ts";
+import { formatAddress, type Step } from "../plan/steps.ts";
 import {
   type DeviceState,
   deviceExists,

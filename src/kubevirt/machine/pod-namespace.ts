@@ -5,11 +5,11 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { RESOURCES_PREFIX } from "../device-plugin.ts";
+import { EXIT_FAILED, UsageError, type VmIo } from "../commands/spec-commands.ts";
+import type { VmArguments } from "../commands/vm-arguments.ts";
+import { RESOURCES_PREFIX } from "../plan/device-plugin.ts";
 import { sluiceCommand } from "./service-process.ts";
 import { SignalRouter } from "./signal-router.ts";
-import { EXIT_FAILED, UsageError, type VmIo } from "./spec-commands.ts";
-import type { VmArguments } from "./vm-arguments.ts";
 
 /**
  * Whether this is the machine's first network namespace: only there net.core.dev_weight exists, which is for the

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { helperPath, packageRoot } from "../../host/native-loader.ts";
+import { helperPath, packageRoot } from "../../host/native/native-loader.ts";
 
 /** A process and when it began, in clock ticks since boot: a PID alone may name another one later. */
 export interface ProcessIdentity {

@@ -14,7 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Plan } from "../plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import type { NeighbourEntry } from "./device-state.ts";
 import { isRunning, type ProcessIdentity, processIdentity } from "./service-process.ts";
 

@@ -4,8 +4,8 @@
  */
 
 import * as z from "zod";
-import { parseDeviceName } from "../config/link-grammar.ts";
-import { Unacceptable } from "../config/problem.ts";
+import { parseDeviceName } from "../../config/link-grammar.ts";
+import { Unacceptable } from "../../config/problem.ts";
 
 export const RESOURCES_PREFIX = "NETWORK_INTERFACE_RESOURCES_";
 

@@ -5,6 +5,8 @@
  * What could not be read (no such interface on the machine where somebody plans) stands in the plan as `<...>` and in
  * `unknown`; such a plan can be read but not carried out. What was read and cannot work is in `problems`.
  */
+
+import type { VmModel, VmNic, VmPort } from "../spec/vm-model.ts";
 import {
   type DhcpOffer,
   defaultGateway,
@@ -18,7 +20,6 @@ import type { Resources } from "./device-plugin.ts";
 import { type QemuNic, qemuArguments } from "./qemu-args.ts";
 import { deviceName, localMac, siblingMac, socketName } from "./stable-name.ts";
 import { formatAddress, type Step } from "./steps.ts";
-import type { VmModel, VmNic, VmPort } from "./vm-model.ts";
 
 /** A network interface as it is now. */
 export interface DeviceView {

@@ -1,5 +1,5 @@
 /** QEMU arguments for a VM's network interfaces. */
-import type { NicModel } from "./spec-schema.ts";
+import type { NicModel } from "../spec/spec-schema.ts";
 
 /** A NIC as QEMU needs to know it. */
 export interface QemuNic {

@@ -2,7 +2,7 @@
  * Names and MAC addresses that follow from what they are for, so that `plan`, `qemu-args`, `up` and `down` agree on
  * them without asking each other, and a guest keeps its MAC over restarts.
  */
-import { formatMac } from "../config/address.ts";
+import { formatMac } from "../../config/address.ts";
 
 /** FNV-1a, 32 bits, of the UTF-16 units of a text. */
 function hash(text: string): number {

@@ -2,8 +2,9 @@
  * The single changes that `up` makes, as data: each is one call to the kernel or one process started, so that each
  * can fail alone, be undone alone, and be shown to a person before it happens.
  */
+
+import type { VmPort } from "../spec/vm-model.ts";
 import type { DhcpOffer, InterfaceAddress, InterfaceRoute } from "./delegation.ts";
-import type { VmPort } from "./vm-model.ts";
 
 export type Step =
   /** Not a change: the device plugin's interface may arrive late. */

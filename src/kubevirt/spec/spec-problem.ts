@@ -1,5 +1,5 @@
 /** What is wrong with a spec file: the field, the place in the file, what stands there and what is allowed. */
-import { quote } from "../config/problem.ts";
+import { quote } from "../../config/problem.ts";
 
 /** Keys and list indices from the document's root to a field. */
 export type FieldPath = readonly (string | number)[];

@@ -3,7 +3,7 @@
  * combinations that do not exist. They run over the raw document beside the field checks, so that a slip in one field
  * hides nothing about another; whatever has the wrong type is passed over here and reported there.
  */
-import { nearest } from "../config/problem.ts";
+import { nearest } from "../../config/problem.ts";
 import { describeValue, type FieldPath, type SpecProblemCode } from "./spec-problem.ts";
 import { isName, knownKeys } from "./spec-schema.ts";
 import { NEW_FORM, OLD_FORM, type SpecForm } from "./vm-model.ts";

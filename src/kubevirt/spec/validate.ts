@@ -2,7 +2,7 @@
 
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
-import { nearest } from "../config/problem.ts";
+import { nearest } from "../../config/problem.ts";
 import { readSpecText, type SpecDocument } from "./spec-file.ts";
 import {
   describeValue,

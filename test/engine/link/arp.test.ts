@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { macForGateway } from "../../src/config/engine-config.ts";
-import { ARP_FRAME_OCTETS, ArpResponder } from "../../src/link/arp.ts";
-import { Neighbours } from "../../src/link/neighbours.ts";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import * as arp from "../../src/wire/arp.ts";
-import { ip } from "../support/frames.ts";
-import { recordedGuest } from "../support/recorded-guest.ts";
-import { needs } from "../support/requirements.ts";
-import { readWithTshark } from "../support/tshark.ts";
+import { macForGateway } from "../../../src/engine/config.ts";
+import { ARP_FRAME_OCTETS, ArpResponder } from "../../../src/engine/link/arp.ts";
+import { Neighbours } from "../../../src/engine/link/neighbours.ts";
+import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
+import * as arp from "../../../src/engine/wire/arp.ts";
+import { ip } from "../../support/frames.ts";
+import { recordedGuest } from "../../support/recorded-guest.ts";
+import { needs } from "../../support/requirements.ts";
+import { readWithTshark } from "../../support/tshark.ts";
 
 const GATEWAY = ip("10.0.2.2");
 const DNS = ip("10.0.2.3");

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Neighbours } from "../../src/link/neighbours.ts";
+import { Neighbours } from "../../../src/engine/link/neighbours.ts";
 
 const HIGH = 0x5254;
 

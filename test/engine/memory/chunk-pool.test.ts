@@ -1,8 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS, SMALL_CHUNK_OCTETS, SMALL_CHUNKS } from "../../src/limits.ts";
-import { Arena } from "../../src/memory/arena.ts";
-import { ChunkPool, NO_CHUNK, USE_BACKLOG, USE_OUT_OF_ORDER, USE_SEND } from "../../src/memory/chunk-pool.ts";
-import { TransmitQueue } from "../../src/memory/transmit-queue.ts";
+import {
+  LARGE_CHUNK_OCTETS,
+  LARGE_CHUNKS,
+  SMALL_CHUNK_OCTETS,
+  SMALL_CHUNKS,
+} from "../../../src/engine/limits.ts";
+import { Arena } from "../../../src/engine/memory/arena.ts";
+import {
+  ChunkPool,
+  NO_CHUNK,
+  USE_BACKLOG,
+  USE_OUT_OF_ORDER,
+  USE_SEND,
+} from "../../../src/engine/memory/chunk-pool.ts";
+import { TransmitQueue } from "../../../src/engine/memory/transmit-queue.ts";
 
 function makePool(): { pool: ChunkPool; queue: TransmitQueue } {
   const arena = new Arena();

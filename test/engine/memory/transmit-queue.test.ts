@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { TX_HEADER_SLOT_OCTETS } from "../../src/limits.ts";
-import { TransmitQueue } from "../../src/memory/transmit-queue.ts";
+import { TX_HEADER_SLOT_OCTETS } from "../../../src/engine/limits.ts";
+import { TransmitQueue } from "../../../src/engine/memory/transmit-queue.ts";
 
 describe("TransmitQueue", () => {
   it("gives every queued frame a header slot of its own, over the wrap of its sequence", () => {

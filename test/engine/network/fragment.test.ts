@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FragmentCutter } from "../../src/network/fragment.ts";
-import { MORE_FRAGMENTS } from "../../src/wire/ipv4.ts";
+import { FragmentCutter } from "../../../src/engine/network/fragment.ts";
+import { MORE_FRAGMENTS } from "../../../src/engine/wire/ipv4.ts";
 
 function cut(payload: number, header: number, mtu: number) {
   const cutter = new FragmentCutter();

@@ -1,12 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { REASSEMBLY_FRAGMENTS_MAX, REASSEMBLY_QUEUES_MAX, REASSEMBLY_TIMEOUT_MS } from "../../src/limits.ts";
-import { Counters } from "../../src/metrics/counters.ts";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import { FragmentCutter } from "../../src/network/fragment.ts";
-import { REASSEMBLY_REGION_OCTETS, Reassembly } from "../../src/network/reassembly.ts";
-import { fragmentBits, totalLength } from "../../src/wire/ipv4.ts";
-import { recordedGuest } from "../support/recorded-guest.ts";
+import {
+  REASSEMBLY_FRAGMENTS_MAX,
+  REASSEMBLY_QUEUES_MAX,
+  REASSEMBLY_TIMEOUT_MS,
+} from "../../../src/engine/limits.ts";
+import { Counters } from "../../../src/engine/metrics/counters.ts";
+import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
+import { FragmentCutter } from "../../../src/engine/network/fragment.ts";
+import { REASSEMBLY_REGION_OCTETS, Reassembly } from "../../../src/engine/network/reassembly.ts";
+import { fragmentBits, totalLength } from "../../../src/engine/wire/ipv4.ts";
+import { recordedGuest } from "../../support/recorded-guest.ts";
 
 const RX_AT = 4096;
 const REGION_AT = 2 * 65536 + 4096;

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type ClientMessage, clientMessage, isReply, MAC, macOf, quad } from "../support/dhcp-client.ts";
-import { FIRST, SERVER, serve } from "../support/dhcp-server.ts";
-import { ip, udpFrame } from "../support/frames.ts";
-import { needs } from "../support/requirements.ts";
-import { readWithTshark } from "../support/tshark.ts";
+import { type ClientMessage, clientMessage, isReply, MAC, macOf, quad } from "../../support/dhcp-client.ts";
+import { FIRST, SERVER, serve } from "../../support/dhcp-server.ts";
+import { ip, udpFrame } from "../../support/frames.ts";
+import { needs } from "../../support/requirements.ts";
+import { readWithTshark } from "../../support/tshark.ts";
 
 const [DISCOVER, REQUEST, INFORM] = [1, 3, 8];
 

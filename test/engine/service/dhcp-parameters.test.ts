@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { readOptions } from "../../src/wire/dhcp-options.ts";
-import { type PlainReply, quad } from "../support/dhcp-client.ts";
-import { base, FIRST, SERVER, serve } from "../support/dhcp-server.ts";
-import { ip } from "../support/frames.ts";
+import { readOptions } from "../../../src/engine/wire/dhcp-options.ts";
+import { type PlainReply, quad } from "../../support/dhcp-client.ts";
+import { base, FIRST, SERVER, serve } from "../../support/dhcp-server.ts";
+import { ip } from "../../support/frames.ts";
 
 const [DISCOVER, REQUEST, INFORM] = [1, 3, 8];
 const text = (value: string): number[] => [...new TextEncoder().encode(value)];

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { DhcpServer } from "../../src/service/dhcp.ts";
-import type { Lease } from "../../src/service/dhcp-leases.ts";
-import { clientMessage, isReply, MAC, macOf, plain, quad, XID } from "../support/dhcp-client.ts";
-import { base, FIRST, OTHER_MAC, SERVER, serve } from "../support/dhcp-server.ts";
-import { ip } from "../support/frames.ts";
-import { recordedUdpPayloads } from "../support/recorded-guest.ts";
+import { DhcpServer } from "../../../src/engine/service/dhcp.ts";
+import type { Lease } from "../../../src/engine/service/dhcp-leases.ts";
+import { clientMessage, isReply, MAC, macOf, plain, quad, XID } from "../../support/dhcp-client.ts";
+import { base, FIRST, OTHER_MAC, SERVER, serve } from "../../support/dhcp-server.ts";
+import { ip } from "../../support/frames.ts";
+import { recordedUdpPayloads } from "../../support/recorded-guest.ts";
 
 const [DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM] = [1, 2, 3, 4, 5, 6, 7, 8];
 

@@ -1,17 +1,17 @@
 import * as packet from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { ResolverAddress } from "../../src/config/engine-config.ts";
-import { DNS_QUERIES_MAX } from "../../src/limits.ts";
-import { makeUdpBatch } from "../../src/memory/udp-batch.ts";
-import { Counters } from "../../src/metrics/counters.ts";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import { ECONNREFUSED, EMFILE, ENETUNREACH } from "../../src/ports.ts";
-import { DNS_REGION_OCTETS, DnsForwarder } from "../../src/service/dns-forwarder.ts";
-import { ip, udpFrame } from "../support/frames.ts";
-import { needs } from "../support/requirements.ts";
-import { readWithTshark } from "../support/tshark.ts";
-import { UdpNetwork, udpOnly } from "../support/udp-network.ts";
+import { ECONNREFUSED, EMFILE, ENETUNREACH } from "../../../src/engine/boundary.ts";
+import type { ResolverAddress } from "../../../src/engine/config.ts";
+import { DNS_QUERIES_MAX } from "../../../src/engine/limits.ts";
+import { makeUdpBatch } from "../../../src/engine/memory/udp-batch.ts";
+import { Counters } from "../../../src/engine/metrics/counters.ts";
+import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
+import { DNS_REGION_OCTETS, DnsForwarder } from "../../../src/engine/service/dns-forwarder.ts";
+import { ip, udpFrame } from "../../support/frames.ts";
+import { needs } from "../../support/requirements.ts";
+import { readWithTshark } from "../../support/tshark.ts";
+import { UdpNetwork, udpOnly } from "../../support/udp-network.ts";
 
 const GUEST = ip("10.0.2.15");
 const PORT = 40_001;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { TimerWheel } from "../../src/time/timer-wheel.ts";
+import { TimerWheel } from "../../../src/engine/time/timer-wheel.ts";
 
 /** Longest a deadline may be late: one tick, rounded up. */
 const LATE_MS = 8;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { FlowQueue } from "../../src/transport/flow-queue.ts";
-import { FlowTable, NO_FLOW } from "../../src/transport/flow-table.ts";
+import { FlowQueue } from "../../../src/engine/transport/flow-queue.ts";
+import { FlowTable, NO_FLOW } from "../../../src/engine/transport/flow-table.ts";
 
 describe("FlowQueue", () => {
   it("gives its flows in the order they joined, whoever left in between", () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FLOWS_MAX } from "../../src/limits.ts";
-import { FlowTable, keyedHash, NO_FLOW, packPorts } from "../../src/transport/flow-table.ts";
+import { FLOWS_MAX } from "../../../src/engine/limits.ts";
+import { FlowTable, keyedHash, NO_FLOW, packPorts } from "../../../src/engine/transport/flow-table.ts";
 
 function makeTable(seed = 1): FlowTable {
   let state = seed;

@@ -1,7 +1,7 @@
 /** Octets in order and out of it, acknowledgments, SACK, PAWS, urgent data and windows, as the guest sees them. */
 import { describe, expect, it } from "vitest";
-import { READ_CHUNKS_MAX } from "../../src/transport/tcp/context.ts";
-import { Pattern } from "../sim/world/pattern.ts";
+import { READ_CHUNKS_MAX } from "../../../src/engine/transport/tcp/context.ts";
+import { Pattern } from "../../sim/world/pattern.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 describe("receiving from the guest", () => {

@@ -1,6 +1,6 @@
 /** Opening connections: RFC 9293 section 3.5, from both sides, and what happens when the host cannot. */
 import { describe, expect, it } from "vitest";
-import { ECONNREFUSED, ENETUNREACH, ETIMEDOUT } from "../../src/ports.ts";
+import { ECONNREFUSED, ENETUNREACH, ETIMEDOUT } from "../../../src/engine/boundary.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 describe("opening by the guest", () => {

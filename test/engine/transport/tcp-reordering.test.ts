@@ -1,9 +1,9 @@
 /** A link that reorders: how many overtake before a loss is believed, recoveries undone, duplicates reported. */
 import { describe, expect, it } from "vitest";
-import { RECOVERY_FAST, TcpConnection } from "../../src/transport/tcp/connection.ts";
-import type { TcpContext } from "../../src/transport/tcp/context.ts";
-import { noteDuplicate } from "../../src/transport/tcp/recovery.ts";
-import type { TcpSegment } from "../sim/guest-stack/codec.ts";
+import { RECOVERY_FAST, TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
+import type { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
+import { noteDuplicate } from "../../../src/engine/transport/tcp/recovery.ts";
+import type { TcpSegment } from "../../sim/guest-stack/codec.ts";
 import { type SegmentFields, TcpScript } from "./tcp-script.ts";
 
 const STAMP = 1000;

@@ -1,6 +1,6 @@
 /** RST both ways, and RFC 5961: what an attacker who guesses may not do. */
 import { describe, expect, it } from "vitest";
-import { ECONNRESET } from "../../src/ports.ts";
+import { ECONNRESET } from "../../../src/engine/boundary.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 describe("segments without a connection (RFC 9293 3.10.7.1)", () => {

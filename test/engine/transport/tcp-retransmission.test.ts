@@ -1,6 +1,6 @@
 /** Loss towards the guest: RFC 6298 timeouts, RFC 5681/6582/6675 recovery, RFC 2018 section 8. */
 import { describe, expect, it } from "vitest";
-import type { TcpSegment } from "../sim/guest-stack/codec.ts";
+import type { TcpSegment } from "../../sim/guest-stack/codec.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 /** Opens, lets the congestion window grow, and has `count` full segments of 1000 octets under way from `seq`. */

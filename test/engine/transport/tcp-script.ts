@@ -6,10 +6,10 @@
  * counts from the engine's SYN in the same way. Stream octets come from patterns, so that what passes through is
  * checked without being spelt out.
  */
-import { defaultEngineConfig, type EngineConfig } from "../../src/config/engine-config.ts";
-import type { EngineCore } from "../../src/engine.ts";
-import { EngineLoop } from "../sim/engine-loop.ts";
-import { arenaForWorld, makeEngine } from "../sim/engine-under-test.ts";
+import { defaultEngineConfig, type EngineConfig } from "../../../src/engine/config.ts";
+import type { EngineCore } from "../../../src/engine/engine.ts";
+import { EngineLoop } from "../../sim/engine-loop.ts";
+import { arenaForWorld, makeEngine } from "../../sim/engine-under-test.ts";
 import {
   ACK,
   buildArp,
@@ -32,14 +32,14 @@ import {
   type TcpOptions,
   type TcpSegment,
   URG,
-} from "../sim/guest-stack/codec.ts";
-import type { SimFrame } from "../sim/guest-stack/guest.ts";
-import { SimulatedHost } from "../sim/host-network/host-network.ts";
-import { type PeerEnd, TcpSocket } from "../sim/host-network/tcp-socket.ts";
-import { PERFECT } from "../sim/pipe.ts";
-import { SimulatedLink } from "../sim/simulated-link.ts";
-import { Pattern } from "../sim/world/pattern.ts";
-import { World } from "../sim/world/world.ts";
+} from "../../sim/guest-stack/codec.ts";
+import type { SimFrame } from "../../sim/guest-stack/guest.ts";
+import { SimulatedHost } from "../../sim/host-network/host-network.ts";
+import { type PeerEnd, TcpSocket } from "../../sim/host-network/tcp-socket.ts";
+import { PERFECT } from "../../sim/pipe.ts";
+import { SimulatedLink } from "../../sim/simulated-link.ts";
+import { Pattern } from "../../sim/world/pattern.ts";
+import { World } from "../../sim/world/world.ts";
 
 const GUEST_IP = 0x0a00020f;
 const REMOTE_IP = 0xc6336407 | 0; // 198.51.100.7

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import * as arp from "../../src/wire/arp.ts";
-import { ip } from "../support/frames.ts";
-import { recordedGuest } from "../support/recorded-guest.ts";
+import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
+import * as arp from "../../../src/engine/wire/arp.ts";
+import { ip } from "../../support/frames.ts";
+import { recordedGuest } from "../../support/recorded-guest.ts";
 
 const ETHERNET = 14;
 const packets = recordedGuest()

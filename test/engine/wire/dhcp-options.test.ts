@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BOOTP_MESSAGE_MIN, COOKIE, FILE, OPTIONS, SNAME } from "../../src/wire/dhcp.ts";
-import * as option from "../../src/wire/dhcp-options.ts";
-import { ip } from "../support/frames.ts";
-import { recordedUdpPayloads } from "../support/recorded-guest.ts";
+import { BOOTP_MESSAGE_MIN, COOKIE, FILE, OPTIONS, SNAME } from "../../../src/engine/wire/dhcp.ts";
+import * as option from "../../../src/engine/wire/dhcp-options.ts";
+import { ip } from "../../support/frames.ts";
+import { recordedUdpPayloads } from "../../support/recorded-guest.ts";
 
 const COOKIE_OCTETS = [0x63, 0x82, 0x53, 0x63];
 

@@ -1,8 +1,8 @@
 import * as packet from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DROP_REASONS } from "../../src/metrics/drop-reasons.ts";
-import * as dns from "../../src/wire/dns.ts";
+import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
+import * as dns from "../../../src/engine/wire/dns.ts";
 
 const AT = 5;
 

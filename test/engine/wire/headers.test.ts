@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { HANDLED } from "../../src/metrics/drop-reasons.ts";
-import { JavaScriptChecksum } from "../../src/wire/checksum.ts";
-import * as ethernet from "../../src/wire/ethernet.ts";
-import * as ipv4 from "../../src/wire/ipv4.ts";
-import * as tcp from "../../src/wire/tcp.ts";
+import { HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
+import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
+import * as ethernet from "../../../src/engine/wire/ethernet.ts";
+import * as ipv4 from "../../../src/engine/wire/ipv4.ts";
+import * as tcp from "../../../src/engine/wire/tcp.ts";
 import {
   TcpOptions,
   writeMss,
@@ -13,12 +13,12 @@ import {
   writeSackPermitted,
   writeTimestamps,
   writeWindowScale,
-} from "../../src/wire/tcp-options.ts";
-import * as udp from "../../src/wire/udp.ts";
+} from "../../../src/engine/wire/tcp-options.ts";
+import * as udp from "../../../src/engine/wire/udp.ts";
 
 /** Frames of the recorded boot (classic pcap, little-endian), each as a view of its own. */
 function recordedFrames(): DataView[] {
-  const file = readFileSync(new URL("../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url));
+  const file = readFileSync(new URL("../../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url));
   const frames: DataView[] = [];
   for (let at = 24; at < file.length; ) {
     const length = file.readUInt32LE(at + 8);

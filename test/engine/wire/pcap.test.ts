@@ -12,13 +12,13 @@ import {
   PCAP_FILE_HEADER_OCTETS,
   PCAP_SNAPLEN,
   readCapture,
-} from "../../src/wire/pcap.ts";
-import { recordedGuest } from "../support/recorded-guest.ts";
-import { needs } from "../support/requirements.ts";
-import { captureOf, readWithTshark } from "../support/tshark.ts";
+} from "../../../src/engine/wire/pcap.ts";
+import { recordedGuest } from "../../support/recorded-guest.ts";
+import { needs } from "../../support/requirements.ts";
+import { captureOf, readWithTshark } from "../../support/tshark.ts";
 
 const FRAMES = [Uint8Array.of(1, 2, 3), Uint8Array.of(), Uint8Array.from({ length: 100 }, (_, i) => i)];
-const RECORDED = new URL("../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url);
+const RECORDED = new URL("../../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url);
 
 function read(file: Uint8Array): CapturedPacket[] {
   return [...readCapture(file)];

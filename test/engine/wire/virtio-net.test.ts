@@ -12,7 +12,7 @@ import {
   vnetGsoType,
   vnetHeaderLength,
   writeVnetHeader,
-} from "../../src/wire/virtio-net.ts";
+} from "../../../src/engine/wire/virtio-net.ts";
 
 /** As read from a TAP: a 65,160-octet TCP segment with timestamps (66 octets of headers) in pieces of 1448. */
 const FROM_LINUX = [1, 1, 0x42, 0, 0xa8, 5, 0x22, 0, 0x10, 0];

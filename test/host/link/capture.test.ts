@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { CaptureFile, CaptureLink } from "../../src/host/capture.ts";
-import { native } from "../../src/host/native.ts";
-import { QemuStreamLink } from "../../src/host/qemu-stream.ts";
-import { ReplayLink } from "../../src/host/replay.ts";
-import { LINKTYPE_ETHERNET, readCapture } from "../../src/wire/pcap.ts";
-import { LinkRig, sampleFrame, until } from "../support/link-rig.ts";
-import { needs } from "../support/requirements.ts";
+import { LINKTYPE_ETHERNET, readCapture } from "../../../src/engine/wire/pcap.ts";
+import { CaptureFile, CaptureLink } from "../../../src/host/link/capture.ts";
+import { QemuStreamLink } from "../../../src/host/link/qemu-stream.ts";
+import { ReplayLink } from "../../../src/host/link/replay.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { LinkRig, sampleFrame, until } from "../../support/link-rig.ts";
+import { needs } from "../../support/requirements.ts";
 
 let directory = "";
 beforeEach(() => {
@@ -74,7 +74,7 @@ it("holds more than its buffer, and writes without being asked", async () => {
 });
 
 it("leaves a file that tshark reads to the end when the process is killed", async (context) => {
-  const built = fileURLToPath(new URL("../../dist/src/host/capture.js", import.meta.url));
+  const built = fileURLToPath(new URL("../../../dist/src/host/link/capture.js", import.meta.url));
   needs(context, { commands: ["tshark"], files: [built] });
   const source = `
     const { CaptureFile } = await import(${JSON.stringify(built)});

@@ -2,10 +2,10 @@ import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { type OpenedLink, openDatagramLink, openDescriptorLink } from "../../src/host/open-link.ts";
-import { LINK_CLOSED } from "../../src/ports.ts";
-import { LinkRig, sampleFrame, until } from "../support/link-rig.ts";
+import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
+import { type OpenedLink, openDatagramLink, openDescriptorLink } from "../../../src/host/link/open-link.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { LinkRig, sampleFrame, until } from "../../support/link-rig.ts";
 
 let directory = "";
 let opened: OpenedLink | undefined;

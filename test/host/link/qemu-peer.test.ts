@@ -8,13 +8,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { type LinkSpec, type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
-import { native } from "../../src/host/native.ts";
-import { ArpCore, arpRequest } from "../support/arp-core.ts";
-import { freePort } from "../support/free-port.ts";
-import { KeptLog, until } from "../support/link-rig.ts";
-import { needs } from "../support/requirements.ts";
+import { defaultEngineConfig } from "../../../src/engine/config.ts";
+import { type LinkSpec, type RunningEngine, startEngine } from "../../../src/host/engine-host.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { ArpCore, arpRequest } from "../../support/arp-core.ts";
+import { freePort } from "../../support/free-port.ts";
+import { KeptLog, until } from "../../support/link-rig.ts";
+import { needs } from "../../support/requirements.ts";
 
 const QEMU = "qemu-system-x86_64";
 

@@ -1,9 +1,9 @@
 import { createServer } from "node:net";
 import { afterEach, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { QemuStreamLink } from "../../src/host/qemu-stream.ts";
-import { LINK_CLOSED } from "../../src/ports.ts";
-import { LinkRig, sampleFrame } from "../support/link-rig.ts";
+import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
+import { QemuStreamLink } from "../../../src/host/link/qemu-stream.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { LinkRig, sampleFrame } from "../../support/link-rig.ts";
 
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;

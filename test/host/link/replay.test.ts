@@ -3,15 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { defaultEngineConfig } from "../../src/config/engine-config.ts";
-import { type EngineOptions, startEngine } from "../../src/host/engine-host.ts";
-import { ReplayLink, readReplay } from "../../src/host/replay.ts";
-import { readCapture, writePcapFileHeader, writePcapPacketHeader } from "../../src/wire/pcap.ts";
-import { ArpCore, arpRequest } from "../support/arp-core.ts";
-import { KeptLog, LinkRig, sampleFrame } from "../support/link-rig.ts";
-import { recordedGuest } from "../support/recorded-guest.ts";
+import { defaultEngineConfig } from "../../../src/engine/config.ts";
+import { readCapture, writePcapFileHeader, writePcapPacketHeader } from "../../../src/engine/wire/pcap.ts";
+import { type EngineOptions, startEngine } from "../../../src/host/engine-host.ts";
+import { ReplayLink, readReplay } from "../../../src/host/link/replay.ts";
+import { ArpCore, arpRequest } from "../../support/arp-core.ts";
+import { KeptLog, LinkRig, sampleFrame } from "../../support/link-rig.ts";
+import { recordedGuest } from "../../support/recorded-guest.ts";
 
-const RECORDED = fileURLToPath(new URL("../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url));
+const RECORDED = fileURLToPath(
+  new URL("../../fixtures/linux-6.1-guest-behind-libslirp.pcap", import.meta.url),
+);
 const GATEWAY_MAC = Uint8Array.of(0x52, 0x55, 0x0a, 0, 2, 2);
 
 let directory = "";

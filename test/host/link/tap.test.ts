@@ -1,10 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { openTap, openTapDescriptor, type TapLink } from "../../src/host/tap.ts";
-import { CHECKSUM_PARTIAL } from "../../src/memory/frame-batch.ts";
-import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS, TX_UDP_SEGMENTS } from "../../src/memory/transmit-queue.ts";
-import { LINK_CLOSED } from "../../src/ports.ts";
+import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
+import { CHECKSUM_PARTIAL } from "../../../src/engine/memory/frame-batch.ts";
+import {
+  TX_CHECKSUM_PARTIAL,
+  TX_TCP_SEGMENTS,
+  TX_UDP_SEGMENTS,
+} from "../../../src/engine/memory/transmit-queue.ts";
+import { openTap, openTapDescriptor, type TapLink } from "../../../src/host/link/tap.ts";
+import { native } from "../../../src/host/native/native.ts";
 import {
   arpReply,
   ETHERNET_OCTETS,
@@ -16,10 +20,10 @@ import {
   TRANSPORT_OFFSET,
   tcpSegment,
   udpSegment,
-} from "../support/gateway-frames.ts";
-import { LinkRig, sampleFrame, until } from "../support/link-rig.ts";
-import { NetworkNamespace } from "../support/network-namespace.ts";
-import { missing, needs } from "../support/requirements.ts";
+} from "../../support/gateway-frames.ts";
+import { LinkRig, sampleFrame, until } from "../../support/link-rig.ts";
+import { NetworkNamespace } from "../../support/network-namespace.ts";
+import { missing, needs } from "../../support/requirements.ts";
 
 const NEEDS = { root: true, tun: true, commands: ["ip"] };
 const SYN = 2;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
+import { native } from "../../../src/host/native/native.ts";
 
 const arena = new ArrayBuffer(1 << 18);
 const octets = new Uint8Array(arena);

@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { addonPath } from "../../src/host/native-loader.ts";
-import { needs } from "../support/requirements.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { addonPath } from "../../../src/host/native/native-loader.ts";
+import { needs } from "../../support/requirements.ts";
 
 const ENODEV = -19;
 const ENOENT = -2;

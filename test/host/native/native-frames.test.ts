@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { EAGAIN, EINVAL, EPIPE } from "../../src/ports.ts";
+import { EAGAIN, EINVAL, EPIPE } from "../../../src/engine/boundary.ts";
+import { native } from "../../../src/host/native/native.ts";
 
 const EBADF = -9;
 const EMSGSIZE = -90;

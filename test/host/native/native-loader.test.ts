@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { packageRoot } from "../../src/host/native-loader.ts";
+import { packageRoot } from "../../../src/host/native/native-loader.ts";
 
-type Loader = typeof import("../../src/host/native-loader.ts");
+type Loader = typeof import("../../../src/host/native/native-loader.ts");
 
 const root = packageRoot();
 const shims = join(root, "native-shims");
@@ -18,7 +18,9 @@ let said = "";
 
 /** Copies the package's own files, without what was built, and imports the loader from there. */
 async function importLoader(): Promise<Loader> {
-  return (await import(pathToFileURL(join(copy, "src", "host", "native-loader.ts")).href)) as Loader;
+  return (await import(
+    pathToFileURL(join(copy, "src", "host", "native", "native-loader.ts")).href
+  )) as Loader;
 }
 
 beforeEach(() => {
@@ -29,7 +31,8 @@ beforeEach(() => {
     filter: (path) => !path.startsWith(`${join(shims, "build")}/`) && path !== join(shims, "build"),
   });
   cpSync(join(root, "package.json"), join(copy, "package.json"));
-  for (const name of ["native-loader.ts"]) cpSync(join(root, "src/host", name), join(copy, "src/host", name));
+  for (const name of ["native-loader.ts"])
+    cpSync(join(root, "src/host/native", name), join(copy, "src/host/native", name));
   vi.stubEnv("XDG_CACHE_HOME", cache);
   said = "";
   vi.spyOn(process.stderr, "write").mockImplementation((chunk) => {

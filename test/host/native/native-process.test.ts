@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { addonPath } from "../../src/host/native-loader.ts";
-import { needs } from "../support/requirements.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { addonPath } from "../../../src/host/native/native-loader.ts";
+import { needs } from "../../support/requirements.ts";
 
 const ENOENT = -2;
 const EACCES = -13;

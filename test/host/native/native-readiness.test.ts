@@ -2,9 +2,9 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { addonPath } from "../../src/host/native-loader.ts";
-import { EINVAL, HANGUP, READABLE, WRITABLE } from "../../src/ports.ts";
+import { EINVAL, HANGUP, READABLE, WRITABLE } from "../../../src/engine/boundary.ts";
+import { native } from "../../../src/host/native/native.ts";
+import { addonPath } from "../../../src/host/native/native-loader.ts";
 
 const EBUSY = -16;
 const EBADF = -9;

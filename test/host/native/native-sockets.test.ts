@@ -3,7 +3,6 @@ import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
 import {
   EADDRINUSE,
   EAGAIN,
@@ -13,7 +12,8 @@ import {
   EINVAL,
   ENOTCONN,
   EPIPE,
-} from "../../src/ports.ts";
+} from "../../../src/engine/boundary.ts";
+import { native } from "../../../src/host/native/native.ts";
 
 const ENOENT = -2;
 const EBADF = -9;

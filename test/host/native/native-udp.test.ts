@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { native } from "../../src/host/native.ts";
-import { EAGAIN, ECONNREFUSED, EINVAL } from "../../src/ports.ts";
+import { EAGAIN, ECONNREFUSED, EINVAL } from "../../../src/engine/boundary.ts";
+import { native } from "../../../src/host/native/native.ts";
 
 const LOOPBACK = 0x7f000001;
 const IPPROTO_UDP = 17;

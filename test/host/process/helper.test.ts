@@ -4,6 +4,7 @@ import { readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { native } from "../../../src/host/native/native.ts";
 import {
   type GuestCommandRequest,
   HelperError,
@@ -11,12 +12,11 @@ import {
   prepareGuestCommand,
   type TapRequest,
   watchNamespace,
-} from "../../src/host/helper.ts";
-import { native } from "../../src/host/native.ts";
-import { commandName, HELPER_PARENT, HelperRig, identities, ipJson } from "../support/helper-rig.ts";
-import { until } from "../support/link-rig.ts";
-import { NetworkNamespace } from "../support/network-namespace.ts";
-import { needs } from "../support/requirements.ts";
+} from "../../../src/host/process/helper.ts";
+import { commandName, HELPER_PARENT, HelperRig, identities, ipJson } from "../../support/helper-rig.ts";
+import { until } from "../../support/link-rig.ts";
+import { NetworkNamespace } from "../../support/network-namespace.ts";
+import { needs } from "../../support/requirements.ts";
 
 const [self] = identities();
 let rig: HelperRig;

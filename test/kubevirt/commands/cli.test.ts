@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { vmCommand } from "../../src/kubevirt/cli.ts";
-import { VM_COMMAND_NAMES } from "../../src/kubevirt/vm-commands.ts";
-import { newForm, sample } from "./samples.ts";
+import { vmCommand } from "../../../src/kubevirt/commands/cli.ts";
+import { VM_COMMAND_NAMES } from "../../../src/kubevirt/commands/vm-commands.ts";
+import { newForm, sample } from "../samples.ts";
 
 interface Outcome {
   readonly status: number;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { waitForDevice } from "../../../src/kubevirt/host/device-wait.ts";
-import type { Kernel } from "../../../src/kubevirt/host/iproute.ts";
-import { Refusal } from "../../../src/kubevirt/host/refusal.ts";
+import { waitForDevice } from "../../../src/kubevirt/machine/device-wait.ts";
+import type { Kernel } from "../../../src/kubevirt/machine/iproute.ts";
+import { Refusal } from "../../../src/kubevirt/machine/refusal.ts";
 
 /** A kernel that has the device from the `after`-th look on. */
 function kernelWith(device: string, after: number): Kernel {

@@ -1,5 +1,6 @@
 /** What a guest is told when it takes over the pod's address, down to the octets of the DHCP options. */
 import { describe, expect, it } from "vitest";
+import { DhcpServer } from "../../../src/engine/service/dhcp.ts";
 import {
   type DhcpOffer,
   defaultGateway,
@@ -8,9 +9,8 @@ import {
   type InterfaceRoute,
   LEASE_SECONDS,
   offeredRoutes,
-} from "../../src/kubevirt/delegation.ts";
-import { DhcpServer } from "../../src/service/dhcp.ts";
-import { dhcpOptionsOf, dhcpRequest } from "./dhcp-messages.ts";
+} from "../../../src/kubevirt/plan/delegation.ts";
+import { dhcpOptionsOf, dhcpRequest } from "../dhcp-messages.ts";
 
 function route(destination: string, gateway?: string, more: Partial<InterfaceRoute> = {}): InterfaceRoute {
   return {

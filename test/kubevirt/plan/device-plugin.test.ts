@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findResources, RESOURCES_PREFIX } from "../../src/kubevirt/device-plugin.ts";
+import { findResources, RESOURCES_PREFIX } from "../../../src/kubevirt/plan/device-plugin.ts";
 
 const RED = "bridge.network.kubevirt.io/red";
 /** The sample of the page, as it stands there. */

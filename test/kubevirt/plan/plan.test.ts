@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { InterfaceRoute } from "../../src/kubevirt/delegation.ts";
-import { type DeviceView, type Machine, type Plan, planVm } from "../../src/kubevirt/plan.ts";
-import { planDot, planMermaid } from "../../src/kubevirt/plan-graph.ts";
-import { planText } from "../../src/kubevirt/plan-text.ts";
-import type { Step } from "../../src/kubevirt/steps.ts";
-import { accepted, newForm, oldForm, sample, wrappedFragment } from "./samples.ts";
+import type { InterfaceRoute } from "../../../src/kubevirt/plan/delegation.ts";
+import { type DeviceView, type Machine, type Plan, planVm } from "../../../src/kubevirt/plan/plan.ts";
+import { planDot, planMermaid } from "../../../src/kubevirt/plan/plan-graph.ts";
+import { planText } from "../../../src/kubevirt/plan/plan-text.ts";
+import type { Step } from "../../../src/kubevirt/plan/steps.ts";
+import { accepted, newForm, oldForm, sample, wrappedFragment } from "../samples.ts";
 
 const UPLINK: DeviceView = {
   mac: "02:42:ac:11:00:05",

@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { planVm } from "../../src/kubevirt/plan.ts";
-import { qemuArguments, shellQuoted } from "../../src/kubevirt/qemu-args.ts";
-import { NIC_MODELS } from "../../src/kubevirt/spec-schema.ts";
-import { deviceName, localMac, siblingMac, socketName } from "../../src/kubevirt/stable-name.ts";
-import { validateText } from "../../src/kubevirt/validate.ts";
+import { planVm } from "../../../src/kubevirt/plan/plan.ts";
+import { qemuArguments, shellQuoted } from "../../../src/kubevirt/plan/qemu-args.ts";
+import { deviceName, localMac, siblingMac, socketName } from "../../../src/kubevirt/plan/stable-name.ts";
+import { NIC_MODELS } from "../../../src/kubevirt/spec/spec-schema.ts";
+import { validateText } from "../../../src/kubevirt/spec/validate.ts";
 
 const TAP = { kind: "tap", device: "tpred-000000" } as const;
 

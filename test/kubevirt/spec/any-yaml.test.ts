@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import { formatSpecProblem } from "../../src/kubevirt/spec-problem.ts";
-import { validateText } from "../../src/kubevirt/validate.ts";
+import { formatSpecProblem } from "../../../src/kubevirt/spec/spec-problem.ts";
+import { validateText } from "../../../src/kubevirt/spec/validate.ts";
 
 const NAME = /^[A-Za-z0-9_-]+$/;
 

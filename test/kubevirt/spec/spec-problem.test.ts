@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { formatSpecProblem, type SpecProblem } from "../../src/kubevirt/spec-problem.ts";
-import { validateText } from "../../src/kubevirt/validate.ts";
+import { formatSpecProblem, type SpecProblem } from "../../../src/kubevirt/spec/spec-problem.ts";
+import { validateText } from "../../../src/kubevirt/spec/validate.ts";
 
 describe("how a problem is told", () => {
   it("like a compiler: field, place, line, caret, help", () => {

@@ -2,8 +2,8 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { vmJsonSchema } from "../../src/kubevirt/spec-schema.ts";
-import { newForm, oldForm, sample, WHOLE_SAMPLES, wrappedFragment } from "./samples.ts";
+import { vmJsonSchema } from "../../../src/kubevirt/spec/spec-schema.ts";
+import { newForm, oldForm, sample, WHOLE_SAMPLES, wrappedFragment } from "../samples.ts";
 
 const ajv = new Ajv2020({ strict: false });
 const valid = ajv.compile(vmJsonSchema() as Record<string, unknown>);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { NIC_MODELS } from "../../src/kubevirt/spec-schema.ts";
-import { validateText } from "../../src/kubevirt/validate.ts";
+import { NIC_MODELS } from "../../../src/kubevirt/spec/spec-schema.ts";
+import { validateText } from "../../../src/kubevirt/spec/validate.ts";
 import {
   accepted,
   newForm,
@@ -10,7 +10,7 @@ import {
   summary,
   WHOLE_SAMPLES,
   wrappedFragment,
-} from "./samples.ts";
+} from "../samples.ts";
 
 const INTERFACES = "spec.domain.devices.interfaces";
 

@@ -8,8 +8,6 @@
  * another socket.
  */
 
-import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../../../src/limits.ts";
-import type { Arena } from "../../../src/memory/arena.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -22,7 +20,9 @@ import {
   type HostNetwork,
   READABLE,
   type UdpBatch,
-} from "../../../src/ports.ts";
+} from "../../../src/engine/boundary.ts";
+import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../../../src/engine/limits.ts";
+import type { Arena } from "../../../src/engine/memory/arena.ts";
 import type { Random } from "../world/random.ts";
 import type { World } from "../world/world.ts";
 import { TcpSocket } from "./tcp-socket.ts";

@@ -17,7 +17,7 @@ import {
   READABLE,
   URGENT,
   WRITABLE,
-} from "../../../src/ports.ts";
+} from "../../../src/engine/boundary.ts";
 import type { Pattern } from "../world/pattern.ts";
 import type { Random } from "../world/random.ts";
 import type { World } from "../world/world.ts";

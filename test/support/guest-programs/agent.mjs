@@ -322,7 +322,7 @@ const TASKS = {
   },
   /** Sends frames as they are; gives how many the device took. */
   async frames({ device, frames, rounds = 1 }) {
-    const { native } = await import("../../../dist/src/host/native.js");
+    const { native } = await import("../../../dist/src/host/native/native.js");
     const stride = 2048;
     const table = frames.length * stride;
     const buffer = new ArrayBuffer(table + frames.length * 16);

@@ -9,7 +9,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-const { native } = await import("../../../dist/src/host/native.js");
+const { native } = await import("../../../dist/src/host/native/native.js");
 
 const REORDER_MS = 4;
 const STRIDE = 2048;

@@ -1,11 +1,11 @@
 /** What every part of the TCP layer works with. One per engine; `now` is set once per turn. */
 
+import type { ChecksumKernel, HostNetwork } from "../../boundary.ts";
 import { FLOWS_MAX, RX_BATCH_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
 import type { Counters } from "../../metrics/counters.ts";
-import type { ChecksumKernel, HostNetwork } from "../../ports.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { TcpOptions } from "../../wire/tcp-options.ts";
 import { FlowQueue } from "../flow-queue.ts";

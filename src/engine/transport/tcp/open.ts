@@ -4,9 +4,7 @@
  *   guest SYN -> host connect() -> SYN-ACK once connected; refused -> RST; timed out -> silence, then RST
  *   client of a forward accepted -> SYN to the guest -> octets flow once it answers
  */
-import { HALF_OPEN_MAX } from "../../limits.ts";
-import { counter } from "../../metrics/counters.ts";
-import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+
 import {
   type AddressWords,
   EADDRNOTAVAIL,
@@ -16,7 +14,10 @@ import {
   ENFILE,
   ENOBUFS,
   ENOMEM,
-} from "../../ports.ts";
+} from "../../boundary.ts";
+import { HALF_OPEN_MAX } from "../../limits.ts";
+import { counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";

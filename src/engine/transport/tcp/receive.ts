@@ -5,11 +5,12 @@
  * what the kernel does not take is copied to the backlog. Only then does `rcvTaken` move, and one ACK says so. If
  * even the backlog has no room the rest is forgotten, `rcvNxt` goes back, and the guest will send it again.
  */
+
+import { EAGAIN, ENOBUFS } from "../../boundary.ts";
 import { SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_BACKLOG } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
-import { EAGAIN, ENOBUFS } from "../../ports.ts";
 
 import {
   CLOSE_WAIT,

@@ -6,10 +6,11 @@
  * fills that, not us. `pump` is called whenever one of its conditions may have changed: the host became readable, an
  * ACK opened a window, the link took frames, a timer asks for a retransmission.
  */
+
+import { EAGAIN } from "../../boundary.ts";
 import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
-import { EAGAIN } from "../../ports.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { ACK, before, beforeOrAt, FIN, PSH, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";

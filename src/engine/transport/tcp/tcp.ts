@@ -8,9 +8,7 @@
  *
  * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
  */
-import type { FlowRow } from "../../engine-api.ts";
-import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, IGNORE } from "../../network/destinations.ts";
+import type { FlowRow } from "../../api.ts";
 import {
   ADDRESS_PORT,
   type AddressWords,
@@ -20,7 +18,9 @@ import {
   READABLE,
   URGENT,
   WRITABLE,
-} from "../../ports.ts";
+} from "../../boundary.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { type Destinations, GO, IGNORE } from "../../network/destinations.ts";
 import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
 import {
   ACK,

@@ -2,9 +2,10 @@
  * The timers of a connection: retransmission or persist (one at a time), and one slow deadline (half-open bound,
  * keepalive, end of TIME-WAIT). The wheel holds the earlier of the two.
  */
+
+import { ETIMEDOUT } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
-import { ETIMEDOUT } from "../../ports.ts";
 import { ACK } from "../../wire/tcp.ts";
 import {
   CONNECTING,

@@ -1,11 +1,12 @@
 /** UDP datagrams to the guest: one frame, a super-frame where the link cuts it, or IP fragments. */
+
+import type { ChecksumKernel, FrameLink } from "../../boundary.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { TX_CHECKSUM_PARTIAL, TX_UDP_SEGMENTS } from "../../memory/transmit-queue.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { FragmentCutter } from "../../network/fragment.ts";
-import type { ChecksumKernel, FrameLink } from "../../ports.ts";
 import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
 import {
   DONT_FRAGMENT,

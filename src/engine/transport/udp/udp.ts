@@ -11,14 +11,8 @@
  * Guest to host: datagrams are queued by reference and leave in one sendmmsg after the batch. Host to guest: a socket
  * is read only while the transmit queue is empty, because frames point into the receive slots.
  */
-import type { EngineConfig } from "../../config/engine-config.ts";
-import type { FlowRow } from "../../engine-api.ts";
-import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../limits.ts";
-import type { Egress } from "../../link/egress.ts";
-import type { Arena } from "../../memory/arena.ts";
-import { type Counters, counter } from "../../metrics/counters.ts";
-import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO } from "../../network/destinations.ts";
+
+import type { FlowRow } from "../../api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -27,7 +21,14 @@ import {
   ENFILE,
   type HostNetwork,
   type UdpBatch,
-} from "../../ports.ts";
+} from "../../boundary.ts";
+import type { EngineConfig } from "../../config.ts";
+import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../limits.ts";
+import type { Egress } from "../../link/egress.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { type Counters, counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { type Destinations, GO } from "../../network/destinations.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
 import { destinationPort, length, sourcePort, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
