@@ -41,8 +41,8 @@ export interface FlowRow {
   readonly remote: string;
   /** Where the host socket really goes. */
   readonly target: string;
-  readonly octetsIn: number;
-  readonly octetsOut: number;
+  readonly octetsFromGuest: number;
+  readonly octetsToGuest: number;
   readonly idleMs: number;
 }
 

@@ -63,8 +63,8 @@ import {
 
 export * from "./api.ts";
 
-const FRAMES_IN = counter("link-frames-in");
-const OCTETS_IN = counter("link-octets-in");
+const FRAMES_FROM_GUEST = counter("link-frames-from-guest");
+const OCTETS_FROM_GUEST = counter("link-octets-from-guest");
 const ARP_REPLIES = counter("arp-replies");
 const TRUNCATED = dropReason("frame-truncated");
 const OVERSIZED = dropReason("frame-oversized");
@@ -308,8 +308,8 @@ class Engine implements EngineCore, Ipv4Handlers {
       this.udpLayer.segmentSize = batch.segmentSize[i];
       counters.drop(this.frame(batch.at[i], batch.length[i], batch.flags[i]));
     }
-    counters.add(FRAMES_IN, count);
-    counters.add(OCTETS_IN, octets);
+    counters.add(FRAMES_FROM_GUEST, count);
+    counters.add(OCTETS_FROM_GUEST, octets);
     this.tcpLayer.endOfBatch();
     this.udpLayer.endOfBatch();
     if (batch.drained) this.linkReadable = false;

@@ -38,8 +38,8 @@ export function formatFlows(rows: readonly FlowRow[]): string {
     row.guest,
     row.remote,
     row.target,
-    formatOctets(row.octetsIn),
-    formatOctets(row.octetsOut),
+    formatOctets(row.octetsFromGuest),
+    formatOctets(row.octetsToGuest),
     formatIdle(row.idleMs),
   ]);
   const widths = HEADINGS.map((heading, i) => Math.max(heading.length, ...cells.map((row) => row[i].length)));
@@ -83,8 +83,8 @@ export function formatSummary({ counters, drops }: Snapshot): string {
   const total = dropped.reduce((sum, [, times]) => sum + times, 0);
   const worst = dropped.slice(0, 4).map(([name, times]) => `${name} ${times}`);
   const parts = [
-    `${formatOctets(count("link-octets-in"))} from the guest`,
-    `${formatOctets(count("link-octets-out"))} to it`,
+    `${formatOctets(count("link-octets-from-guest"))} from the guest`,
+    `${formatOctets(count("link-octets-to-guest"))} to it`,
     `${count("tcp-opened") + count("tcp-accepted")} TCP connections`,
     `${count("udp-mappings-opened")} UDP mappings`,
     `${count("dns-queries")} DNS queries`,

@@ -72,7 +72,7 @@ describe("a QEMU that", () => {
     await until(
       async () => {
         const { counters, drops } = await reportOf(running);
-        return (counters["link-frames-in"] ?? 0) === requests || (drops["link-full"] ?? 0) > 0;
+        return (counters["link-frames-from-guest"] ?? 0) === requests || (drops["link-full"] ?? 0) > 0;
       },
       "the stream is full",
       90_000,

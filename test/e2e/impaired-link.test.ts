@@ -113,7 +113,7 @@ describe.for(CABLES)("with $name", ({ name, cable, share = 1 }) => {
     const ends = { client: guest.agent, server: host, host: "10.0.2.2", listen: "127.0.0.1" };
     tell(name, "guest and engine", await transfer(ends, share));
     // Whatever came twice or out of order is counted once.
-    expect((await reportOf(engine)).counters["tcp-octets-in"]).toBe(Math.round(OCTETS * share));
+    expect((await reportOf(engine)).counters["tcp-octets-from-guest"]).toBe(Math.round(OCTETS * share));
   });
 });
 

@@ -18,7 +18,7 @@ interface Received {
 }
 
 /** Octets per frame between two reports. */
-function averageFrame(before: Report, after: Report, direction: "in" | "out"): number {
+function averageFrame(before: Report, after: Report, direction: "from-guest" | "to-guest"): number {
   const grown = (name: string) => (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
   return grown(`link-octets-${direction}`) / grown(`link-frames-${direction}`);
 }
@@ -57,7 +57,7 @@ describe.for([
       seed: 1,
     });
     expect(sent.server).toEqual({ octets: MANY_OCTETS, sha256: sent.sha256 });
-    expectFrames(averageFrame(before, await guest.report(), "in"));
+    expectFrames(averageFrame(before, await guest.report(), "from-guest"));
   });
 
   it("downloads 300 MB", async (context) => {
@@ -69,7 +69,7 @@ describe.for([
       octets: MANY_OCTETS,
       sha256: await host.do("digest", { octets: MANY_OCTETS, seed: 2 }),
     });
-    expectFrames(averageFrame(before, await guest.report(), "out"));
+    expectFrames(averageFrame(before, await guest.report(), "to-guest"));
   });
 
   it("has 500 connections at once, each with its own data", async (context) => {
@@ -88,8 +88,8 @@ describe.for([
   });
 
   it.for([
-    { name: "up", args: [], direction: "in" },
-    { name: "down", args: ["--reverse"], direction: "out" },
+    { name: "up", args: [], direction: "from-guest" },
+    { name: "down", args: ["--reverse"], direction: "to-guest" },
   ] as const)("runs iperf3 $name", async ({ args, direction }, context) => {
     needs(context, { ...NAMESPACE_NEEDS, commands: ["iperf3"] });
     const free = await host.do<number>("tcpServer", { kind: "hold" });

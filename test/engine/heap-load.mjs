@@ -392,7 +392,7 @@ function frame(at) {
 }
 
 function packets() {
-  return core.counters.value("link-frames-in") + core.counters.value("link-frames-out");
+  return core.counters.value("link-frames-from-guest") + core.counters.value("link-frames-to-guest");
 }
 
 /** Everything takes turns until so many packets have passed. */

@@ -156,7 +156,7 @@ it("leaves as the datagrams it stands for, and plain ones beside it as they are"
   await until(() => heard.length === 9, "nine datagrams");
   expect(heard.map(({ length }) => length)).toEqual([...Array(6).fill(SEGMENT), 300, 1200, 0]);
   expect(heard.slice(0, 7).every((message, i) => message.every((octet) => octet === 65 + i))).toBe(true);
-  expect(core.counters.value("udp-datagrams-in")).toBe(9);
+  expect(core.counters.value("udp-datagrams-from-guest")).toBe(9);
 });
 
 it("is made of datagrams of one sender and size, each counted, also when they are dropped", async () => {
@@ -195,5 +195,5 @@ it("is made of datagrams of one sender and size, each counted, also when they ar
   turn(core, tokens[0]!);
   expect(arrived()).toEqual([[700, 0]]);
   expect(core.counters.dropped("inbound-filtered")).toBe(3);
-  expect(core.counters.value("udp-datagrams-out")).toBe(8);
+  expect(core.counters.value("udp-datagrams-to-guest")).toBe(8);
 });

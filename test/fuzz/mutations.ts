@@ -25,7 +25,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "what the host took of the backlog's first chunk is given to it again",
-    file: "transport/tcp/receive.js",
+    file: "transport/tcp/to-host.js",
     find: /c\.backlogOffset = taken;/,
     replace: "c.backlogOffset = 0;",
   },

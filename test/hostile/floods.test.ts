@@ -72,7 +72,7 @@ describe("floods", () => {
     expect(rig.network.tcpOpen).toBeLessThanOrEqual(HALF_OPEN_MAX + 2);
     expect(rig.core.counters.value("tcp-half-open-evicted")).toBeGreaterThanOrEqual(MANY - HALF_OPEN_MAX - 1);
     // They went without a word: nothing was sent to the flood.
-    expect(rig.core.counters.value("tcp-reset-out")).toBe(0);
+    expect(rig.core.counters.value("tcp-resets-to-guest")).toBe(0);
     expectHonest(rig, 200);
     // RFC 5382 REQ-5: four minutes, then the places are free again.
     rig.sleep(300);

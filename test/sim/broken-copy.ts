@@ -16,7 +16,7 @@ export interface Mutation {
 export const BASIC_MUTATIONS: readonly Mutation[] = [
   {
     name: "the guest's window is one octet larger than it said",
-    file: "transport/tcp/send.js",
+    file: "transport/tcp/to-guest.js",
     find: /const offered = c\.sndWnd - flight;/,
     replace: "const offered = c.sndWnd - flight + 1;",
   },

@@ -14,7 +14,7 @@ const MUTATIONS: readonly Mutation[] = [
   ...BASIC_MUTATIONS,
   {
     name: "the retransmission timer is never armed",
-    file: "transport/tcp/timers.js",
+    file: "transport/tcp/deadline.js",
     find: /c\.timerAt = \(ctx\.now \+ rto\) \| 0;\s+arm\(ctx, c\);/,
     replace: "c.timerAt = (ctx.now + rto) | 0;",
   },
@@ -32,25 +32,25 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "acknowledged chunks are not freed",
-    file: "transport/tcp/send.js",
+    file: "transport/tcp/to-guest.js",
     find: /(c\.sendTail = NO_CHUNK;\s+)pool\.release\(chunk\);/,
     replace: "$1",
   },
   {
     name: "retransmissions start at the chunk, not at the octet",
-    file: "transport/tcp/send.js",
+    file: "transport/tcp/to-guest.js",
     find: /const offset = \(from - pool\.sequence\[chunk\]\) \| 0;/,
     replace: "const offset = 0;",
   },
   {
     name: "octets the host did not take are acknowledged and forgotten",
-    file: "transport/tcp/receive.js",
+    file: "transport/tcp/to-host.js",
     find: /const kept = appendBacklog\([^;]*;/,
     replace: "const kept = length;",
   },
   {
     name: "a closed window is never probed",
-    file: "transport/tcp/timers.js",
+    file: "transport/tcp/deadline.js",
     find: /(export function startPersistTimer\(ctx, c\) \{)/,
     replace: "$1 if (c !== null) return;",
   },
@@ -62,7 +62,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "the guest's FIN never reaches the host",
-    file: "transport/tcp/receive.js",
+    file: "transport/tcp/to-host.js",
     find: /ctx\.network\.tcpShutdown\(c\.handle\);/,
     replace: "",
   },
@@ -75,8 +75,8 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: "duplicates are reported beyond what is acknowledged",
     file: "transport/tcp/reordering.js",
-    find: /c\.twiceRight = \(left \+ octets\) \| 0;/,
-    replace: "c.twiceRight = (left + octets + 1) | 0;",
+    find: /c\.dsackRight = \(left \+ octets\) \| 0;/,
+    replace: "c.dsackRight = (left + octets + 1) | 0;",
   },
   {
     name: "an answer comes from another port than was asked",

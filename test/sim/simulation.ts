@@ -467,8 +467,8 @@ export class Simulation {
     const { core, world } = this;
     const handed = this.links.reduce((sum, link) => sum + link.framesHanded, 0);
     const sent = this.links.reduce((sum, link) => sum + link.framesSent, 0);
-    const framesIn = core.counters.value("link-frames-in");
-    const framesOut = core.counters.value("link-frames-out");
+    const framesIn = core.counters.value("link-frames-from-guest");
+    const framesOut = core.counters.value("link-frames-to-guest");
     if (framesIn !== handed) world.violation(`${handed} frames handed over, ${framesIn} counted`);
     if (framesOut !== sent) world.violation(`${sent} frames taken, ${framesOut} counted`);
   }

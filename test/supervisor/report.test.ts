@@ -30,8 +30,8 @@ describe("the flow table", () => {
       guest: "10.0.2.15:40000",
       remote: "192.0.2.1:80",
       target: "192.0.2.1:80",
-      octetsIn: 120,
-      octetsOut: 1_500_000,
+      octetsFromGuest: 120,
+      octetsToGuest: 1_500_000,
       idleMs: 42,
     } as const;
     const lines = formatFlows([
@@ -52,7 +52,7 @@ describe("the flow table", () => {
 
 describe("counters", () => {
   const counters = new Counters();
-  counters.add(counter("link-octets-in"), 1500);
+  counters.add(counter("link-octets-from-guest"), 1500);
   counters.add(counter("tcp-opened"), 2);
   for (const name of ["icmp", "icmp", "igmp", "arp-malformed", "tcp-paws", "udp-malformed"] as const) {
     counters.drop(dropReason(name));

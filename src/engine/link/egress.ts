@@ -14,8 +14,8 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
 import type { Neighbours } from "./neighbours.ts";
 
-const FRAMES_OUT = counter("link-frames-out");
-const OCTETS_OUT = counter("link-octets-out");
+const FRAMES_TO_GUEST = counter("link-frames-to-guest");
+const OCTETS_TO_GUEST = counter("link-octets-to-guest");
 const LINK_DOWN = dropReason("link-down");
 /** Frames kept back for ACKs and replies when payload has filled the queue. */
 const RESERVED_FRAMES = 64;
@@ -107,8 +107,8 @@ export class Egress {
       const slot = (first + i) & (queue.capacity - 1);
       octets += queue.headerLength[slot] + queue.payloadLength[slot];
     }
-    this.counters.add(FRAMES_OUT, left);
-    this.counters.add(OCTETS_OUT, octets);
+    this.counters.add(FRAMES_TO_GUEST, left);
+    this.counters.add(OCTETS_TO_GUEST, octets);
     if (taken < 0) {
       this.failed = true;
       this.discard();

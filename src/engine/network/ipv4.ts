@@ -29,7 +29,7 @@ const SOURCE_ROUTE = dropReason("ipv4-options-source-route");
 const UNKNOWN_PROTOCOL = dropReason("ipv4-unknown-protocol");
 const ICMP = dropReason("icmp");
 const IGMP = dropReason("igmp");
-const FRAGMENTS_IN = counter("fragments-in");
+const FRAGMENTS_FROM_GUEST = counter("fragments-from-guest");
 const REASSEMBLED = counter("datagrams-reassembled");
 
 /** Loose and strict source route (RFC 791); RFC 7126 section 4.3 says drop. */
@@ -86,7 +86,7 @@ export class Ipv4 {
     if (fragmentBits(view, at) === 0) {
       return this.datagram(at, header, totalLength(view, at), verify, false);
     }
-    this.counters.add(FRAGMENTS_IN, 1);
+    this.counters.add(FRAGMENTS_FROM_GUEST, 1);
     const whole = this.reassembly.add(at, header, totalLength(view, at), nowMs);
     if (whole <= 0) return -whole;
     this.counters.add(REASSEMBLED, 1);

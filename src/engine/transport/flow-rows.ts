@@ -1,7 +1,7 @@
 /** The flow table as people read it. */
 import { formatIpv4 } from "../../config/address.ts";
 import type { FlowRow } from "../api.ts";
-import { STATE_NAMES } from "./tcp/connection.ts";
+import { CLOSED, STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
 import type { UdpMapping } from "./udp/mapping.ts";
 
@@ -10,7 +10,7 @@ const V4_MAPPED = 0xffff;
 export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
   const rows: FlowRow[] = [];
   for (const c of ctx.connections) {
-    if (c === null || c.state === 0) continue;
+    if (c === null || c.state === CLOSED) continue;
     rows.push({
       protocol: "tcp",
       direction: c.outbound ? "out" : "in",
@@ -18,8 +18,8 @@ export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
       guest: endpoint(c.guestAddress, c.guestPort),
       remote: endpoint(c.remoteAddress, c.remotePort),
       target: wordsEndpoint(c.target0, c.target1, c.target2, c.target3, c.targetPort),
-      octetsIn: c.octetsFromGuest,
-      octetsOut: c.octetsToGuest,
+      octetsFromGuest: c.octetsFromGuest,
+      octetsToGuest: c.octetsToGuest,
       idleMs: (nowMs - c.lastHeardMs) | 0,
     });
   }
@@ -47,8 +47,8 @@ export function udpRows(
       target: m.inbound
         ? wordsEndpoint(m.client0, m.client1, m.client2, m.client3, m.clientPort)
         : endpoint(m.recentAddress, m.recentPort),
-      octetsIn: m.octetsFromGuest,
-      octetsOut: m.octetsToGuest,
+      octetsFromGuest: m.octetsFromGuest,
+      octetsToGuest: m.octetsToGuest,
       idleMs: (nowMs - m.refreshedMs) | 0,
     });
   }

@@ -51,7 +51,7 @@ describe("receiving from the guest", () => {
     s.inject(".", { seq: 1501, ack: 1, length: 1500 });
     s.expect(".", { ack: 3501 });
     expect(s.peer.available).toBe(3500);
-    expect(s.core.counters.value("tcp-octets-in")).toBe(3500);
+    expect(s.core.counters.value("tcp-octets-from-guest")).toBe(3500);
     expect(s.core.usage().smallChunks + s.core.usage().largeChunks).toBe(0);
   });
 

@@ -12,6 +12,8 @@
 import { NO_CHUNK } from "../../memory/chunk-pool.ts";
 import { ConnectionFlags } from "./connection-flags.ts";
 
+/** No connection: what a free one is. */
+export const CLOSED = 0;
 /** The host connection is under way; nothing has been said to the guest yet. */
 export const CONNECTING = 1;
 export const SYN_SENT = 2;
@@ -56,8 +58,8 @@ export const RECOVERY_TIMEOUT = 2;
 export const SACK_RANGES_MAX = 64;
 
 export class TcpConnection extends ConnectionFlags {
-  /** 0 while free. */
-  state = 0;
+  /** CLOSED while free. */
+  state = CLOSED;
   guestAddress = 0;
   guestPort = 0;
   remoteAddress = 0;
@@ -126,8 +128,8 @@ export class TcpConnection extends ConnectionFlags {
   /** Where the guest's FIN is, once one came ahead of a hole. */
   finAt = 0;
   /** Octets the guest sent twice, to be reported with the next ACK; equal when there are none. */
-  twiceLeft = 0;
-  twiceRight = 0;
+  dsackLeft = 0;
+  dsackRight = 0;
 
   // Options.
   tsRecent = 0;

@@ -10,7 +10,7 @@ import { TimerWheel } from "../../time/timer-wheel.ts";
 import { TcpOptions } from "../../wire/tcp-options.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW } from "../flow-table.ts";
-import type { TcpConnection } from "./connection.ts";
+import { CLOSED, type TcpConnection } from "./connection.ts";
 
 /** Chunks that one read from a host socket may fill. */
 export const READ_CHUNKS_MAX = 4;
@@ -156,7 +156,7 @@ export class TcpContext {
       this.starvedCount--;
       if (c === null) continue;
       c.starved = false;
-      if (c.state !== 0) this.makeReady(c);
+      if (c.state !== CLOSED) this.makeReady(c);
     }
   }
 

@@ -7,6 +7,7 @@ import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { ACK, before, beforeOrAt, FIN, RST, SYN } from "../../wire/tcp.ts";
 import {
   CLOSE_WAIT,
+  CLOSED,
   CLOSING,
   CONNECTING,
   ESTABLISHED,
@@ -21,19 +22,26 @@ import {
   TIMER_PERSIST,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import {
+  arm,
+  RTO_MAX_MS,
+  RTO_MIN_MS,
+  startReorderTimer,
+  startRetransmitTimer,
+  stopTimer,
+} from "./deadline.ts";
 import { established, sendSyn, takeSyn } from "./open.ts";
 import { storeOutOfOrder } from "./out-of-order.ts";
 import { sendAck, sendStrayReset } from "./output.ts";
-import { acceptFin, gather } from "./receive.ts";
 import { noteAcknowledged, noteDuplicate, takeSackBlocks, trimSacked } from "./recovery.ts";
-import { noteLate, noteTwice } from "./reordering.ts";
-import { freeAcknowledged } from "./send.ts";
+import { noteDuplicateOctets, noteLate } from "./reordering.ts";
 import { enterTimeWait, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
-import { arm, RTO_MAX_MS, RTO_MIN_MS, startReorderTimer, startRetransmitTimer, stopTimer } from "./timers.ts";
+import { freeAcknowledged } from "./to-guest.ts";
+import { acceptFin, gather } from "./to-host.ts";
 
 const OUT_OF_ORDER = counter("tcp-out-of-order");
 const DUPLICATES = counter("tcp-duplicates");
-const RESET_IN = counter("tcp-reset-in");
+const RESETS_FROM_GUEST = counter("tcp-resets-from-guest");
 const CHALLENGES = counter("tcp-challenge-acks");
 const UNACCEPTABLE = dropReason("tcp-unacceptable");
 const PAWS = dropReason("tcp-paws");
@@ -77,7 +85,7 @@ export function segmentArrives(ctx: TcpContext, c: TcpConnection, s: Segment): n
   noteTimestamp(ctx, c, s);
   // Fifth step: the ACK field.
   const result = checkAcknowledgment(ctx, c, s);
-  if (result !== HANDLED || c.state === 0) return result;
+  if (result !== HANDLED || c.state === CLOSED) return result;
   // Sixth step: the urgent pointer is left alone; urgent octets stay in line (RFC 6093).
   if (s.trimmed) {
     c.ackPending = true;
@@ -106,7 +114,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   }
   if ((s.flags & RST) !== 0) {
     if (!acked) return UNACCEPTABLE;
-    ctx.counters.add(RESET_IN, 1);
+    ctx.counters.add(RESETS_FROM_GUEST, 1);
     removeConnection(ctx, c);
     return HANDLED;
   }
@@ -132,7 +140,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
 /** The guest repeats its SYN, or gives up, while the host is still connecting. */
 function inConnecting(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
-    ctx.counters.add(RESET_IN, 1);
+    ctx.counters.add(RESETS_FROM_GUEST, 1);
     removeConnection(ctx, c);
     return HANDLED;
   }
@@ -176,7 +184,7 @@ function acceptable(c: TcpConnection, s: Segment): boolean {
   const length = s.payloadLength + (s.flags & FIN) + ((s.flags & SYN) >>> 1);
   if (offset > window || (offset === window && length > 0 && offset > 0)) return false;
   if (offset < 0) {
-    noteTwice(c, s.sequence, Math.min(-offset, s.payloadLength));
+    noteDuplicateOctets(c, s.sequence, Math.min(-offset, s.payloadLength));
     if (offset + length <= 0) return false;
     trimFront(s, -offset);
   }
@@ -234,7 +242,7 @@ function completeCrossing(ctx: TcpContext, c: TcpConnection, s: Segment): number
 /** Second and fourth step, hardened by RFC 5961 sections 3 and 4. */
 function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
-    ctx.counters.add(RESET_IN, 1);
+    ctx.counters.add(RESETS_FROM_GUEST, 1);
     // Both directions had ended for the guest; what the host has yet to take was acknowledged and is owed to it.
     if (c.state !== TIME_WAIT || c.backlogOctets === 0) removeConnection(ctx, c);
     return HANDLED;
@@ -278,7 +286,7 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
   if (acknowledged >= 0) takeWindow(c, s);
   if (acknowledged > 0) {
     advanceUna(ctx, c, acknowledged);
-    if (c.state === 0) return HANDLED;
+    if (c.state === CLOSED) return HANDLED;
     if (news) noteDuplicate(ctx, c);
   } else if (
     c.sndUna !== c.sndNxt &&

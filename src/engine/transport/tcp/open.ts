@@ -24,10 +24,10 @@ import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import { keyedHash, NO_FLOW, packPorts } from "../flow-table.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./deadline.ts";
 import { sendSegment, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
 import { evictHalfOpen, evictTimeWait, removeConnection } from "./teardown.ts";
-import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./timers.ts";
 import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
 
 const OPENED = counter("tcp-opened");

@@ -7,7 +7,7 @@ import { NO_CHUNK, USE_BACKLOG, USE_OUT_OF_ORDER } from "../../memory/chunk-pool
 import { before, beforeOrAt } from "../../wire/tcp.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
-import { noteTwice, reportsTwice } from "./reordering.ts";
+import { dsackDue, noteDuplicateOctets } from "./reordering.ts";
 
 /** Alternate one-octet segments would otherwise take a chunk each and make the walk long. */
 const CHUNKS_PER_CONNECTION = 128;
@@ -38,7 +38,7 @@ export function storeOutOfOrder(
       chunk = pool.next[chunk];
       walked++;
       if (known <= 0) continue;
-      noteTwice(c, sequence, Math.min(known, length));
+      noteDuplicateOctets(c, sequence, Math.min(known, length));
       if (known >= length) return true;
       sequence = (sequence + known) | 0;
       at += known;
@@ -129,19 +129,10 @@ export function takeInOrder(ctx: TcpContext, c: TcpConnection): void {
   }
 }
 
-export function releaseOutOfOrder(ctx: TcpContext, c: TcpConnection): void {
-  while (c.outOfOrderHead !== NO_CHUNK) {
-    const chunk = c.outOfOrderHead;
-    c.outOfOrderHead = ctx.pool.next[chunk];
-    ctx.pool.release(chunk);
-  }
-  c.outOfOrderOctets = 0;
-}
-
 /** How many SACK blocks fit and exist: at most 4, 3 beside timestamps (RFC 2018 section 3). */
 export function sackBlocksFor(ctx: TcpContext, c: TcpConnection): number {
   const most = c.timestamps ? 3 : 4;
-  let blocks = reportsTwice(ctx, c) ? 1 : 0;
+  let blocks = dsackDue(ctx, c) ? 1 : 0;
   let chunk = c.outOfOrderHead;
   while (chunk !== NO_CHUNK && blocks < most) {
     blocks++;
@@ -154,9 +145,9 @@ export function sackBlocksFor(ctx: TcpContext, c: TcpConnection): number {
 export function writeSackBlocks(ctx: TcpContext, c: TcpConnection, at: number, blocks: number): void {
   const pool = ctx.pool;
   const view = ctx.view;
-  if (reportsTwice(ctx, c)) {
-    view.setInt32(at, c.twiceLeft);
-    view.setInt32(at + 4, c.twiceRight);
+  if (dsackDue(ctx, c)) {
+    view.setInt32(at, c.dsackLeft);
+    view.setInt32(at + 4, c.dsackRight);
     at += 8;
     blocks--;
     if (blocks === 0) return;

@@ -27,7 +27,7 @@ import type { TcpContext } from "./context.ts";
 import { sackBlocksFor, writeSackBlocks } from "./out-of-order.ts";
 import { advertise } from "./window.ts";
 
-const RESET_OUT = counter("tcp-reset-out");
+const RESETS_TO_GUEST = counter("tcp-resets-to-guest");
 const LINK_FULL = dropReason("link-full");
 
 /**
@@ -106,7 +106,7 @@ export function sendSegment(
   if ((flagBits & ACK) !== 0) {
     c.ackPending = false;
     c.unacknowledged = 0;
-    c.twiceRight = c.twiceLeft;
+    c.dsackRight = c.dsackLeft;
   }
   return true;
 }
@@ -174,7 +174,7 @@ export function sendAck(ctx: TcpContext, c: TcpConnection): boolean {
 
 /** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
 export function sendReset(ctx: TcpContext, c: TcpConnection): void {
-  if (sendSegment(ctx, c, bareSequence(c), RST | ACK, 0, 0, 0)) ctx.counters.add(RESET_OUT, 1);
+  if (sendSegment(ctx, c, bareSequence(c), RST | ACK, 0, 0, 0)) ctx.counters.add(RESETS_TO_GUEST, 1);
 }
 
 /**
@@ -206,5 +206,5 @@ export function sendStrayReset(
   const pseudo = pseudoHeaderSum(remoteAddress, guestAddress, PROTOCOL_TCP, TCP_HEADER_OCTETS);
   finishChecksum(ctx, tcpAt, TCP_HEADER_OCTETS, 0, 0, pseudo);
   egress.queue.push(end - ipAt + ETHERNET_HEADER_OCTETS, 0, 0, 0, 0, 0);
-  ctx.counters.add(RESET_OUT, 1);
+  ctx.counters.add(RESETS_TO_GUEST, 1);
 }

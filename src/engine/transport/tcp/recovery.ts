@@ -18,7 +18,7 @@ import { before, beforeOrAt } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { RECOVERY_FAST, RECOVERY_NONE, SACK_RANGES_MAX, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
-import { noteOvertaken, noteReportedTwice, REORDERING_MIN, rememberForUndo } from "./reordering.ts";
+import { noteDsack, noteOvertaken, REORDERING_MIN, rememberForUndo } from "./reordering.ts";
 
 const FAST_RETRANSMITS = counter("tcp-fast-retransmits");
 /** RFC 6928. */
@@ -90,7 +90,7 @@ export function takeSackBlocks(ctx: TcpContext, c: TcpConnection, ack: number): 
     // Beyond sndNxt they are lies; the first may report a duplicate (RFC 2883 section 4).
     if (!before(left, right) || before(c.sndNxt, right)) continue;
     if (i === 0 && (before(left, ack) || insideSecond(options, left, right))) {
-      noteReportedTwice(ctx, c, left, right);
+      noteDsack(ctx, c, left, right);
       continue;
     }
     if (before(left, c.sndUna)) continue;

@@ -73,7 +73,7 @@ export function noteLate(ctx: TcpContext, c: TcpConnection, from: number): void 
 }
 
 /** The guest reports that it got these octets twice (RFC 2883). */
-export function noteReportedTwice(ctx: TcpContext, c: TcpConnection, left: number, right: number): void {
+export function noteDsack(ctx: TcpContext, c: TcpConnection, left: number, right: number): void {
   if (c.undoCwnd === 0 || c.undoOctets === 0 || before(left, c.undoFrom) || before(c.recover, right)) return;
   c.undoOctets -= (right - left) | 0;
   if (c.undoOctets > 0) return;
@@ -87,15 +87,15 @@ export function noteReportedTwice(ctx: TcpContext, c: TcpConnection, left: numbe
  * Octets the guest has sent twice, to be reported with the next ACK: one range; what continues it joins it. Octets from
  * further back than any window say nothing about this link.
  */
-export function noteTwice(c: TcpConnection, left: number, octets: number): void {
+export function noteDuplicateOctets(c: TcpConnection, left: number, octets: number): void {
   if (octets <= 0 || ((c.rcvNxt - left) | 0) > WINDOW_MAX) return;
-  if (c.twiceLeft === c.twiceRight || left !== c.twiceRight) c.twiceLeft = left;
-  c.twiceRight = (left + octets) | 0;
+  if (c.dsackLeft === c.dsackRight || left !== c.dsackRight) c.dsackLeft = left;
+  c.dsackRight = (left + octets) | 0;
 }
 
 /** Whether there is a duplicate to report: one that is acknowledged, or kept ahead of a hole (RFC 2883 section 4). */
-export function reportsTwice(ctx: TcpContext, c: TcpConnection): boolean {
-  if (c.twiceLeft === c.twiceRight) return false;
-  if (beforeOrAt(c.twiceRight, c.rcvTaken)) return true;
-  return c.outOfOrderHead >= 0 && beforeOrAt(ctx.pool.sequence[c.outOfOrderHead], c.twiceLeft);
+export function dsackDue(ctx: TcpContext, c: TcpConnection): boolean {
+  if (c.dsackLeft === c.dsackRight) return false;
+  if (beforeOrAt(c.dsackRight, c.rcvTaken)) return true;
+  return c.outOfOrderHead >= 0 && beforeOrAt(ctx.pool.sequence[c.outOfOrderHead], c.dsackLeft);
 }

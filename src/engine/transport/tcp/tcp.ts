@@ -40,15 +40,16 @@ import {
 } from "../../wire/tcp.ts";
 import { tcpRows } from "../flow-rows.ts";
 import { NO_FLOW, packPorts } from "../flow-table.ts";
-import { CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
+import { CLOSED, CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
 import { TcpContext, type TcpParts } from "./context.ts";
+import { startRetransmitTimer } from "./deadline.ts";
 import { Segment, segmentArrives } from "./input.ts";
 import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
-import { ACK_DELAY_MS, drainBacklog, flushDelayedAcks, flushTouched } from "./receive.ts";
-import { pump } from "./send.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
-import { onTimer, startRetransmitTimer } from "./timers.ts";
+import { onTimer } from "./timers.ts";
+import { pump } from "./to-guest.ts";
+import { ACK_DELAY_MS, drainBacklog, flushDelayedAcks, flushTouched } from "./to-host.ts";
 
 const BAD_CHECKSUM = dropReason("tcp-bad-checksum");
 const PORT_ZERO = dropReason("tcp-port-zero");
@@ -73,7 +74,7 @@ export class Tcp {
   ) {
     this.ctx = new TcpContext(parts, nowMs, (id) => {
       const c = this.ctx.connections[id];
-      if (c !== null && c.state !== 0) onTimer(this.ctx, c);
+      if (c !== null && c.state !== CLOSED) onTimer(this.ctx, c);
     });
   }
 
@@ -178,7 +179,7 @@ export class Tcp {
     const most = Math.min(ctx.readyCount, READY_PER_TURN);
     for (let i = 0; i < most && !ctx.egress.blocked; i++) {
       const c = ctx.nextReady();
-      if (c === null || c.state === 0) continue;
+      if (c === null || c.state === CLOSED) continue;
       this.serve(c);
     }
     flushTouched(ctx);
@@ -193,10 +194,10 @@ export class Tcp {
       return;
     }
     if (c.backlogOctets > 0 && c.hostWritable) drainBacklog(ctx, c);
-    if (c.state === 0) return;
+    if (c.state === CLOSED) return;
     if (c.hostFailed && c.hostEof && c.handle >= 0 && this.resetAfterFin(c)) return;
     pump(ctx, c);
-    if (c.state !== 0 && c.ackPending) ctx.touch(c);
+    if (c.state !== CLOSED && c.ackPending) ctx.touch(c);
   }
 
   /** The host's FIN has been read and nothing is written: only asking tells whether its RST came after it. */
@@ -210,7 +211,7 @@ export class Tcp {
   /** Readiness of a host socket. */
   hostEvent(id: number, events: number): void {
     const c = this.ctx.connections[id];
-    if (c === null || c.state === 0) return;
+    if (c === null || c.state === CLOSED) return;
     if ((events & (READABLE | HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostReadable = true;
     if ((events & (HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostHangup = true;
     if ((events & (HANGUP | FAILED)) !== 0) c.hostFailed = true;
@@ -267,7 +268,7 @@ export class Tcp {
 
   /** Resets every connection: the engine ends. */
   close(): void {
-    for (const c of this.ctx.connections) if (c !== null && c.state !== 0) abortBoth(this.ctx, c);
+    for (const c of this.ctx.connections) if (c !== null && c.state !== CLOSED) abortBoth(this.ctx, c);
   }
 
   rows(nowMs: number): FlowRow[] {

@@ -1,6 +1,5 @@
 /** How a connection ends: host socket, TIME-WAIT, and giving everything back. */
 import { FLOWS_MAX } from "../../limits.ts";
-import { NO_CHUNK } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
 import type { FlowQueue } from "../flow-queue.ts";
 import {
@@ -13,12 +12,11 @@ import {
   TIMER_NONE,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
-import { releaseOutOfOrder } from "./out-of-order.ts";
+import { arm } from "./deadline.ts";
+import { releaseBacklog, releaseOutOfOrder, releaseSent } from "./holdings.ts";
 import { sendReset } from "./output.ts";
-import { releaseBacklog } from "./receive.ts";
-import { arm } from "./timers.ts";
 
-const CLOSED = counter("tcp-closed");
+const ENDED = counter("tcp-closed");
 const HALF_OPEN_EVICTED = counter("tcp-half-open-evicted");
 const TIME_WAIT_EVICTED = counter("tcp-time-wait-evicted");
 
@@ -78,17 +76,6 @@ export function evictHalfOpen(ctx: TcpContext): boolean {
   return evictOldest(ctx, ctx.halfOpen, HALF_OPEN_EVICTED);
 }
 
-/** Frees the octets kept for retransmission. */
-export function releaseSent(ctx: TcpContext, c: TcpConnection): void {
-  while (c.sendHead !== NO_CHUNK) {
-    const chunk = c.sendHead;
-    c.sendHead = ctx.pool.next[chunk];
-    ctx.pool.release(chunk);
-  }
-  c.sendTail = NO_CHUNK;
-  c.sendCursor = NO_CHUNK;
-}
-
 /** Forgets a connection: its memory, timer, table entry and host socket. Says nothing to the guest. */
 export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   if (c.handle >= 0) {
@@ -103,7 +90,7 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   if (c.state === TIME_WAIT) ctx.timeWaits.remove(c.id);
   ctx.flows.remove(c.id);
   ctx.open--;
-  ctx.counters.add(CLOSED, 1);
+  ctx.counters.add(ENDED, 1);
   const { ready, starved, ackDelayed } = c;
   resetConnection(c);
   // It may still stand in a ring; its entry then finds nothing to do, or the id's next connection to look at.

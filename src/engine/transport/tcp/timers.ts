@@ -1,13 +1,11 @@
-/**
- * The timers of a connection: retransmission or persist (one at a time), and one slow deadline (half-open bound,
- * keepalive, end of TIME-WAIT). The wheel holds the earlier of the two.
- */
+/** What happens when a deadline of a connection has passed (deadline.ts files them). */
 
 import { ETIMEDOUT } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { ACK } from "../../wire/tcp.ts";
 import {
+  CLOSED,
   CONNECTING,
   RECOVERY_NONE,
   RECOVERY_TIMEOUT,
@@ -18,26 +16,21 @@ import {
   TIMER_NONE,
   TIMER_PERSIST,
   TIMER_REORDER,
-  TIMER_RETRANSMIT,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import { arm, KEEPALIVE_IDLE_MS, startPersistTimer, startRetransmitTimer, stopTimer } from "./deadline.ts";
 import { failConnect, sendSyn } from "./open.ts";
 import { sendSegment } from "./output.ts";
 import { enterRecovery } from "./recovery.ts";
 import { REORDERING_MIN, rememberForUndo } from "./reordering.ts";
-import { pump, pumpSmall } from "./send.ts";
 import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
+import { pump, pumpSmall } from "./to-guest.ts";
 
 const TIMEOUTS = counter("tcp-timeouts");
 const PROBES = counter("tcp-zero-window-probes");
 const KEEPALIVES = counter("tcp-keepalives");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 
-/** RFC 6298 (2.4) says 1 s; every stack in use takes less. Linux's figure. */
-export const RTO_MIN_MS = 200;
-export const RTO_MAX_MS = 60_000;
-/** Round trips of a virtual link are shorter than the clock tells. */
-const REORDER_WAIT_MIN_MS = 2;
 /**
  * RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long, and
  * after so many tries: with the timer at its longest 120 s would be two.
@@ -51,49 +44,8 @@ const TRIES_MIN = 6;
  */
 const STARVED_TRIES = 3;
 const STARVED_SILENCE_MS = 2000;
-/** RFC 5382 REQ-5: transitory connections are kept 4 min. */
-export const HALF_OPEN_MAX_MS = 240_000;
-/** RFC 9293 section 3.8.4: 2 h by default; then every 75 s, nine times, which passes RFC 5382's 2 h 4 min. */
-export const KEEPALIVE_IDLE_MS = 7_200_000;
 const KEEPALIVE_INTERVAL_MS = 75_000;
 const KEEPALIVE_PROBES_MAX = 9;
-
-/** Files the earlier of the connection's deadlines. */
-export function arm(ctx: TcpContext, c: TcpConnection): void {
-  const at = c.timerKind !== TIMER_NONE && ((c.timerAt - c.idleAt) | 0) < 0 ? c.timerAt : c.idleAt;
-  ctx.wheel.set(c.id, at);
-}
-
-export function startRetransmitTimer(ctx: TcpContext, c: TcpConnection): void {
-  let rto = c.rtoMs;
-  for (let i = c.backoff; i > 0 && rto < RTO_MAX_MS; i--) rto *= 2;
-  if (rto > RTO_MAX_MS) rto = RTO_MAX_MS;
-  c.timerKind = TIMER_RETRANSMIT;
-  c.timerAt = (ctx.now + rto) | 0;
-  arm(ctx, c);
-}
-
-export function stopTimer(c: TcpConnection): void {
-  // The wheel entry stays and finds nothing to do: cheaper than unlinking it per ACK.
-  c.timerKind = TIMER_NONE;
-}
-
-/** Zero window with octets waiting: probe with the retransmission back-off (RFC 9293 section 3.8.6.1). */
-export function startPersistTimer(ctx: TcpContext, c: TcpConnection): void {
-  if (c.timerKind === TIMER_PERSIST) return;
-  startRetransmitTimer(ctx, c);
-  c.timerKind = TIMER_PERSIST;
-}
-
-/** A hole is left a round trip to close by itself (RFC 8985 section 6.2, its widest window). */
-export function startReorderTimer(ctx: TcpContext, c: TcpConnection): void {
-  if (c.timerKind !== TIMER_RETRANSMIT || c.srtt8 === 0) return;
-  const at = (ctx.now + Math.max(c.srtt8 >> 3, REORDER_WAIT_MIN_MS)) | 0;
-  if (((at - c.timerAt) | 0) >= 0) return;
-  c.timerKind = TIMER_REORDER;
-  c.timerAt = at;
-  arm(ctx, c);
-}
 
 /** The hole is still there: a loss, however few octets beyond it were acknowledged. */
 function reorderTimeout(ctx: TcpContext, c: TcpConnection): void {
@@ -109,11 +61,11 @@ export function onTimer(ctx: TcpContext, c: TcpConnection): void {
     if (c.timerKind === TIMER_REORDER) reorderTimeout(ctx, c);
     else if (c.timerKind === TIMER_PERSIST) persistTimeout(ctx, c);
     else retransmitTimeout(ctx, c);
-    if (c.state === 0) return;
+    if (c.state === CLOSED) return;
   }
   if (((c.idleAt - ctx.now) | 0) <= 0) {
     idleTimeout(ctx, c);
-    if (c.state === 0) return;
+    if (c.state === CLOSED) return;
   }
   arm(ctx, c);
 }

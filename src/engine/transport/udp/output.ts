@@ -17,9 +17,9 @@ import {
 } from "../../wire/ipv4.ts";
 import { UDP_HEADER_OCTETS, UDP_PAYLOAD_MAX, writeUdp } from "../../wire/udp.ts";
 
-const OUT = counter("udp-datagrams-out");
-const OCTETS_OUT = counter("udp-octets-out");
-const FRAGMENTS_OUT = counter("fragments-out");
+const DATAGRAMS_TO_GUEST = counter("udp-datagrams-to-guest");
+const OCTETS_TO_GUEST = counter("udp-octets-to-guest");
+const FRAGMENTS_TO_GUEST = counter("fragments-to-guest");
 const LINK_FULL = dropReason("link-full");
 const NO_GUEST = dropReason("inbound-no-guest");
 const TOO_LONG = dropReason("inbound-too-long");
@@ -116,8 +116,8 @@ export class UdpOutput {
       guest,
     );
     egress.queue.push(HEADERS + UDP_HEADER_OCTETS, at, length, flags, segment, HEADERS);
-    this.counters.add(OUT, segment > 0 ? Math.ceil(length / segment) : 1);
-    this.counters.add(OCTETS_OUT, length);
+    this.counters.add(DATAGRAMS_TO_GUEST, segment > 0 ? Math.ceil(length / segment) : 1);
+    this.counters.add(OCTETS_TO_GUEST, length);
     return HANDLED;
   }
 
@@ -147,10 +147,10 @@ export class UdpOutput {
       writeIpv4(this.arena.view, ipAt, total, id, cutter.bits, PROTOCOL_UDP, remote, guest);
       const from = at + cutter.offset - UDP_HEADER_OCTETS + lead;
       egress.queue.push(HEADERS + lead, from, cutter.length - lead, 0, 0, 0);
-      this.counters.add(FRAGMENTS_OUT, 1);
+      this.counters.add(FRAGMENTS_TO_GUEST, 1);
     }
-    this.counters.add(OUT, 1);
-    this.counters.add(OCTETS_OUT, length);
+    this.counters.add(DATAGRAMS_TO_GUEST, 1);
+    this.counters.add(OCTETS_TO_GUEST, length);
     return HANDLED;
   }
 

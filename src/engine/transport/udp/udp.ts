@@ -41,8 +41,8 @@ import { UdpOutput } from "./output.ts";
 const OPENED = counter("udp-mappings-opened");
 const EXPIRED = counter("udp-mappings-expired");
 const EVICTED = counter("udp-mappings-evicted");
-const IN = counter("udp-datagrams-in");
-const OCTETS_IN = counter("udp-octets-in");
+const DATAGRAMS_FROM_GUEST = counter("udp-datagrams-from-guest");
+const OCTETS_FROM_GUEST = counter("udp-octets-from-guest");
 const TABLE_FULL = dropReason("flow-table-full");
 const MAPPINGS_FULL = dropReason("udp-mappings-full");
 const SOCKET_FAILED = dropReason("host-socket-failed");
@@ -149,11 +149,11 @@ export class Udp {
     let sent = 0;
     do {
       network.udpSend(handle, this.to, at + sent, Math.min(size, octets - sent));
-      counters.add(IN, 1);
+      counters.add(DATAGRAMS_FROM_GUEST, 1);
       sent += size;
     } while (sent < octets);
     this.queuedSends = true;
-    counters.add(OCTETS_IN, octets);
+    counters.add(OCTETS_FROM_GUEST, octets);
   }
 
   private answerClient(client: UdpMapping, at: number, octets: number): number {

@@ -25,12 +25,12 @@ import {
   TIMER_PERSIST,
 } from "./connection.ts";
 import { READ_CHUNKS_MAX, type TcpContext } from "./context.ts";
+import { startPersistTimer, startRetransmitTimer } from "./deadline.ts";
 import { sendSegment } from "./output.ts";
 import { lostEnd, nextLost, pipeOctets } from "./recovery.ts";
 import { abortBoth, closeHostIfDone } from "./teardown.ts";
-import { startPersistTimer, startRetransmitTimer } from "./timers.ts";
 
-const OCTETS_OUT = counter("tcp-octets-out");
+const OCTETS_TO_GUEST = counter("tcp-octets-to-guest");
 const RETRANSMITS = counter("tcp-retransmits");
 
 const IP_TOTAL_MAX = 65_535;
@@ -111,7 +111,7 @@ function readHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
   }
   c.lastRead = got === asked ? LARGE_CHUNK_OCTETS : Math.min(got, LARGE_CHUNK_OCTETS);
   c.octetsToGuest += got;
-  ctx.counters.add(OCTETS_OUT, got);
+  ctx.counters.add(OCTETS_TO_GUEST, got);
   // A short read means drained, unless the peer's FIN or an urgent mark is waiting behind it.
   if (got < asked && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
   return true;

@@ -14,6 +14,7 @@ import { dropReason } from "../../metrics/drop-reasons.ts";
 
 import {
   CLOSE_WAIT,
+  CLOSED,
   CLOSING,
   ESTABLISHED,
   FIN_WAIT_1,
@@ -29,7 +30,7 @@ import { noteDelivered, windowUpdateDue } from "./window.ts";
 /** How long the ACK of less than a segment may wait for something to carry it. */
 export const ACK_DELAY_MS = 1;
 
-const OCTETS_IN = counter("tcp-octets-in");
+const OCTETS_FROM_GUEST = counter("tcp-octets-from-guest");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 
 /** Notes `length` octets at `at` as the next in order. */
@@ -53,7 +54,7 @@ export function gather(ctx: TcpContext, c: TcpConnection, at: number, length: nu
 function closeHole(ctx: TcpContext, c: TcpConnection): void {
   if (((ctx.pool.sequence[c.outOfOrderHead] - c.rcvNxt) | 0) > 0) return;
   deliver(ctx, c);
-  if (c.state === 0) return;
+  if (c.state === CLOSED) return;
   const before = c.rcvNxt;
   takeInOrder(ctx, c);
   countOctets(ctx, c, (c.rcvNxt - before) | 0);
@@ -76,7 +77,7 @@ export function flushTouched(ctx: TcpContext): void {
     const c = ctx.connections[ctx.touched[i]];
     if (c === null || !c.touched) continue;
     c.touched = false;
-    if (c.state !== 0) flush(ctx, c);
+    if (c.state !== CLOSED) flush(ctx, c);
   }
   ctx.touchedCount = 0;
   ctx.gatherCount = 0;
@@ -84,14 +85,14 @@ export function flushTouched(ctx: TcpContext): void {
 
 function flush(ctx: TcpContext, c: TcpConnection): void {
   if (c.gatherOctets > 0) deliver(ctx, c);
-  if (c.state === 0) return;
+  if (c.state === CLOSED) return;
   c.rcvTaken = c.rcvNxt;
   if (c.guestFin && !c.guestFinTaken) {
     c.guestFinTaken = true;
     finTaken(ctx, c);
   }
   shutdownHostIfDrained(ctx, c);
-  if (c.state === 0) return;
+  if (c.state === CLOSED) return;
   if (c.unacknowledged > 0 && !c.ackPending) {
     if (mayWait(ctx, c)) ctx.delayAck(c);
     else c.ackPending = true;
@@ -118,7 +119,7 @@ function mayWait(ctx: TcpContext, c: TcpConnection): boolean {
 export function flushDelayedAcks(ctx: TcpContext): void {
   if (ctx.delayedAcks === 0 || ((ctx.now - ctx.delayedSinceMs) | 0) < ACK_DELAY_MS) return;
   for (let c = ctx.nextDelayedAck(); c !== null; c = ctx.nextDelayedAck()) {
-    if (c.state !== 0 && c.unacknowledged > 0 && !sendAck(ctx, c)) ctx.makeReady(c);
+    if (c.state !== CLOSED && c.unacknowledged > 0 && !sendAck(ctx, c)) ctx.makeReady(c);
   }
 }
 
@@ -179,7 +180,7 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
 /** Octets are counted once, when they are next in order. */
 function countOctets(ctx: TcpContext, c: TcpConnection, octets: number): void {
   c.octetsFromGuest += octets;
-  ctx.counters.add(OCTETS_IN, octets);
+  ctx.counters.add(OCTETS_FROM_GUEST, octets);
 }
 
 /** The last `octets` found no room anywhere: as if they had never come. */
@@ -243,7 +244,7 @@ export function drainBacklog(ctx: TcpContext, c: TcpConnection): void {
   }
   shutdownHostIfDrained(ctx, c);
   // After its FIN the guest has no use for a window, and may no longer know the connection.
-  if (c.state !== 0 && !c.guestFin && windowUpdateDue(ctx, c)) {
+  if (c.state !== CLOSED && !c.guestFin && windowUpdateDue(ctx, c)) {
     c.ackPending = true;
     ctx.touch(c);
   }
@@ -262,17 +263,6 @@ function consumeBacklog(ctx: TcpContext, c: TcpConnection, taken: number): void 
   }
   if (c.backlogHead === NO_CHUNK) c.backlogTail = NO_CHUNK;
   c.backlogOffset = taken;
-}
-
-export function releaseBacklog(ctx: TcpContext, c: TcpConnection): void {
-  while (c.backlogHead !== NO_CHUNK) {
-    const chunk = c.backlogHead;
-    c.backlogHead = ctx.pool.next[chunk];
-    ctx.pool.release(chunk);
-  }
-  c.backlogTail = NO_CHUNK;
-  c.backlogOffset = 0;
-  c.backlogOctets = 0;
 }
 
 /** The guest's FIN follows its last octet: the host hears of it once the backlog is empty. */
