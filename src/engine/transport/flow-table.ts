@@ -3,8 +3,12 @@
  * put on the wire: protocol, guest address and port, remote address and port. NAT needs no second table: where the
  * host socket goes is a property of the flow.
  *
+ * Keys have two widths in one table, one id space, one limit. An IPv4 flow's addresses are two ints; an IPv6 flow's are
+ * eight words of `words`, and its protocol has FAMILY_IPV6 set, so that comparing protocols compares families as well.
+ *
  * The index is open addressing with linear probing over an Int32Array, deletion by backward shift, load at most 1/2.
- * The guest chooses the keys, so the hash is keyed (HalfSipHash-1-3, Aumasson and Bernstein 2012) with a secret.
+ * The guest chooses the keys, so the hash is keyed (HalfSipHash-1-3, Aumasson and Bernstein 2012) with a secret. The last
+ * flow found is tried first: a batch of frames is mostly one flow.
  */
 
 import type { Entropy } from "../boundary.ts";
@@ -12,15 +16,22 @@ import { FLOWS_MAX } from "../limits.ts";
 
 export const NO_FLOW = -1;
 
+/** In `FlowTable.protocol`: the addresses are in `words`. */
+export const FAMILY_IPV6 = 0x80;
+/** Both addresses of an IPv6 flow, the guest's first. */
+export const ADDRESS_PAIR_WORDS = 8;
+
 const INDEX_SIZE = FLOWS_MAX * 2;
 const INDEX_MASK = INDEX_SIZE - 1;
 
 export class FlowTable {
   readonly guestAddress = new Int32Array(FLOWS_MAX);
   readonly remoteAddress = new Int32Array(FLOWS_MAX);
+  /** ADDRESS_PAIR_WORDS of each IPv6 flow: memory that only they touch. */
+  readonly words = new Int32Array(FLOWS_MAX * ADDRESS_PAIR_WORDS);
   /** Guest port in the high half, remote port in the low half. */
   readonly ports = new Int32Array(FLOWS_MAX);
-  /** 0 while the id is free. */
+  /** IP protocol number, with FAMILY_IPV6 for IPv6; 0 while the id is free. */
   readonly protocol = new Uint8Array(FLOWS_MAX);
   /** Neighbours in the queue a flow stands in, if any (flow-queue.ts). */
   readonly queueNext = new Int32Array(FLOWS_MAX);
@@ -30,6 +41,8 @@ export class FlowTable {
   private readonly index = new Int32Array(INDEX_SIZE);
   private readonly free = new Int32Array(FLOWS_MAX);
   private freeCount = FLOWS_MAX;
+  /** What the last search found: compared before it is believed, so it may be any flow by now. */
+  private lastHit = 0;
   private readonly key0: number;
   private readonly key1: number;
 
@@ -43,21 +56,56 @@ export class FlowTable {
     return FLOWS_MAX - this.freeCount;
   }
 
+  /** The IPv4 flow with this key, or NO_FLOW. */
   find(protocol: number, guest: number, remote: number, ports: number): number {
+    const last = this.lastHit;
+    if (this.holds(last, protocol, guest, remote, ports)) return last;
     let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & INDEX_MASK;
     for (;;) {
       const id = this.index[slot] - 1;
       if (id < 0) return NO_FLOW;
-      if (
-        this.ports[id] === ports &&
-        this.remoteAddress[id] === remote &&
-        this.guestAddress[id] === guest &&
-        this.protocol[id] === protocol
-      ) {
+      if (this.holds(id, protocol, guest, remote, ports)) {
+        this.lastHit = id;
         return id;
       }
       slot = (slot + 1) & INDEX_MASK;
     }
+  }
+
+  /** The IPv6 flow with this key, or NO_FLOW. `pair`: the guest's address, then the remote's. */
+  find6(protocol: number, pair: Int32Array, ports: number): number {
+    const key = protocol | FAMILY_IPV6;
+    const last = this.lastHit;
+    if (this.holds6(last, key, pair, ports)) return last;
+    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & INDEX_MASK;
+    for (;;) {
+      const id = this.index[slot] - 1;
+      if (id < 0) return NO_FLOW;
+      if (this.holds6(id, key, pair, ports)) {
+        this.lastHit = id;
+        return id;
+      }
+      slot = (slot + 1) & INDEX_MASK;
+    }
+  }
+
+  private holds(id: number, protocol: number, guest: number, remote: number, ports: number): boolean {
+    return (
+      this.ports[id] === ports &&
+      this.remoteAddress[id] === remote &&
+      this.guestAddress[id] === guest &&
+      this.protocol[id] === protocol
+    );
+  }
+
+  private holds6(id: number, key: number, pair: Int32Array, ports: number): boolean {
+    if (this.ports[id] !== ports || this.protocol[id] !== key) return false;
+    const { words } = this;
+    // From the end: what differs most between flows are the low words of the remote.
+    for (let i = ADDRESS_PAIR_WORDS - 1, at = id * ADDRESS_PAIR_WORDS + i; i >= 0; i--, at--) {
+      if (words[at] !== pair[i]) return false;
+    }
+    return true;
   }
 
   /** The id the next `insert` will give, or NO_FLOW when the table is full. */
@@ -65,20 +113,33 @@ export class FlowTable {
     return this.freeCount === 0 ? NO_FLOW : this.free[this.freeCount - 1];
   }
 
-  /** Adds a flow whose key is not there yet. Returns its id, or NO_FLOW when the table is full. */
+  /** Adds an IPv4 flow whose key is not there yet. Returns its id, or NO_FLOW when the table is full. */
   insert(protocol: number, guest: number, remote: number, ports: number): number {
     if (this.freeCount === 0) return NO_FLOW;
     const id = this.free[--this.freeCount];
-    const hash = keyedHash(this.key0, this.key1, protocol, guest, remote, ports);
-    this.protocol[id] = protocol;
     this.guestAddress[id] = guest;
     this.remoteAddress[id] = remote;
+    this.enter(id, protocol, ports, keyedHash(this.key0, this.key1, protocol, guest, remote, ports));
+    return id;
+  }
+
+  /** `insert` for an IPv6 flow; copies the addresses of `pair`. */
+  insert6(protocol: number, pair: Int32Array, ports: number): number {
+    if (this.freeCount === 0) return NO_FLOW;
+    const id = this.free[--this.freeCount];
+    const key = protocol | FAMILY_IPV6;
+    for (let i = 0; i < ADDRESS_PAIR_WORDS; i++) this.words[id * ADDRESS_PAIR_WORDS + i] = pair[i];
+    this.enter(id, key, ports, keyedHash6(this.key0, this.key1, key, pair, ports));
+    return id;
+  }
+
+  private enter(id: number, protocol: number, ports: number, hash: number): void {
+    this.protocol[id] = protocol;
     this.ports[id] = ports;
     this.hashes[id] = hash;
     let slot = hash & INDEX_MASK;
     while (this.index[slot] !== 0) slot = (slot + 1) & INDEX_MASK;
     this.index[slot] = id + 1;
-    return id;
   }
 
   remove(id: number): void {
@@ -116,6 +177,32 @@ export function keyedHash(k0: number, k1: number, a: number, b: number, c: numbe
     // Words 0-3 are the message, 4 its length, 5-7 the three finishing rounds.
     const m = i === 0 ? a : i === 1 ? b : i === 2 ? c : i === 3 ? d : i === 4 ? 16 << 24 : 0;
     if (i === 5) v2 ^= 0xff;
+    v3 ^= m;
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+    v0 ^= m;
+  }
+  return v1 ^ v3;
+}
+
+/** HalfSipHash-1-3 of a protocol, two IPv6 addresses and two ports, 32 bits out. */
+function keyedHash6(k0: number, k1: number, protocol: number, pair: Int32Array, ports: number): number {
+  let v0 = k0;
+  let v1 = k1;
+  let v2 = k0 ^ 0x6c796765;
+  let v3 = k1 ^ 0x74656462;
+  // Words 0-9 are the message, 10 its length, 11-13 the three finishing rounds.
+  for (let i = 0; i < 14; i++) {
+    const m = i < 8 ? pair[i] : i === 8 ? protocol : i === 9 ? ports : i === 10 ? 40 << 24 : 0;
+    if (i === 11) v2 ^= 0xff;
     v3 ^= m;
     v0 = (v0 + v1) | 0;
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;

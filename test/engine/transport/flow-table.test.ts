@@ -43,6 +43,64 @@ describe("FlowTable", () => {
     );
   });
 
+  it("keeps IPv4 and IPv6 flows of the same ports apart, as a map of strings would", () => {
+    const word = fc.constantFrom(0, 1, -1, 0xffff);
+    const key = fc.record({
+      protocol: fc.constantFrom(6, 17),
+      // A pair whose first words are those of an IPv4 key, or eight words of which any one may differ.
+      pair: fc.array(word, { minLength: 8, maxLength: 8 }),
+      ports: fc.integer({ min: 0, max: 3 }),
+      family: fc.constantFrom(4, 6),
+    });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.boolean(), key), { maxLength: 400 }), (steps) => {
+        const table = makeTable();
+        const model = new Map<string, number>();
+        for (const [add, { protocol, pair, ports, family }] of steps) {
+          const words = Int32Array.from(pair);
+          const address = family === 4 ? `${pair[0]} ${pair[1]}` : pair.join(" ");
+          const name = `${family} ${protocol} ${address} ${ports}`;
+          const find = () =>
+            family === 4
+              ? table.find(protocol, pair[0], pair[1], ports)
+              : table.find6(protocol, words, ports);
+          const id = find();
+          expect(id).toBe(model.get(name) ?? NO_FLOW);
+          if (add && id === NO_FLOW) {
+            const next = table.nextId();
+            const added =
+              family === 4
+                ? table.insert(protocol, pair[0], pair[1], ports)
+                : table.insert6(protocol, words, ports);
+            expect(added).toBe(next);
+            expect(find()).toBe(next);
+            model.set(name, next);
+          } else if (!add && id !== NO_FLOW) {
+            table.remove(id);
+            expect(find()).toBe(NO_FLOW);
+            model.delete(name);
+          }
+          expect(table.count).toBe(model.size);
+        }
+      }),
+    );
+  });
+
+  it("tells IPv6 flows apart by any one of their eight words", () => {
+    const table = makeTable();
+    const pair = Int32Array.from([1, 2, 3, 4, 5, 6, 7, 8]);
+    const id = table.insert6(6, pair, 9);
+    for (let i = 0; i < 8; i++) {
+      const other = pair.slice();
+      other[i] ^= 1;
+      expect(table.find6(6, other, 9)).toBe(NO_FLOW);
+    }
+    expect(table.find6(6, pair, 9)).toBe(id);
+    expect(table.find6(17, pair, 9)).toBe(NO_FLOW);
+    expect(table.find6(6, pair, 8)).toBe(NO_FLOW);
+    expect([...table.words.subarray(id * 8, id * 8 + 8)]).toEqual([...pair]);
+  });
+
   it("refuses when it is full, and finds every flow then", () => {
     const table = makeTable();
     for (let i = 0; i < FLOWS_MAX; i++) table.insert(6, 1, i, packPorts(i & 0xffff, 80));
