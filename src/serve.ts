@@ -5,7 +5,7 @@
 import { formatIpv4 } from "./config/address.ts";
 import type { Logger } from "./engine/boundary.ts";
 import { createEngineCore, type FlowRow } from "./engine/engine.ts";
-import type { Admit } from "./engine/network/destinations.ts";
+import type { Admit } from "./engine/network/admission.ts";
 import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
@@ -50,50 +50,31 @@ export interface ServeOptions extends EngineOptions {
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
 export async function serve(options: ServeOptions): Promise<Engine> {
   const { allow, log } = options;
-  const admit = allow && admitBy(allow, log, options.config.udpTimeoutMs);
+  const admit = allow && admitBy(allow, log);
   const running = await startEngine(options, (config, ports, nowMs) =>
     createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs),
   );
   return new ServingEngine(running);
 }
 
-/** Remotes of UDP whose verdict is remembered, so that the program is not asked for every datagram. */
-const VERDICTS_MAX = 4096;
-
-/**
- * An embedder's hook for the core: addresses as text, and a hook that throws refuses. The core asks for each new TCP
- * connection and for each UDP datagram; a verdict about UDP stands as long as a mapping would.
- */
-function admitBy(allow: Allow, log: Logger, udpTimeoutMs: number): Admit {
-  /** By guest, remote and port; the oldest first. */
-  const verdicts = new Map<string, { allowed: boolean; until: number }>();
-  const ask = (flow: FlowRequest): boolean => {
+/** An embedder's hook for the core: addresses as text, and a hook that throws refuses. */
+function admitBy(allow: Allow, log: Logger): Admit {
+  return (protocol, guest, remote, remotePort) => {
     try {
-      return allow(flow) === true;
+      return (
+        allow({
+          protocol,
+          guestAddress: formatIpv4(guest),
+          remoteAddress: formatIpv4(remote),
+          remotePort,
+        }) === true
+      );
     } catch (error) {
       log.error(
         `allow() failed, the flow is refused: ${error instanceof Error ? error.message : String(error)}`,
       );
       return false;
     }
-  };
-  return (protocol, guest, remote, remotePort) => {
-    const request = (): FlowRequest => ({
-      protocol,
-      guestAddress: formatIpv4(guest),
-      remoteAddress: formatIpv4(remote),
-      remotePort,
-    });
-    if (protocol === "tcp") return ask(request());
-    const key = `${guest} ${remote} ${remotePort}`;
-    const known = verdicts.get(key);
-    const now = performance.now();
-    if (known !== undefined && known.until > now) return known.allowed;
-    verdicts.delete(key);
-    if (verdicts.size >= VERDICTS_MAX) verdicts.delete(verdicts.keys().next().value ?? "");
-    const allowed = ask(request());
-    verdicts.set(key, { allowed, until: now + udpTimeoutMs });
-    return allowed;
   };
 }
 

@@ -24,7 +24,7 @@ import { counter } from "../../src/engine/metrics/counters.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../../src/engine/wire/ethernet.ts";
-import { IPV4_HEADER_OCTETS, writeIpv4 } from "../../src/engine/wire/ipv4.ts";
+import { addressSum, IPV4_HEADER_OCTETS, writeIpv4 } from "../../src/engine/wire/ipv4.ts";
 import { sequence, TCP_HEADER_OCTETS, writeTcp } from "../../src/engine/wire/tcp.ts";
 import { UDP_HEADER_OCTETS, writeUdp } from "../../src/engine/wire/udp.ts";
 import { keep } from "../suite.ts";
@@ -244,7 +244,7 @@ export class EngineRig {
     const { view } = this.arena;
     const at = this.link.at;
     const total = IPV4_HEADER_OCTETS + octets;
-    writeIpv4(view, at + IP_AT, total, 0, DONT_FRAGMENT, protocol, GUEST, REMOTE);
+    writeIpv4(view, at + IP_AT, total, 0, DONT_FRAGMENT, protocol, GUEST, REMOTE, addressSum(GUEST, REMOTE));
     writeEthernet(view, at, GATEWAY_MAC_HIGH, GATEWAY_MAC_LOW, GUEST_MAC_HIGH, GUEST_MAC_LOW, ETHERTYPE_IPV4);
     this.link.length = ETHERNET_HEADER_OCTETS + total;
   }

@@ -4,7 +4,7 @@ import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, Logger } from "./
 import type { EngineConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
-import type { Admit } from "./network/destinations.ts";
+import type { Admit } from "./network/admission.ts";
 
 /** Everything the core needs from outside. */
 export interface EnginePorts {
@@ -15,7 +15,7 @@ export interface EnginePorts {
   readonly checksum: ChecksumKernel;
   /** These arena octets hold nothing any more: their memory may go back to the host. Optional. */
   readonly discard?: (at: number, length: number) => void;
-  /** Asked once per new TCP connection and UDP datagram's destination; false refuses. Optional. */
+  /** Asked once per new TCP connection and once per UDP remote while a mapping would live; false refuses. Optional. */
   readonly admit?: Admit;
 }
 

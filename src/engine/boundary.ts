@@ -81,6 +81,8 @@ export interface FrameLink {
 export type AddressWords = Int32Array;
 export const ADDRESS_WORDS = 5;
 export const ADDRESS_PORT = 4;
+/** The third word of an IPv4 address held as v4-mapped; the two before it are 0 (RFC 4291 section 2.5.5.2). */
+export const V4_MAPPED = 0xffff;
 
 /**
  * The host's sockets. `token` is an int the readiness event will carry back. Handles are ints >= 0. All sockets

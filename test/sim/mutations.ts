@@ -81,8 +81,8 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: "an answer comes from another port than was asked",
     file: "transport/udp/udp.js",
-    find: /(seenByGuest\(address\), )port,/,
-    replace: "$1port ^ 1,",
+    find: /path\.remotePort = port;/,
+    replace: "path.remotePort = port ^ 1;",
   },
 ];
 

@@ -10,6 +10,7 @@ const IP_AT = 4096 + 14;
 const TCP_AT = IP_AT + 20;
 const SOURCE = 0x0a00020f;
 const DESTINATION = 0x0a000202;
+const ADDRESSES = ipv4.addressSum(SOURCE, DESTINATION);
 const PROTOCOL_TCP = 6;
 
 let round = 0;
@@ -17,7 +18,7 @@ let round = 0;
 function writeAll(): void {
   round = (round + 1) | 0;
   tcp.writeTcp(view, TCP_AT, 40_000, 80, round, round, 20, 0x10, 65_535);
-  ipv4.writeIpv4(view, IP_AT, 1500, round & 0xffff, 0x4000, PROTOCOL_TCP, SOURCE, DESTINATION);
+  ipv4.writeIpv4(view, IP_AT, 1500, round & 0xffff, 0x4000, PROTOCOL_TCP, SOURCE, DESTINATION, ADDRESSES);
 }
 
 writeAll();

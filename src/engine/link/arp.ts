@@ -7,7 +7,10 @@
  * outside the guest's network. A guest that announces one of our addresses as its own gets the reply that tells it
  * of the conflict.
  */
-import { dropReason } from "../metrics/drop-reasons.ts";
+import type { Packet } from "../memory/packet.ts";
+import type { Scratch } from "../memory/scratch.ts";
+import { type Counters, counter } from "../metrics/counters.ts";
+import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import {
   ARP_OCTETS,
   checkArp,
@@ -23,11 +26,17 @@ import {
   writeTarget,
 } from "../wire/arp.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_ARP, isGroup, writeEthernet } from "../wire/ethernet.ts";
+import type { Egress } from "./egress.ts";
 import type { Neighbours } from "./neighbours.ts";
 
 /** Octets of a whole ARP frame. Ethernet's minimum of 60 is the wire's business; virtual links need no padding. */
 export const ARP_FRAME_OCTETS = ETHERNET_HEADER_OCTETS + ARP_OCTETS;
 
+/** A guest that is not known is asked for so often. */
+const REQUEST_INTERVAL_MS = 1000;
+
+const ARP_REPLIES = counter("arp-replies");
+const LINK_FULL = dropReason("link-full");
 const MALFORMED = dropReason("arp-malformed");
 const NOT_OURS = dropReason("arp-not-ours");
 const BROADCAST_HIGH = 0xffff;
@@ -116,5 +125,49 @@ export class ArpResponder {
     writeSender(view, arpAt, this.macHigh, this.macLow, address);
     writeTarget(view, arpAt, toHigh, toLow, toAddress);
     return ARP_FRAME_OCTETS;
+  }
+}
+
+/** ARP on the link: answers what the guest asks, and asks for a guest that somebody waits for. */
+export class Arp {
+  private askedMs: number;
+
+  constructor(
+    private readonly responder: ArpResponder,
+    private readonly egress: Egress,
+    private readonly scratch: Scratch,
+    private readonly counters: Counters,
+    nowMs: number,
+  ) {
+    this.askedMs = (nowMs - REQUEST_INTERVAL_MS) | 0;
+  }
+
+  isOwn(address: number): boolean {
+    return this.responder.isOwn(address);
+  }
+
+  /** Returns HANDLED or a drop reason. */
+  packet(packet: Packet): number {
+    const replyAt = this.scratch.keep(ARP_FRAME_OCTETS);
+    if (replyAt === 0) return LINK_FULL;
+    const length = this.responder.handle(packet.networkAt, packet.networkOctets, replyAt);
+    if (length <= 0) return -length;
+    if (!this.egress.sendWhole(replyAt, length)) return LINK_FULL;
+    this.counters.add(ARP_REPLIES, 1);
+    return HANDLED;
+  }
+
+  /** A frame wanted to go to a guest whose MAC is not known: asks, once a second. */
+  ask(nowMs: number): void {
+    const { egress } = this;
+    const guest = egress.unresolved;
+    if (guest === 0 || egress.link === null) return;
+    if (((nowMs - this.askedMs) | 0) < REQUEST_INTERVAL_MS) return;
+    egress.unresolved = 0;
+    this.askedMs = nowMs;
+    const at = this.scratch.keep(ARP_FRAME_OCTETS);
+    if (at === 0) return;
+    egress.sendWhole(at, this.responder.request(at, guest));
+    egress.flush();
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The way out to the link: the transmit queue, Ethernet headers, and the moment frames are handed over.
  *
- * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and the engine asks by ARP.
+ * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and ARP asks.
  */
 
 import type { FrameLink } from "../boundary.ts";
@@ -22,16 +22,19 @@ const RESERVED_FRAMES = 64;
 
 export class Egress {
   readonly queue: TransmitQueue;
+  /** Whose way out it is, null while there is none; `attach` changes it and all that follows from it. */
   link: FrameLink | null = null;
+  /** Plain frames the far end can queue before it drops (0: it pushes back), and super-frames it takes. */
+  queueFrames = 0;
+  tcpOffload = false;
+  udpOffload = false;
   /** The link took less than it was offered; cleared by its writable event. */
   blocked = false;
-  /** The link failed for good while sending. */
-  failed = false;
   /** Set by the engine once the pool exists; frames that left let chunks go. */
   pool: ChunkPool | null = null;
   readonly gatewayMacHigh: number;
   readonly gatewayMacLow: number;
-  /** A guest address that was wanted and is not known, 0 when none: the engine asks by ARP. */
+  /** A guest address that was wanted and is not known, 0 when none: ARP asks for it. */
   unresolved = 0;
 
   constructor(
@@ -44,6 +47,16 @@ export class Egress {
     const mac = new DataView(gatewayMac.buffer, gatewayMac.byteOffset, 6);
     this.gatewayMacHigh = mac.getUint16(0);
     this.gatewayMacLow = mac.getInt32(2);
+  }
+
+  /** Another link, or none: what still waits is offered to it. */
+  attach(link: FrameLink | null): void {
+    this.link = link;
+    this.queueFrames = link?.queueFrames ?? 0;
+    this.tcpOffload = link?.tcpOffload ?? false;
+    this.udpOffload = link?.udpOffload ?? false;
+    this.blocked = false;
+    this.flush();
   }
 
   /** Room for payload frames, with some kept back for what must not wait. Tries the link before saying none. */
@@ -110,7 +123,6 @@ export class Egress {
     this.counters.add(FRAMES_TO_GUEST, left);
     this.counters.add(OCTETS_TO_GUEST, octets);
     if (taken < 0) {
-      this.failed = true;
       this.discard();
       return;
     }

@@ -30,6 +30,8 @@ export class Neighbours {
   private readonly usedAt: Int32Array;
   private clock = 0;
   private lastHit = 0;
+  /** Called when an address was learned that had no entry. */
+  appeared: (address: number) => void = () => {};
 
   constructor(readonly capacity: number = GUESTS_MAX) {
     this.address = new Int32Array(capacity);
@@ -44,7 +46,18 @@ export class Neighbours {
    * declared address, or no entry left that may be evicted.
    */
   learn(address: number, macHigh: number, macLow: number): boolean {
-    return this.put(address, macHigh, macLow, LEARNED);
+    const isNew = this.indexOf(address) < 0;
+    if (!this.put(address, macHigh, macLow, LEARNED)) return false;
+    if (isNew) this.appeared(address);
+    return true;
+  }
+
+  /** `learn` for the source of a packet: cheap where nothing is new. */
+  noteSource(address: number, macHigh: number, macLow: number): void {
+    const i = this.find(address);
+    if (i < 0 || this.macHigh[i] !== macHigh || this.macLow[i] !== macLow) {
+      this.learn(address, macHigh, macLow);
+    }
   }
 
   /** As `learn`, and keeps the entry until `release`. */
@@ -55,6 +68,12 @@ export class Neighbours {
   /** As `learn`, for good: no other MAC can take the address over. */
   declare(address: number, macHigh: number, macLow: number): boolean {
     return this.put(address, macHigh, macLow, DECLARED);
+  }
+
+  /** `declare` with a MAC of six octets. */
+  declareMac(address: number, mac: Uint8Array): boolean {
+    const view = new DataView(mac.buffer, mac.byteOffset, 6);
+    return this.declare(address, view.getUint16(0), view.getInt32(2));
   }
 
   /** The lease on `address` ended: what is known stays known, but may be evicted. */

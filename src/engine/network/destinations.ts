@@ -1,47 +1,62 @@
 /**
- * Where the guest's packets may go (architecture: never to the host's own loopback, link-local or nonsense addresses
- * unless the operator allows it), and what the host side looks like from the guest. Every answer is an int; asked
- * once per TCP connection and per UDP datagram.
+ * Where the guest's packets may go (never to the host's own loopback, link-local or nonsense addresses unless the
+ * operator allows it), and what the host side looks like from the guest. Every answer is an int; asked once per TCP
+ * connection and per UDP datagram.
  */
 
-import { ADDRESS_PORT, type AddressWords } from "../boundary.ts";
+import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
 import type { EngineConfig, ResolverAddress } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { PROTOCOL_TCP } from "../wire/ipv4.ts";
+import { DNS_PORT } from "../wire/udp.ts";
+import type { Admission } from "./admission.ts";
 
-/** Verdicts; 0 and more name the guest-forward that serves the address. */
+/**
+ * A verdict is an int: 0 and more name the guest-forward that serves the address, GO says that the host may be asked, and
+ * a refusal carries its drop reason and whether the guest is told.
+ */
 export const GO = -1;
-/** Nothing will ever be there: TCP gets a reset, UDP silence. */
-export const REFUSE = -2;
-/** Silence. */
-export const IGNORE = -3;
 
-const V4_MAPPED = 0xffff;
+/** Nothing will ever be there: TCP gets a reset, UDP silence. */
+function refuse(reason: number): number {
+  return -2 - 2 * reason;
+}
+
+/** Silence. */
+function ignore(reason: number): number {
+  return -3 - 2 * reason;
+}
+
+/** The drop reason of a refusal. */
+export function reasonOf(verdict: number): number {
+  return (-2 - verdict) >> 1;
+}
+
+/** Whether a refusal is kept from the guest. */
+export function isSilent(verdict: number): boolean {
+  return (verdict & 1) !== 0;
+}
+
 const LOOPBACK = 0x7f000001;
-const DNS_PORT = 53;
 
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
 const NO_RESOLVER = dropReason("dns-no-resolver");
 
-/** An embedding program's own say, once per new TCP connection or UDP mapping and remote. */
-export type Admit = (
-  protocol: "tcp" | "udp",
-  guestAddress: number,
-  remoteAddress: number,
-  remotePort: number,
-) => boolean;
+/** What a flow is wanted for. */
+interface Wish {
+  readonly guestAddress: number;
+  readonly remoteAddress: number;
+  readonly remotePort: number;
+}
 
 export class Destinations {
   private readonly netmask: number;
-  /** Why the last verdict was not GO. */
-  reason = 0;
 
   constructor(
     private readonly config: EngineConfig,
     private readonly resolver: () => ResolverAddress | null,
-    private readonly admit: Admit | undefined,
+    private readonly admission: Admission | null,
   ) {
     this.netmask = config.prefixLength === 0 ? 0 : (-1 << (32 - config.prefixLength)) | 0;
   }
@@ -54,66 +69,48 @@ export class Destinations {
     return address === -1 || address === (this.config.network | ~this.netmask);
   }
 
-  /** A new TCP connection: fills `to` on GO; a service index for a guest-forward; else sets `reason`. */
-  tcp(guest: number, remoteAddress: number, remotePort: number, to: AddressWords): number {
+  /** A new TCP connection. Fills `to` unless it is refused. */
+  tcp(wish: Wish, to: AddressWords): number {
     const services = this.config.guestForwards;
     for (let i = 0; i < services.length; i++) {
-      if (services[i].address === remoteAddress && services[i].port === remotePort) {
-        to[0] = to[1] = 0;
-        to[2] = V4_MAPPED;
-        to[3] = remoteAddress;
-        to[ADDRESS_PORT] = remotePort;
+      if (services[i].address === wish.remoteAddress && services[i].port === wish.remotePort) {
+        setMapped(to, wish.remoteAddress, wish.remotePort);
         return i;
       }
     }
-    if (remoteAddress === this.config.dns && remotePort === DNS_PORT && this.config.dns !== 0) {
+    if (wish.remoteAddress === this.config.dns && wish.remotePort === DNS_PORT && this.config.dns !== 0) {
       return this.toResolver(to);
     }
-    return this.route(PROTOCOL_TCP, guest, remoteAddress, remotePort, to);
+    const verdict = this.route(wish, to);
+    if (verdict === GO && this.admission !== null && !this.admission.tcp(wish)) return refuse(REFUSED);
+    return verdict;
+  }
+
+  /** A datagram to a remote. Fills `to` unless it is refused. */
+  udp(wish: Wish, to: AddressWords, nowMs: number): number {
+    const verdict = this.route(wish, to);
+    if (verdict === GO && this.admission !== null && !this.admission.udp(wish, nowMs)) return refuse(REFUSED);
+    return verdict;
   }
 
   private toResolver(to: AddressWords): number {
-    if (this.config.restrict) {
-      this.reason = RESTRICTED;
-      return IGNORE;
-    }
+    if (this.config.restrict) return ignore(RESTRICTED);
     const resolver = this.resolver();
-    if (resolver === null) {
-      this.reason = NO_RESOLVER;
-      return REFUSE;
-    }
+    if (resolver === null) return refuse(NO_RESOLVER);
     for (let i = 0; i < 4; i++) to[i] = resolver.words[i];
     to[ADDRESS_PORT] = resolver.port;
     return GO;
   }
 
-  /** The rules for any address. Sets `reason` when the verdict is not GO. */
-  route(protocol: number, guest: number, remote: number, port: number, to: AddressWords): number {
-    if (this.config.restrict) {
-      this.reason = RESTRICTED;
-      return IGNORE;
-    }
+  /** The rules for any address. */
+  private route(wish: Wish, to: AddressWords): number {
+    if (this.config.restrict) return ignore(RESTRICTED);
+    const remote = wish.remoteAddress;
     let target = remote;
-    if (remote === this.config.gateway && this.config.allowHostLoopback) {
-      target = LOOPBACK;
-    } else if (this.onGuestNetwork(remote)) {
-      this.reason = NO_SERVICE;
-      return REFUSE;
-    } else if (!this.isLegitimate(remote)) {
-      this.reason = REFUSED;
-      return REFUSE;
-    }
-    if (this.admit !== undefined) {
-      const name = protocol === PROTOCOL_TCP ? "tcp" : "udp";
-      if (!this.admit(name, guest, remote, port)) {
-        this.reason = REFUSED;
-        return REFUSE;
-      }
-    }
-    to[0] = to[1] = 0;
-    to[2] = V4_MAPPED;
-    to[3] = target;
-    to[ADDRESS_PORT] = port;
+    if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;
+    else if (this.onGuestNetwork(remote)) return refuse(NO_SERVICE);
+    else if (!this.isLegitimate(remote)) return refuse(REFUSED);
+    setMapped(to, target, wish.remotePort);
     return GO;
   }
 
@@ -131,4 +128,12 @@ export class Destinations {
   seenByGuest(address: number): number {
     return address >>> 24 === 127 || this.onGuestNetwork(address) ? this.config.gateway : address;
   }
+}
+
+function setMapped(to: AddressWords, address: number, port: number): void {
+  to[0] = 0;
+  to[1] = 0;
+  to[2] = V4_MAPPED;
+  to[3] = address;
+  to[ADDRESS_PORT] = port;
 }

@@ -2,6 +2,8 @@
  * IPv4 from the guest: checks a packet once, guards against spoofed sources, reassembles fragments, and hands whole
  * datagrams up. Packets that are not for the engine to carry are dropped with a reason; ICMP is one of them.
  */
+import type { Neighbours } from "../link/neighbours.ts";
+import type { Packet } from "../memory/packet.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import {
@@ -20,7 +22,9 @@ import {
   totalLength,
   ttl,
 } from "../wire/ipv4.ts";
+import { DHCP_SERVER_PORT } from "../wire/udp.ts";
 import type { Reassembly } from "./reassembly.ts";
+import type { Sources } from "./sources.ts";
 
 const BAD_CHECKSUM = dropReason("ipv4-bad-checksum");
 const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
@@ -35,40 +39,36 @@ const REASSEMBLED = counter("datagrams-reassembled");
 /** Loose and strict source route (RFC 791); RFC 7126 section 4.3 says drop. */
 const OPTION_LSRR = 131;
 const OPTION_SSRR = 137;
-const DHCP_SERVER_PORT = 67;
 
-/** What the layer above offers. `verify`: the link does not vouch for the transport checksum. */
-export interface Ipv4Handlers {
-  /** Whether a guest may use this source address. */
-  isGuest(address: number): boolean;
+/** A protocol of the layer above. Returns HANDLED or a drop reason. */
+export interface Transport {
+  packet(packet: Packet): number;
+}
+
+export interface Ipv4Parts {
+  readonly view: DataView;
+  readonly reassembly: Reassembly;
+  readonly counters: Counters;
+  readonly sources: Sources;
+  readonly neighbours: Neighbours;
   /** The gateway's own addresses: packets to them are not forwarded, so their TTL does not matter. */
-  isOwn(address: number): boolean;
-  tcp(guest: number, remote: number, at: number, octets: number, verify: boolean): number;
-  /** `fragmented`: the octets lie in the reassembly buffer and are gone after the call. */
-  udp(
-    guest: number,
-    remote: number,
-    at: number,
-    octets: number,
-    verify: boolean,
-    fragmented: boolean,
-  ): number;
-  /** The source is good: learn whose MAC it is. */
-  sourceSeen(address: number): void;
+  readonly own: { isOwn(address: number): boolean };
+  readonly tcp: Transport;
+  readonly udp: Transport;
 }
 
 export class Ipv4 {
-  constructor(
-    private readonly view: DataView,
-    private readonly reassembly: Reassembly,
-    private readonly counters: Counters,
-    private readonly handlers: Ipv4Handlers,
-  ) {}
+  private readonly view: DataView;
 
-  /** A packet of at most `available` octets at `at`. Returns HANDLED or a drop reason. */
-  packet(at: number, available: number, verify: boolean, nowMs: number): number {
-    const view = this.view;
-    const checked = checkIpv4(view, at, available);
+  constructor(private readonly parts: Ipv4Parts) {
+    this.view = parts.view;
+  }
+
+  /** The packet at `networkAt`, of at most `networkOctets`. Returns HANDLED or a drop reason. */
+  packet(packet: Packet): number {
+    const { view, parts } = this;
+    const at = packet.networkAt;
+    const checked = checkIpv4(view, at, packet.networkOctets);
     if (checked !== HANDLED) return checked;
     const header = headerLength(view, at);
     if (headerSum(view, at, header) !== 0xffff) return BAD_CHECKSUM;
@@ -77,32 +77,40 @@ export class Ipv4 {
     }
     const from = source(view, at);
     const to = destination(view, at);
-    if (!this.handlers.isGuest(from)) {
+    if (!parts.sources.isGuest(from)) {
       if (from !== 0 || !this.isDhcp(at, header)) return SPOOFED;
     } else {
-      this.handlers.sourceSeen(from);
+      parts.neighbours.noteSource(from, packet.sourceHigh, packet.sourceLow);
     }
-    if (ttl(view, at) <= 1 && !this.handlers.isOwn(to) && to !== -1) return TTL_EXPIRED;
-    if (fragmentBits(view, at) === 0) {
-      return this.datagram(at, header, totalLength(view, at), verify, false);
-    }
-    this.counters.add(FRAGMENTS_FROM_GUEST, 1);
-    const whole = this.reassembly.add(at, header, totalLength(view, at), nowMs);
-    if (whole <= 0) return -whole;
-    this.counters.add(REASSEMBLED, 1);
-    return this.datagram(whole, headerLength(view, whole), this.reassembly.completedLength, true, true);
+    if (ttl(view, at) <= 1 && !parts.own.isOwn(to) && to !== -1) return TTL_EXPIRED;
+    packet.guestAddress = from;
+    packet.remoteAddress = to;
+    packet.reassembled = false;
+    const total = totalLength(view, at);
+    if (fragmentBits(view, at) !== 0) return this.fragment(packet, header, total);
+    return this.handUp(packet, header, total);
   }
 
-  private datagram(at: number, header: number, total: number, verify: boolean, fragmented: boolean): number {
-    const view = this.view;
-    const from = source(view, at);
-    const to = destination(view, at);
-    const octets = total - header;
-    switch (protocol(view, at)) {
+  private fragment(packet: Packet, header: number, total: number): number {
+    const { counters, reassembly } = this.parts;
+    counters.add(FRAGMENTS_FROM_GUEST, 1);
+    const whole = reassembly.add(packet.networkAt, header, total, packet.nowMs);
+    if (whole <= 0) return -whole;
+    counters.add(REASSEMBLED, 1);
+    packet.networkAt = whole;
+    packet.verify = true;
+    packet.reassembled = true;
+    return this.handUp(packet, headerLength(this.view, whole), reassembly.completedLength);
+  }
+
+  private handUp(packet: Packet, header: number, total: number): number {
+    packet.transportAt = packet.networkAt + header;
+    packet.transportOctets = total - header;
+    switch (protocol(this.view, packet.networkAt)) {
       case PROTOCOL_TCP:
-        return this.handlers.tcp(from, to, at + header, octets, verify);
+        return this.parts.tcp.packet(packet);
       case PROTOCOL_UDP:
-        return this.handlers.udp(from, to, at + header, octets, verify, fragmented);
+        return this.parts.udp.packet(packet);
       case PROTOCOL_ICMP:
         return ICMP;
       case PROTOCOL_IGMP:

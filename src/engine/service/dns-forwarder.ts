@@ -24,11 +24,14 @@ import {
   ENFILE,
   type HostNetwork,
   type UdpBatch,
+  V4_MAPPED,
 } from "../boundary.ts";
 import type { ResolverAddress } from "../config.ts";
 import { DNS_QUERIES_MAX, DNS_QUERY_OCTETS_MAX } from "../limits.ts";
+import type { Packet } from "../memory/packet.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
+import type { UdpService } from "../transport/udp/input.ts";
 import {
   additionals,
   checkQuery,
@@ -76,7 +79,6 @@ const SOCKET_FAILED = dropReason("host-socket-failed");
 const SEND_REFUSED = dropReason("host-send-refused");
 
 const NO_HANDLE = -1;
-const MAPPED_PREFIX = 0xffff;
 
 export interface DnsForwarderOptions {
   readonly octets: Uint8Array;
@@ -103,7 +105,7 @@ interface Resolver {
   failedAtMs: number;
 }
 
-export class DnsForwarder {
+export class DnsForwarder implements UdpService {
   /** Queries in flight. */
   inUse = 0;
   private readonly octets: Uint8Array;
@@ -129,6 +131,9 @@ export class DnsForwarder {
   private readonly refusals = new Int32Array(DNS_QUERIES_MAX);
   private readonly startedAt = new Int32Array(DNS_QUERIES_MAX);
   private readonly dueAt = new Int32Array(DNS_QUERIES_MAX);
+  /** Entries whose sockets have something. */
+  private readonly ready = new Int32Array(DNS_QUERIES_MAX);
+  private readyCount = 0;
   /** No entry is due before this; it may be early. Meaningless while `inUse` is 0. */
   private earliestDue = 0;
 
@@ -184,7 +189,25 @@ export class DnsForwarder {
     return this.next(entry, nowMs);
   }
 
-  /** Readiness of the socket with token `token + entry`. */
+  /** A question to the DNS address. */
+  datagram(packet: Packet): number {
+    const { guestAddress, guestPort, payloadAt, payloadOctets, nowMs } = packet;
+    return this.query(guestAddress, guestPort, payloadAt, payloadOctets, nowMs);
+  }
+
+  /** Readiness of the socket with token `token + entry`; `work` looks at it. */
+  hostEvent(entry: number): void {
+    if (this.readyCount < DNS_QUERIES_MAX) this.ready[this.readyCount++] = entry;
+  }
+
+  /** Reads the sockets that have answers and does what is due. No frame may point into the receive slots. */
+  work(nowMs: number): void {
+    for (let i = 0; i < this.readyCount; i++) this.handleEvent(this.ready[i], nowMs);
+    this.readyCount = 0;
+    this.poll(nowMs);
+  }
+
+  /** Reads the socket with token `token + entry`. */
   handleEvent(entry: number, nowMs: number): void {
     if (entry >= DNS_QUERIES_MAX || this.used[entry] === 0 || this.handle[entry] === NO_HANDLE) return;
     this.receive(entry, nowMs);
@@ -431,6 +454,6 @@ function toResolver(address: ResolverAddress): Resolver {
   const words = new Int32Array(ADDRESS_WORDS);
   words.set(address.words);
   words[ADDRESS_PORT] = address.port;
-  const mapped = address.words[0] === 0 && address.words[1] === 0 && address.words[2] === MAPPED_PREFIX;
+  const mapped = address.words[0] === 0 && address.words[1] === 0 && address.words[2] === V4_MAPPED;
   return { address, words, family: mapped ? 4 : 6, failed: false, failedAtMs: 0 };
 }

@@ -1,11 +1,11 @@
 /** The flow table as people read it. */
 import { formatIpv4 } from "../../config/address.ts";
 import type { FlowRow } from "../api.ts";
+import { V4_MAPPED } from "../boundary.ts";
+import type { Path } from "./path.ts";
 import { CLOSED, STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
 import type { UdpMapping } from "./udp/mapping.ts";
-
-const V4_MAPPED = 0xffff;
 
 export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
   const rows: FlowRow[] = [];
@@ -17,7 +17,7 @@ export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
       state: STATE_NAMES[c.state],
       guest: endpoint(c.guestAddress, c.guestPort),
       remote: endpoint(c.remoteAddress, c.remotePort),
-      target: wordsEndpoint(c.target0, c.target1, c.target2, c.target3, c.targetPort),
+      target: target(c),
       octetsFromGuest: c.octetsFromGuest,
       octetsToGuest: c.octetsToGuest,
       idleMs: (nowMs - c.lastHeardMs) | 0,
@@ -44,9 +44,7 @@ export function udpRows(
       state: "MAPPED",
       guest: endpoint(m.guestAddress, m.guestPort),
       remote,
-      target: m.inbound
-        ? wordsEndpoint(m.client0, m.client1, m.client2, m.client3, m.clientPort)
-        : endpoint(m.recentAddress, m.recentPort),
+      target: m.inbound ? target(m) : endpoint(m.recentAddress, m.recentPort),
       octetsFromGuest: m.octetsFromGuest,
       octetsToGuest: m.octetsToGuest,
       idleMs: (nowMs - m.refreshedMs) | 0,
@@ -59,9 +57,11 @@ function endpoint(address: number, port: number): string {
   return `${formatIpv4(address)}:${port}`;
 }
 
-function wordsEndpoint(a: number, b: number, c: number, d: number, port: number): string {
-  if (a === 0 && b === 0 && c === V4_MAPPED) return endpoint(d, port);
+function target({ target0, target1, target2, target3, targetPort }: Path): string {
+  if (target0 === 0 && target1 === 0 && target2 === V4_MAPPED) return endpoint(target3, targetPort);
   const groups: string[] = [];
-  for (const word of [a, b, c, d]) groups.push((word >>> 16).toString(16), (word & 0xffff).toString(16));
-  return `[${groups.join(":")}]:${port}`;
+  for (const word of [target0, target1, target2, target3]) {
+    groups.push((word >>> 16).toString(16), (word & 0xffff).toString(16));
+  }
+  return `[${groups.join(":")}]:${targetPort}`;
 }

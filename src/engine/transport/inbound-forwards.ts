@@ -10,6 +10,7 @@ import type { Egress } from "../link/egress.ts";
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Destinations } from "../network/destinations.ts";
 import { NO_FLOW } from "./flow-table.ts";
+import { Path } from "./path.ts";
 import type { Tcp } from "./tcp/tcp.ts";
 import type { Udp } from "./udp/udp.ts";
 
@@ -47,6 +48,7 @@ export class InboundForwards {
   private readonly handles: Int32Array;
   private readonly state: Uint8Array;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
+  private readonly path = new Path();
   private stalled = false;
   private retryAtMs = 0;
 
@@ -112,8 +114,13 @@ export class InboundForwards {
       if (handle === EAGAIN) return DRAINED;
       // Out of descriptors or memory; the socket's edge has passed, so it is for us to look again.
       if (handle < 0) return STALLED;
-      const seen = this.parts.destinations.seenByGuest(this.peer[3]);
-      this.parts.tcp.acceptInbound(guest, guestPort, handle, seen, this.peer);
+      const path = this.path;
+      path.setTarget(this.peer);
+      path.guestAddress = guest;
+      path.guestPort = guestPort;
+      path.remoteAddress = this.parts.destinations.seenByGuest(path.target3);
+      path.remotePort = path.targetPort;
+      this.parts.tcp.acceptInbound(path, handle);
     }
     return MORE;
   }

@@ -90,7 +90,14 @@ export function headerSum(view: DataView, at: number, octets: number): number {
   return (sum & 0xffff) + (sum >>> 16);
 }
 
-/** Writes a 20-octet header with its checksum. */
+/** Folded ones' complement sum of two addresses: their part of the header's checksum and of the pseudo-header's. */
+export function addressSum(a: number, b: number): number {
+  const sum = (a >>> 16) + (a & 0xffff) + (b >>> 16) + (b & 0xffff);
+  const folded = (sum & 0xffff) + (sum >>> 16);
+  return (folded & 0xffff) + (folded >>> 16);
+}
+
+/** Writes a 20-octet header with its checksum. `sumOfAddresses` is that of the two (addressSum). */
 export function writeIpv4(
   view: DataView,
   at: number,
@@ -100,6 +107,7 @@ export function writeIpv4(
   protocolNumber: number,
   sourceAddress: number,
   destinationAddress: number,
+  sumOfAddresses: number,
 ): void {
   const ttlProtocol = (TTL_DEFAULT << 8) | protocolNumber;
   view.setUint16(at, 0x4500);
@@ -107,21 +115,19 @@ export function writeIpv4(
   view.setUint16(at + IDENTIFICATION, id);
   view.setUint16(at + FLAGS_FRAGMENT, flagsFragment);
   view.setUint16(at + TTL, ttlProtocol);
-  let sum =
-    0x4500 +
-    total +
-    (id & 0xffff) +
-    flagsFragment +
-    ttlProtocol +
-    (sourceAddress >>> 16) +
-    (sourceAddress & 0xffff) +
-    (destinationAddress >>> 16) +
-    (destinationAddress & 0xffff);
+  let sum = 0x4500 + total + (id & 0xffff) + flagsFragment + ttlProtocol + sumOfAddresses;
   sum = (sum & 0xffff) + (sum >>> 16);
   sum = (sum & 0xffff) + (sum >>> 16);
   view.setUint16(at + CHECKSUM, ~sum & 0xffff);
   view.setInt32(at + SOURCE, sourceAddress);
   view.setInt32(at + DESTINATION, destinationAddress);
+}
+
+/** Folded sum of a pseudo-header, not complemented, from the sum of its addresses: of either family. */
+export function pseudoSum(sumOfAddresses: number, protocolNumber: number, octets: number): number {
+  let sum = sumOfAddresses + protocolNumber + octets;
+  sum = (sum & 0xffff) + (sum >>> 16);
+  return (sum & 0xffff) + (sum >>> 16);
 }
 
 /** Folded sum of the pseudo-header (RFC 9293 section 3.1, RFC 768), not complemented. */
@@ -131,13 +137,5 @@ export function pseudoHeaderSum(
   protocolNumber: number,
   octets: number,
 ): number {
-  let sum =
-    (sourceAddress >>> 16) +
-    (sourceAddress & 0xffff) +
-    (destinationAddress >>> 16) +
-    (destinationAddress & 0xffff) +
-    protocolNumber +
-    octets;
-  sum = (sum & 0xffff) + (sum >>> 16);
-  return (sum & 0xffff) + (sum >>> 16);
+  return pseudoSum(addressSum(sourceAddress, destinationAddress), protocolNumber, octets);
 }

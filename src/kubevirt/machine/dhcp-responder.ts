@@ -9,13 +9,15 @@
 
 import { READABLE } from "../../engine/boundary.ts";
 import { type DhcpConfig, defaultEngineConfig } from "../../engine/config.ts";
-import { RX_BATCH_MAX } from "../../engine/limits.ts";
+import { GUESTS_MAX, RX_BATCH_MAX } from "../../engine/limits.ts";
 import { Egress } from "../../engine/link/egress.ts";
 import { Neighbours } from "../../engine/link/neighbours.ts";
 import { Arena } from "../../engine/memory/arena.ts";
 import { FrameBatch } from "../../engine/memory/frame-batch.ts";
+import { Scratch } from "../../engine/memory/scratch.ts";
 import { Counters } from "../../engine/metrics/counters.ts";
-import { Gateway } from "../../engine/service/gateway.ts";
+import { Sources } from "../../engine/network/sources.ts";
+import { DhcpService } from "../../engine/service/dhcp-service.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, etherType } from "../../engine/wire/ethernet.ts";
 import {
   checkIpv4,
@@ -25,13 +27,18 @@ import {
   protocol,
   totalLength,
 } from "../../engine/wire/ipv4.ts";
-import { checkUdp, destinationPort, length, UDP_HEADER_OCTETS } from "../../engine/wire/udp.ts";
+import {
+  checkUdp,
+  DHCP_SERVER_PORT,
+  destinationPort,
+  length,
+  UDP_HEADER_OCTETS,
+} from "../../engine/wire/udp.ts";
 import { QemuDatagramLink } from "../../host/link/qemu-dgram.ts";
 import { native } from "../../host/native/native.ts";
 import { partitionDescriptors } from "../../host/native/shim-tables.ts";
 import { describeErrno } from "../../host/start-error.ts";
 
-const SERVER_PORT = 67;
 const EVENTS_PER_WAIT = 8;
 
 /** What a responder is started with. */
@@ -54,7 +61,7 @@ export class DhcpResponder {
   private readonly batch = new FrameBatch(RX_BATCH_MAX);
   private readonly link: QemuDatagramLink;
   private readonly egress: Egress;
-  private readonly gateway: Gateway;
+  private readonly service: DhcpService;
   private open = true;
 
   /** Opens the packet socket (needs CAP_NET_RAW) and starts answering. Throws an Error with a sentence. */
@@ -73,15 +80,23 @@ export class DhcpResponder {
     const neighbours = new Neighbours();
     const gatewayMac = options.mac;
     this.egress = new Egress(this.arena, neighbours, gatewayMac, this.counters);
-    this.egress.link = this.link;
+    this.egress.attach(this.link);
     const config = {
       ...defaultEngineConfig(),
       gatewayMac,
       gateway: options.dhcp.serverAddress,
       dhcp: options.dhcp,
     };
-    const checksum = { sum: native.checksum };
-    this.gateway = new Gateway(config, this.arena, this.egress, this.counters, checksum, neighbours);
+    this.service = new DhcpService({
+      config,
+      arena: this.arena,
+      egress: this.egress,
+      scratch: new Scratch(this.arena.scratchAt, this.egress.queue),
+      counters: this.counters,
+      checksum: { sum: native.checksum },
+      neighbours,
+      sources: new Sources(options.dhcp.rangeStart, GUESTS_MAX),
+    });
     const epoll = native.epollOpen(() => this.drain());
     const added = epoll < 0 ? epoll : native.epollAdd(fd, READABLE, 0);
     if (added < 0) throw new Error(`epoll: ${describeErrno(added)}`);
@@ -107,13 +122,9 @@ export class DhcpResponder {
     const header = headerLength(view, ipAt);
     const udpAt = ipAt + header;
     if (checkUdp(view, udpAt, totalLength(view, ipAt) - header) !== 0) return 0;
-    if (destinationPort(view, udpAt) !== SERVER_PORT) return 0;
-    const nowSeconds = Math.floor(performance.now() / 1000);
-    return this.gateway.message(
-      udpAt + UDP_HEADER_OCTETS,
-      length(view, udpAt) - UDP_HEADER_OCTETS,
-      nowSeconds,
-    );
+    if (destinationPort(view, udpAt) !== DHCP_SERVER_PORT) return 0;
+    this.service.poll(performance.now());
+    return this.service.message(udpAt + UDP_HEADER_OCTETS, length(view, udpAt) - UDP_HEADER_OCTETS);
   }
 
   private end(reason: string): void {

@@ -51,6 +51,7 @@ describe("codecs against the recorded capture", () => {
         ipv4.protocol(view, at),
         ipv4.source(view, at),
         ipv4.destination(view, at),
+        ipv4.addressSum(ipv4.source(view, at), ipv4.destination(view, at)),
       );
       expect(new Uint8Array(again.buffer)).toEqual(new Uint8Array(view.buffer, at, 20));
     }
@@ -82,7 +83,7 @@ describe("codecs against the recorded capture", () => {
 describe("length checks", () => {
   it("refuses every cut of a header and every length that lies", () => {
     const view = new DataView(new ArrayBuffer(128));
-    ipv4.writeIpv4(view, 0, 60, 1, 0, ipv4.PROTOCOL_TCP, 1, 2);
+    ipv4.writeIpv4(view, 0, 60, 1, 0, ipv4.PROTOCOL_TCP, 1, 2, 3);
     for (let cut = 0; cut < 60; cut++) expect(ipv4.checkIpv4(view, 0, cut)).not.toBe(HANDLED);
     expect(ipv4.checkIpv4(view, 0, 60)).toBe(HANDLED);
     view.setUint16(ipv4.TOTAL_LENGTH, 19);

@@ -2,6 +2,7 @@
  * The yes-or-no state of a connection, one bit each: as fields of their own they would be a fifth of what an idle
  * connection costs.
  */
+import { Path } from "../path.ts";
 
 const OUTBOUND = 1 << 0;
 const FIN_SENT = 1 << 1;
@@ -27,7 +28,7 @@ const HOST_FAILED = 1 << 20;
 
 const INITIAL = OUTBOUND | HOST_WRITABLE;
 
-export class ConnectionFlags {
+export class ConnectionFlags extends Path {
   /** All of them; a recycled connection starts over with the initial ones. */
   bits = INITIAL;
 

@@ -60,16 +60,8 @@ export const SACK_RANGES_MAX = 64;
 export class TcpConnection extends ConnectionFlags {
   /** CLOSED while free. */
   state = CLOSED;
-  guestAddress = 0;
-  guestPort = 0;
-  remoteAddress = 0;
-  remotePort = 0;
-  /** Where the host socket goes or comes from, as the host sees it: for the flow table. */
-  target0 = 0;
-  target1 = 0;
-  target2 = 0;
-  target3 = 0;
-  targetPort = 0;
+  /** Folded sum of both addresses, for checksums. */
+  addressSum = 0;
   /** HostNetwork handle, -1 once closed. */
   handle = -1;
 

@@ -6,8 +6,8 @@ import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
 import type { Counters } from "../../metrics/counters.ts";
+import type { Destinations } from "../../network/destinations.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
-import { TcpOptions } from "../../wire/tcp-options.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW } from "../flow-table.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
@@ -26,9 +26,12 @@ export interface TcpParts {
   readonly counters: Counters;
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
+  readonly destinations: Destinations;
   readonly mtu: number;
   readonly secret0: number;
   readonly secret1: number;
+  /** Kind of the tokens of host sockets; a flow's id is added. */
+  readonly token: number;
 }
 
 export class TcpContext {
@@ -42,10 +45,10 @@ export class TcpContext {
   readonly flows: FlowTable;
   readonly pool: ChunkPool;
   readonly wheel: TimerWheel;
-  readonly options = new TcpOptions();
   readonly mtu: number;
   readonly secret0: number;
   readonly secret1: number;
+  readonly token: number;
 
   /** By flow id; made on first use and kept for reuse. */
   readonly connections: (TcpConnection | null)[] = new Array<TcpConnection | null>(FLOWS_MAX).fill(null);
@@ -82,9 +85,7 @@ export class TcpContext {
   /** Next IPv4 identification. */
   identification = 0;
 
-  /** Frames the link's far end may hold (0: it pushes back), and connections that filled windows lately. */
-  queueFrames = 0;
-  tcpOffload = false;
+  /** Connections that filled windows lately. */
   activeReceivers = 1;
   private receivers = 0;
   private receiverInterval = 1;
@@ -103,6 +104,7 @@ export class TcpContext {
     this.mtu = parts.mtu;
     this.secret0 = parts.secret0;
     this.secret1 = parts.secret1;
+    this.token = parts.token;
     this.pool = new ChunkPool(parts.arena, parts.egress.queue);
     parts.egress.pool = this.pool;
     this.wheel = new TimerWheel(FLOWS_MAX, nowMs, fire);

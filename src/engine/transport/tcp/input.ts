@@ -35,6 +35,7 @@ import { storeOutOfOrder } from "./out-of-order.ts";
 import { sendAck, sendStrayReset } from "./output.ts";
 import { noteAcknowledged, noteDuplicate, takeSackBlocks, trimSacked } from "./recovery.ts";
 import { noteDuplicateOctets, noteLate } from "./reordering.ts";
+import type { Segment } from "./segment.ts";
 import { enterTimeWait, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
 import { freeAcknowledged } from "./to-guest.ts";
 import { acceptFin, gather } from "./to-host.ts";
@@ -54,20 +55,7 @@ const TS_RECENT_MAX_AGE_MS = 24 * 24 * 3_600_000;
 /** What sending an RTO estimate cannot see: the clock's tick (RFC 6298 G), milliseconds. */
 const CLOCK_GRANULARITY_MS = 4;
 
-/** Where the payload of the segment in hand lies; trimmed in place to what is inside the window. */
-export class Segment {
-  sequence = 0;
-  acknowledgment = 0;
-  flags = 0;
-  /** As on the wire. */
-  window = 0;
-  payloadAt = 0;
-  payloadLength = 0;
-  /** Octets or a FIN fell outside the window: the guest is told where it stands. */
-  trimmed = false;
-}
-
-/** A segment of a connection that exists; `ctx.options` holds its options. Returns HANDLED or a drop reason. */
+/** A segment of a connection that exists. Returns HANDLED or a drop reason. */
 export function segmentArrives(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if (c.state === SYN_SENT) return inSynSent(ctx, c, s);
   if (c.state === CONNECTING) return inConnecting(ctx, c, s);
@@ -99,16 +87,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   const acked = (s.flags & ACK) !== 0;
   if (acked && s.acknowledgment !== ((c.iss + 1) | 0)) {
     if ((s.flags & RST) === 0) {
-      sendStrayReset(
-        ctx,
-        c.guestAddress,
-        c.guestPort,
-        c.remoteAddress,
-        c.remotePort,
-        s.acknowledgment,
-        0,
-        RST,
-      );
+      sendStrayReset(ctx, c, s.acknowledgment, 0, RST);
     }
     return UNACCEPTABLE;
   }
@@ -120,7 +99,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   }
   if ((s.flags & SYN) === 0) return UNACCEPTABLE;
   c.lastHeardMs = ctx.now;
-  takeSyn(ctx, c, s.sequence, s.window);
+  takeSyn(ctx, c, s);
   if (acked) {
     if (c.rttTiming) sampleRtt(c, (ctx.now - c.rttStartMs) | 0);
     c.rttTiming = false;
@@ -147,23 +126,23 @@ function inConnecting(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & (SYN | ACK)) !== SYN) return UNACCEPTABLE;
   if (s.sequence !== c.irs) {
     // A new attempt from the same port: the guest has forgotten the old one.
-    takeSyn(ctx, c, s.sequence, s.window);
+    takeSyn(ctx, c, s);
     return HANDLED;
   }
   ctx.counters.add(DUPLICATES, 1);
-  if (c.timestamps && ctx.options.hasTimestamps) c.tsRecent = ctx.options.timestampValue;
+  if (c.timestamps && s.options.hasTimestamps) c.tsRecent = s.options.timestampValue;
   return HANDLED;
 }
 
 /** What the next ACK echoes (RFC 7323 section 4.3); checkTimestamp has seen that it is not older. */
 function noteTimestamp(ctx: TcpContext, c: TcpConnection, s: Segment): void {
-  if (!c.timestamps || !ctx.options.hasTimestamps || !beforeOrAt(s.sequence, c.rcvTaken)) return;
-  c.tsRecent = ctx.options.timestampValue;
+  if (!c.timestamps || !s.options.hasTimestamps || !beforeOrAt(s.sequence, c.rcvTaken)) return;
+  c.tsRecent = s.options.timestampValue;
   c.tsRecentAtMs = ctx.now;
 }
 
 function checkTimestamp(ctx: TcpContext, c: TcpConnection, s: Segment): number {
-  const options = ctx.options;
+  const options = s.options;
   // RFC 7323 section 3.2: a segment without the agreed option SHOULD be dropped.
   if (!options.hasTimestamps) return UNACCEPTABLE;
   if (!before(options.timestampValue, c.tsRecent)) return HANDLED;
@@ -267,7 +246,7 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
   const ack = s.acknowledgment;
   if (c.state === SYN_RECEIVED) {
     if (ack !== ((c.iss + 1) | 0)) {
-      sendStrayReset(ctx, c.guestAddress, c.guestPort, c.remoteAddress, c.remotePort, ack, 0, RST);
+      sendStrayReset(ctx, c, ack, 0, RST);
       return UNACCEPTABLE;
     }
     if (c.rttTiming) sampleRtt(c, (ctx.now - c.rttStartMs) | 0);
@@ -281,11 +260,11 @@ function checkAcknowledgment(ctx: TcpContext, c: TcpConnection, s: Segment): num
     return UNACCEPTABLE;
   }
   const acknowledged = (ack - c.sndUna) | 0;
-  const news = c.sack && ctx.options.sackBlocks > 0 && takeSackBlocks(ctx, c, ack);
+  const news = c.sack && s.options.sackBlocks > 0 && takeSackBlocks(ctx, c, s);
   const windowBefore = c.sndWnd;
   if (acknowledged >= 0) takeWindow(c, s);
   if (acknowledged > 0) {
-    advanceUna(ctx, c, acknowledged);
+    advanceUna(ctx, c, acknowledged, s);
     if (c.state === CLOSED) return HANDLED;
     if (news) noteDuplicate(ctx, c);
   } else if (
@@ -327,15 +306,15 @@ function takeWindow(c: TcpConnection, s: Segment): void {
 }
 
 /** `acknowledged` octets are new: frees them, measures, moves the timers, and the state if it was our FIN. */
-function advanceUna(ctx: TcpContext, c: TcpConnection, acknowledged: number): void {
+function advanceUna(ctx: TcpContext, c: TcpConnection, acknowledged: number, s: Segment): void {
   const flightBefore = (c.sndNxt - c.sndUna) | 0;
   const timedOut = c.backoff > 0;
   const from = c.sndUna;
   c.sndUna = (from + acknowledged) | 0;
   c.backoff = 0;
-  noteLate(ctx, c, from);
+  noteLate(ctx, c, from, s);
   if (c.timestamps) {
-    let sample = (ctx.now + c.tsOffset - ctx.options.timestampEcho) | 0;
+    let sample = (ctx.now + c.tsOffset - s.options.timestampEcho) | 0;
     // A guest whose ACK was lost echoes the first transmission: our wait for the timer is no round trip. A round
     // trip that really grew is followed at twofold steps.
     if (timedOut && sample > 2 * c.rtoMs) sample = 2 * c.rtoMs;

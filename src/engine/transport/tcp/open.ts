@@ -18,15 +18,17 @@ import {
 import { HALF_OPEN_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
+import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import { keyedHash, NO_FLOW, packPorts } from "../flow-table.ts";
+import type { Ends, Path } from "../path.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./deadline.ts";
-import { sendSegment, sendStrayReset } from "./output.ts";
+import { sendBare, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
+import type { Segment } from "./segment.ts";
 import { evictHalfOpen, evictTimeWait, removeConnection } from "./teardown.ts";
 import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
 
@@ -45,14 +47,9 @@ const HOPELESS_MS = 1000;
 const ISS_TICKS_PER_MS = 250;
 
 /** A new connection in the table, or null when that is full of connections that are in use. */
-function newConnection(
-  ctx: TcpContext,
-  guestAddress: number,
-  guestPort: number,
-  remoteAddress: number,
-  remotePort: number,
-): TcpConnection | null {
-  const ports = packPorts(guestPort, remotePort);
+function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
+  const { guestAddress, remoteAddress } = ends;
+  const ports = packPorts(ends.guestPort, ends.remotePort);
   let id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
   if (id === NO_FLOW) {
     if (!evictTimeWait(ctx) && !evictHalfOpen(ctx)) return null;
@@ -63,10 +60,8 @@ function newConnection(
     c = new TcpConnection(id);
     ctx.connections[id] = c;
   }
-  c.guestAddress = guestAddress;
-  c.guestPort = guestPort;
-  c.remoteAddress = remoteAddress;
-  c.remotePort = remotePort;
+  c.setEnds(ends);
+  c.addressSum = addressSum(guestAddress, remoteAddress);
   const hash = keyedHash(ctx.secret0, ctx.secret1, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
   c.iss = (hash + Math.imul(ctx.now, ISS_TICKS_PER_MS)) | 0;
   c.tsOffset = keyedHash(ctx.secret1, ctx.secret0, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
@@ -86,34 +81,25 @@ function newConnection(
 }
 
 /**
- * The guest's SYN for `to` (host order words). `service` is the guest-forward index or -1. The options of the SYN
- * are those just parsed. Returns HANDLED or a drop reason.
+ * The guest's SYN `s` between `ends`, for `to`. `service` is the guest-forward index or -1. Returns HANDLED or a drop
+ * reason.
  */
 export function openOutbound(
   ctx: TcpContext,
-  token: number,
-  guestAddress: number,
-  guestPort: number,
-  remoteAddress: number,
-  remotePort: number,
-  sequence: number,
-  window: number,
+  ends: Ends,
+  s: Segment,
   to: AddressWords,
   service: number,
 ): number {
-  const c = newConnection(ctx, guestAddress, guestPort, remoteAddress, remotePort);
+  const c = newConnection(ctx, ends);
   if (c === null) return TABLE_FULL;
   c.state = CONNECTING;
   c.outbound = true;
-  takeSyn(ctx, c, sequence, window);
-  c.target0 = to[0];
-  c.target1 = to[1];
-  c.target2 = to[2];
-  c.target3 = to[3];
-  c.targetPort = to[4];
-  let handle = connectHost(ctx, token | c.id, to, service);
+  takeSyn(ctx, c, s);
+  c.setTarget(to);
+  let handle = connectHost(ctx, c, to, service);
   if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) {
-    handle = connectHost(ctx, token | c.id, to, service);
+    handle = connectHost(ctx, c, to, service);
   }
   if (handle < 0) return failConnect(ctx, c, handle);
   c.handle = handle;
@@ -123,7 +109,8 @@ export function openOutbound(
   return HANDLED;
 }
 
-function connectHost(ctx: TcpContext, token: number, to: AddressWords, service: number): number {
+function connectHost(ctx: TcpContext, c: TcpConnection, to: AddressWords, service: number): number {
+  const token = ctx.token | c.id;
   return service >= 0 ? ctx.network.tcpConnectService(token, service) : ctx.network.tcpConnect(token, to);
 }
 
@@ -139,8 +126,8 @@ function evictHopeless(ctx: TcpContext): boolean {
 }
 
 /** Notes what the guest's SYN or SYN-ACK says. Options we did not both agree on are off. */
-export function takeSyn(ctx: TcpContext, c: TcpConnection, sequence: number, window: number): void {
-  const options = ctx.options;
+export function takeSyn(ctx: TcpContext, c: TcpConnection, s: Segment): void {
+  const { options, sequence, window } = s;
   c.irs = sequence;
   c.rcvNxt = (sequence + 1) | 0;
   c.rcvTaken = c.rcvNxt;
@@ -202,9 +189,9 @@ export function failConnect(ctx: TcpContext, c: TcpConnection, error: number): n
 /** The host would not connect: RST that acknowledges the SYN (RFC 9293 section 3.10.7.1), and the connection is gone. */
 function refuse(ctx: TcpContext, c: TcpConnection): void {
   ctx.counters.add(REFUSED, 1);
-  const { guestAddress, guestPort, remoteAddress, remotePort, rcvNxt } = c;
+  // First, since the connection is what knows the ends.
+  sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
   removeConnection(ctx, c);
-  sendStrayReset(ctx, guestAddress, guestPort, remoteAddress, remotePort, 0, rcvNxt, RST | ACK);
 }
 
 /** Sends, or sends again, our SYN (active) or SYN-ACK (passive). */
@@ -215,27 +202,20 @@ export function sendSyn(ctx: TcpContext, c: TcpConnection): void {
     c.rttStartMs = ctx.now;
   }
   c.sndNxt = (c.iss + 1) | 0;
-  sendSegment(ctx, c, c.iss, c.state === SYN_SENT ? SYN : SYN | ACK, 0, 0, 0);
+  sendBare(ctx, c, c.iss, c.state === SYN_SENT ? SYN : SYN | ACK);
 }
 
-/** A client of a forward was accepted as `handle`: opens towards the guest. Returns HANDLED or a drop reason. */
-export function openInbound(
-  ctx: TcpContext,
-  guestAddress: number,
-  guestPort: number,
-  remoteAddress: number,
-  remotePort: number,
-  from: AddressWords,
-): TcpConnection | null {
-  const c = newConnection(ctx, guestAddress, guestPort, remoteAddress, remotePort);
+/**
+ * A client of a forward was accepted as `handle`: opens towards the guest, from the client as `path` says it looks to it.
+ * Null when there is no room.
+ */
+export function openInbound(ctx: TcpContext, path: Path, handle: number): TcpConnection | null {
+  const c = newConnection(ctx, path);
   if (c === null) return null;
   c.state = SYN_SENT;
   c.outbound = false;
-  c.target0 = from[0];
-  c.target1 = from[1];
-  c.target2 = from[2];
-  c.target3 = from[3];
-  c.targetPort = from[4];
+  c.handle = handle;
+  c.setTargetOf(path);
   // Offered in our SYN; takeSyn turns off what the guest does not answer.
   c.timestamps = true;
   c.sack = true;

@@ -7,10 +7,11 @@ import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
 import {
+  addressSum,
   DONT_FRAGMENT,
   IPV4_HEADER_OCTETS,
   PROTOCOL_TCP,
-  pseudoHeaderSum,
+  pseudoSum,
   writeIpv4,
 } from "../../wire/ipv4.ts";
 import { ACK, before, CHECKSUM, RST, SYN, TCP_HEADER_OCTETS, writeTcp } from "../../wire/tcp.ts";
@@ -22,6 +23,7 @@ import {
   writeTimestamps,
   writeWindowScale,
 } from "../../wire/tcp-options.ts";
+import type { Ends } from "../path.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { sackBlocksFor, writeSackBlocks } from "./out-of-order.ts";
@@ -29,86 +31,122 @@ import { advertise } from "./window.ts";
 
 const RESETS_TO_GUEST = counter("tcp-resets-to-guest");
 const LINK_FULL = dropReason("link-full");
+const HEADERS = ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS;
+
+/** `openFrame` found no room, or no guest. */
+const NO_FRAME = -1;
 
 /**
- * Queues one segment. Returns false when the link is full or the guest's MAC unknown: nothing was sent.
- * `segmentPayload` is the payload of one frame when `payloadLength` exceeds it (a super-frame), else 0.
+ * Queues a segment without octets: SYN, FIN, ACK, RST. Returns false when the link is full or the guest's MAC unknown:
+ * nothing was sent.
  */
-export function sendSegment(
-  ctx: TcpContext,
-  c: TcpConnection,
-  sequence: number,
-  flagBits: number,
-  payloadAt: number,
-  payloadLength: number,
-  segmentPayload: number,
-): boolean {
-  const egress = ctx.egress;
-  if (!egress.hasRoom()) {
-    ctx.counters.drop(LINK_FULL);
-    return false;
-  }
-  const view = ctx.view;
-  const end = egress.queue.nextHeaderEnd();
+export function sendBare(ctx: TcpContext, c: TcpConnection, sequence: number, flagBits: number): boolean {
   const isSyn = (flagBits & SYN) !== 0;
-  const blocks = payloadLength === 0 && !isSyn && c.sack ? sackBlocksFor(ctx, c) : 0;
+  const blocks = !isSyn && c.sack ? sackBlocksFor(ctx, c) : 0;
   const optionOctets = isSyn
     ? synOptionOctets(c)
     : (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0) + (blocks > 0 ? 4 + blocks * 8 : 0);
   const headerOctets = TCP_HEADER_OCTETS + optionOctets;
-  const tcpAt = end - headerOctets;
-  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
-  if (!egress.writeHeader(ipAt, c.guestAddress)) return false;
-  const windowField = advertise(ctx, c, isSyn);
-  const acknowledgment = (flagBits & ACK) !== 0 ? c.rcvTaken : 0;
+  const tcpAt = openFrame(ctx, c, headerOctets);
+  if (tcpAt === NO_FRAME) return false;
+  if (isSyn) writeSynOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS);
+  else if (optionOctets > 0) writeOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS, blocks);
+  writeHeader(ctx, c, tcpAt, sequence, flagBits, headerOctets);
+  closeFrame(ctx, c, tcpAt, headerOctets, 0, 0);
+  return true;
+}
+
+/**
+ * Queues a segment with `length` octets at `at`: a super-frame when they are more than one segment's. Returns false as
+ * `sendBare` does.
+ */
+export function sendPayload(
+  ctx: TcpContext,
+  c: TcpConnection,
+  sequence: number,
+  flagBits: number,
+  at: number,
+  length: number,
+): boolean {
+  const headerOctets = TCP_HEADER_OCTETS + (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
+  const tcpAt = openFrame(ctx, c, headerOctets);
+  if (tcpAt === NO_FRAME) return false;
+  if (c.timestamps) {
+    writeTimestamps(ctx.view, tcpAt + TCP_HEADER_OCTETS, (ctx.now + c.tsOffset) | 0, c.tsRecent);
+  }
+  writeHeader(ctx, c, tcpAt, sequence, flagBits, headerOctets);
+  closeFrame(ctx, c, tcpAt, headerOctets, at, length);
+  return true;
+}
+
+/** Room for a frame to the guest of `ends`, with its Ethernet header. Returns where its TCP header goes, or NO_FRAME. */
+function openFrame(ctx: TcpContext, ends: Ends, headerOctets: number): number {
+  const { egress } = ctx;
+  if (!egress.hasRoom()) {
+    ctx.counters.drop(LINK_FULL);
+    return NO_FRAME;
+  }
+  const tcpAt = egress.queue.nextHeaderEnd() - headerOctets;
+  return egress.writeHeader(tcpAt - IPV4_HEADER_OCTETS, ends.guestAddress) ? tcpAt : NO_FRAME;
+}
+
+function writeHeader(
+  ctx: TcpContext,
+  c: TcpConnection,
+  tcpAt: number,
+  sequence: number,
+  flagBits: number,
+  headerOctets: number,
+): void {
+  const windowField = advertise(ctx, c, (flagBits & SYN) !== 0);
+  const acknowledges = (flagBits & ACK) !== 0;
+  const { remotePort, guestPort } = c;
+  const acknowledgment = acknowledges ? c.rcvTaken : 0;
   writeTcp(
-    view,
+    ctx.view,
     tcpAt,
-    c.remotePort,
-    c.guestPort,
+    remotePort,
+    guestPort,
     sequence,
     acknowledgment,
     headerOctets,
     flagBits,
     windowField,
   );
-  if (isSyn) writeSynOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS);
-  else if (optionOctets > 0) writeOptions(ctx, c, tcpAt + TCP_HEADER_OCTETS, blocks);
-  const id = ctx.identification;
-  ctx.identification = (id + 1 + (segmentPayload > 0 ? (payloadLength / segmentPayload) | 0 : 0)) & 0xffff;
-  const tcpOctets = headerOctets + payloadLength;
-  writeIpv4(
-    view,
-    ipAt,
-    IPV4_HEADER_OCTETS + tcpOctets,
-    id,
-    DONT_FRAGMENT,
-    PROTOCOL_TCP,
-    c.remoteAddress,
-    c.guestAddress,
-  );
-  const pseudo = pseudoHeaderSum(c.remoteAddress, c.guestAddress, PROTOCOL_TCP, tcpOctets);
-  let queueFlags = 0;
-  if (ctx.tcpOffload) {
-    view.setUint16(tcpAt + CHECKSUM, pseudo);
-    queueFlags = segmentPayload > 0 ? TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS : TX_CHECKSUM_PARTIAL;
-  } else {
-    finishChecksum(ctx, tcpAt, headerOctets, payloadAt, payloadLength, pseudo);
-  }
-  egress.queue.push(
-    end - ipAt + ETHERNET_HEADER_OCTETS,
-    payloadAt,
-    payloadLength,
-    queueFlags,
-    segmentPayload,
-    ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS,
-  );
-  if ((flagBits & ACK) !== 0) {
+  if (acknowledges) {
     c.ackPending = false;
     c.unacknowledged = 0;
     c.dsackRight = c.dsackLeft;
   }
-  return true;
+}
+
+/** The IP header and the checksums; the frame is then queued. */
+function closeFrame(
+  ctx: TcpContext,
+  c: TcpConnection,
+  tcpAt: number,
+  headerOctets: number,
+  payloadAt: number,
+  payloadLength: number,
+): void {
+  const segmentPayload = payloadLength > c.mss ? c.mss : 0;
+  const id = ctx.identification;
+  ctx.identification = (id + 1 + (segmentPayload > 0 ? (payloadLength / segmentPayload) | 0 : 0)) & 0xffff;
+  const tcpOctets = headerOctets + payloadLength;
+  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
+  const total = IPV4_HEADER_OCTETS + tcpOctets;
+  const { remoteAddress, guestAddress, addressSum: addresses } = c;
+  writeIpv4(ctx.view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  const pseudo = pseudoSum(addresses, PROTOCOL_TCP, tcpOctets);
+  const { egress } = ctx;
+  let queueFlags = 0;
+  if (egress.tcpOffload) {
+    ctx.view.setUint16(tcpAt + CHECKSUM, pseudo);
+    queueFlags = segmentPayload > 0 ? TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS : TX_CHECKSUM_PARTIAL;
+  } else {
+    finishChecksum(ctx, tcpAt, headerOctets, payloadAt, payloadLength, pseudo);
+  }
+  egress.queue.push(HEADERS + headerOctets, payloadAt, payloadLength, queueFlags, segmentPayload, HEADERS);
 }
 
 function finishChecksum(
@@ -169,42 +207,36 @@ function bareSequence(c: TcpConnection): number {
 
 /** A bare ACK with what has been taken and the window as it is. Returns false when it could not be queued. */
 export function sendAck(ctx: TcpContext, c: TcpConnection): boolean {
-  return sendSegment(ctx, c, bareSequence(c), ACK, 0, 0, 0);
+  return sendBare(ctx, c, bareSequence(c), ACK);
 }
 
 /** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
 export function sendReset(ctx: TcpContext, c: TcpConnection): void {
-  if (sendSegment(ctx, c, bareSequence(c), RST | ACK, 0, 0, 0)) ctx.counters.add(RESETS_TO_GUEST, 1);
+  if (sendBare(ctx, c, bareSequence(c), RST | ACK)) ctx.counters.add(RESETS_TO_GUEST, 1);
 }
 
-/**
- * RST in answer to a segment without a connection (RFC 9293 section 3.10.7.1). Addresses and ports are the
- * guest's segment's own.
- */
+/** RST in answer to a segment without a connection (RFC 9293 section 3.10.7.1), between the ends the segment names. */
 export function sendStrayReset(
   ctx: TcpContext,
-  guestAddress: number,
-  guestPort: number,
-  remoteAddress: number,
-  remotePort: number,
+  ends: Ends,
   sequence: number,
   acknowledgment: number,
   flagBits: number,
 ): void {
-  const egress = ctx.egress;
+  const { egress, view } = ctx;
   if (!egress.hasRoom()) return;
-  const end = egress.queue.nextHeaderEnd();
-  const tcpAt = end - TCP_HEADER_OCTETS;
+  const tcpAt = egress.queue.nextHeaderEnd() - TCP_HEADER_OCTETS;
   const ipAt = tcpAt - IPV4_HEADER_OCTETS;
+  const { guestAddress, guestPort, remoteAddress, remotePort } = ends;
   if (!egress.writeHeader(ipAt, guestAddress)) return;
-  const view = ctx.view;
   writeTcp(view, tcpAt, remotePort, guestPort, sequence, acknowledgment, TCP_HEADER_OCTETS, flagBits, 0);
   const id = ctx.identification;
   ctx.identification = (id + 1) & 0xffff;
   const total = IPV4_HEADER_OCTETS + TCP_HEADER_OCTETS;
-  writeIpv4(view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress);
-  const pseudo = pseudoHeaderSum(remoteAddress, guestAddress, PROTOCOL_TCP, TCP_HEADER_OCTETS);
+  const addresses = addressSum(remoteAddress, guestAddress);
+  writeIpv4(view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  const pseudo = pseudoSum(addresses, PROTOCOL_TCP, TCP_HEADER_OCTETS);
   finishChecksum(ctx, tcpAt, TCP_HEADER_OCTETS, 0, 0, pseudo);
-  egress.queue.push(end - ipAt + ETHERNET_HEADER_OCTETS, 0, 0, 0, 0, 0);
+  egress.queue.push(HEADERS + TCP_HEADER_OCTETS, 0, 0, 0, 0, 0);
   ctx.counters.add(RESETS_TO_GUEST, 1);
 }

@@ -19,6 +19,7 @@ import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { RECOVERY_FAST, RECOVERY_NONE, SACK_RANGES_MAX, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { noteDsack, noteOvertaken, REORDERING_MIN, rememberForUndo } from "./reordering.ts";
+import type { Segment } from "./segment.ts";
 
 const FAST_RETRANSMITS = counter("tcp-fast-retransmits");
 /** RFC 6928. */
@@ -77,12 +78,9 @@ export function pipeOctets(c: TcpConnection): number {
   return Math.max(pipe, 0);
 }
 
-/**
- * Takes the SACK blocks of the options just parsed, with acknowledgment number `ack`, into the scoreboard. True when they
- * told something new.
- */
-export function takeSackBlocks(ctx: TcpContext, c: TcpConnection, ack: number): boolean {
-  const options = ctx.options;
+/** Takes the SACK blocks of a segment into the scoreboard. True when they told something new. */
+export function takeSackBlocks(ctx: TcpContext, c: TcpConnection, s: Segment): boolean {
+  const { options, acknowledgment: ack } = s;
   let news = false;
   for (let i = 0; i < options.sackBlocks; i++) {
     const left = options.sackEdges[i * 2];

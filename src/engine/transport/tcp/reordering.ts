@@ -12,6 +12,7 @@ import { counter } from "../../metrics/counters.ts";
 import { before, beforeOrAt } from "../../wire/tcp.ts";
 import { RECOVERY_NONE, RECOVERY_TIMEOUT, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
+import type { Segment } from "./segment.ts";
 import { WINDOW_MAX } from "./window.ts";
 
 const UNDONE = counter("tcp-recoveries-undone");
@@ -55,13 +56,13 @@ export function noteOvertaken(c: TcpConnection, from: number): void {
   noteDistance(c, (c.sackEdges[c.sackCount * 2 - 1] - from) | 0);
 }
 
-/** sndUna has moved from `from`; the scoreboard is still as it was. `c` has the timestamps of the ACK in its options. */
-export function noteLate(ctx: TcpContext, c: TcpConnection, from: number): void {
+/** The acknowledgment `s` has moved sndUna from `from`; the scoreboard is still as it was. */
+export function noteLate(ctx: TcpContext, c: TcpConnection, from: number, s: Segment): void {
   if (
     c.recovery !== RECOVERY_NONE &&
     c.undoCwnd > 0 &&
     c.timestamps &&
-    before(ctx.options.timestampEcho, c.undoStamp)
+    before(s.options.timestampEcho, c.undoStamp)
   ) {
     if (c.sackCount > 0 && c.sackEdges !== null) {
       noteDistance(c, (c.sackEdges[c.sackCount * 2 - 1] - from) | 0);

@@ -1,7 +1,7 @@
 /**
  * TCP between the guest and the host's sockets. Theory of operation:
  *
- *   1. A batch of frames: `segment` for each. Payload is gathered, ACKs free chunks, SYNs start host connections.
+ *   1. A batch of frames: `packet` for each. Payload is gathered, ACKs free chunks, SYNs start host connections.
  *   2. `endOfBatch`: one send to the host and one ACK per connection that was touched.
  *   3. `work`: connections the host or an ACK made ready read from the host and send to the guest.
  *   4. `advance`: timers.
@@ -9,18 +9,10 @@
  * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
  */
 import type { FlowRow } from "../../api.ts";
-import {
-  ADDRESS_PORT,
-  type AddressWords,
-  FAILED,
-  HANGUP,
-  PEER_CLOSED,
-  READABLE,
-  URGENT,
-  WRITABLE,
-} from "../../boundary.ts";
+import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
+import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, IGNORE } from "../../network/destinations.ts";
+import { type Destinations, GO, isSilent, reasonOf } from "../../network/destinations.ts";
 import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
 import {
   ACK,
@@ -40,12 +32,14 @@ import {
 } from "../../wire/tcp.ts";
 import { tcpRows } from "../flow-rows.ts";
 import { NO_FLOW, packPorts } from "../flow-table.ts";
+import type { Path } from "../path.ts";
 import { CLOSED, CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
 import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
-import { Segment, segmentArrives } from "./input.ts";
+import { segmentArrives } from "./input.ts";
 import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
+import { Segment } from "./segment.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
 import { onTimer } from "./timers.ts";
 import { pump } from "./to-guest.ts";
@@ -60,62 +54,64 @@ const READY_PER_TURN = 64;
 /** Ports tried when two clients of a forward look alike to the guest, and where to go on after 65535. */
 const ALIAS_TRIES = 16;
 const ALIAS_FIRST = 1024;
+/** How long a window of receivers is remembered. */
+const RECEIVERS_INTERVAL_MS = 64;
 
 export class Tcp {
   readonly ctx: TcpContext;
   private readonly segmentInHand = new Segment();
-  private readonly to = new Int32Array(5);
+  private readonly to = new Int32Array(ADDRESS_WORDS);
+  private receiversSinceMs: number;
 
-  constructor(
-    parts: TcpParts,
-    nowMs: number,
-    private readonly token: number,
-    private readonly destinations: Destinations,
-  ) {
+  private readonly destinations: Destinations;
+
+  constructor(parts: TcpParts, nowMs: number) {
+    this.destinations = parts.destinations;
+    this.receiversSinceMs = nowMs;
     this.ctx = new TcpContext(parts, nowMs, (id) => {
       const c = this.ctx.connections[id];
       if (c !== null && c.state !== CLOSED) onTimer(this.ctx, c);
     });
   }
 
-  /**
-   * One segment: `tcpAt` and `octets` as the IP header has them, addresses already checked. `verify` when the link
-   * does not vouch for the checksum. Returns HANDLED or a drop reason.
-   */
-  segment(guest: number, remote: number, tcpAt: number, octets: number, verify: boolean): number {
+  /** A segment of the guest. Returns HANDLED or a drop reason. */
+  packet(packet: Packet): number {
     const ctx = this.ctx;
     const view = ctx.view;
-    const checked = checkTcp(view, tcpAt, octets);
+    const { guestAddress, remoteAddress, transportAt: at, transportOctets: octets } = packet;
+    const checked = checkTcp(view, at, octets);
     if (checked !== HANDLED) return checked;
-    if (verify) {
-      const pseudo = pseudoHeaderSum(guest, remote, PROTOCOL_TCP, octets);
-      if (ctx.checksum.sum(tcpAt, octets, pseudo) !== 0xffff) return BAD_CHECKSUM;
+    if (packet.verify) {
+      const pseudo = pseudoHeaderSum(guestAddress, remoteAddress, PROTOCOL_TCP, octets);
+      if (ctx.checksum.sum(at, octets, pseudo) !== 0xffff) return BAD_CHECKSUM;
     }
-    const s = this.segmentInHand;
-    const guestPort = sourcePort(view, tcpAt);
-    const remotePort = destinationPort(view, tcpAt);
+    const guestPort = sourcePort(view, at);
+    const remotePort = destinationPort(view, at);
+    packet.guestPort = guestPort;
+    packet.remotePort = remotePort;
     if (guestPort === 0 || remotePort === 0) return PORT_ZERO;
-    const header = headerLength(view, tcpAt);
-    s.sequence = sequence(view, tcpAt);
-    s.acknowledgment = acknowledgment(view, tcpAt);
-    s.flags = flags(view, tcpAt) & (FIN | SYN | RST | ACK);
-    s.window = window(view, tcpAt);
-    s.payloadAt = tcpAt + header;
+    const s = this.segmentInHand;
+    const header = headerLength(view, at);
+    s.sequence = sequence(view, at);
+    s.acknowledgment = acknowledgment(view, at);
+    s.flags = flags(view, at) & (FIN | SYN | RST | ACK);
+    s.window = window(view, at);
+    s.payloadAt = at + header;
     s.payloadLength = octets - header;
-    ctx.options.parse(view, tcpAt + TCP_HEADER_OCTETS, tcpAt + header);
-    const id = ctx.flows.find(PROTOCOL_TCP, guest, remote, packPorts(guestPort, remotePort));
+    s.options.parse(view, at + TCP_HEADER_OCTETS, at + header);
+    const id = ctx.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, packPorts(guestPort, remotePort));
     if (id !== NO_FLOW) {
       const c = ctx.connections[id];
       if (c !== null && !(c.state === TIME_WAIT && this.reopens(c, s))) return segmentArrives(ctx, c, s);
       if (c !== null) removeConnection(ctx, c);
     }
-    return this.withoutConnection(guest, guestPort, remote, remotePort, s);
+    return this.withoutConnection(packet, s);
   }
 
   /** A SYN that may take over a connection in TIME-WAIT (RFC 6191, RFC 9293 section 3.6.1). */
   private reopens(c: TcpConnection, s: Segment): boolean {
     if ((s.flags & (SYN | ACK | RST)) !== SYN) return false;
-    const options = this.ctx.options;
+    const { options } = s;
     if (c.timestamps && options.hasTimestamps && options.timestampValue !== c.tsRecent) {
       return before(c.tsRecent, options.timestampValue);
     }
@@ -123,40 +119,21 @@ export class Tcp {
   }
 
   /** RFC 9293 section 3.10.7.1 and .2: no connection, so a SYN opens one and all else is reset. */
-  private withoutConnection(
-    guest: number,
-    guestPort: number,
-    remote: number,
-    remotePort: number,
-    s: Segment,
-  ): number {
+  private withoutConnection(packet: Packet, s: Segment): number {
     if ((s.flags & RST) !== 0) return NO_CONNECTION;
     const ctx = this.ctx;
     let reason = NO_CONNECTION;
     if ((s.flags & (SYN | ACK)) === SYN) {
-      const verdict = this.destinations.tcp(guest, remote, remotePort, this.to);
-      if (verdict >= GO) {
-        return openOutbound(
-          ctx,
-          this.token,
-          guest,
-          guestPort,
-          remote,
-          remotePort,
-          s.sequence,
-          s.window,
-          this.to,
-          verdict,
-        );
-      }
-      reason = this.destinations.reason;
-      if (verdict === IGNORE) return reason;
+      const verdict = this.destinations.tcp(packet, this.to);
+      if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
+      reason = reasonOf(verdict);
+      if (isSilent(verdict)) return reason;
     }
     if ((s.flags & ACK) !== 0) {
-      sendStrayReset(ctx, guest, guestPort, remote, remotePort, s.acknowledgment, 0, RST);
+      sendStrayReset(ctx, packet, s.acknowledgment, 0, RST);
     } else {
       const length = s.payloadLength + ((s.flags & SYN) >>> 1) + (s.flags & FIN);
-      sendStrayReset(ctx, guest, guestPort, remote, remotePort, 0, (s.sequence + length) | 0, RST | ACK);
+      sendStrayReset(ctx, packet, 0, (s.sequence + length) | 0, RST | ACK);
     }
     return reason;
   }
@@ -226,22 +203,22 @@ export class Tcp {
   }
 
   /**
-   * A client of a forward was accepted as `handle`, registered with the id just told; the guest sees it as `remote`
-   * and its own port, or another port if that pair is taken. Sends the SYN.
+   * A client of a forward was accepted as `handle`, registered with the id just told; the guest sees it as the remote of
+   * `path`, or with another port if that pair is taken. Sends the SYN.
    */
-  acceptInbound(guest: number, guestPort: number, handle: number, remote: number, from: AddressWords): void {
+  acceptInbound(path: Path, handle: number): void {
     const ctx = this.ctx;
-    let port = from[ADDRESS_PORT];
     for (let i = 0; i < ALIAS_TRIES; i++) {
-      if (port !== 0 && ctx.flows.find(PROTOCOL_TCP, guest, remote, packPorts(guestPort, port)) === NO_FLOW) {
-        const c = openInbound(ctx, guest, guestPort, remote, port, from);
+      const { guestAddress, remoteAddress, guestPort, remotePort } = path;
+      const ports = packPorts(guestPort, remotePort);
+      if (remotePort !== 0 && ctx.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, ports) === NO_FLOW) {
+        const c = openInbound(ctx, path, handle);
         if (c === null) break;
-        c.handle = handle;
         sendSyn(ctx, c);
         startRetransmitTimer(ctx, c);
         return;
       }
-      port = port < 0xffff ? port + 1 : ALIAS_FIRST;
+      path.remotePort = remotePort < 0xffff ? remotePort + 1 : ALIAS_FIRST;
     }
     ctx.network.tcpClose(handle, true);
   }
@@ -256,6 +233,13 @@ export class Tcp {
       sendSyn(ctx, c);
       startRetransmitTimer(ctx, c);
     }
+  }
+
+  /** How many connections filled windows lately: they share what the link can queue. */
+  countReceivers(nowMs: number): void {
+    if (((nowMs - this.receiversSinceMs) | 0) < RECEIVERS_INTERVAL_MS) return;
+    this.receiversSinceMs = nowMs;
+    this.ctx.endReceiverInterval();
   }
 
   advance(nowMs: number): void {

@@ -20,7 +20,7 @@ import {
 import type { TcpContext } from "./context.ts";
 import { arm, KEEPALIVE_IDLE_MS, startPersistTimer, startRetransmitTimer, stopTimer } from "./deadline.ts";
 import { failConnect, sendSyn } from "./open.ts";
-import { sendSegment } from "./output.ts";
+import { sendBare } from "./output.ts";
 import { enterRecovery } from "./recovery.ts";
 import { REORDERING_MIN, rememberForUndo } from "./reordering.ts";
 import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
@@ -125,7 +125,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
 
 /** A segment just below the window makes a live peer answer with its window; it carries no octet. */
 function probe(ctx: TcpContext, c: TcpConnection): void {
-  sendSegment(ctx, c, (c.sndUna - 1) | 0, ACK, 0, 0, 0);
+  sendBare(ctx, c, (c.sndUna - 1) | 0, ACK);
 }
 
 function persistTimeout(ctx: TcpContext, c: TcpConnection): void {

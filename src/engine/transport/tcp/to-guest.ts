@@ -26,7 +26,7 @@ import {
 } from "./connection.ts";
 import { READ_CHUNKS_MAX, type TcpContext } from "./context.ts";
 import { startPersistTimer, startRetransmitTimer } from "./deadline.ts";
-import { sendSegment } from "./output.ts";
+import { sendBare, sendPayload } from "./output.ts";
 import { lostEnd, nextLost, pipeOctets } from "./recovery.ts";
 import { abortBoth, closeHostIfDone } from "./teardown.ts";
 
@@ -40,7 +40,7 @@ const SMALL_TAIL_ROOM = 256;
 
 /** The most payload one frame to this guest may carry: whole segments, so that no super-frame ends in a runt. */
 export function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
-  if (!ctx.tcpOffload) return c.mss;
+  if (!ctx.egress.tcpOffload) return c.mss;
   const room =
     IP_TOTAL_MAX - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
   return room - (room % c.mss);
@@ -227,7 +227,7 @@ function sendStored(ctx: TcpContext, c: TcpConnection): boolean {
     }
     const last = ((c.sndNxt + length) | 0) === c.sndEnd;
     const flags = last && !c.hostReadable ? ACK | PSH : ACK;
-    if (!sendSegment(ctx, c, c.sndNxt, flags, pool.at(chunk) + offset, length, length > c.mss ? c.mss : 0)) {
+    if (!sendPayload(ctx, c, c.sndNxt, flags, pool.at(chunk) + offset, length)) {
       // The guest is not known any more or the link is full: the retransmission timer brings it back.
       startRetransmitTimer(ctx, c);
       return false;
@@ -252,7 +252,7 @@ function noteSent(ctx: TcpContext, c: TcpConnection, length: number): void {
 }
 
 function sendFin(ctx: TcpContext, c: TcpConnection): void {
-  if (!sendSegment(ctx, c, c.sndEnd, FIN | ACK, 0, 0, 0)) {
+  if (!sendBare(ctx, c, c.sndEnd, FIN | ACK)) {
     ctx.makeReady(c);
     return;
   }
@@ -287,7 +287,7 @@ function retransmitLost(ctx: TcpContext, c: TcpConnection): boolean {
 export function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: number): number {
   const pool = ctx.pool;
   if (from === c.sndEnd) {
-    if (!c.finSent || !sendSegment(ctx, c, c.sndEnd, FIN | ACK, 0, 0, 0)) return 0;
+    if (!c.finSent || !sendBare(ctx, c, c.sndEnd, FIN | ACK)) return 0;
     ctx.counters.add(RETRANSMITS, 1);
     return 1;
   }
@@ -298,7 +298,7 @@ export function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, lengt
   const offset = (from - pool.sequence[chunk]) | 0;
   const inChunk = pool.filled[chunk] - offset;
   const octets = Math.min(length, inChunk);
-  if (!sendSegment(ctx, c, from, ACK, pool.at(chunk) + offset, octets, octets > c.mss ? c.mss : 0)) return 0;
+  if (!sendPayload(ctx, c, from, ACK, pool.at(chunk) + offset, octets)) return 0;
   ctx.counters.add(RETRANSMITS, 1);
   c.undoOctets = (c.undoOctets + octets) | 0;
   c.rttTiming = false;

@@ -19,8 +19,9 @@ const FLOOR_SEGMENTS = 8;
 
 /** The largest window one connection may have on this link now, octets. */
 export function windowCeiling(ctx: TcpContext): number {
-  if (ctx.queueFrames === 0) return WINDOW_MAX;
-  const budget = ctx.queueFrames * (ctx.tcpOffload ? 65_536 : ctx.mtu);
+  const { queueFrames, tcpOffload } = ctx.egress;
+  if (queueFrames === 0) return WINDOW_MAX;
+  const budget = queueFrames * (tcpOffload ? 65_536 : ctx.mtu);
   const share = (budget * 0.75) / ctx.activeReceivers;
   const floor = FLOOR_SEGMENTS * ctx.mtu;
   return share > WINDOW_MAX ? WINDOW_MAX : share < floor ? floor : share | 0;

@@ -1,26 +1,20 @@
 /** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
+import { Path } from "../path.ts";
 
 const PEERS_START = 4;
 
-export class UdpMapping {
+/**
+ * Its ends, by kind: of a client of a forward, the client as the guest sees it, and the client on the host as target;
+ * else the guest's, with the remote as far as the mapping depends on it (0 otherwise).
+ */
+export class UdpMapping extends Path {
   live = false;
   /** A client of a forward: `handle` is the forward's and is not closed with the mapping. */
   inbound = false;
   handle = -1;
   /** Index of the forward, for inbound mappings. */
   forward = -1;
-  guestAddress = 0;
-  guestPort = 0;
-  /** Inbound: the client as the guest sees it. Address-dependent mapping: the remote it is for. Else 0. */
-  remoteAddress = 0;
-  remotePort = 0;
-  /** Inbound: the client as it is on the host. */
-  client0 = 0;
-  client1 = 0;
-  client2 = 0;
-  client3 = 0;
-  clientPort = 0;
   /** RFC 4787 REQ-6: outbound refreshes; inbound does not. */
   refreshedMs = 0;
   octetsFromGuest = 0;
@@ -33,7 +27,9 @@ export class UdpMapping {
   private lastAddress = 0;
   private lastPort = -1;
 
-  constructor(readonly id: number) {}
+  constructor(readonly id: number) {
+    super();
+  }
 
   reset(): void {
     this.live = false;

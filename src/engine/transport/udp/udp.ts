@@ -21,20 +21,23 @@ import {
   ENFILE,
   type HostNetwork,
   type UdpBatch,
+  V4_MAPPED,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
 import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
+import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO } from "../../network/destinations.ts";
+import { type Destinations, GO, reasonOf } from "../../network/destinations.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
-import { destinationPort, length, sourcePort, UDP_HEADER_OCTETS } from "../../wire/udp.ts";
+import { DNS_PORT } from "../../wire/udp.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { udpRows } from "../flow-rows.ts";
 import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
+import { type Ends, Path } from "../path.ts";
 import { UdpMapping } from "./mapping.ts";
 import { UdpOutput } from "./output.ts";
 
@@ -49,16 +52,16 @@ const SOCKET_FAILED = dropReason("host-socket-failed");
 const SEND_REFUSED = dropReason("host-send-refused");
 const FILTERED = dropReason("inbound-filtered");
 
-const V4_MAPPED = 0xffff;
 /** Port numbers tried when two clients of a forward look alike to the guest. */
 const ALIAS_TRIES = 16;
+/** Where to go on after port 65535. */
+const ALIAS_FIRST = 1024;
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
 const READY_PER_TURN = 32;
 /** RFC 4787 REQ-5: a mapping that is in use lives so long at least. REQ-5a: a name's answer is not waited for. */
 const IN_USE_MS = 120_000;
 const DNS_IN_USE_MS = 10_000;
-const DNS_PORT = 53;
 /** Mappings looked at for one that may give way, per new one. */
 const EVICTION_LOOKS = 16;
 
@@ -81,7 +84,9 @@ export class Udp {
   /** The mappings by their last use. */
   private readonly uses: FlowQueue;
   private inboundOpen = 0;
+  /** The address a datagram goes to, and the ends of the one at hand. */
   private readonly to = new Int32Array(ADDRESS_WORDS);
+  private readonly path = new Path();
   private readonly readyRing = new Int32Array(FLOWS_MAX);
   private readyHead = 0;
   private readyCount = 0;
@@ -91,8 +96,6 @@ export class Udp {
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
-  /** Octets per datagram when the frame at hand is a super-frame of the link (USO), else 0. */
-  segmentSize = 0;
   private now: number;
 
   constructor(
@@ -111,78 +114,72 @@ export class Udp {
     this.filterByPort = config.udpFiltering === "address-and-port-dependent";
   }
 
-  /** A checked datagram of the guest, header at `udpAt`. Returns HANDLED or a drop reason. */
-  datagram(guest: number, remote: number, udpAt: number): number {
-    const view = this.parts.arena.view;
-    const guestPort = sourcePort(view, udpAt);
-    const remotePort = destinationPort(view, udpAt);
-    const octets = length(view, udpAt) - UDP_HEADER_OCTETS;
-    const at = udpAt + UDP_HEADER_OCTETS;
-    const { flows } = this.parts;
+  /** A checked datagram of the guest for the world. Returns HANDLED or a drop reason. */
+  datagram(packet: Packet): number {
+    const { flows, destinations } = this.parts;
+    const { guestAddress, guestPort, remoteAddress, remotePort } = packet;
     if (this.inboundOpen > 0) {
-      const id = flows.find(PROTOCOL_UDP, guest, remote, packPorts(guestPort, remotePort));
+      const id = flows.find(PROTOCOL_UDP, guestAddress, remoteAddress, packPorts(guestPort, remotePort));
       const client = id === NO_FLOW ? null : this.mappings[id];
-      if (client?.inbound) return this.answerClient(client, at, octets);
+      if (client?.inbound) return this.answerClient(client, packet);
     }
-    const verdict = this.parts.destinations.route(PROTOCOL_UDP, guest, remote, remotePort, this.to);
-    if (verdict !== GO) return this.parts.destinations.reason;
-    const keyAddress = this.mappingByAddress ? remote : 0;
+    const verdict = destinations.udp(packet, this.to, packet.nowMs);
+    if (verdict !== GO) return reasonOf(verdict);
+    const keyAddress = this.mappingByAddress ? remoteAddress : 0;
     const keyPort = this.mappingByPort ? remotePort : 0;
-    let id = flows.find(PROTOCOL_UDP, guest, keyAddress, packPorts(guestPort, keyPort));
+    let id = flows.find(PROTOCOL_UDP, guestAddress, keyAddress, packPorts(guestPort, keyPort));
     if (id === NO_FLOW) {
-      id = this.openMapping(guest, guestPort, keyAddress, keyPort);
+      id = this.openMapping(packet, keyAddress, keyPort);
       if (id < 0) return -id;
     }
     const mapping = this.mappings[id];
     if (mapping === null) return TABLE_FULL;
     mapping.remember(this.to[3], remotePort);
     this.refresh(mapping);
-    mapping.octetsFromGuest += octets;
-    this.queue(mapping.handle, at, octets);
+    this.queue(mapping, packet);
     return HANDLED;
   }
 
-  /** Queues the datagram, or each of a super-frame's, for the socket. */
-  private queue(handle: number, at: number, octets: number): void {
+  /** Queues the datagram, or each of a super-frame's, for the mapping's socket and the address in `to`. */
+  private queue(mapping: UdpMapping, packet: Packet): void {
     const { network, counters } = this.parts;
-    const size = this.segmentSize === 0 ? octets : this.segmentSize;
+    const octets = packet.payloadOctets;
+    const size = packet.segmentSize === 0 ? octets : packet.segmentSize;
     let sent = 0;
     do {
-      network.udpSend(handle, this.to, at + sent, Math.min(size, octets - sent));
+      network.udpSend(mapping.handle, this.to, packet.payloadAt + sent, Math.min(size, octets - sent));
       counters.add(DATAGRAMS_FROM_GUEST, 1);
       sent += size;
     } while (sent < octets);
     this.queuedSends = true;
+    mapping.octetsFromGuest += octets;
     counters.add(OCTETS_FROM_GUEST, octets);
   }
 
-  private answerClient(client: UdpMapping, at: number, octets: number): number {
-    const to = this.to;
-    to[0] = client.client0;
-    to[1] = client.client1;
-    to[2] = client.client2;
-    to[3] = client.client3;
-    to[ADDRESS_PORT] = client.clientPort;
+  private answerClient(client: UdpMapping, packet: Packet): number {
+    client.copyTarget(this.to);
     this.refresh(client);
-    client.octetsFromGuest += octets;
-    this.queue(client.handle, at, octets);
+    this.queue(client, packet);
     return HANDLED;
   }
 
   /** A new mapping with its socket. Returns its id, or a drop reason negated. */
-  private openMapping(guest: number, guestPort: number, keyAddress: number, keyPort: number): number {
+  private openMapping(packet: Packet, keyAddress: number, keyPort: number): number {
     if (!this.makeRoom()) return -MAPPINGS_FULL;
-    const id = this.insert(guest, keyAddress, packPorts(guestPort, keyPort));
+    const path = this.path;
+    path.guestAddress = packet.guestAddress;
+    path.guestPort = packet.guestPort;
+    path.remoteAddress = keyAddress;
+    path.remotePort = keyPort;
+    const id = this.insert(path);
     if (id === NO_FLOW) return -TABLE_FULL;
     // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
-    const handle = this.parts.network.udpOpen(this.token | id, 4, guestPort);
+    const handle = this.parts.network.udpOpen(this.token | id, 4, packet.guestPort);
     if (handle < 0) {
       this.parts.flows.remove(id);
       return handle === EMFILE || handle === ENFILE ? -MAPPINGS_FULL : -SOCKET_FAILED;
     }
-    const mapping = this.take(id, guest, guestPort, handle);
-    mapping.remoteAddress = keyAddress;
-    mapping.remotePort = keyPort;
+    this.take(id, path, handle);
     return id;
   }
 
@@ -217,11 +214,12 @@ export class Udp {
     return ((this.now - mapping.refreshedMs) | 0) < least;
   }
 
-  private insert(guest: number, remote: number, ports: number): number {
-    return this.parts.flows.insert(PROTOCOL_UDP, guest, remote, ports);
+  private insert(ends: Ends): number {
+    const ports = packPorts(ends.guestPort, ends.remotePort);
+    return this.parts.flows.insert(PROTOCOL_UDP, ends.guestAddress, ends.remoteAddress, ports);
   }
 
-  private take(id: number, guest: number, guestPort: number, handle: number): UdpMapping {
+  private take(id: number, ends: Ends, handle: number): UdpMapping {
     let mapping = this.mappings[id];
     if (mapping === null) {
       mapping = new UdpMapping(id);
@@ -229,8 +227,7 @@ export class Udp {
     }
     mapping.live = true;
     mapping.handle = handle;
-    mapping.guestAddress = guest;
-    mapping.guestPort = guestPort;
+    mapping.setEnds(ends);
     mapping.refreshedMs = this.now;
     this.open++;
     this.uses.append(id);
@@ -299,102 +296,78 @@ export class Udp {
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
-    const batch = this.parts.batch;
+    const { batch, destinations } = this.parts;
     const address = batch.words[entry * ADDRESS_WORDS + 3];
     const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
     if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) return FILTERED;
     mapping.octetsToGuest += batch.length[entry];
-    return this.output.send(
-      mapping.guestAddress,
-      mapping.guestPort,
-      this.parts.destinations.seenByGuest(address),
-      port,
-      batch.at[entry],
-      batch.length[entry],
-      batch.segment[entry],
-    );
+    const path = this.path;
+    path.guestAddress = mapping.guestAddress;
+    path.guestPort = mapping.guestPort;
+    path.remoteAddress = destinations.seenByGuest(address);
+    path.remotePort = port;
+    return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
 
-  /** Datagrams of clients of a UDP forward. True when the socket may have more. */
+  /** Datagrams of clients of UDP forward `index`, for the guest's end given. True when the socket may have more. */
   receiveForward(index: number, handle: number, guest: number, guestPort: number): boolean {
     const batch = this.parts.batch;
     const count = this.parts.network.udpReceive(handle, batch);
     for (let i = 0; i < count; i++) {
-      const client = this.clientOf(index, handle, guest, guestPort, i);
+      this.path.guestAddress = guest;
+      this.path.guestPort = guestPort;
+      const client = this.clientOf(index, handle, i);
       if (client === null) {
         this.dropEntry(MAPPINGS_FULL, i);
         continue;
       }
       client.octetsToGuest += batch.length[i];
-      const result = this.output.send(
-        guest,
-        guestPort,
-        client.remoteAddress,
-        client.remotePort,
-        batch.at[i],
-        batch.length[i],
-        batch.segment[i],
-      );
+      const result = this.output.send(client, batch.at[i], batch.length[i], batch.segment[i]);
       if (result !== HANDLED) this.dropEntry(result, i);
     }
     return count > 0 && !batch.drained;
   }
 
-  /** The mapping of the client that sent entry `i`, new if need be; null when there is no room. */
-  private clientOf(
-    index: number,
-    handle: number,
-    guest: number,
-    guestPort: number,
-    i: number,
-  ): UdpMapping | null {
-    const words = this.parts.batch.words;
-    const at = i * ADDRESS_WORDS;
-    const seen = this.parts.destinations.seenByGuest(words[at + 3]);
-    const clientPort = words[at + ADDRESS_PORT];
-    let port = clientPort;
+  /**
+   * The mapping of the client that sent entry `i` to the guest's end in `path`, new if need be; null when there is no
+   * room.
+   */
+  private clientOf(index: number, handle: number, i: number): UdpMapping | null {
+    const { batch, destinations, flows } = this.parts;
+    const path = this.path;
+    path.setTarget(batch.words, i);
+    if (path.target0 === 0 && path.target2 === 0) path.target2 = V4_MAPPED;
+    path.remoteAddress = destinations.seenByGuest(path.target3);
+    path.remotePort = path.targetPort;
     for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
-      const ports = packPorts(guestPort, port);
-      const id = this.parts.flows.find(PROTOCOL_UDP, guest, seen, ports);
-      if (id === NO_FLOW) return this.openClient(index, handle, guest, guestPort, seen, port, at);
+      const ports = packPorts(path.guestPort, path.remotePort);
+      const id = flows.find(PROTOCOL_UDP, path.guestAddress, path.remoteAddress, ports);
+      if (id === NO_FLOW) return this.openClient(index, handle);
       const known = this.mappings[id];
       if (
         known?.inbound &&
         known.forward === index &&
-        known.client3 === words[at + 3] &&
-        known.clientPort === clientPort
+        known.target3 === path.target3 &&
+        known.targetPort === path.targetPort
       ) {
         return known;
       }
       // Another client looks the same to the guest (two loopback addresses, say): this one gets another port.
-      port = port < 0xffff ? port + 1 : 1024;
+      path.remotePort = path.remotePort < 0xffff ? path.remotePort + 1 : ALIAS_FIRST;
     }
     return null;
   }
 
-  private openClient(
-    index: number,
-    handle: number,
-    guest: number,
-    guestPort: number,
-    seen: number,
-    port: number,
-    at: number,
-  ): UdpMapping | null {
+  /** A mapping for the client whose ends and address are in `path`. */
+  private openClient(index: number, handle: number): UdpMapping | null {
     if (!this.makeRoom()) return null;
-    const id = this.insert(guest, seen, packPorts(guestPort, port));
+    const path = this.path;
+    const id = this.insert(path);
     if (id === NO_FLOW) return null;
-    const words = this.parts.batch.words;
-    const client = this.take(id, guest, guestPort, handle);
+    const client = this.take(id, path, handle);
     client.inbound = true;
     client.forward = index;
-    client.remoteAddress = seen;
-    client.remotePort = port;
-    client.client0 = words[at];
-    client.client1 = words[at + 1];
-    client.client2 = words[at + 2] === 0 && words[at] === 0 ? V4_MAPPED : words[at + 2];
-    client.client3 = words[at + 3];
-    client.clientPort = words[at + ADDRESS_PORT];
+    client.setTargetOf(path);
     this.inboundOpen++;
     return client;
   }

@@ -1,0 +1,133 @@
+/**
+ * The layers of an engine, put together once: what each is given, and which lies on which. Nothing here runs per packet.
+ *
+ *   frames -> ethernet -+-> arp
+ *                       +-> ipv4 -+-> tcp -> host sockets, guest forwards
+ *                                 +-> udp input -+-> services of the gateway (DHCP, DNS)
+ *                                                +-> udp -> host sockets
+ */
+import { type EnginePorts, TOKEN_DNS, TOKEN_TCP_FLOW, TOKEN_UDP_FLOW } from "./api.ts";
+import type { EngineConfig } from "./config.ts";
+import { GUESTS_MAX, UDP_RX_SLOTS } from "./limits.ts";
+import { Arp, ArpResponder } from "./link/arp.ts";
+import { Egress } from "./link/egress.ts";
+import { Ethernet } from "./link/ethernet.ts";
+import { Neighbours } from "./link/neighbours.ts";
+import { IdleMemory } from "./memory/idle-memory.ts";
+import { Scratch } from "./memory/scratch.ts";
+import { makeUdpBatch } from "./memory/udp-batch.ts";
+import type { Counters } from "./metrics/counters.ts";
+import { dropReason } from "./metrics/drop-reasons.ts";
+import { Admission } from "./network/admission.ts";
+import { Destinations } from "./network/destinations.ts";
+import { Ipv4 } from "./network/ipv4.ts";
+import { Reassembly } from "./network/reassembly.ts";
+import { Sources } from "./network/sources.ts";
+import { DhcpService } from "./service/dhcp-service.ts";
+import { DnsForwarder } from "./service/dns-forwarder.ts";
+import { DnsReplies } from "./service/dns-replies.ts";
+import { FlowTable } from "./transport/flow-table.ts";
+import { InboundForwards } from "./transport/inbound-forwards.ts";
+import { Tcp } from "./transport/tcp/tcp.ts";
+import { UdpInput, type UdpServiceEntry } from "./transport/udp/input.ts";
+import { Udp } from "./transport/udp/udp.ts";
+import { DHCP_SERVER_PORT, DNS_PORT } from "./wire/udp.ts";
+
+const RESTRICTED = dropReason("destination-restricted");
+const BROADCAST = -1;
+
+export class Layers {
+  readonly egress: Egress;
+  readonly arp: Arp;
+  readonly ethernet: Ethernet;
+  readonly reassembly: Reassembly;
+  readonly tcp: Tcp;
+  readonly udp: Udp;
+  readonly dhcp: DhcpService;
+  readonly dns: DnsForwarder;
+  readonly inbound: InboundForwards;
+  readonly idleMemory: IdleMemory;
+
+  /** `now` tells the time of the turn. */
+  constructor(config: EngineConfig, ports: EnginePorts, counters: Counters, now: () => number) {
+    const { arena, network, checksum, entropy, admit } = ports;
+    const { view } = arena;
+    const { guestAddress, guestMac, mtu } = config;
+    const nowMs = now();
+    const neighbours = new Neighbours();
+    const egress = new Egress(arena, neighbours, config.gatewayMac, counters);
+    const scratch = new Scratch(arena.scratchAt, egress.queue);
+    const sources = new Sources(guestAddress, GUESTS_MAX + (config.dhcp?.reservations.length ?? 0));
+    const flows = new FlowTable(entropy);
+    const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
+    const destinations = new Destinations(config, () => this.dns.firstHealthyResolver(now()), admission);
+    const batch = makeUdpBatch(UDP_RX_SLOTS);
+    const shared = { config, arena, egress, network, counters, checksum, flows, destinations, batch };
+    const secrets = { secret0: entropy.int32(), secret1: entropy.int32() };
+
+    this.egress = egress;
+    this.tcp = new Tcp({ ...shared, ...secrets, mtu, token: TOKEN_TCP_FLOW }, nowMs);
+    this.udp = new Udp(shared, nowMs, TOKEN_UDP_FLOW);
+    this.idleMemory = new IdleMemory(this.tcp.ctx.pool, ports.discard);
+    this.dns = new DnsForwarder({
+      octets: arena.octets,
+      view,
+      regionAt: arena.dnsAt,
+      network,
+      batch,
+      counters,
+      token: TOKEN_DNS,
+      resolvers: config.resolvers,
+      reply: new DnsReplies(config.dns, arena, scratch, this.udp.output, counters).reply,
+    });
+    this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
+    const { tcp, udp } = this;
+    this.inbound = new InboundForwards({
+      ...shared,
+      forwards: config.forwards,
+      guestAddress,
+      neighbours,
+      tcp,
+      udp,
+      token: TOKEN_TCP_FLOW,
+    });
+    neighbours.appeared = (address) => tcp.guestAppeared(address);
+    if (guestMac !== undefined) neighbours.declareMac(guestAddress, guestMac);
+
+    this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
+    const responder = new ArpResponder({
+      view,
+      neighbours,
+      ownAddresses: ownAddresses(config),
+      gatewayMac: config.gatewayMac,
+      network: config.network,
+      netmask: (-1 << (32 - config.prefixLength)) | 0,
+    });
+    this.arp = new Arp(responder, egress, scratch, counters, nowMs);
+    const { arp, reassembly } = this;
+    const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns));
+    const ipv4 = new Ipv4({ view, reassembly, counters, sources, neighbours, own: arp, tcp, udp: udpInput });
+    this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
+  }
+}
+
+/** What ARP answers for, the gateway first. */
+function ownAddresses(config: EngineConfig): number[] {
+  const services = config.guestForwards.map(({ address }) => address);
+  return config.dns === 0 ? [config.gateway, ...services] : [config.gateway, config.dns, ...services];
+}
+
+/** Where the gateway itself answers over UDP. */
+function services(config: EngineConfig, dhcp: DhcpService, dns: DnsForwarder): UdpServiceEntry[] {
+  const servers = new Set([BROADCAST, config.gateway, config.dhcp?.serverAddress ?? config.gateway]);
+  const entries: UdpServiceEntry[] = [...servers].map((address) => ({
+    address,
+    port: DHCP_SERVER_PORT,
+    service: dhcp,
+  }));
+  const refusing = { datagram: () => RESTRICTED };
+  if (config.dns !== 0) {
+    entries.push({ address: config.dns, port: DNS_PORT, service: config.restrict ? refusing : dns });
+  }
+  return entries;
+}
