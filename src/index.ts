@@ -27,8 +27,8 @@ import { outboundAddress } from "./host/outbound.ts";
 import { type Allow, type Engine, serve } from "./serve.ts";
 
 export { ConfigError, type Problem } from "./config/problem.ts";
+export type { FlowRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
-export type { FlowRow } from "./engine/engine.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Allow, Engine, FlowRequest } from "./serve.ts";

@@ -2,10 +2,12 @@
  * An engine put together and serving: what the command's engine process and the library's `createEngine` share. The
  * core with the host's sockets, the guest's link, and a few calls to watch and end it.
  */
-import { formatIpv4 } from "./config/address.ts";
+
+import type { FlowRow } from "./engine/api.ts";
 import type { Logger } from "./engine/boundary.ts";
-import { createEngineCore, type FlowRow } from "./engine/engine.ts";
+import { createEngineCore } from "./engine/engine.ts";
 import type { Admit } from "./engine/network/admission.ts";
+import { formatIpv4 } from "./engine/wire/address-text.ts";
 import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */

@@ -4,6 +4,7 @@
  * frame it is given to the frame or the system call it would make.
  */
 
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -16,7 +17,7 @@ import {
   WRITABLE,
 } from "../../src/engine/boundary.ts";
 import { defaultEngineConfig } from "../../src/engine/config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_VALID, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";

@@ -6,9 +6,10 @@
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { TOKEN_LINK } from "../engine/api.ts";
 import { type Entropy, type FrameLink, type Logger, READABLE } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import { createEngineCore, TOKEN_LINK } from "../engine/engine.ts";
+import { createEngineCore } from "../engine/engine.ts";
 import { FRAME_MAX } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import type { FrameBatch } from "../engine/memory/frame-batch.ts";

@@ -29,8 +29,6 @@ import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason } from "./metrics/drop-reasons.ts";
 
-export * from "./api.ts";
-
 const FRAMES_FROM_GUEST = counter("link-frames-from-guest");
 const OCTETS_FROM_GUEST = counter("link-octets-from-guest");
 const OVERSIZED = dropReason("frame-oversized");

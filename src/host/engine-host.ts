@@ -5,8 +5,9 @@
  *
  * One engine at a time per process: the shim has one arena and one epoll set.
  */
+
+import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { CreateEngineCore, EngineCore } from "../engine/engine.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";

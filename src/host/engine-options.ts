@@ -1,8 +1,8 @@
 /** What `startEngine` is told and what it gives back. Plain data: `cli/` and library users make it. */
 
+import type { EngineCore } from "../engine/api.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { EngineCore } from "../engine/engine.ts";
 
 /** Where a stream link listens or connects. `host` is an IPv4 or IPv6 literal; port 0 listens on a free one. */
 export type StreamAddress =

@@ -16,14 +16,8 @@
  * nothing.
  */
 
+import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK, TOKEN_TCP_FLOW } from "../engine/api.ts";
 import { FAILED, HANGUP, READABLE, WRITABLE } from "../engine/boundary.ts";
-import {
-  type EngineCore,
-  TOKEN_HOST,
-  TOKEN_INDEX_MASK,
-  TOKEN_LINK,
-  TOKEN_TCP_FLOW,
-} from "../engine/engine.ts";
 import type { Arena } from "../engine/memory/arena.ts";
 import type { HostLink } from "./engine-options.ts";
 import { native } from "./native/native.ts";

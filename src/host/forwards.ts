@@ -2,10 +2,11 @@
  * Opens what the outside reaches the guest by: a listening TCP socket or a bound UDP socket for each forward, before
  * the engine says that it is ready. All that fail are told at once, each with its port.
  */
-import { formatIpv4 } from "../config/address.ts";
+
+import { TOKEN_FORWARD } from "../engine/api.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
 import type { Forward } from "../engine/config.ts";
-import { TOKEN_FORWARD } from "../engine/engine.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { native } from "./native/native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 

@@ -1,5 +1,5 @@
 /** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
-import type { FlowRow } from "../engine/engine.ts";
+import type { FlowRow } from "../engine/api.ts";
 import type { CounterName } from "../engine/metrics/counters.ts";
 
 /** What `Counters.snapshot()` gives: names and counts, without those that are zero. */

@@ -1,14 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  formatIpv4,
-  formatMac,
-  parseIpv4,
-  parseMac,
-  parseNetwork,
-  parseResolver,
-} from "../../src/config/address.ts";
+import { formatMac, parseIpv4, parseMac, parseNetwork, parseResolver } from "../../src/config/address.ts";
 import { Unacceptable } from "../../src/config/problem.ts";
+import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
 
 describe("IPv4 addresses", () => {
   it("are int32 in host order and print back as they were", () => {

@@ -5,9 +5,10 @@
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { afterEach, expect, it } from "vitest";
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
 import { type FrameLink, READABLE } from "../../src/engine/boundary.ts";
 import { defaultEngineConfig, macForGateway } from "../../src/engine/config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import {
-  formatIpv4,
   formatMac,
   parseInteger,
   parseIpv4,
@@ -29,6 +28,7 @@ import {
 } from "../../src/config/link-grammar.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem, Unacceptable } from "../../src/config/problem.ts";
+import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
 import { parseResolvConf } from "../../src/host/resolv-conf.ts";
 import { validateText } from "../../src/kubevirt/spec/validate.ts";
 import { type FuzzTarget, words } from "./target.ts";

@@ -3,8 +3,8 @@ import { createServer, connect as netConnect, type Server, type Socket } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { CreateEngineCore } from "../../src/engine/api.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import type { CreateEngineCore } from "../../src/engine/engine.ts";
 import { type EngineOptions, type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";

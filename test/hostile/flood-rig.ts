@@ -7,6 +7,7 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -21,7 +22,7 @@ import {
   WRITABLE,
 } from "../../src/engine/boundary.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { FLOWS_MAX, UDP_RX_SLOT_OCTETS } from "../../src/engine/limits.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_VALID, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";

@@ -4,8 +4,8 @@
  * core forgets to announce is a timer that never fires.
  */
 
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
 import { READABLE, WRITABLE } from "../../src/engine/boundary.ts";
-import { type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
 import type { SimulatedHost } from "./host-network/host-network.ts";
 import type { SimulatedLink } from "./simulated-link.ts";
 import type { Scheduled } from "./world/event-queue.ts";

@@ -1,8 +1,9 @@
 /** Makes the core that is being tested, over simulated ports. The only place that knows how. */
 
+import type { EngineCore } from "../../src/engine/api.ts";
 import type { HostNetwork } from "../../src/engine/boundary.ts";
 import type { EngineConfig } from "../../src/engine/config.ts";
-import { createEngineCore, type EngineCore } from "../../src/engine/engine.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";

@@ -3,9 +3,9 @@
  * and then long enough for every timer to have gone off. Breaking a rule throws a Violation.
  */
 
+import type { EngineCore } from "../../src/engine/api.ts";
 import { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT } from "../../src/engine/boundary.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import type { EngineCore } from "../../src/engine/engine.ts";
 import { EngineLoop } from "./engine-loop.ts";
 import { arenaForWorld, makeEngine } from "./engine-under-test.ts";
 import { GuestApp } from "./guest-stack/app.ts";

@@ -3,9 +3,9 @@
  * remembers events, and has one timer. Its errors are the host's errors.
  */
 
+import type { EngineCore, EnginePorts, FlowRow } from "../../src/engine/api.ts";
 import type { FrameLink } from "../../src/engine/boundary.ts";
 import type { EngineConfig, ResolverAddress } from "../../src/engine/config.ts";
-import type { EngineCore, EnginePorts, FlowRow } from "../../src/engine/engine.ts";
 import { FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
 import { Counters } from "../../src/engine/metrics/counters.ts";

@@ -3,6 +3,7 @@
  * comes out is kept whole, host sockets do what the test says. No kernel, no clock but the test's.
  */
 
+import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
 import {
   type AddressWords,
   EAGAIN,
@@ -15,7 +16,7 @@ import {
   WRITABLE,
 } from "../../src/engine/boundary.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import { createEngineCore, type EngineCore, TOKEN_LINK } from "../../src/engine/engine.ts";
+import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";

@@ -3,6 +3,7 @@
  * carries them.
  */
 import type { DhcpConfig } from "../config.ts";
+import { formatIpv4 } from "../wire/address-text.ts";
 import {
   BOOT_FILE_NAME,
   BROADCAST_ADDRESS,
@@ -121,7 +122,7 @@ export class DhcpParameters {
 function natural(config: DhcpConfig): Option[] {
   const hostBits = ~config.netmask;
   const hasBroadcast = config.sendBroadcast && hostBits >>> 0 > 1;
-  const tftpServer = config.tftpServerName ?? (config.nextServer ? dottedQuad(config.nextServer) : "");
+  const tftpServer = config.tftpServerName ?? (config.nextServer ? formatIpv4(config.nextServer) : "");
   return [
     { code: SUBNET_MASK, value: encodeAddresses([config.netmask]) },
     { code: ROUTER, value: encodeAddresses(config.router ? [config.router] : []) },
@@ -172,8 +173,4 @@ function addressIn(text: Uint8Array | undefined): number {
   return octets.every((octet) => octet <= 255)
     ? octets.reduce((address, octet) => (address << 8) | octet, 0)
     : 0;
-}
-
-function dottedQuad(address: number): string {
-  return [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255].join(".");
 }

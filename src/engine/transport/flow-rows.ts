@@ -1,7 +1,6 @@
 /** The flow table as people read it. */
-import { formatIpv4 } from "../../config/address.ts";
 import type { FlowRow } from "../api.ts";
-import { V4_MAPPED } from "../boundary.ts";
+import { formatEndpoint, formatWordsEndpoint } from "../wire/address-text.ts";
 import type { Path } from "./path.ts";
 import { CLOSED, STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
@@ -15,8 +14,8 @@ export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
       protocol: "tcp",
       direction: c.outbound ? "out" : "in",
       state: STATE_NAMES[c.state],
-      guest: endpoint(c.guestAddress, c.guestPort),
-      remote: endpoint(c.remoteAddress, c.remotePort),
+      guest: formatEndpoint(c.guestAddress, c.guestPort),
+      remote: formatEndpoint(c.remoteAddress, c.remotePort),
       target: target(c),
       octetsFromGuest: c.octetsFromGuest,
       octetsToGuest: c.octetsToGuest,
@@ -36,15 +35,15 @@ export function udpRows(
   for (const m of mappings) {
     if (!m?.live) continue;
     const remote = m.inbound
-      ? endpoint(m.remoteAddress, m.remotePort)
-      : endpoint(seenByGuest(m.recentAddress), m.recentPort);
+      ? formatEndpoint(m.remoteAddress, m.remotePort)
+      : formatEndpoint(seenByGuest(m.recentAddress), m.recentPort);
     rows.push({
       protocol: "udp",
       direction: m.inbound ? "in" : "out",
       state: "MAPPED",
-      guest: endpoint(m.guestAddress, m.guestPort),
+      guest: formatEndpoint(m.guestAddress, m.guestPort),
       remote,
-      target: m.inbound ? target(m) : endpoint(m.recentAddress, m.recentPort),
+      target: m.inbound ? target(m) : formatEndpoint(m.recentAddress, m.recentPort),
       octetsFromGuest: m.octetsFromGuest,
       octetsToGuest: m.octetsToGuest,
       idleMs: (nowMs - m.refreshedMs) | 0,
@@ -53,15 +52,6 @@ export function udpRows(
   return rows;
 }
 
-function endpoint(address: number, port: number): string {
-  return `${formatIpv4(address)}:${port}`;
-}
-
 function target({ target0, target1, target2, target3, targetPort }: Path): string {
-  if (target0 === 0 && target1 === 0 && target2 === V4_MAPPED) return endpoint(target3, targetPort);
-  const groups: string[] = [];
-  for (const word of [target0, target1, target2, target3]) {
-    groups.push((word >>> 16).toString(16), (word & 0xffff).toString(16));
-  }
-  return `[${groups.join(":")}]:${targetPort}`;
+  return formatWordsEndpoint(target0, target1, target2, target3, targetPort);
 }

@@ -1,8 +1,9 @@
 /** A TAP by name, wherever it is, opened by the helper and ready to be an engine's link. */
-import { formatIpv4, formatMac } from "../../config/address.ts";
+import { formatMac } from "../../config/address.ts";
 import type { TapLinkPlan } from "../../config/host-plan.ts";
 import type { Logger } from "../../engine/boundary.ts";
 import type { EngineConfig } from "../../engine/config.ts";
+import { formatIpv4 } from "../../engine/wire/address-text.ts";
 import type { LinkSpec } from "../engine-options.ts";
 import {
   type DeviceConfig,

@@ -2,8 +2,9 @@
  * What a guest is told by DHCP when it takes over a pod's IPv4 address: derived from the address and routes the pod's
  * network interface has, and from the pod's resolv.conf.
  */
-import { formatIpv4, inNetwork, netmask, parseIpv4, parseMac } from "../../config/address.ts";
+import { inNetwork, netmask, parseIpv4, parseMac } from "../../config/address.ts";
 import type { DhcpConfig } from "../../engine/config.ts";
+import { formatIpv4 } from "../../engine/wire/address-text.ts";
 
 /** An IPv4 address on a network interface. */
 export interface InterfaceAddress {

@@ -6,8 +6,9 @@
  * counts from the engine's SYN in the same way. Stream octets come from patterns, so that what passes through is
  * checked without being spelt out.
  */
+
+import type { EngineCore } from "../../../src/engine/api.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../../src/engine/config.ts";
-import type { EngineCore } from "../../../src/engine/engine.ts";
 import { EngineLoop } from "../../sim/engine-loop.ts";
 import { arenaForWorld, makeEngine } from "../../sim/engine-under-test.ts";
 import {
