@@ -1,10 +1,10 @@
 /** `sluice replay`: a capture plays the guest; what the engine did with it is printed. */
 import { planEngine, planHost } from "../config/plan.ts";
 import { openLogFile } from "../supervisor/log.ts";
+import { replayFile } from "../supervisor/replay-run.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { COMMANDS } from "./commands.ts";
 import { commandHelp } from "./help.ts";
-import { replayFile } from "./replay-run.ts";
 import { fail, refuse } from "./start-problem.ts";
 
 const SPEED_MAX = 1000;
@@ -16,7 +16,8 @@ export async function replayCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(commandHelp("replay"));
     return 0;
   }
-  if (files.length !== 1) {
+  const [path = "", ...more] = files;
+  if (path === "" || more.length > 0) {
     options.problems.push({
       place: "FILE",
       found: files.length === 0 ? "none" : files.join(" "),
@@ -43,7 +44,7 @@ export async function replayCommand(argv: readonly string[]): Promise<number> {
     const { log, close } = openLogFile(host.log);
     const pcap = output ?? host.pcap;
     const report = await replayFile({
-      path: files[0],
+      path,
       config,
       speed,
       log,

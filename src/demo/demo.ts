@@ -13,8 +13,9 @@ import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { formatIpv4, formatMac } from "../config/address.ts";
+import { formatMac } from "../config/address.ts";
 import { defaultEngineConfig, type EngineConfig } from "../engine/config.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { formatOctets } from "../supervisor/report.ts";
 import { Display, formatRate } from "./display.ts";
 import { type HostServices, startHostServices } from "./host-services.ts";
@@ -136,7 +137,7 @@ async function showTransfer(stage: Stage, direction: "up" | "down"): Promise<voi
     const now = performance.now();
     const moved = services.moved()[direction];
     const rate = formatRate(moved - last, now - lastAt);
-    samples.push(rate.split(" ")[0]);
+    samples.push(rate.replace(/ .*/, ""));
     display.live(`${label}: ${rate}`);
     [last, lastAt] = [moved, now];
   }
@@ -229,15 +230,14 @@ async function demonstrate(display: Display): Promise<void> {
   client.serve({ link: tapSpec(command.tap, LINK_FD), log, oneOff: false, linkFd: command.tap.fd });
   try {
     const ready = await client.ready;
+    const [forwardPort = 0] = ready.forwardPorts;
     display.line(
       `engine: process ${client.pid}, confined; guest: process ${command.child.pid}, its own network namespace`,
     );
     await command.start();
     const { stdin, stdout } = command.child;
     const guest = new Guest(stdin as Writable, stdout as Readable);
-    await showAll({ display, config, services, guest, forwardPort: ready.forwardPorts[0] }, () =>
-      client.report(),
-    );
+    await showAll({ display, config, services, guest, forwardPort }, () => client.report());
     guest.end();
     display.heading("\nThat was all of it. Try it on a command of your own:  npx sluice exec -- sh");
   } finally {
@@ -251,7 +251,7 @@ async function demonstrate(display: Display): Promise<void> {
 class CannotStart extends Error {}
 
 async function replayInstead(display: Display, root: string): Promise<number> {
-  const { replayFile } = await import("../cli/replay-run.ts");
+  const { replayFile } = await import("../supervisor/replay-run.ts");
   const path = join(root, RECORDED_GUEST);
   if (!existsSync(path)) {
     display.line(`${RECORDED_GUEST} is not there either`);

@@ -17,7 +17,6 @@ import { CaptureFile, CaptureLink } from "./link/capture.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
 import { QemuStreamLink } from "./link/qemu-stream.ts";
-import { ReplaySource } from "./link/replay.ts";
 import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./link/tap.ts";
 import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
@@ -243,12 +242,6 @@ class EngineHost implements RunningEngine {
         const { link, cleanUp } = openDatagramLink(spec.addresses, this.linkOptions);
         return this.once(link, cleanUp);
       }
-      case "replay":
-        return new ReplaySource(spec, this.linkOptions, {
-          attach: (link) => this.attach(link),
-          readable: () => this.loop.linkReadable(),
-          finished: (message) => this.finish({ reason: "replay-finished", message }),
-        });
     }
   }
 

@@ -41,15 +41,7 @@ export type LinkSpec =
   /** `-netdev dgram` or `-netdev socket,udp=`. */
   | { readonly kind: "qemu-dgram"; readonly addresses: DatagramAddresses }
   /** A connected socket, stream (QEMU framing) or datagram (one frame each), or an open TAP: the fd tells which. */
-  | { readonly kind: "fd"; readonly fd: number }
-  /** A capture plays the guest. `speed` 1 keeps the capture's pace, 2 doubles it, 0 waits for nothing. */
-  | {
-      readonly kind: "replay";
-      readonly path: string;
-      readonly speed: number;
-      /** Only frames from this MAC; by default from the source of the capture's first frame. */
-      readonly guestMac?: Uint8Array;
-    };
+  | { readonly kind: "fd"; readonly fd: number };
 
 export interface EngineOptions {
   readonly config: EngineConfig;
@@ -82,7 +74,7 @@ export interface EngineOptions {
 
 /** Why an engine ended. */
 export interface EngineEnd {
-  readonly reason: "stopped" | "link-lost" | "guest-left" | "replay-finished";
+  readonly reason: "stopped" | "link-lost" | "guest-left";
   /** For people: what happened. */
   readonly message: string;
 }
@@ -108,7 +100,7 @@ export interface RunningEngine {
 
 /** A link that the host can wait on. */
 export interface HostLink extends FrameLink {
-  /** What epoll watches, or -1 for a link driven by time. */
+  /** What epoll watches, or -1 for a link driven by time (a replayed capture). */
   readonly fd: number;
   /** The link is full and wants a writable event. */
   readonly wantsWritable: boolean;

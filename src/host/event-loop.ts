@@ -105,20 +105,14 @@ export class EventLoop {
 
   /** Takes `link` into the set and gives it to the core; null takes the current one out. The caller closes links. */
   attach(link: HostLink | null): void {
-    if (this.link !== null && this.link.fd >= 0) native.epollRemove(this.link.fd);
+    if (this.link !== null) native.epollRemove(this.link.fd);
     this.link = link;
     this.linkWantsWritable = false;
-    if (link !== null && link.fd >= 0) {
+    if (link !== null) {
       const result = native.epollAdd(link.fd, READABLE, TOKEN_LINK);
       if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
     }
     this.core?.attach(link, native.nowMs());
-    this.wake();
-  }
-
-  /** The attached link, which no descriptor speaks for, has something to read. */
-  linkReadable(): void {
-    this.core?.handleEvent(TOKEN_LINK, READABLE, native.nowMs());
     this.wake();
   }
 
@@ -202,7 +196,7 @@ export class EventLoop {
     if (link.failure !== "") {
       this.attach(null);
       this.hooks.linkFailed(link);
-    } else if (link.wantsWritable !== this.linkWantsWritable && link.fd >= 0) {
+    } else if (link.wantsWritable !== this.linkWantsWritable) {
       this.linkWantsWritable = link.wantsWritable;
       native.epollModify(link.fd, link.wantsWritable ? READABLE | WRITABLE : READABLE, TOKEN_LINK);
     }

@@ -6,7 +6,7 @@
 import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { LinkSpec } from "../host/engine-options.ts";
+import type { EngineEnd, LinkSpec } from "../host/engine-options.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -50,8 +50,6 @@ export type Order =
   | { readonly type: "report" }
   | { readonly type: "stop" };
 
-export type EndReason = "stopped" | "link-lost" | "guest-left" | "replay-finished";
-
 /** Engine to supervisor. */
 export type News =
   | {
@@ -66,7 +64,7 @@ export type News =
   | { readonly type: "link"; readonly up: boolean }
   /** A guestfwd connection's descriptor is on the command socket; run the command of this guest forward. */
   | { readonly type: "command"; readonly index: number }
-  | { readonly type: "ended"; readonly reason: EndReason; readonly message: string };
+  | ({ readonly type: "ended" } & EngineEnd);
 
 interface Octets {
   readonly $octets: string;
@@ -88,7 +86,7 @@ export function decodeLine(line: string): unknown {
   });
 }
 
-const END_REASONS: readonly string[] = ["stopped", "link-lost", "guest-left", "replay-finished"];
+const END_REASONS: readonly string[] = ["stopped", "link-lost", "guest-left"] satisfies EngineEnd["reason"][];
 
 const isPort = (value: unknown): value is number =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) < 65536;

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import type { LinkPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
 import type { HelperNote } from "../host/process/helper.ts";
 import { spawnEngineProcess } from "./confinement.ts";
@@ -14,7 +15,6 @@ import {
   asNews,
   CONTROL_FD,
   decodeLine,
-  type EndReason,
   type EnginePlan,
   encodeLine,
   type News,
@@ -48,7 +48,7 @@ export interface EngineService extends Omit<EnginePlan, "config" | "resolvConf" 
 }
 
 export interface EngineExit {
-  readonly reason: EndReason | "died";
+  readonly reason: EngineEnd["reason"] | "died";
   /** For people: what happened. */
   readonly message: string;
 }

@@ -31,6 +31,11 @@ const FLUSH_MS = 100;
 /** The capture holds everything the guest sends: for its owner only. */
 const FILE_MODE = 0o600;
 
+/** Milliseconds since 1970 with a fraction; not moved by a change of the clock while the process runs. */
+function wallClock(): number {
+  return performance.timeOrigin + performance.now();
+}
+
 /** An open pcap file. */
 export class CaptureFile {
   private readonly buffer = new Uint8Array(BUFFER_OCTETS);
@@ -45,6 +50,7 @@ export class CaptureFile {
     private readonly fd: number,
     private readonly path: string,
     private readonly log: Logger,
+    private readonly nowMs: () => number,
   ) {
     writePcapFileHeader(this.view, 0);
     this.filled = PCAP_FILE_HEADER_OCTETS;
@@ -53,11 +59,11 @@ export class CaptureFile {
     this.timer.unref();
   }
 
-  /** Creates or overwrites `path`. Throws StartError. */
-  static open(path: string | number, log: Logger): CaptureFile {
-    if (typeof path === "number") return new CaptureFile(path, `descriptor ${path}`, log);
+  /** Creates or overwrites `path`. `nowMs` is the clock of the records, milliseconds since 1970. Throws StartError. */
+  static open(path: string | number, log: Logger, nowMs = wallClock): CaptureFile {
+    if (typeof path === "number") return new CaptureFile(path, `descriptor ${path}`, log, nowMs);
     try {
-      return new CaptureFile(openSync(path, "w", FILE_MODE), path, log);
+      return new CaptureFile(openSync(path, "w", FILE_MODE), path, log, nowMs);
     } catch (error) {
       throw new StartError([{ place: `pcap ${path}`, reason: (error as Error).message }]);
     }
@@ -69,7 +75,7 @@ export class CaptureFile {
     const frameOctets = length + restLength;
     if (frameOctets > FRAME_MAX) return;
     if (this.filled + PCAP_PACKET_HEADER_OCTETS + frameOctets > BUFFER_OCTETS) this.flush();
-    const now = performance.timeOrigin + performance.now();
+    const now = this.nowMs();
     const seconds = Math.floor(now / 1000);
     const microseconds = Math.floor((now - seconds * 1000) * 1000);
     writePcapPacketHeader(this.view, this.filled, seconds, microseconds, frameOctets);

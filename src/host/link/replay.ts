@@ -1,6 +1,6 @@
 /**
- * A capture plays the guest: its frames arrive at the pace they were recorded (or faster), what the engine answers is
- * taken and thrown away; record it with an output capture. For tests, and for bug reports that come with a file.
+ * A capture plays the guest: its frames arrive when they are released, what the engine answers is taken and thrown
+ * away; record it with an output capture. For tests, and for bug reports that come with a file.
  */
 import { readFileSync } from "node:fs";
 import { RX_WINDOW_OCTETS } from "../../engine/limits.ts";
@@ -8,9 +8,8 @@ import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
 import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../../engine/wire/pcap.ts";
-import type { HostLink, LinkSpec } from "../engine-options.ts";
+import type { HostLink } from "../engine-options.ts";
 import { StartError } from "../start-error.ts";
-import type { LinkSource } from "./link-source.ts";
 
 const ETHERNET_OCTETS = 14;
 const ETHERNET_VLAN_OCTETS = 18;
@@ -129,65 +128,4 @@ export class ReplayLink implements HostLink {
   resume(): void {}
 
   close(): void {}
-}
-
-/** Time for the last answers after the last frame, milliseconds. */
-const LINGER_MS = 500;
-
-export interface ReplayHost {
-  readonly attach: (link: HostLink) => void;
-  readonly readable: () => void;
-  readonly finished: (message: string) => void;
-}
-
-/** Plays a capture once, in real time. */
-export class ReplaySource implements LinkSource {
-  readonly name: string;
-  readonly listenPort = 0;
-  readonly reopens = false;
-  private readonly link: ReplayLink;
-  private readonly speed: number;
-  private readonly frames: number;
-  private startedAt = 0;
-  private timer: NodeJS.Timeout | null = null;
-
-  constructor(
-    spec: LinkSpec & { kind: "replay" },
-    options: ReplayLinkOptions,
-    private readonly host: ReplayHost,
-  ) {
-    this.name = `replay ${spec.path}`;
-    this.speed = spec.speed;
-    const frames = readReplay(spec.path, spec.guestMac);
-    this.frames = frames.length;
-    this.link = new ReplayLink(this.name, frames, options);
-  }
-
-  start(): void {
-    this.startedAt = performance.now();
-    this.host.attach(this.link);
-    this.play();
-  }
-
-  private readonly play = (): void => {
-    const elapsed = (performance.now() - this.startedAt) * this.speed;
-    const waitMs = this.link.release(this.speed === 0 ? Number.POSITIVE_INFINITY : elapsed);
-    this.host.readable();
-    this.timer =
-      waitMs >= 0 ? setTimeout(this.play, waitMs / this.speed) : setTimeout(this.finish, LINGER_MS);
-  };
-
-  private readonly finish = (): void => {
-    if (this.link.left > 0) {
-      this.timer = setTimeout(this.finish, LINGER_MS);
-      return;
-    }
-    this.host.finished(`replayed ${this.frames} frames; ${this.link.answered} came back`);
-  };
-
-  linkFailed(): void {}
-
-  close(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-  }
 }

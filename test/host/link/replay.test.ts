@@ -3,12 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { defaultEngineConfig } from "../../../src/engine/config.ts";
-import { readCapture, writePcapFileHeader, writePcapPacketHeader } from "../../../src/engine/wire/pcap.ts";
-import { type EngineOptions, startEngine } from "../../../src/host/engine-host.ts";
 import { ReplayLink, readReplay } from "../../../src/host/link/replay.ts";
-import { ArpCore, arpRequest } from "../../support/arp-core.ts";
-import { KeptLog, LinkRig, sampleFrame } from "../../support/link-rig.ts";
+import { LinkRig, sampleFrame } from "../../support/link-rig.ts";
+import { writeCapture } from "../../support/made-capture.ts";
 import { recordedGuest } from "../../support/recorded-guest.ts";
 
 const RECORDED = fileURLToPath(
@@ -23,23 +20,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(directory, { recursive: true });
 });
-
-/** Writes a capture; `seconds[i]` is when frame i was seen. */
-function writeCapture(frames: Uint8Array[], seconds: number[]): string {
-  const octets = new Uint8Array(24 + frames.reduce((sum, frame) => sum + 16 + frame.length, 0));
-  const view = new DataView(octets.buffer);
-  writePcapFileHeader(view, 0);
-  let at = 24;
-  frames.forEach((frame, i) => {
-    const whole = Math.floor(seconds[i]);
-    writePcapPacketHeader(view, at, whole, Math.round((seconds[i] - whole) * 1e6), frame.length);
-    octets.set(frame, at + 16);
-    at += 16 + frame.length;
-  });
-  const path = join(directory, "made.pcap");
-  writeFileSync(path, octets);
-  return path;
-}
 
 describe("reading", () => {
   it("takes the frames of whoever sent the first one", () => {
@@ -67,7 +47,7 @@ describe("reading", () => {
     expect(() => readReplay(RECORDED, Uint8Array.of(2, 0, 0, 0, 0, 9))).toThrow(
       "no frame of the guest in it",
     );
-    const raw = readFileSync(writeCapture([sampleFrame(60, 1)], [0]));
+    const raw = readFileSync(writeCapture(path, [sampleFrame(60, 1)], [0]));
     raw.writeUInt32LE(101, 20);
     writeFileSync(path, raw);
     expect(() => readReplay(path)).toThrow("found link type 101");
@@ -106,38 +86,5 @@ describe("the link", () => {
     seen.forEach((frame, i) => {
       expect(Buffer.compare(frame, frames[i].octets)).toBe(0);
     });
-  });
-});
-
-describe("an engine behind it", () => {
-  it("plays a capture, records both sides, and ends", async () => {
-    const path = writeCapture([arpRequest(), sampleFrame(60, 2), arpRequest()], [5, 5.02, 5.04]);
-    const pcap = join(directory, "out.pcap");
-    let core: ArpCore | undefined;
-    const options: EngineOptions = {
-      config: defaultEngineConfig(),
-      link: { kind: "replay", path, speed: 1 },
-      log: new KeptLog(),
-      pcap,
-    };
-    const engine = await startEngine(options, (config, ports) => {
-      core = new ArpCore(config, ports);
-      return core;
-    });
-    const end = await engine.ended;
-    expect(end).toEqual({ reason: "replay-finished", message: "replayed 3 frames; 2 came back" });
-    expect(core?.frames).toEqual([sampleFrame(60, 2)]);
-    const recorded = [...readCapture(new Uint8Array(readFileSync(pcap)))];
-    expect(recorded).toHaveLength(5);
-    expect([...recorded[1].octets.subarray(6, 12)]).toEqual([...GATEWAY_MAC]);
-  });
-
-  it("waits for nothing at speed 0", async () => {
-    const path = writeCapture([arpRequest(), arpRequest()], [0, 86_400]);
-    const engine = await startEngine(
-      { config: defaultEngineConfig(), link: { kind: "replay", path, speed: 0 }, log: new KeptLog() },
-      (config, ports) => new ArpCore(config, ports),
-    );
-    expect((await engine.ended).message).toBe("replayed 2 frames; 2 came back");
   });
 });
