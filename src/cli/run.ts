@@ -5,6 +5,7 @@ import type { OptionSet } from "../config/option-set.ts";
 import { planEngine, planHost, planLink } from "../config/plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { StartError } from "../host/start-error.ts";
+import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type OpenedLink, openLink } from "../supervisor/link-opening.ts";
@@ -17,7 +18,6 @@ import { checkInherited } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
-import { lookUpUser, type UserIds } from "./users.ts";
 
 function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
   if (host.user === undefined) return undefined;

@@ -2,13 +2,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
-import { findUser } from "../../cli/users.ts";
-import { formatIpv4 } from "../../config/address.ts";
 import { parseDomainName } from "../../config/domain-name.ts";
 import { parseDeviceName } from "../../config/link-grammar.ts";
 import { Unacceptable } from "../../config/problem.ts";
 import type { ResolverAddress } from "../../engine/config.ts";
+import { formatIpv4 } from "../../engine/wire/address-text.ts";
 import { parseResolvConf, RESOLV_CONF } from "../../host/resolv-conf.ts";
+import { findUser } from "../../host/users.ts";
 import { readDevice } from "../machine/device-state.ts";
 import type { Kernel } from "../machine/iproute.ts";
 import { findResources, type Resources } from "../plan/device-plugin.ts";

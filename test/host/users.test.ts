@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { findUser } from "../../src/cli/users.ts";
+import { findUser } from "../../src/host/users.ts";
 
 const PASSWD = "root:x:0:0:root:/root:/bin/sh\nqemu:x:64055:994:QEMU:/:/usr/sbin/nologin\n";
 
