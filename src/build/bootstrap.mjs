@@ -195,6 +195,7 @@ function test(args) {
   if (args.length > 0) return runTests(`vitest ${args.join(" ")}`, args);
   const checks = [
     ["types", [binary("tsc"), "--noEmit", "-p", "tsconfig.json"]],
+    ["types, room by room", [binary("tsc"), "-b", "--force", "src"]],
     ["format and lint", [binary("biome"), "check", "."]],
   ];
   const failed = [];

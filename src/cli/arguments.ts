@@ -63,7 +63,7 @@ export function parseCommandArguments(
     if (token.name === "help" && token.value === undefined) {
       help = true;
     } else if (Object.hasOwn(config, token.name)) {
-      const takesValue = config[token.name].type === "string";
+      const takesValue = config[token.name]?.type === "string";
       const problem = valueProblem(token.rawName, token.value, token.inlineValue === true, takesValue);
       if (problem) options.problems.push(problem);
       else if (Object.hasOwn(own, token.name)) ownValues.set(token.name, token.value as string);

@@ -9,10 +9,10 @@ import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
-import { formatIpv4 } from "../config/address.ts";
 import type { HostPlan } from "../config/host-plan.ts";
 import { planEngine, planHost } from "../config/plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { deviceConfig, tapSpec } from "../host/link/tap-opening.ts";
 import { HelperError, prepareGuestCommand } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
@@ -39,7 +39,8 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(commandHelp("exec"));
     return 0;
   }
-  if (rest.length === 0) {
+  const [command, ...args] = rest;
+  if (command === undefined) {
     options.problems.push({
       place: "command",
       allowed: "a command to run, such as sluice exec -- ip address",
@@ -48,9 +49,10 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
   const config = planEngine(options);
   const host = planHost(options, "warn");
   const outbound = resolveOutbound(options, host);
-  if (options.problems.length > 0) return refuse("exec", options.problems);
+  if (options.problems.length > 0 || command === undefined) return refuse("exec", options.problems);
   try {
-    return await runBehindEngine(rest, { config, host, outbound, tunDevice: options.get("tun-device") });
+    const tunDevice = options.get("tun-device");
+    return await runBehindEngine({ command, args, config, host, outbound, tunDevice });
   } catch (error) {
     const status = fail("exec", error);
     return error instanceof HelperError ? error.exitStatus : status;
@@ -67,18 +69,19 @@ function resolvConf(config: EngineConfig): string {
 }
 
 interface ExecPlan {
+  readonly command: string;
+  readonly args: readonly string[];
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
   readonly tunDevice: string | undefined;
 }
 
-async function runBehindEngine(words: readonly string[], plan: ExecPlan): Promise<number> {
-  const { config, host, outbound, tunDevice } = plan;
+async function runBehindEngine(plan: ExecPlan): Promise<number> {
+  const { command, args, config, host, outbound, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.info(warning);
-  const [command, ...args] = words;
   const guest = await prepareGuestCommand({
     command,
     args,

@@ -46,7 +46,7 @@ Examples:
   sluice exec -- ip address
       a shell command behind the engine: the quickest way to see it work
 ${COMMAND_NAMES.filter((name) => name !== "exec")
-  .map((name) => COMMANDS[name].examples[0])
+  .flatMap((name) => COMMANDS[name].examples.slice(0, 1))
   .map(([line, purpose]) => `  ${line}\n      ${purpose}`)
   .join("\n")}
 

@@ -12,7 +12,10 @@ export function parseRoutes(text: string): Network[] {
     .slice(1)
     .map((line) => line.split("\t"))
     .filter((fields) => fields.length > 7)
-    .map((fields) => ({ network: fromProc(fields[1]), mask: fromProc(fields[7]) }))
+    .map(([, destination = "", , , , , , mask = ""]) => ({
+      network: fromProc(destination),
+      mask: fromProc(mask),
+    }))
     .filter(({ mask }) => mask !== 0)
     .map(({ network, mask }) => ({ network, prefixLength: 32 - Math.log2((~mask >>> 0) + 1) }));
 }

@@ -51,7 +51,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       process.stdout.write(`sluice ${version()}\n`);
       return 0;
     }
-    if (Object.hasOwn(COMMANDS, name)) return await (await COMMANDS[name]())(rest);
+    const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (load !== undefined) return await (await load())(rest);
     const guess = nearest(name, Object.keys(COMMANDS));
     const names = Object.keys(COMMANDS).join(", ");
     writeText(

@@ -84,7 +84,7 @@ function conflictingArgument(words: readonly string[]): Problem | undefined {
 
 /** Starts QEMU with our end of the socket pair's other half as descriptor 3. */
 function startQemu(words: readonly string[], socket: number): Promise<ChildProcess> {
-  const [program, ...args] = words;
+  const [program = "", ...args] = words;
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ["inherit", "inherit", "inherit", socket] });
     child.once("spawn", () => resolve(child));

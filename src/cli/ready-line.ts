@@ -1,6 +1,7 @@
 /** The line that says what is served: addresses the guest has, ports the host has. */
-import { formatIpv4, formatNetwork } from "../config/address.ts";
+import { formatNetwork } from "../config/address.ts";
 import type { EngineConfig, Forward } from "../engine/config.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 
 export interface Ready {
   readonly linkName: string;

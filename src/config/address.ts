@@ -3,6 +3,7 @@
  */
 import { Address4, Address6 } from "ip-address";
 import type { ResolverAddress } from "../engine/config.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {
@@ -18,10 +19,6 @@ export function isIpv4(text: string): boolean {
 export function parseIpv4(text: string): number {
   if (!isIpv4(text)) throw new Unacceptable("an IPv4 address such as 10.0.2.2", text);
   return Number(new Address4(text).bigInt()) | 0;
-}
-
-export function formatIpv4(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
 /** The netmask of a prefix length as int32. */
@@ -43,11 +40,11 @@ const PREFIX_MAX = 30;
 /** The guest's subnet, `ADDRESS/PREFIX`: a unicast network of 2 hosts (/30) to a sixteenth of the space (/4). */
 export function parseNetwork(text: string): Network {
   const allowed = `ADDRESS/PREFIX with a prefix of ${PREFIX_MIN} to ${PREFIX_MAX}, such as 10.0.2.0/24`;
-  const match = /^([^/]+)\/(\d{1,2})$/.exec(text);
-  if (!match || !isIpv4(match[1])) throw new Unacceptable(allowed);
-  const prefixLength = Number(match[2]);
+  const [, host = "", prefix] = /^([^/]+)\/(\d{1,2})$/.exec(text) ?? [];
+  if (!isIpv4(host)) throw new Unacceptable(allowed);
+  const prefixLength = Number(prefix);
   if (prefixLength < PREFIX_MIN || prefixLength > PREFIX_MAX) throw new Unacceptable(allowed);
-  const address = parseIpv4(match[1]);
+  const address = parseIpv4(host);
   const net = { network: address & netmask(prefixLength), prefixLength };
   if (net.network !== address) {
     throw new Unacceptable(`a network address, whose host part is zero: did you mean ${formatNetwork(net)}?`);
@@ -65,7 +62,8 @@ export function parseMac(text: string): Uint8Array {
     throw new Unacceptable("a MAC address such as 52:54:00:12:34:56", text);
   }
   const mac = Uint8Array.from(text.split(/[:-]/), (octet) => Number.parseInt(octet, 16));
-  if (mac[0] & 1) throw new Unacceptable("a unicast MAC address (the first octet is even)", text);
+  const [first = 0] = mac;
+  if (first & 1) throw new Unacceptable("a unicast MAC address (the first octet is even)", text);
   if (mac.every((octet) => octet === 0)) throw new Unacceptable("a MAC address that is not all zero", text);
   return mac;
 }
@@ -92,14 +90,14 @@ export function parseResolver(text: string): ResolverAddress {
   const allowed = "ADDRESS, IPV4:PORT or [IPV6]:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
   const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
   const v4 = /^([\d.]+)(?::(\d+))?$/.exec(text);
-  const [, host, portText] = bracketed ?? v4 ?? [undefined, text, undefined];
+  const [, host = "", portText] = bracketed ?? v4 ?? [undefined, text, undefined];
   const port = portText === undefined ? DNS_PORT : parsePort(portText);
   if (!bracketed && isIpv4(host)) {
     const address = parseIpv4(host);
     if (address === 0) throw new Unacceptable("an address a packet can be sent to");
     return { words: [0, 0, 0xffff, address], port, scope: 0 };
   }
-  const [bare, zone] = host.split("%", 2);
+  const [bare = "", zone] = host.split("%", 2);
   if (!Address6.isValid(bare) || bare.includes("/")) throw new Unacceptable(allowed);
   const scope = zone === undefined ? 0 : parseInteger(zone, 1, 0x7fffffff, "interface number after %");
   return { words: ipv6Words(bare), port, scope };

@@ -63,8 +63,8 @@ export function parseDhcpOption(text: string): DhcpOption {
 }
 
 function encodeValue(code: number, text: string): Uint8Array {
-  const said = /^(ip|text|hex|u8|u16|u32):(.*)$/s.exec(text);
-  if (said) return encodeAs(said[1] as Form, said[2]);
+  const [, said, rest = ""] = /^(ip|text|hex|u8|u16|u32):(.*)$/s.exec(text) ?? [];
+  if (said !== undefined) return encodeAs(said as Form, rest);
   const native = nativeForm(code);
   if (native) return encodeAs(native, text);
   return encodeAs(text.split(",").every(isIpv4) ? "ip" : "text", text);

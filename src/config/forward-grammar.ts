@@ -24,14 +24,16 @@ interface PortRange {
 export function parsePublish(text: string): Forward[] {
   const { protocol, rest } = splitProtocol(text);
   const parts = rest.split(":");
-  let hostAddress = LOOPBACK;
-  if (parts.length > 1 && isIpv4(parts[0])) hostAddress = parseIpv4(parts.shift() as string);
-  if (parts.length > 2 || parts.some((part) => part === "")) throw new Unacceptable(PUBLISH_ALLOWED);
-  const host = parseRange(parts[0], 0);
-  if (host.first === 0 && (host.count > 1 || parts.length === 1)) {
+  const [address = ""] = parts;
+  const bound = parts.length > 1 && isIpv4(address);
+  const [hostPorts = "", guestPorts, ...tooMany] = bound ? parts.slice(1) : parts;
+  if (tooMany.length > 0 || hostPorts === "" || guestPorts === "") throw new Unacceptable(PUBLISH_ALLOWED);
+  const hostAddress = bound ? parseIpv4(address) : LOOPBACK;
+  const host = parseRange(hostPorts, 0);
+  if (host.first === 0 && (host.count > 1 || guestPorts === undefined)) {
     throw new Unacceptable("host port 0 (any free port) only alone and with a guest port, such as 0:22");
   }
-  const guest = parts.length === 1 ? host : guestRange(parts[1], host.count);
+  const guest = guestPorts === undefined ? host : guestRange(guestPorts, host.count);
   return Array.from({ length: host.count }, (_, i) => ({
     protocol,
     hostAddress,
@@ -51,10 +53,10 @@ function splitProtocol(text: string): { protocol: "tcp" | "udp"; rest: string } 
 }
 
 function parseRange(text: string, min: number): PortRange {
-  const ends = text.split("-");
-  if (ends.length > 2) throw new Unacceptable(PUBLISH_ALLOWED);
-  const first = parsePort(ends[0], min);
-  const last = ends.length === 2 ? parsePort(ends[1], min) : first;
+  const [start = "", end, ...tooMany] = text.split("-");
+  if (tooMany.length > 0) throw new Unacceptable(PUBLISH_ALLOWED);
+  const first = parsePort(start, min);
+  const last = end === undefined ? first : parsePort(end, min);
   if (last < first) throw new Unacceptable("a range whose end is not below its start", text);
   return { first, count: last - first + 1 };
 }
@@ -82,7 +84,7 @@ export function parseHostfwd(text: string): Forward {
   if (text.startsWith("unix:")) throw new Unacceptable(`${allowed}; host Unix sockets are not supported`);
   const match = /^(tcp|udp|):([^:]*):([^:-]+)-([^:]*):([^:]+)$/.exec(text);
   if (!match) throw new Unacceptable(allowed);
-  const [, protocol, hostAddress, hostPort, guestAddress, guestPort] = match;
+  const [, protocol, hostAddress = "", hostPort = "", guestAddress = "", guestPort = ""] = match;
   return {
     protocol: protocol === "udp" ? "udp" : "tcp",
     hostAddress: hostAddress === "" ? 0 : parseIpv4(hostAddress),
@@ -108,7 +110,7 @@ export function parseGuestfwd(text: string): GuestForward {
     "[tcp]:ADDR:PORT-TARGET where TARGET is tcp:HOST:PORT, unix:PATH or cmd:COMMAND, such as tcp:10.0.2.100:7-tcp:127.0.0.1:7777";
   const match = /^(?:tcp)?:([^:]*):([^:-]+)-(.*)$/s.exec(text);
   if (!match) throw new Unacceptable(allowed);
-  const [, address, port, target] = match;
+  const [, address = "", port = "", target = ""] = match;
   return {
     address: parseIpv4(address),
     port: parseCInteger(port, 1),

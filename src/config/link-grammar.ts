@@ -1,18 +1,20 @@
 /** The grammars of the link options: endpoints, device names, namespaces, descriptors. */
 import { Address6 } from "ip-address";
-import { formatIpv4, parseInteger, parseIpv4, parsePort } from "./address.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { parseInteger, parseIpv4, parsePort } from "./address.ts";
 import { parseSocketPath } from "./forward-grammar.ts";
 import type { DatagramEndpoints, StreamEndpoint } from "./host-plan.ts";
 import { Unacceptable } from "./problem.ts";
 
 /** `HOST:PORT` with an IPv4 address, `[IPV6]` or `localhost`. */
 function parseHostPort(text: string): { host: string; port: number } {
-  const parts = /^(localhost|[\d.]+|\[[^\]%]+\]):(\d+)$/.exec(text);
-  if (!parts) throw new Unacceptable("HOST:PORT, HOST an IPv4 address, [IPv6] or localhost", text);
-  const port = parsePort(parts[2]);
-  if (parts[1] === "localhost") return { host: "127.0.0.1", port };
-  if (!parts[1].startsWith("[")) return { host: formatIpv4(parseIpv4(parts[1])), port };
-  const host = parts[1].slice(1, -1);
+  const [, name, portText = ""] = /^(localhost|[\d.]+|\[[^\]%]+\]):(\d+)$/.exec(text) ?? [];
+  if (name === undefined)
+    throw new Unacceptable("HOST:PORT, HOST an IPv4 address, [IPv6] or localhost", text);
+  const port = parsePort(portText);
+  if (name === "localhost") return { host: "127.0.0.1", port };
+  if (!name.startsWith("[")) return { host: formatIpv4(parseIpv4(name)), port };
+  const host = name.slice(1, -1);
   if (!Address6.isValid(host) || host.includes("/"))
     throw new Unacceptable("an IPv6 address in brackets", text);
   return { host, port };
@@ -27,10 +29,9 @@ export function parseStreamEndpoint(text: string): StreamEndpoint {
 
 /** `LOCAL,REMOTE`, both `unix:` or both `udp:`. */
 export function parseDatagramPair(text: string): DatagramEndpoints {
-  const unix = /^unix:(.*?),unix:(.*)$/s.exec(text);
-  if (unix) return { kind: "unix", local: parseSocketPath(unix[1]), remote: parseSocketPath(unix[2]) };
-  const udp = /^udp:(.*?),udp:(.*)$/s.exec(text);
-  if (udp) return { kind: "udp", local: parseHostPort(udp[1]), remote: parseHostPort(udp[2]) };
+  const [, kind, local = "", remote = ""] = /^(unix|udp):(.*?),\1:(.*)$/s.exec(text) ?? [];
+  if (kind === "unix") return { kind, local: parseSocketPath(local), remote: parseSocketPath(remote) };
+  if (kind === "udp") return { kind, local: parseHostPort(local), remote: parseHostPort(remote) };
   throw new Unacceptable(
     "LOCAL,REMOTE, both unix:PATH or both udp:HOST:PORT, such as unix:/run/a.sock,unix:/run/b.sock",
   );

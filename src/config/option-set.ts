@@ -58,7 +58,7 @@ export class OptionSet {
   }
 
   get<N extends OptionName>(name: N): OptionType<N> | undefined {
-    return this.#values.get(name)?.[0].value as OptionType<N> | undefined;
+    return this.#values.get(name)?.[0]?.value as OptionType<N> | undefined;
   }
 
   all<N extends OptionName>(name: N): readonly Given<OptionType<N>>[] {

@@ -11,7 +11,8 @@ import {
   macForGateway,
 } from "../engine/config.ts";
 import { GUESTS_MAX, MTU_DEFAULT } from "../engine/limits.ts";
-import { formatIpv4, formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
 import type { HostPlan, LinkPlan, LogLevel } from "./host-plan.ts";
 import type { OptionSet } from "./option-set.ts";
 import type { OptionName } from "./option-table.ts";

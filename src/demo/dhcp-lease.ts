@@ -7,7 +7,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { formatIpv4, isIpv4, parseIpv4 } from "../config/address.ts";
+import { isIpv4, parseIpv4 } from "../config/address.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { helperPath } from "../host/native/native-loader.ts";
 import {
   DHCP_ACK,
@@ -121,9 +122,9 @@ function findProgram(name: string): string | undefined {
 function installedClients(): Client[] {
   const wanted = process.env["SLUICE_DEMO_CLIENT"];
   return CLIENTS.filter(({ name }) => wanted === undefined || name === wanted).flatMap((client) => {
-    const path = findProgram(client.command[0]);
+    const [program = "", ...applets] = client.command;
+    const path = findProgram(program);
     if (path === undefined) return [];
-    const applets = client.command.slice(1);
     const hasApplet = applets.length === 0 || spawnSync(path, [...applets, "--help"]).status !== 127;
     return hasApplet ? [{ ...client, command: [path, ...applets] }] : [];
   });
@@ -137,7 +138,7 @@ async function leaseBy(client: Client, device: string): Promise<Lease | undefine
   const directory = mkdtempSync(join(tmpdir(), "sluice-demo-"));
   const path = join(directory, "lease");
   writeFileSync(join(directory, "hook"), HOOK, { mode: 0o755 });
-  const [program, ...applets] = client.command;
+  const [program = "", ...applets] = client.command;
   const child: ChildProcess = spawn(program, [...applets, ...client.args(device, directory)], {
     stdio: "ignore",
     env: { ...process.env, SLUICE_LEASE: path },
@@ -169,10 +170,14 @@ function readLease(client: string, text: string): Lease | undefined {
     client,
     address,
     prefixLength: Math.clz32(~parseIpv4(mask)),
-    router: routers.split(" ")[0],
-    dns: servers.split(" ")[0],
+    router: firstWord(routers),
+    dns: firstWord(servers),
     seconds: Number(seconds),
   };
+}
+
+function firstWord(text: string): string {
+  return text.replace(/ .*/, "");
 }
 
 const TRIES = 4;

@@ -16,7 +16,7 @@ export interface Endpoints {
 /** RFC 1071, for a few octets at a time. */
 function internetChecksum(octets: Uint8Array): number {
   let sum = 0;
-  for (let i = 0; i < octets.length; i += 2) sum += (octets[i] << 8) | (octets[i + 1] ?? 0);
+  for (let i = 0; i < octets.length; i += 2) sum += ((octets[i] ?? 0) << 8) | (octets[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }

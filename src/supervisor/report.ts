@@ -42,9 +42,11 @@ export function formatFlows(rows: readonly FlowRow[]): string {
     formatOctets(row.octetsToGuest),
     formatIdle(row.idleMs),
   ]);
-  const widths = HEADINGS.map((heading, i) => Math.max(heading.length, ...cells.map((row) => row[i].length)));
+  const widths = HEADINGS.map((heading, i) =>
+    Math.max(heading.length, ...cells.map((row) => row[i]?.length ?? 0)),
+  );
   const line = (row: readonly string[]): string =>
-    `  ${row.map((cell, i) => cell.padEnd(widths[i])).join("  ")}`.trimEnd();
+    `  ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ")}`.trimEnd();
   return `${[line(HEADINGS), ...cells.map(line)].join("\n")}\n`;
 }
 
