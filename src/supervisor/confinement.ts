@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import type { LinkPlan } from "../config/host-plan.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/process/sandbox.ts";
-import type { EngineLaunch } from "./engine-client.ts";
+import type { EngineLaunch } from "./launch.ts";
 
 /** Ports below it need CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start's default). */
 const LOW_PORTS_END = 1024;

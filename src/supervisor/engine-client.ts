@@ -4,48 +4,15 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
-import type { LinkPlan } from "../config/host-plan.ts";
-import type { Logger } from "../engine/boundary.ts";
-import type { EngineConfig } from "../engine/config.ts";
 import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
 import type { HelperNote } from "../host/process/helper.ts";
 import { spawnEngineProcess } from "./confinement.ts";
-import {
-  asNews,
-  CONTROL_FD,
-  decodeLine,
-  type EnginePlan,
-  encodeLine,
-  type News,
-  type Order,
-  readLines,
-} from "./control.ts";
+import { asNews, CONTROL_FD, decodeLine, encodeLine, type News, type Order, readLines } from "./control.ts";
+import type { EngineLaunch, EngineService } from "./launch.ts";
 
 /** How long an engine that was told to stop may take before it is killed, milliseconds. */
 const STOP_MS = 700;
-
-export interface EngineLaunch {
-  readonly config: EngineConfig;
-  /** What decides which directories of Unix sockets the engine sees; absent: none. */
-  readonly link?: LinkPlan;
-  /** Where the engine's log goes. */
-  readonly logFd: number;
-  readonly sandbox: boolean;
-  /** Run the engine as this user (numbers), when started as root. */
-  readonly user?: { readonly uid: number; readonly gid: number };
-  readonly log: Logger;
-  /** The guest's link came up or went down. */
-  readonly onLink?: (up: boolean) => void;
-}
-
-/** What an engine is to serve, once it is known and open. */
-export interface EngineService extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox"> {
-  /** What LINK_FD stands for in the link, already open; handed over and then closed here. */
-  readonly linkFd?: number;
-  /** An open capture file; likewise. */
-  readonly pcapFd?: number;
-}
 
 export interface EngineExit {
   readonly reason: EngineEnd["reason"] | "died";

@@ -11,7 +11,7 @@ import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Native } from "./native.ts";
+import type { Native } from "./calls.ts";
 
 type Product = "addon" | "helper";
 

@@ -1,0 +1,232 @@
+/**
+ * The shim's calls, typed. Arena offsets and ints in, ints out: a negative result is -errno. Nothing here decides
+ * anything about a protocol. An offset, length or descriptor list that does not lie inside the arena, a record
+ * offset that is not a multiple of 4, and an argument of the wrong kind give -EINVAL. EINTR is never seen.
+ * One arena and one epoll set per process: the data path lives on one thread.
+ */
+export interface Native {
+  // --- start ---------------------------------------------------------------------------------------------------
+  /**
+   * Every offset below is relative to this buffer, which stays alive until the process ends or another one is
+   * registered. Throws unless it is an ArrayBuffer of less than 2 GiB.
+   */
+  registerArena(buffer: ArrayBuffer): void;
+  /** CLOCK_MONOTONIC in milliseconds, wrapped to int32. */
+  nowMs(): number;
+  /** CLOCK_BOOTTIME in milliseconds, wrapped to int32 (jumps over a suspend). */
+  bootMs(): number;
+  randomInt32(): number;
+  /**
+   * Gives the whole pages among `length` octets at `at` back to the kernel (madvise(2), MADV_DONTNEED); they read as
+   * zeros afterwards. Returns 0 or -errno.
+   */
+  discardPages(at: number, length: number): number;
+  /** Raises the soft RLIMIT_NOFILE to the hard one and returns it. */
+  raiseFileLimit(): number;
+
+  // --- readiness -----------------------------------------------------------------------------------------------
+  /**
+   * epoll_create1 + one uv_poll on it; `ready` is called when an event waits, and again until epollWait has taken
+   * it. What it throws becomes an uncaught exception. One per process: -EBUSY while open. Returns the epoll fd.
+   */
+  epollOpen(ready: () => void): number;
+  /** Stops the uv_poll (the process may then end) and closes the epoll fd. */
+  epollClose(): void;
+  /** `events` as in epoll_ctl(2), EPOLLET (-0x80000000) included by the caller. Returns 0 or -errno. */
+  epollAdd(fd: number, events: number, token: number): number;
+  epollModify(fd: number, events: number, token: number): number;
+  epollRemove(fd: number): number;
+  /**
+   * Waits at most `timeoutMs` (0: polls; a signal ends the wait early); writes pairs of int32 (events, token) at
+   * `at`. Returns the count, at most 512 however large `max`.
+   */
+  epollWait(at: number, max: number, timeoutMs: number): number;
+  /** As epollWait, but asks again and again for `spinUs` instead of sleeping. At least once; 0 when nothing came. */
+  epollSpin(at: number, max: number, spinUs: number): number;
+  /**
+   * The timerfd in the epoll set fires `token` once after `delayMs` (0 counts as 1; -1 disarms). There is one:
+   * arming it again replaces what it was to do, and takes back an expiry that nobody has waited for yet.
+   */
+  timerArm(token: number, delayMs: number): number;
+
+  // --- frames --------------------------------------------------------------------------------------------------
+  /**
+   * Reads one frame per read(2) until EAGAIN or `max`: frame i goes to at + i*stride, at most `room` octets; its
+   * length as int32 to lengthsAt + 4*i. Returns the count, or -errno when the first read fails; 0 when drained
+   * (EAGAIN). A read that returns 0 octets (end of a SEQPACKET peer) gives -EPIPE (-32). A frame longer than
+   * `room` is cut there without notice, so `room` is more than the longest legal frame.
+   */
+  readFrames(fd: number, at: number, stride: number, room: number, max: number, lengthsAt: number): number;
+  /**
+   * As readFrames but with one recvmmsg(2) of at most 256 messages, for sockets. Lengths are those on the wire
+   * (MSG_TRUNC): one above `room` tells of a frame that was cut. An empty datagram has length 0.
+   */
+  receiveFrames(fd: number, at: number, stride: number, room: number, max: number, lengthsAt: number): number;
+  /**
+   * Writes one frame per writev(2): descriptor i is four int32 at descriptorsAt + 16*i: (a, aLength, b, bLength),
+   * bLength may be 0. Returns frames written, fewer (or 0) when EAGAIN came; -errno when the first one fails.
+   * When a later one fails its error is the first of the next call.
+   */
+  writeFrames(fd: number, descriptorsAt: number, count: number): number;
+  /** As writeFrames with one sendmmsg(2) on a connected datagram socket. */
+  sendFrames(fd: number, descriptorsAt: number, count: number): number;
+  /**
+   * All descriptors (as above) in one sendmsg(2), MSG_NOSIGNAL | MSG_DONTWAIT: a byte stream. Split over IOV_MAX
+   * (1024 pieces); writev(2) for a non-socket. Returns octets written, or -errno (-EAGAIN when full).
+   */
+  writeStream(fd: number, descriptorsAt: number, count: number): number;
+  /** recv(2), or read(2) for a non-socket. Returns octets, 0 at end of stream, or -errno (-EAGAIN when drained). */
+  receive(fd: number, at: number, length: number): number;
+
+  // --- TCP and Unix stream sockets -----------------------------------------------------------------------------
+  /**
+   * sendmsg(2) of `count` pairs (offset, length) given in an Int32Array; split over IOV_MAX (1024). Returns octets
+   * taken or -errno (-EAGAIN when full).
+   */
+  sendGather(fd: number, gather: Int32Array, count: number): number;
+  /**
+   * recvmsg(2), or readv(2) for a non-socket, into `count` pairs (offset, length), at most IOV_MAX. Returns octets, 0
+   * at end of stream, or -errno (-EAGAIN when drained).
+   */
+  receiveScatter(fd: number, scatter: Int32Array, count: number): number;
+  /**
+   * A non-blocking TCP socket with TCP_NODELAY and SO_OOBINLINE; IPv6 ones are IPV6_V6ONLY, so that v4 and v6
+   * listeners share a port. `family` 4 or 6. Returns fd or -errno.
+   */
+  tcpSocket(family: 4 | 6): number;
+  /**
+   * Starts connecting (TCP), or fixes the remote (UDP); `words` as AddressWords (v4-mapped goes out as AF_INET,
+   * so the socket is of family 4). 0, -EINPROGRESS or -errno.
+   */
+  connect(fd: number, words: Int32Array): number;
+  /**
+   * As connect, with the interface index (`deviceIndex`) a link-local fe80::/10 address needs. Words carry no
+   * scope: a UDP socket to such an address is connected by this, then sends with port 0 (see udpSendBatch).
+   */
+  connectScoped(fd: number, words: Int32Array, scope: number): number;
+  /**
+   * bind(2); family 4 uses words[3] and words[4] only. SO_REUSEADDR for stream sockets; `freebind` sets
+   * IP_FREEBIND (an address the host does not have yet). Returns 0 or -errno.
+   */
+  bind(fd: number, words: Int32Array, family: 4 | 6, freebind: boolean): number;
+  listen(fd: number, backlog: number): number;
+  /** accept4(2), non-blocking, with the options of tcpSocket. Fills `words` (zeros for a Unix peer). */
+  accept(fd: number, words: Int32Array): number;
+  /** getsockname(2) and getpeername(2). Fill `words`; return 0 or -errno. */
+  localAddress(fd: number, words: Int32Array): number;
+  peerAddress(fd: number, words: Int32Array): number;
+  /** getsockopt(SO_ERROR), which clears it: 0 or -errno. */
+  socketError(fd: number): number;
+  /** 0 when connected, -ENOTCONN otherwise (getpeername). */
+  isConnected(fd: number): number;
+  shutdownWrite(fd: number): number;
+  close(fd: number): number;
+  /** SO_LINGER 0, then close: the peer gets a RST. */
+  closeReset(fd: number): number;
+  /** setsockopt(2) and getsockopt(2) of an int. 0 or the value; -errno. */
+  setOption(fd: number, level: number, name: number, value: number): number;
+  getOption(fd: number, level: number, name: number): number;
+  /** Octets the kernel has not sent or had acknowledged (SIOCOUTQ). */
+  unsentOctets(fd: number): number;
+  /**
+   * Non-blocking Unix sockets. A path that begins with NUL is an abstract name; one over 107 octets gives
+   * -ENAMETOOLONG. An existing file is not removed (-EADDRINUSE). "dgram" is bound only. Return fd or -errno
+   * (connect: -EAGAIN when the listener's queue is full).
+   */
+  unixListen(path: string, type: "stream" | "dgram" | "seqpacket"): number;
+  unixConnect(path: string, type: "stream" | "dgram" | "seqpacket"): number;
+  /**
+   * A Unix datagram socket bound to `local` and connected to `remote`. Where `remote` may not exist yet give "",
+   * and connectUnixDatagram later. A failure to connect (-ENOENT, -ECONNREFUSED) leaves nothing behind.
+   */
+  unixDatagram(local: string, remote: string): number;
+  /** 0 or -errno. Also connects anew when the far end was bound again. */
+  connectUnixDatagram(fd: number, remote: string): number;
+  /** Two connected, non-blocking Unix sockets; on failure both are -errno. */
+  socketPair(type: "stream" | "dgram" | "seqpacket"): [number, number];
+  setNonBlocking(fd: number): number;
+
+  // --- UDP -----------------------------------------------------------------------------------------------------
+  /**
+   * A non-blocking UDP socket, UDP_GRO on where the kernel has it, buffers of 1 MiB asked for (the kernel clamps
+   * that); IPv6 ones are IPV6_V6ONLY. Returns fd or -errno.
+   */
+  udpSocket(family: 4 | 6): number;
+  /**
+   * Sends `count` datagrams: descriptor i is eight int32 at descriptorsAt + 32*i:
+   * (fd, a0, a1, a2, a3, port, at, length). Runs with the same fd go out by sendmmsg(2), runs with the same fd,
+   * address and length as one UDP_SEGMENT super-datagram where the kernel has it (at most 64 segments and 65507
+   * octets; the last may be shorter). Port 0 sends to the connected remote. A datagram the kernel refuses
+   * (-ECONNREFUSED, -EMSGSIZE, ...) is skipped and the rest goes on; when a socket's buffer is full (EAGAIN, ENOBUFS)
+   * the rest of that socket's run is refused. Returns how many were refused, or -EINVAL with none sent.
+   */
+  udpSendBatch(descriptorsAt: number, count: number): number;
+  /**
+   * One recvmmsg(2) of at most `max` (64) messages. Entry i is eight int32 at outAt + 32*i:
+   * (length, a0, a1, a2, a3, port, segmentSize, at). It lies in a slot, at + j*stride, of `room` octets, which holds
+   * a whole run, so `room` is 65535; or, of datagrams that have the size of the one received last, in the run area of
+   * `runOctets` at `runAt`, end to end. segmentSize is from the UDP_GRO cmsg, or the size of datagrams in a row from
+   * one sender there (the last may be shorter): the first entry has them all, the others a length of -1; else 0.
+   * Returns entries or -errno (-EAGAIN when drained).
+   */
+  udpReceiveBatch(
+    fd: number,
+    at: number,
+    stride: number,
+    room: number,
+    max: number,
+    outAt: number,
+    runAt: number,
+    runOctets: number,
+  ): number;
+
+  // --- devices and descriptors ---------------------------------------------------------------------------------
+  /**
+   * Opens /dev/net/tun (or `device`) and attaches to TAP `name` (IFF_TAP | IFF_NO_PI [| IFF_VNET_HDR]), non-blocking.
+   * A device made with several queues is attached to as one queue of it. Returns fd or -errno.
+   */
+  tapOpen(name: string, vnetHeader: boolean, device: string): number;
+  /** TUNGETIFF: flags (IFF_TAP = 2, IFF_NO_PI = 0x1000, IFF_VNET_HDR = 0x4000 ...) or -errno. */
+  tapFlags(fd: number): number;
+  /** The device's name, "" if `fd` is not a TUN or TAP. */
+  tapName(fd: number): string;
+  /**
+   * TUNSETVNETHDRSZ 10 and TUNSETOFFLOAD(flags): CSUM 1, TSO4 2, TSO6 4, TSO_ECN 8, USO4 0x20, USO6 0x40. Returns
+   * 0 or -errno; -EINVAL for a flag this kernel does not know.
+   */
+  tapSetOffload(fd: number, flags: number): number;
+  /**
+   * sendmsg of one octet with SCM_RIGHTS / its counterpart. Return 0 / the fd, or -errno: -EPIPE when the peer
+   * closed, -EBADMSG when the octet came without a descriptor. They wait if the socket is a blocking one.
+   */
+  sendDescriptor(socket: number, fd: number): number;
+  receiveDescriptor(socket: number): number;
+  /** Index of a network device in this namespace or -errno; its MTU; its flags (SIOCGIF*). */
+  deviceIndex(name: string): number;
+  deviceMtu(name: string): number;
+  deviceFlags(name: string): number;
+  /** A packet socket (AF_PACKET, SOCK_RAW, all protocols, non-blocking) bound to a device. fd or -errno. */
+  packetSocket(device: string): number;
+  /** prctl(PR_SET_PDEATHSIG) for the calling thread's parent. 0 or -errno. */
+  setParentDeathSignal(signal: number): number;
+  /** FD_CLOEXEC. Node sets it at start on every descriptor it inherited. 0 or -errno. */
+  setCloseOnExec(fd: number, on: boolean): number;
+  /**
+   * Sets no_new_privs and a seccomp filter on every thread, for good: no programs, no other processes, no namespaces
+   * or mounts, no keys, bpf, modules, clocks (native-shims/seccomp.c). 0, -ENOSYS on an architecture it does not
+   * know, -EBUSY when a thread has a filter of its own already, or -errno.
+   */
+  applySeccomp(): number;
+  /**
+   * execve(2) with signals put back to their defaults and descriptors 0 to 2 kept: replaces this process.
+   * Returns -errno if it fails.
+   */
+  exec(path: string, argv: string[], env: string[]): number;
+
+  // --- checksums -----------------------------------------------------------------------------------------------
+  /**
+   * Folded 16-bit ones' complement sum of big-endian words, not complemented, plus `initial` (an unsigned sum that
+   * need not be folded). An odd last octet counts as the high one. 0 only if all octets and `initial` are.
+   */
+  checksum(at: number, length: number, initial: number): number;
+}

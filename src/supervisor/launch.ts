@@ -1,0 +1,27 @@
+/** What an engine process is started with, and what it is given to serve. */
+import type { LinkPlan } from "../config/host-plan.ts";
+import type { Logger } from "../engine/boundary.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import type { EnginePlan } from "./control.ts";
+
+export interface EngineLaunch {
+  readonly config: EngineConfig;
+  /** What decides which directories of Unix sockets the engine sees; absent: none. */
+  readonly link?: LinkPlan;
+  /** Where the engine's log goes. */
+  readonly logFd: number;
+  readonly sandbox: boolean;
+  /** Run the engine as this user (numbers), when started as root. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+  readonly log: Logger;
+  /** The guest's link came up or went down. */
+  readonly onLink?: (up: boolean) => void;
+}
+
+/** What an engine is to serve, once it is known and open. */
+export interface EngineService extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox"> {
+  /** What LINK_FD stands for in the link, already open; handed over and then closed here. */
+  readonly linkFd?: number;
+  /** An open capture file; likewise. */
+  readonly pcapFd?: number;
+}
