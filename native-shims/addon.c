@@ -39,7 +39,6 @@ static const struct int_call int_calls[] = {
     {"randomInt32", shim_random_int32, 0},
     {"raiseFileLimit", shim_raise_file_limit, 0},
     {"discardPages", shim_discard_pages, 2},
-    {"setParentDeathSignal", shim_set_parent_death_signal, 1},
     {"applySeccomp", shim_apply_seccomp, 0},
     {"epollClose", shim_epoll_close, 0},
     {"epollAdd", shim_epoll_add, 3},
@@ -63,7 +62,6 @@ static const struct int_call int_calls[] = {
     {"closeReset", shim_close_reset, 1},
     {"setOption", shim_set_option, 4},
     {"getOption", shim_get_option, 3},
-    {"unsentOctets", shim_unsent_octets, 1},
     {"setNonBlocking", shim_set_non_blocking, 1},
     {"sendDescriptor", shim_send_descriptor, 2},
     {"receiveDescriptor", shim_receive_descriptor, 1},
@@ -83,15 +81,11 @@ static const struct mixed_call mixed_calls[] = {
     {"bind", shim_bind, "iwib"},
     {"accept", shim_accept, "iw"},
     {"localAddress", shim_local_address, "iw"},
-    {"peerAddress", shim_peer_address, "iw"},
     {"unixListen", shim_unix_listen, "ss"},
     {"unixConnect", shim_unix_connect, "ss"},
-    {"unixDatagram", shim_unix_datagram, "ss"},
     {"connectUnixDatagram", shim_connect_unix_datagram, "is"},
     {"tapOpen", shim_tap_open, "sbs"},
     {"deviceIndex", shim_device_index, "s"},
-    {"deviceMtu", shim_device_mtu, "s"},
-    {"deviceFlags", shim_device_flags, "s"},
     {"packetSocket", shim_packet_socket, "s"},
     {"setCloseOnExec", shim_set_close_on_exec, "ib"},
 };
@@ -101,7 +95,6 @@ static const struct own_call own_calls[] = {
     {"epollOpen", shim_epoll_open},
     {"socketPair", shim_socket_pair},
     {"tapName", shim_tap_name},
-    {"exec", shim_exec},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))

@@ -68,32 +68,14 @@ int32_t shim_tap_set_offload(const int32_t *a) {
   return result_of(ioctl(a[0], TUNSETOFFLOAD, (unsigned long)(uint32_t)a[1]));
 }
 
-/** Asks the kernel about a device by one of the SIOCGIF requests. Returns 0 or -errno. */
-static int32_t ask(struct ifreq *request, const struct arg *name, unsigned long code) {
-  if (!name_device(request, name)) return -ENODEV;
-  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  int32_t r = result_of(ioctl(fd, code, request));
-  close(fd);
-  return r;
-}
-
 int32_t shim_device_index(const struct arg *a) {
   struct ifreq request;
-  int32_t r = ask(&request, &a[0], SIOCGIFINDEX);
+  if (!name_device(&request, &a[0])) return -ENODEV;
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int32_t r = result_of(ioctl(fd, SIOCGIFINDEX, &request));
+  close(fd);
   return r < 0 ? r : request.ifr_ifindex;
-}
-
-int32_t shim_device_mtu(const struct arg *a) {
-  struct ifreq request;
-  int32_t r = ask(&request, &a[0], SIOCGIFMTU);
-  return r < 0 ? r : request.ifr_mtu;
-}
-
-int32_t shim_device_flags(const struct arg *a) {
-  struct ifreq request;
-  int32_t r = ask(&request, &a[0], SIOCGIFFLAGS);
-  return r < 0 ? r : (uint16_t)request.ifr_flags;
 }
 
 int32_t shim_packet_socket(const struct arg *a) {

@@ -2,10 +2,8 @@
 #include "shim.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -67,71 +65,8 @@ int32_t shim_raise_file_limit(const int32_t *a) {
   return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int32_t)limit.rlim_cur;
 }
 
-int32_t shim_set_parent_death_signal(const int32_t *a) {
-  return result_of(prctl(PR_SET_PDEATHSIG, (unsigned long)a[0], 0, 0, 0));
-}
-
-static void free_strings(char **strings) {
-  if (strings == NULL) return;
-  for (size_t i = 0; strings[i] != NULL; i++) free(strings[i]);
-  free(strings);
-}
-
-/** A NULL-terminated copy of a JavaScript array of strings, or NULL. */
-static char **read_strings(napi_env env, napi_value array) {
-  uint32_t count;
-  if (napi_get_array_length(env, array, &count) != napi_ok) return NULL;
-  char **strings = calloc((size_t)count + 1, sizeof *strings);
-  for (uint32_t i = 0; strings != NULL && i < count; i++) {
-    napi_value element;
-    size_t length;
-    if (napi_get_element(env, array, i, &element) != napi_ok ||
-        napi_get_value_string_utf8(env, element, NULL, 0, &length) != napi_ok ||
-        (strings[i] = malloc(length + 1)) == NULL) {
-      free_strings(strings);
-      return NULL;
-    }
-    napi_get_value_string_utf8(env, element, strings[i], length + 1, &length);
-  }
-  return strings;
-}
-
-static int32_t set_close_on_exec(int fd, bool on) {
-  int flags = fcntl(fd, F_GETFD);
+int32_t shim_set_close_on_exec(const struct arg *a) {
+  int flags = fcntl(a[0].i, F_GETFD);
   if (flags < 0) return -errno;
-  return result_of(fcntl(fd, F_SETFD, on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));
-}
-
-int32_t shim_set_close_on_exec(const struct arg *a) { return set_close_on_exec(a[0].i, a[1].i); }
-
-/** The signals Node ignores or blocks would stay so in the new program: put them back to what a shell gives. */
-static void default_signals(void) {
-  sigset_t none;
-  for (int i = 1; i < NSIG; i++)
-    if (i != SIGKILL && i != SIGSTOP) signal(i, SIG_DFL);
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-napi_value shim_exec(napi_env env, napi_callback_info info) {
-  napi_value values[3];
-  size_t count = 3, length;
-  char path[STRING_MAX];
-  napi_get_cb_info(env, info, &count, values, NULL, NULL);
-  if (!shim_string(env, values[0], path, sizeof path, &length)) return shim_int(env, -errno);
-  char **argv = read_strings(env, values[1]);
-  char **envp = read_strings(env, values[2]);
-  int32_t failure = -EINVAL;
-  if (argv != NULL && envp != NULL) {
-    failure = access(path, X_OK) < 0 ? -errno : 0;
-    if (failure == 0) {
-      default_signals();
-      for (int fd = 0; fd <= 2; fd++) set_close_on_exec(fd, false);
-      execve(path, argv, envp);
-      failure = -errno;
-    }
-  }
-  free_strings(argv);
-  free_strings(envp);
-  return shim_int(env, failure);
+  return result_of(fcntl(a[0].i, F_SETFD, a[1].i ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));
 }

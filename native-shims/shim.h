@@ -79,9 +79,7 @@ int32_t shim_boot_ms(const int32_t *a);
 int32_t shim_random_int32(const int32_t *a);
 int32_t shim_raise_file_limit(const int32_t *a);
 int32_t shim_discard_pages(const int32_t *a);
-int32_t shim_set_parent_death_signal(const int32_t *a);
 int32_t shim_set_close_on_exec(const struct arg *a);
-napi_value shim_exec(napi_env env, napi_callback_info info);
 
 /* readiness (readiness.c) */
 napi_value shim_epoll_open(napi_env env, napi_callback_info info);
@@ -111,7 +109,6 @@ int32_t shim_bind(const struct arg *a);
 int32_t shim_listen(const int32_t *a);
 int32_t shim_accept(const struct arg *a);
 int32_t shim_local_address(const struct arg *a);
-int32_t shim_peer_address(const struct arg *a);
 int32_t shim_socket_error(const int32_t *a);
 int32_t shim_is_connected(const int32_t *a);
 int32_t shim_shutdown_write(const int32_t *a);
@@ -119,7 +116,6 @@ int32_t shim_close(const int32_t *a);
 int32_t shim_close_reset(const int32_t *a);
 int32_t shim_set_option(const int32_t *a);
 int32_t shim_get_option(const int32_t *a);
-int32_t shim_unsent_octets(const int32_t *a);
 int32_t shim_set_non_blocking(const int32_t *a);
 
 /** Fills a socket address from four address words and a port (v4-mapped: AF_INET). Returns its length. */
@@ -130,7 +126,6 @@ void words_from_address(int32_t *words, const struct sockaddr_storage *from);
 /* Unix sockets and passing of descriptors (unix.c) */
 int32_t shim_unix_listen(const struct arg *a);
 int32_t shim_unix_connect(const struct arg *a);
-int32_t shim_unix_datagram(const struct arg *a);
 int32_t shim_connect_unix_datagram(const struct arg *a);
 napi_value shim_socket_pair(napi_env env, napi_callback_info info);
 int32_t shim_send_descriptor(const int32_t *a);
@@ -147,8 +142,6 @@ int32_t shim_tap_flags(const int32_t *a);
 napi_value shim_tap_name(napi_env env, napi_callback_info info);
 int32_t shim_tap_set_offload(const int32_t *a);
 int32_t shim_device_index(const struct arg *a);
-int32_t shim_device_mtu(const struct arg *a);
-int32_t shim_device_flags(const struct arg *a);
 int32_t shim_packet_socket(const struct arg *a);
 
 /* the filter on system calls (seccomp.c) */

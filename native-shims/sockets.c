@@ -2,10 +2,8 @@
 #include "shim.h"
 
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #ifndef IPV6_FREEBIND
@@ -173,14 +171,6 @@ int32_t shim_local_address(const struct arg *a) {
   return 0;
 }
 
-int32_t shim_peer_address(const struct arg *a) {
-  struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-  socklen_t length = sizeof address;
-  if (getpeername(a[0].i, (struct sockaddr *)&address, &length) < 0) return -errno;
-  words_from_address(a[1].ints, &address);
-  return 0;
-}
-
 int32_t shim_socket_error(const int32_t *a) {
   int error = 0;
   socklen_t length = sizeof error;
@@ -212,12 +202,6 @@ int32_t shim_get_option(const int32_t *a) {
   socklen_t length = sizeof value;
   if (getsockopt(a[0], a[1], a[2], &value, &length) < 0) return -errno;
   return value;
-}
-
-int32_t shim_unsent_octets(const int32_t *a) {
-  int octets = 0;
-  if (ioctl(a[0], SIOCOUTQ, &octets) < 0) return -errno;
-  return octets;
 }
 
 int32_t shim_set_non_blocking(const int32_t *a) {

@@ -60,19 +60,6 @@ int32_t shim_unix_connect(const struct arg *a) {
   return failure < 0 ? close_with(fd, failure) : fd;
 }
 
-int32_t shim_unix_datagram(const struct arg *a) {
-  struct sockaddr_un address;
-  socklen_t length = path_address(&address, &a[0]);
-  if (length == 0) return -ENAMETOOLONG;
-  int fd = unix_socket(SOCK_DGRAM);
-  if (fd < 0) return -errno;
-  if (bind(fd, (struct sockaddr *)&address, length) < 0) return close_with(fd, -errno);
-  int32_t failure = a[1].length == 0 ? 0 : connect_path(fd, &a[1]);
-  if (failure == 0) return fd;
-  if (address.sun_path[0] != '\0') unlink(address.sun_path);
-  return close_with(fd, failure);
-}
-
 int32_t shim_connect_unix_datagram(const struct arg *a) { return connect_path(a[0].i, &a[1]); }
 
 napi_value shim_socket_pair(napi_env env, napi_callback_info info) {

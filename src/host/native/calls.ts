@@ -112,9 +112,8 @@ export interface Native {
   listen(fd: number, backlog: number): number;
   /** accept4(2), non-blocking, with the options of tcpSocket. Fills `words` (zeros for a Unix peer). */
   accept(fd: number, words: Int32Array): number;
-  /** getsockname(2) and getpeername(2). Fill `words`; return 0 or -errno. */
+  /** getsockname(2). Fills `words`; returns 0 or -errno. */
   localAddress(fd: number, words: Int32Array): number;
-  peerAddress(fd: number, words: Int32Array): number;
   /** getsockopt(SO_ERROR), which clears it: 0 or -errno. */
   socketError(fd: number): number;
   /** 0 when connected, -ENOTCONN otherwise (getpeername). */
@@ -126,8 +125,6 @@ export interface Native {
   /** setsockopt(2) and getsockopt(2) of an int. 0 or the value; -errno. */
   setOption(fd: number, level: number, name: number, value: number): number;
   getOption(fd: number, level: number, name: number): number;
-  /** Octets the kernel has not sent or had acknowledged (SIOCOUTQ). */
-  unsentOctets(fd: number): number;
   /**
    * Non-blocking Unix sockets. A path that begins with NUL is an abstract name; one over 107 octets gives
    * -ENAMETOOLONG. An existing file is not removed (-EADDRINUSE). "dgram" is bound only. Return fd or -errno
@@ -135,12 +132,7 @@ export interface Native {
    */
   unixListen(path: string, type: "stream" | "dgram" | "seqpacket"): number;
   unixConnect(path: string, type: "stream" | "dgram" | "seqpacket"): number;
-  /**
-   * A Unix datagram socket bound to `local` and connected to `remote`. Where `remote` may not exist yet give "",
-   * and connectUnixDatagram later. A failure to connect (-ENOENT, -ECONNREFUSED) leaves nothing behind.
-   */
-  unixDatagram(local: string, remote: string): number;
-  /** 0 or -errno. Also connects anew when the far end was bound again. */
+  /** Connects a bound Unix datagram socket, also anew when the far end was bound again. 0 or -errno. */
   connectUnixDatagram(fd: number, remote: string): number;
   /** Two connected, non-blocking Unix sockets; on failure both are -errno. */
   socketPair(type: "stream" | "dgram" | "seqpacket"): [number, number];
@@ -201,15 +193,14 @@ export interface Native {
    */
   sendDescriptor(socket: number, fd: number): number;
   receiveDescriptor(socket: number): number;
-  /** Index of a network device in this namespace or -errno; its MTU; its flags (SIOCGIF*). */
+  /** Index of a network device in this namespace or -errno (SIOCGIFINDEX). */
   deviceIndex(name: string): number;
-  deviceMtu(name: string): number;
-  deviceFlags(name: string): number;
   /** A packet socket (AF_PACKET, SOCK_RAW, all protocols, non-blocking) bound to a device. fd or -errno. */
   packetSocket(device: string): number;
-  /** prctl(PR_SET_PDEATHSIG) for the calling thread's parent. 0 or -errno. */
-  setParentDeathSignal(signal: number): number;
-  /** FD_CLOEXEC. Node sets it at start on every descriptor it inherited. 0 or -errno. */
+  /**
+   * FD_CLOEXEC, which Node sets at start on every descriptor it inherited. 0 or -errno. For the tests alone, which
+   * leak a descriptor to prove that none gets into a confined process.
+   */
   setCloseOnExec(fd: number, on: boolean): number;
   /**
    * Sets no_new_privs and a seccomp filter on every thread, for good: no programs, no other processes, no namespaces
@@ -217,11 +208,6 @@ export interface Native {
    * know, -EBUSY when a thread has a filter of its own already, or -errno.
    */
   applySeccomp(): number;
-  /**
-   * execve(2) with signals put back to their defaults and descriptors 0 to 2 kept: replaces this process.
-   * Returns -errno if it fails.
-   */
-  exec(path: string, argv: string[], env: string[]): number;
 
   // --- checksums -----------------------------------------------------------------------------------------------
   /**

@@ -99,11 +99,8 @@ describe("TCP", () => {
   it("connects, and accept tells the peer's address", async () => {
     const { client, server, from } = await tcpPair();
     const local = new Int32Array(5);
-    const peer = new Int32Array(5);
     expect(native.localAddress(client, local)).toBe(0);
-    expect(native.peerAddress(server, peer)).toBe(0);
     expect(from).toEqual(local);
-    expect(peer).toEqual(local);
     expect(Array.from(from.subarray(0, 4))).toEqual([0, 0, 0xffff, LOOPBACK]);
     expect(native.socketError(client)).toBe(0);
     for (const fd of [client, server]) {
@@ -196,13 +193,6 @@ describe("TCP", () => {
     );
   });
 
-  it("counts what has not been acknowledged", async () => {
-    const { client, server } = await tcpPair();
-    native.setOption(server, SOL_SOCKET, 8, 4096);
-    while (native.sendGather(client, Int32Array.of(4096, 65_536), 1) > 0);
-    expect(native.unsentOctets(client)).toBeGreaterThan(0);
-  });
-
   it("refuses gather entries outside the arena, and lists longer than the array", async () => {
     const { client, server } = await tcpPair();
     expect(native.sendGather(client, Int32Array.of(-1, 4), 1)).toBe(EINVAL);
@@ -274,7 +264,6 @@ describe("TCP", () => {
     for (const call of [native.close, native.closeReset, native.shutdownWrite, native.socketError]) {
       expect(call(-1)).toBe(EBADF);
     }
-    expect(native.unsentOctets(-1)).toBe(EBADF);
     expect(native.setNonBlocking(-1)).toBe(EBADF);
     expect(native.getOption(-1, 1, 7)).toBe(EBADF);
     expect(native.localAddress(-1, new Int32Array(5))).toBe(EBADF);
@@ -318,10 +307,10 @@ describe("Unix sockets", () => {
 
   it("carry datagrams between two bound ends, whichever comes first", () => {
     const [left, right] = [join(directory, "left"), join(directory, "right")];
-    expect(native.unixDatagram(left, right)).toBe(ENOENT);
-    const a = opened(native.unixDatagram(left, ""));
+    const a = opened(native.unixListen(left, "dgram"));
     expect(native.connectUnixDatagram(a, right)).toBe(ENOENT);
-    const b = opened(native.unixDatagram(right, left));
+    const b = opened(native.unixListen(right, "dgram"));
+    expect(native.connectUnixDatagram(b, left)).toBe(0);
     expect(native.connectUnixDatagram(a, right)).toBe(0);
     expect(native.sendGather(a, Int32Array.of(4096, 11), 1)).toBe(11);
     expect(native.sendGather(b, Int32Array.of(4096, 12), 1)).toBe(12);
