@@ -122,9 +122,6 @@ class BenchNetwork implements HostNetwork {
     this.token = token;
     return 2;
   }
-  udpPort(): number {
-    return GUEST_PORT;
-  }
   udpSend(_handle: number, to: AddressWords, _at: number, length: number): void {
     this.peer.set(to);
     keep(length);
@@ -162,7 +159,6 @@ export class EngineRig {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) | 0;
       return seed;
     };
-    const quiet = (): void => {};
     this.link = new BenchLink(this.arena.rxWindowAt + ALIGNMENT);
     this.core = createEngineCore(
       defaultEngineConfig(),
@@ -170,7 +166,6 @@ export class EngineRig {
         arena: this.arena,
         network: this.network,
         entropy: { int32 },
-        log: { error: quiet, warn: quiet, info: quiet, debug: quiet },
         checksum: new JavaScriptChecksum(this.arena.view),
       },
       0,

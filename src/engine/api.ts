@@ -1,6 +1,6 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
-import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, Logger } from "./boundary.ts";
+import type { ChecksumKernel, Entropy, FrameLink, HostNetwork } from "./boundary.ts";
 import type { EngineConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
@@ -11,7 +11,6 @@ export interface EnginePorts {
   readonly arena: Arena;
   readonly network: HostNetwork;
   readonly entropy: Entropy;
-  readonly log: Logger;
   readonly checksum: ChecksumKernel;
   /** These arena octets hold nothing any more: their memory may go back to the host. Optional. */
   readonly discard?: (at: number, length: number) => void;

@@ -117,8 +117,6 @@ export interface HostNetwork {
 
   /** Opens a UDP socket bound to `port` if that is free (0: any). `family` 4 or 6. Returns a handle or -errno. */
   udpOpen(token: number, family: 4 | 6, port: number): number;
-  /** The local port of a handle. */
-  udpPort(handle: number): number;
   /**
    * Queues one datagram from arena octets. They must stay in place until `udpFlush`. When the internal batch is
    * full it flushes by itself.

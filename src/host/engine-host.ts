@@ -91,7 +91,6 @@ class EngineHost implements RunningEngine {
     const ports = {
       arena: this.arena,
       network,
-      log,
       entropy: { int32: native.randomInt32 },
       checksum: { sum: native.checksum },
       discard: native.discardPages,

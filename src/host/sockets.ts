@@ -252,10 +252,6 @@ export class KernelNetwork implements HostNetwork {
     return native.bind(fd, words, family, false);
   }
 
-  udpPort(handle: number): number {
-    return native.localAddress(handle, this.words) === 0 ? this.words[ADDRESS_PORT] : 0;
-  }
-
   udpSend(handle: number, to: AddressWords, at: number, length: number): void {
     if (this.udpQueued === UDP_TX_MAX) this.sendQueued();
     const index = this.udpOutIndex + this.udpQueued * DATAGRAM_INTS;

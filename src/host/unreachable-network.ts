@@ -46,10 +46,6 @@ export class UnreachableNetwork implements HostNetwork {
     return this.handles;
   }
 
-  udpPort(): number {
-    return 0;
-  }
-
   udpSend(): void {
     this.datagrams++;
   }

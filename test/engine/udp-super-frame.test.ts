@@ -129,7 +129,7 @@ function engine(): { arena: Arena; core: EngineCore; tokens: number[] } {
   };
   const entropy = { int32: native.randomInt32 };
   const checksum = { sum: native.checksum };
-  core = createEngineCore(config, { arena, network, entropy, log: rig.log, checksum }, native.nowMs());
+  core = createEngineCore(config, { arena, network, entropy, checksum }, native.nowMs());
   return { arena, core, tokens };
 }
 

@@ -10,6 +10,7 @@ import { QemuStreamLink } from "../../src/host/link/qemu-stream.ts";
 import { TapLink } from "../../src/host/link/tap.ts";
 import { native } from "../../src/host/native/native.ts";
 import { KernelNetwork, OUTBOUND_ANY } from "../../src/host/sockets.ts";
+import { boundPort } from "../support/bound-port.ts";
 import { LinkRig } from "../support/link-rig.ts";
 
 setFlagsFromString("--expose-gc");
@@ -123,7 +124,7 @@ it("datagrams over the kernel's sockets", () => {
     spawnCommand: () => -1,
   });
   const [a, b] = [network.udpOpen(1, 4, 0), network.udpOpen(2, 4, 0)];
-  const to = Int32Array.of(0, 0, 0xffff, 0x7f000001, network.udpPort(b));
+  const to = Int32Array.of(0, 0, 0xffff, 0x7f000001, boundPort(b));
   const batch = makeUdpBatch(16);
   let moved = 0;
   const cost = octetsPerPacket(() => {

@@ -19,6 +19,7 @@ import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
 import { native } from "../../src/host/native/native.ts";
 import { ServiceCommands } from "../../src/host/process/service-command.ts";
 import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
+import { boundPort } from "../support/bound-port.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
 
@@ -317,7 +318,7 @@ describe("UDP", () => {
     expect(peer.heard).toEqual(["one", "three"]);
     const batch = makeUdpBatch(8);
     expect(net.udpReceive(handle, batch)).toBe(0);
-    peer.socket.send("back", net.udpPort(handle), "127.0.0.1");
+    peer.socket.send("back", boundPort(handle), "127.0.0.1");
     await event(30, READABLE);
     expect(net.udpReceive(handle, batch)).toBe(1);
     const text = new TextDecoder().decode(rig.arena.octets.slice(batch.at[0], batch.at[0] + batch.length[0]));
@@ -354,14 +355,14 @@ describe("UDP", () => {
   it("preserves the guest's port, or else its parity", () => {
     const net = network();
     const probe = net.udpOpen(33, 4, 0);
-    const free = net.udpPort(probe);
+    const free = boundPort(probe);
     net.udpClose(probe);
     const first = net.udpOpen(33, 4, free);
-    expect(net.udpPort(first)).toBe(free);
+    expect(boundPort(first)).toBe(free);
     for (let i = 0; i < 8; i++) {
       const other = net.udpOpen(34, 4, free);
-      expect(net.udpPort(other)).not.toBe(free);
-      expect(net.udpPort(other) % 2).toBe(free % 2);
+      expect(boundPort(other)).not.toBe(free);
+      expect(boundPort(other) % 2).toBe(free % 2);
       net.udpClose(other);
     }
     net.udpClose(first);

@@ -150,9 +150,6 @@ export class CountingNetwork implements HostNetwork {
     this.udpSockets++;
     return this.open(token, ECHO);
   }
-  udpPort(handle: number): number {
-    return handle;
-  }
   udpSend(handle: number, to: AddressWords, _at: number, length: number): void {
     this.datagrams++;
     if (to[4] !== FAR_ECHO_PORT) return;
@@ -279,7 +276,6 @@ export class FloodRig {
         arena,
         network: this.network,
         entropy: { int32: () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0) },
-        log: { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} },
         checksum: new JavaScriptChecksum(arena.view),
       },
       0,

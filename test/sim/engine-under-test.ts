@@ -27,17 +27,12 @@ export function makeEngine(
   config: EngineConfig,
 ): EngineCore {
   const random = world.random.fork();
-  const log =
-    (level: string) =>
-    (message: string): void =>
-      world.note("log", [], () => `${level}: ${message}`);
   return createEngineCore(
     config,
     {
       arena,
       network,
       entropy: { int32: () => random.int32() },
-      log: { error: log("error"), warn: log("warn"), info: log("info"), debug: log("debug") },
       checksum: new JavaScriptChecksum(arena.view),
     },
     world.clock,

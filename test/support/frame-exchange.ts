@@ -147,9 +147,6 @@ export class HeldNetwork implements HostNetwork {
     this.udpTokens.set(handle, token);
     return handle;
   }
-  udpPort(handle: number): number {
-    return handle;
-  }
   udpSend(handle: number, to: AddressWords, at: number, length: number): void {
     this.datagrams.push({
       handle,
@@ -249,7 +246,6 @@ export class FrameExchange {
       arena,
       network: this.network,
       entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
-      log: { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} },
       checksum: new JavaScriptChecksum(arena.view),
     };
     this.core = createEngineCore(whole, ports, this.now);

@@ -15,10 +15,7 @@ export interface FakeSocket {
   readonly incoming: (Uint8Array | number)[];
 }
 
-type Udp = Pick<
-  HostNetwork,
-  "udpOpen" | "udpPort" | "udpSend" | "udpFlush" | "udpReceive" | "udpConnect" | "udpClose"
->;
+type Udp = Pick<HostNetwork, "udpOpen" | "udpSend" | "udpFlush" | "udpReceive" | "udpConnect" | "udpClose">;
 
 export class UdpNetwork implements Udp {
   readonly sockets: FakeSocket[] = [];
@@ -44,10 +41,6 @@ export class UdpNetwork implements Udp {
     if (port !== 0) return EINVAL;
     this.sockets.push({ token, family, remote: [], open: true, sent: [], incoming: [] });
     return this.sockets.length - 1;
-  }
-
-  udpPort(handle: number): number {
-    return 40_000 + handle;
   }
 
   udpConnect(handle: number, to: Int32Array): number {

@@ -53,10 +53,6 @@ export class TimerWheel {
     return this.slotOf[owner] !== NONE;
   }
 
-  deadlineOf(owner: number): number {
-    return this.deadline[owner];
-  }
-
   /** Sets or moves the owner's deadline (int32 ms, at most 24 days ahead). */
   set(owner: number, deadlineMs: number): void {
     this.deadline[owner] = deadlineMs;

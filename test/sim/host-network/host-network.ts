@@ -337,10 +337,6 @@ export class SimulatedHost implements HostNetwork {
     return this.call("udp open", bound, handle);
   }
 
-  udpPort(handle: number): number {
-    return this.udp(handle, "udpPort").port;
-  }
-
   udpSend(handle: number, to: AddressWords, at: number, length: number): void {
     const socket = this.udp(handle, "udpSend");
     const before = Buffer.from(this.arena.octets.subarray(at, at + length));
