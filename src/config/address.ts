@@ -4,6 +4,7 @@
 import { Address4, Address6 } from "ip-address";
 import type { ResolverAddress } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { DNS_PORT } from "../engine/wire/dns.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {
@@ -82,8 +83,6 @@ export function parseInteger(text: string, min: number, max: number, what = "who
 export function parsePort(text: string, min = 1): number {
   return parseInteger(text, min, 65535, "port");
 }
-
-const DNS_PORT = 53;
 
 /** `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`; a zone must be an interface's number. */
 export function parseResolver(text: string): ResolverAddress {

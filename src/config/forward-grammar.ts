@@ -3,10 +3,9 @@
  */
 
 import type { Forward, GuestForward } from "../engine/config.ts";
+import { LOOPBACK } from "../engine/config.ts";
 import { isIpv4, parseInteger, parseIpv4, parsePort } from "./address.ts";
 import { Unacceptable } from "./problem.ts";
-
-const LOOPBACK = 0x7f000001;
 
 const PUBLISH_ALLOWED =
   "[tcp:|udp:][ADDRESS:]PORT[:GUESTPORT], each port a number or a range A-B, such as 2222:22 or udp:127.0.0.1:5353:53";

@@ -1,5 +1,6 @@
 /** The grammars of the link options: endpoints, device names, namespaces, descriptors. */
 import { Address6 } from "ip-address";
+import { LOOPBACK } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { parseInteger, parseIpv4, parsePort } from "./address.ts";
 import { parseSocketPath } from "./forward-grammar.ts";
@@ -12,7 +13,7 @@ function parseHostPort(text: string): { host: string; port: number } {
   if (name === undefined)
     throw new Unacceptable("HOST:PORT, HOST an IPv4 address, [IPv6] or localhost", text);
   const port = parsePort(portText);
-  if (name === "localhost") return { host: "127.0.0.1", port };
+  if (name === "localhost") return { host: formatIpv4(LOOPBACK), port };
   if (!name.startsWith("[")) return { host: formatIpv4(parseIpv4(name)), port };
   const host = name.slice(1, -1);
   if (!Address6.isValid(host) || host.includes("/"))

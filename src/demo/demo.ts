@@ -14,7 +14,7 @@ import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { formatMac } from "../config/address.ts";
-import { defaultEngineConfig, type EngineConfig } from "../engine/config.ts";
+import { defaultEngineConfig, type EngineConfig, LOOPBACK } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { formatOctets } from "../supervisor/report.ts";
 import { Display, formatRate } from "./display.ts";
@@ -29,8 +29,6 @@ const GUEST_PORT = 80;
 const TRANSFER_MS = 2000;
 const SAMPLE_MS = 250;
 const PINGS = 3;
-
-const LOOPBACK = 0x7f000001;
 
 /** The defaults, one forwarded port, and the host's loopback open, because the demo's page server listens there. */
 function demoConfig(): EngineConfig {

@@ -1,9 +1,9 @@
 /** The few frames that the demo's guest makes by hand: DHCP requests and pings. */
-const ETHERNET_OCTETS = 14;
+import { ETHERNET_HEADER_OCTETS } from "../engine/wire/ethernet.ts";
+import { PROTOCOL_ICMP, PROTOCOL_UDP } from "../engine/wire/ipv4.ts";
+
 const IPV4_OCTETS = 20;
 const UDP_OCTETS = 8;
-const PROTOCOL_ICMP = 1;
-const PROTOCOL_UDP = 17;
 const BROADCAST_MAC = Uint8Array.of(255, 255, 255, 255, 255, 255);
 
 export interface Endpoints {
@@ -22,7 +22,7 @@ function internetChecksum(octets: Uint8Array): number {
 }
 
 function ipv4Frame(ends: Endpoints, protocol: number, payload: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(ETHERNET_OCTETS + IPV4_OCTETS + payload.length);
+  const frame = new Uint8Array(ETHERNET_HEADER_OCTETS + IPV4_OCTETS + payload.length);
   const view = new DataView(frame.buffer);
   frame.set(ends.destinationMac, 0);
   frame.set(ends.sourceMac, 6);
@@ -33,8 +33,11 @@ function ipv4Frame(ends: Endpoints, protocol: number, payload: Uint8Array): Uint
   view.setUint8(23, protocol);
   view.setInt32(26, ends.source);
   view.setInt32(30, ends.destination);
-  view.setUint16(24, internetChecksum(frame.subarray(ETHERNET_OCTETS, ETHERNET_OCTETS + IPV4_OCTETS)));
-  frame.set(payload, ETHERNET_OCTETS + IPV4_OCTETS);
+  view.setUint16(
+    24,
+    internetChecksum(frame.subarray(ETHERNET_HEADER_OCTETS, ETHERNET_HEADER_OCTETS + IPV4_OCTETS)),
+  );
+  frame.set(payload, ETHERNET_HEADER_OCTETS + IPV4_OCTETS);
   return frame;
 }
 
@@ -62,7 +65,7 @@ export const DHCP_REQUEST = 3;
 export const DHCP_ACK = 5;
 
 /** Where a DHCP message lies in a frame, and where its options begin in the message. */
-const DHCP_AT = ETHERNET_OCTETS + IPV4_OCTETS + UDP_OCTETS;
+const DHCP_AT = ETHERNET_HEADER_OCTETS + IPV4_OCTETS + UDP_OCTETS;
 const DHCP_OPTIONS = 240;
 const MAGIC_COOKIE = 0x63825363;
 

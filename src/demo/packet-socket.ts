@@ -1,5 +1,6 @@
 /** Ethernet frames on a network device, for the demo's own DHCP client and ping: a few frames, no hurry. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { EAGAIN } from "../engine/boundary.ts";
 import { native } from "../host/native/native.ts";
 import { describeErrno } from "../host/start-error.ts";
 
@@ -10,7 +11,6 @@ const SEND_AT = 4096;
 const RECEIVE_AT = 8192;
 const BUFFER_OCTETS = 12_288;
 const POLL_MS = 5;
-const EAGAIN = -11;
 
 export class PacketSocket {
   private readonly fd: number;

@@ -4,6 +4,10 @@
  *
  * IPv4 addresses are int32 in host order. MAC addresses are six-octet Uint8Arrays.
  */
+import { MTU_DEFAULT } from "./limits.ts";
+
+/** 127.0.0.1. */
+export const LOOPBACK = 0x7f000001;
 
 /** One inbound port. The listening sockets are opened by `host/`; the core sees them by index. */
 export interface Forward {
@@ -134,7 +138,7 @@ export function defaultEngineConfig(): EngineConfig {
   const dns = network + 3;
   const guest = network + 15;
   return {
-    mtu: 1500,
+    mtu: MTU_DEFAULT,
     network,
     prefixLength: 24,
     gateway,
@@ -151,7 +155,7 @@ export function defaultEngineConfig(): EngineConfig {
       reservations: [],
       leaseSeconds: 86_400,
       searchDomains: [],
-      mtu: 1500,
+      mtu: MTU_DEFAULT,
       sendBroadcast: true,
       routes: [],
       nextServer: 0,

@@ -15,6 +15,7 @@ export const FRAME_MAX = 65553;
 /** Smallest MTU a host must accept (RFC 791) and the largest a TAP takes. */
 export const MTU_MIN = 576;
 export const MTU_MAX = 65521;
+/** Ethernet's usual; a guest that is told nothing takes it. */
 export const MTU_DEFAULT = 1500;
 
 /** Octets between two receive slots when frames are super-frames: headroom + frame, rounded to 4 KiB. */

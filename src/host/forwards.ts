@@ -7,14 +7,12 @@ import { TOKEN_FORWARD } from "../engine/api.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
 import type { Forward } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { EACCES, EDGE_TRIGGERED } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
 /** Connections the kernel holds for us; net.core.somaxconn (4096 by default) bounds it. */
 const BACKLOG = 4096;
-const EACCES = -13;
-/** EPOLLET (epoll_ctl(2)). */
-const EDGE_TRIGGERED = -0x80000000;
 
 /** Opens every forward's socket. Returns the handles in the forwards' order, or throws StartError for all that fail. */
 export function openForwards(forwards: readonly Forward[]): number[] {

@@ -30,16 +30,14 @@ import {
 import type { GuestForward, ResolverAddress } from "../engine/config.ts";
 import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
 import type { Arena } from "../engine/memory/arena.ts";
+import { EDGE_TRIGGERED, SO_BINDTOIFINDEX, SOL_SOCKET } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
 
-const EDGE_TRIGGERED = -0x80000000;
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
 const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
 
-/** ip(7), socket(7) */
-const SOL_SOCKET = 1;
-const SO_BINDTOIFINDEX = 62;
+/** ip(7) */
 const IPPROTO_IP = 0;
 const IP_BIND_ADDRESS_NO_PORT = 24;
 

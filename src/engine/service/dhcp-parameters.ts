@@ -3,6 +3,7 @@
  * carries them.
  */
 import type { DhcpConfig } from "../config.ts";
+import { MTU_DEFAULT } from "../limits.ts";
 import { formatIpv4 } from "../wire/address-text.ts";
 import {
   BOOT_FILE_NAME,
@@ -55,7 +56,6 @@ export const PROTOCOL_OPTIONS: ReadonlySet<number> = new Set([
 
 /** A lease that never ends (RFC 2131 section 3.3). */
 export const INFINITE_SECONDS = 0xffffffff;
-const MTU_OF_ETHERNET = 1500;
 
 export class DhcpParameters {
   /** Lease time when the client asks for none, seconds; option 51 of the extra options, or the configured one. */
@@ -84,7 +84,7 @@ export class DhcpParameters {
       SUBNET_MASK,
       ROUTER,
       DOMAIN_NAME_SERVER,
-      ...(config.mtu === MTU_OF_ETHERNET ? [] : [INTERFACE_MTU]),
+      ...(config.mtu === MTU_DEFAULT ? [] : [INTERFACE_MTU]),
       ...config.extraOptions.map((option) => option.code),
     ];
   }

@@ -20,6 +20,7 @@
  * through a relay or from a client we were told not to serve is left without an answer.
  */
 import type { DhcpConfig } from "../config.ts";
+import { MTU_DEFAULT } from "../limits.ts";
 import type { DropReasonName } from "../metrics/drop-reasons.ts";
 import {
   BOOTP_MESSAGE_MIN,
@@ -72,7 +73,6 @@ const ADDRESS_OCTETS = 4;
 /** The smallest datagram every client takes (RFC 2131 section 2), and what IP and UDP take of it. */
 const DATAGRAM_MIN = 576;
 const IP_UDP_OCTETS = 28;
-const MTU_OF_ETHERNET = 1500;
 /** A client may ask for a shorter lease, but not make us answer all day. */
 const LEASE_SECONDS_MIN = 60;
 
@@ -352,7 +352,7 @@ function requestList(request: Request): Uint8Array | undefined {
 function sizeLimit(request: Request, config: DhcpConfig): number {
   const announced = request.options.get(option.MAXIMUM_MESSAGE_SIZE);
   const datagram = announced ? (announced[0] << 8) | announced[1] : DATAGRAM_MIN;
-  const link = config.mtu || MTU_OF_ETHERNET;
+  const link = config.mtu || MTU_DEFAULT;
   return Math.max(DATAGRAM_MIN, Math.min(datagram, link)) - IP_UDP_OCTETS;
 }
 

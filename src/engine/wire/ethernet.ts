@@ -13,6 +13,8 @@ export const DESTINATION = 0;
 export const SOURCE = DESTINATION + 6;
 export const TYPE = SOURCE + 6;
 export const ETHERNET_HEADER_OCTETS = TYPE + 2;
+/** The header with a VLAN tag (IEEE 802.1Q), which a frame of full MTU may carry. */
+export const ETHERNET_VLAN_HEADER_OCTETS = ETHERNET_HEADER_OCTETS + 4;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;

@@ -23,6 +23,7 @@ import {
 } from "../../engine/boundary.ts";
 import type { HostLink, StreamAddress } from "../engine-options.ts";
 import type { EventLoop } from "../event-loop.ts";
+import { ECONNABORTED, ENOENT } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { describeErrno, StartError } from "../start-error.ts";
 import { SocketFile } from "./socket-file.ts";
@@ -67,8 +68,6 @@ const BACKLOG = 16;
 const TAKEOVER_MS = 200;
 /** How long a listener that cannot accept is left alone. */
 const PAUSE_MS = 1000;
-/** The client gave up while it waited. */
-const ECONNABORTED = -103;
 
 /** QEMU connects to us. */
 export class ListenSource implements LinkSource {
@@ -174,7 +173,6 @@ function listenTcp(address: { host: string; port: number }, place: string): numb
   throw new StartError([{ place, reason: describeErrno(result) }]);
 }
 
-const ENOENT = -2;
 /** QEMU is not there yet, or not any more. */
 const NOT_THERE = new Set([ENOENT, ECONNREFUSED, EAGAIN, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH]);
 const RETRY_MIN_MS = 100;

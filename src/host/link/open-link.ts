@@ -2,6 +2,16 @@
 import { isIPv6 } from "node:net";
 import { ADDRESS_WORDS } from "../../engine/boundary.ts";
 import type { DatagramAddresses, HostLink } from "../engine-options.ts";
+import {
+  AF_UNIX,
+  ENOTSOCK,
+  SO_ACCEPTCONN,
+  SO_DOMAIN,
+  SO_TYPE,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { PathWatch } from "../path-watch.ts";
 import { describeErrno, StartError } from "../start-error.ts";
@@ -17,17 +27,9 @@ export interface OpenedLink {
   readonly cleanUp: () => void;
 }
 
-/** socket(7), and asm-generic/socket.h for the numbers. */
-const SOL_SOCKET = 1;
-const SO_TYPE = 3;
-const SO_DOMAIN = 39;
-const SO_ACCEPTCONN = 30;
-const SOCK_STREAM = 1;
-const SOCK_DGRAM = 2;
-const AF_UNIX = 1;
+/** udp(7) */
 const SOL_UDP = 17;
 const UDP_GRO = 104;
-const ENOTSOCK = -88;
 
 /** A descriptor given by number: a connected stream or datagram socket, or an open TAP. Throws StartError. */
 export function openDescriptorLink(fd: number, options: TapOptions): HostLink {

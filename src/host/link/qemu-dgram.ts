@@ -7,30 +7,25 @@
  * A Unix socket pushes back when the other side's queue is full; UDP drops in its receive buffer.
  */
 
-import { EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, LINK_CLOSED } from "../../engine/boundary.ts";
+import { EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, LINK_CLOSED } from "../../engine/boundary.ts";
 import { FRAME_MAX, RX_BATCH_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
 import type { Counters } from "../../engine/metrics/counters.ts";
 import { dropReason } from "../../engine/metrics/drop-reasons.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
 import type { HostLink } from "../engine-options.ts";
+import { EBADF, EDESTADDRREQ, ENOENT } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
 import { describeErrno } from "../start-error.ts";
 
-const ETHERNET_OCTETS = 14;
-const ETHERNET_VLAN_OCTETS = 18;
 /** So that the IP header lies on a 4-octet boundary. */
 const SLOT_OFFSET = 2;
 
 /** Frames of 1500 octets that Linux's default UDP receive buffer holds (212,992 octets, 2,304 each): 92, rounded down. */
 const UDP_QUEUE_FRAMES = 64;
-
-const ENOENT = -2;
-const EBADF = -9;
-const EPIPE = -32;
-const EDESTADDRREQ = -89;
 
 const DROP_LINK_DOWN = dropReason("link-down");
 const DROP_LINK_REFUSED = dropReason("link-refused");
@@ -79,7 +74,7 @@ export class QemuDatagramLink implements HostLink {
     this.queueFrames = options.pushesBack ? 0 : UDP_QUEUE_FRAMES;
     this.ints = options.arena.ints;
     this.counters = options.counters;
-    this.frameMax = Math.min(FRAME_MAX, options.mtu + ETHERNET_VLAN_OCTETS);
+    this.frameMax = Math.min(FRAME_MAX, options.mtu + ETHERNET_VLAN_HEADER_OCTETS);
     this.slotsAt = options.arena.rxWindowAt + SLOT_OFFSET;
     // Room for one octet more than is legal, so that a frame the read cut off shows by its length.
     this.slotOctets = (SLOT_OFFSET + this.frameMax + 1 + 63) & ~63;
@@ -102,7 +97,7 @@ export class QemuDatagramLink implements HostLink {
     if (count < 0) return this.receiveFailed(count);
     for (let i = 0; i < count; i++) {
       const length = this.ints[(this.lengthsAt >> 2) + i];
-      if (length < ETHERNET_OCTETS || length > this.frameMax) batch.oversized++;
+      if (length < ETHERNET_HEADER_OCTETS || length > this.frameMax) batch.oversized++;
       else batch.push(this.slotsAt + i * this.slotOctets, length, 0, 0);
     }
     batch.drained = count < max;

@@ -22,12 +22,14 @@ import { FRAME_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
 import {
   STREAM_PREFIX_OCTETS,
   setStreamFrameLength,
   streamFrameLength,
 } from "../../engine/wire/qemu-stream.ts";
 import type { HostLink } from "../engine-options.ts";
+import { AF_UNIX, SO_DOMAIN, SO_SNDBUF, SOL_SOCKET } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
 import { describeErrno } from "../start-error.ts";
@@ -43,14 +45,6 @@ const SEND_BUFFER_FRAMES = 8;
 const READS_MAX = 8;
 /** Largest frame with its prefix: what a cut can leave over, on either side. */
 const CUT_OCTETS_MAX = STREAM_PREFIX_OCTETS + FRAME_MAX;
-const ETHERNET_OCTETS = 14;
-const ETHERNET_VLAN_OCTETS = 18;
-
-/** socket(7), and asm-generic/socket.h for the numbers. */
-const SOL_SOCKET = 1;
-const SO_SNDBUF = 7;
-const SO_DOMAIN = 39;
-const AF_UNIX = 1;
 
 const TAIL_OFFSET = READ_OCTETS + CUT_OCTETS_MAX;
 if (TAIL_OFFSET + CUT_OCTETS_MAX > RX_WINDOW_OCTETS) throw new Error("the receive window is too small");
@@ -97,7 +91,7 @@ export class QemuStreamLink implements HostLink {
     this.txAt = options.descriptors.txAt;
     this.windowAt = options.arena.rxWindowAt;
     this.tailAt = this.windowAt + TAIL_OFFSET;
-    this.frameMax = options.mtu + ETHERNET_VLAN_OCTETS;
+    this.frameMax = options.mtu + ETHERNET_VLAN_HEADER_OCTETS;
     this.parseAt = this.windowAt;
     this.filledAt = this.windowAt;
     this.owedAt = this.tailAt;
@@ -133,7 +127,7 @@ export class QemuStreamLink implements HostLink {
       }
       const frameAt = at + STREAM_PREFIX_OCTETS;
       if (end - frameAt < length) break;
-      if (length < ETHERNET_OCTETS || length > this.frameMax) batch.oversized++;
+      if (length < ETHERNET_HEADER_OCTETS || length > this.frameMax) batch.oversized++;
       else batch.push(frameAt, length, 0, 0);
       at = frameAt + length;
     }

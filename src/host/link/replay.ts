@@ -7,12 +7,11 @@ import { RX_WINDOW_OCTETS } from "../../engine/limits.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
 import { CaptureFormatError, LINKTYPE_ETHERNET, readCapture } from "../../engine/wire/pcap.ts";
 import type { HostLink } from "../engine-options.ts";
 import { StartError } from "../start-error.ts";
 
-const ETHERNET_OCTETS = 14;
-const ETHERNET_VLAN_OCTETS = 18;
 const SOURCE_OFFSET = 6;
 const MAC_OCTETS = 6;
 /** Frames start on 4n + 2, so that IP headers lie on 4n. */
@@ -39,7 +38,7 @@ export function readReplay(path: string, guestMac?: Uint8Array): ReplayFrame[] {
       if (packet.linkType !== LINKTYPE_ETHERNET) {
         throw new CaptureFormatError(`Ethernet frames are needed; found link type ${packet.linkType}`);
       }
-      if (packet.octets.length < ETHERNET_OCTETS) continue;
+      if (packet.octets.length < ETHERNET_HEADER_OCTETS) continue;
       const source = packet.octets.subarray(SOURCE_OFFSET, SOURCE_OFFSET + MAC_OCTETS);
       mac ??= source;
       if (Buffer.compare(source, mac) !== 0) continue;
@@ -104,7 +103,7 @@ export class ReplayLink implements HostLink {
     let at = rxWindowAt + SLOT_OFFSET;
     while (this.next < this.released && batch.count < batch.capacity) {
       const frame = this.frames[this.next].octets;
-      if (frame.length > this.mtu + ETHERNET_VLAN_OCTETS) {
+      if (frame.length > this.mtu + ETHERNET_VLAN_HEADER_OCTETS) {
         batch.oversized++;
         this.next++;
         continue;

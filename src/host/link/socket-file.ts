@@ -4,10 +4,10 @@
  */
 import { lstatSync, unlinkSync } from "node:fs";
 import { EADDRINUSE, ECONNREFUSED } from "../../engine/boundary.ts";
+import { ENOENT } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { describeErrno, StartError } from "../start-error.ts";
 
-const ENOENT = -2;
 /** Nobody but the owner may connect. */
 const OWNER_ONLY_UMASK = 0o177;
 

@@ -35,6 +35,8 @@ import {
 } from "../../engine/memory/transmit-queue.ts";
 import type { Counters } from "../../engine/metrics/counters.ts";
 import { dropReason } from "../../engine/metrics/drop-reasons.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
+import { PROTOCOL_TCP } from "../../engine/wire/ipv4.ts";
 import {
   VNET_DATA_VALID,
   VNET_GSO_NONE,
@@ -48,13 +50,10 @@ import {
   writeVnetHeader,
 } from "../../engine/wire/virtio-net.ts";
 import type { HostLink } from "../engine-options.ts";
+import { EACCES, EBADF, EBADFD, EBUSY, EIO, ENODEV, ENOENT, EPERM } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
 import { describeErrno, StartError } from "../start-error.ts";
-
-/** Octets of an Ethernet header, and of one with a VLAN tag (which a frame of full MTU may carry). */
-const ETHERNET_OCTETS = 14;
-const ETHERNET_VLAN_OCTETS = 18;
 
 /** linux/if_tun.h */
 const IFF_TAP = 0x0002;
@@ -74,14 +73,8 @@ const OFFLOAD_SETS = [
   TCP_OFFLOADS,
 ];
 
-const ENODEV = -19;
-const EBADF = -9;
-const EBADFD = -77;
-const EIO = -5;
-
 /** Offset of the protocol field from the Ethernet header, and of the checksum in each transport header. */
-const IPV4_PROTOCOL_OFFSET = ETHERNET_OCTETS + 9;
-const PROTOCOL_TCP = 6;
+const IPV4_PROTOCOL_OFFSET = ETHERNET_HEADER_OCTETS + 9;
 const TCP_CHECKSUM_OFFSET = 16;
 const UDP_CHECKSUM_OFFSET = 6;
 
@@ -158,11 +151,6 @@ function negotiateOffload(fd: number, wanted: boolean): number {
   return 0;
 }
 
-const EPERM = -1;
-const ENOENT = -2;
-const EACCES = -13;
-const EBUSY = -16;
-
 function tapAdvice(errno: number, device: string): string {
   if (errno === EPERM)
     return "; needs CAP_NET_ADMIN in the namespace, or a TAP created with this user as owner";
@@ -213,7 +201,7 @@ export class TapLink implements HostLink {
     this.lengthsAt = options.descriptors.rxLengthsAt;
     this.txAt = options.descriptors.txAt;
     this.prefixOctets = vnetHeader ? VNET_HEADER_OCTETS : 0;
-    this.plainFrameMax = options.mtu + ETHERNET_VLAN_OCTETS;
+    this.plainFrameMax = options.mtu + ETHERNET_VLAN_HEADER_OCTETS;
     const frameMax = this.tcpOffload ? FRAME_MAX : this.plainFrameMax;
     // One octet more than legal, so that a frame the read cut off shows by its length.
     this.roomOctets = this.prefixOctets + frameMax + 1;
@@ -250,7 +238,7 @@ export class TapLink implements HostLink {
   private describe(batch: FrameBatch, i: number): void {
     const slotAt = this.slotsAt + i * this.slotOctets;
     const length = this.ints[(this.lengthsAt >> 2) + i] - this.prefixOctets;
-    if (length < ETHERNET_OCTETS) {
+    if (length < ETHERNET_HEADER_OCTETS) {
       batch.oversized++;
       return;
     }

@@ -24,6 +24,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
+import { CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN, NOBODY } from "../native/linux.ts";
 import { addonPath, packageRoot } from "../native/native-loader.ts";
 import { PathWatch } from "../path-watch.ts";
 import { RESOLV_CONF } from "../resolv-conf.ts";
@@ -37,9 +38,6 @@ import {
 } from "./helper.ts";
 
 /** The uid and gid that own nothing (Linux's overflow ids, `nobody` in most distributions). */
-const NOBODY = 65534;
-const CAP_SYS_ADMIN = 21n;
-const CAP_NET_BIND_SERVICE = 10n;
 
 export interface ConfinedRequest {
   /** The program's main file and its arguments. */

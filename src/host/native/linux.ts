@@ -1,0 +1,37 @@
+/** Linux's numbers that the host side needs beside those the core tells apart (boundary.ts). Errnos are negative. */
+
+/** errno(3), asm-generic/errno.h. */
+export const EPERM = -1;
+export const ENOENT = -2;
+export const EIO = -5;
+export const EBADF = -9;
+export const EACCES = -13;
+export const EBUSY = -16;
+export const ENODEV = -19;
+export const EBADFD = -77;
+export const ENOTSOCK = -88;
+export const EDESTADDRREQ = -89;
+/** accept(2): the client gave up while it waited. */
+export const ECONNABORTED = -103;
+
+/** EPOLLET (epoll_ctl(2)). */
+export const EDGE_TRIGGERED = -0x80000000;
+
+/** socket(7), and asm-generic/socket.h for the numbers. */
+export const SOL_SOCKET = 1;
+export const SO_TYPE = 3;
+export const SO_SNDBUF = 7;
+export const SO_ACCEPTCONN = 30;
+export const SO_DOMAIN = 39;
+export const SO_BINDTOIFINDEX = 62;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const AF_UNIX = 1;
+
+/** The uid and gid that own nothing (the overflow ids, `nobody` in most distributions). */
+export const NOBODY = 65534;
+
+/** linux/capability.h */
+export const CAP_NET_BIND_SERVICE = 10n;
+export const CAP_NET_ADMIN = 12n;
+export const CAP_SYS_ADMIN = 21n;
