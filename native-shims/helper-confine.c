@@ -6,7 +6,11 @@
  * The mount view is tried in a child first, since a process that got half way (a user namespace without the right
  * to mount, say) cannot go back. What the kernel refuses is an error, or with --best-effort a note.
  */
-#include "helper.h"
+#include "helper-confine.h"
+
+#include "helper-namespaces.h"
+#include "helper-report.h"
+#include "helper-view.h"
 
 #include <errno.h>
 #include <fcntl.h>

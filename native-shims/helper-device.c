@@ -4,7 +4,9 @@
  *
  * rtnetlink rather than ioctl: SIOCSIFTXQLEN is refused in a user namespace, IFLA_TXQLEN is not.
  */
-#include "helper.h"
+#include "helper-device.h"
+
+#include "helper-report.h"
 
 #include <errno.h>
 #include <fcntl.h>

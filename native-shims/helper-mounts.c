@@ -2,7 +2,9 @@
  * What a command behind the engine must see instead of the host's own: its resolv.conf, and nothing of the
  * services that would answer names past the engine. All of it in a mount namespace of its own.
  */
-#include "helper.h"
+#include "helper-mounts.h"
+
+#include "helper-report.h"
 
 #include <dirent.h>
 #include <errno.h>

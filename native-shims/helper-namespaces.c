@@ -3,7 +3,9 @@
  * there: the one who made that user namespace has them once inside it, without being root outside. So entering a
  * network namespace means, when the kernel says EPERM at first, entering its owner (ioctl_ns(2)) before it.
  */
-#include "helper.h"
+#include "helper-namespaces.h"
+
+#include "helper-report.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * unmounted. Made in the way of bubblewrap: the tmpfs is mounted anywhere, becomes the root with the old root
  * below it, and the binds are taken from there, so that nothing the tmpfs covered is out of reach.
  */
-#include "helper.h"
+#include "helper-view.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@ const MARK = "sluice-fingerprint:";
 /** The two products: their file names, and which sources belong to them. */
 const PRODUCTS = {
   addon: { output: "sluice.node", flags: [...FLAGS, "-fPIC", "-shared"], owns: (name) => !name.startsWith("helper") },
-  helper: { output: "sluice-helper", flags: FLAGS, owns: (name) => name.startsWith("helper") },
+  helper: { output: "sluice-helper", flags: [...FLAGS, "-D_GNU_SOURCE"], owns: (name) => name.startsWith("helper") },
 };
 
 /** Names of a product's C sources and headers, sorted. */

@@ -1,0 +1,61 @@
+/* What one run of the helper is to do. */
+#ifndef SLUICE_HELPER_OPTIONS_H
+#define SLUICE_HELPER_OPTIONS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { VIEW_MAX = 256, KEEP_FDS_MAX = 256, MASKS_MAX = 16 };
+
+/* What a path in the view may be used for. */
+enum view_kind { VIEW_READ, VIEW_EXECUTE, VIEW_WRITE, VIEW_DEVICE };
+
+struct view_entry {
+  enum view_kind kind;
+  const char *path;
+};
+
+struct options {
+  int status_fd;
+  pid_t parent; /* 0: not tied to a parent */
+
+  const char *enter_user, *enter_net; /* path or pid */
+  bool new_user, new_net, new_mount;
+  uid_t inside_uid;
+  gid_t inside_gid;
+
+  const char *tap, *tun_device;
+  const char *device; /* one that is there already, to be configured only */
+  bool vnet_header;
+  unsigned queue_length; /* 0: leave; set only on a TAP this run created */
+  int send_fd;           /* -1: not asked for */
+  bool loopback_up, low_ports, device_up, has_mac;
+  struct in_addr address, gateway;
+  int prefix_length; /* -1: no address */
+  bool has_gateway;
+  unsigned mtu;
+  uint8_t mac[6];
+
+  const char *resolv_conf;
+  const char *masks[MASKS_MAX];
+  int mask_count;
+  bool wait_for_go;
+
+  bool no_io_uring, confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;
+  bool own_user_namespace;
+  bool has_user;
+  uid_t user_uid;
+  gid_t user_gid;
+  struct view_entry view[VIEW_MAX];
+  int view_count;
+  int keep_fds[KEEP_FDS_MAX];
+  int keep_count;
+};
+
+/* Reads them all, and sends reports to --status-fd as soon as that is known. Returns the index of the command in
+ * argv. */
+int parse_options(struct options *options, int argc, char **argv);
+
+#endif
