@@ -2,11 +2,12 @@
  * The supervisor's end of an engine process: starts it confined, waits until it serves, passes orders on, runs what
  * it may ask for (the commands of guest forwards), and makes sure that it is gone at the end.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import type { Duplex } from "node:stream";
 import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
 import type { HelperNote } from "../host/process/helper.ts";
+import { ServiceCommands } from "../host/process/service-command.ts";
 import { spawnEngineProcess } from "./confinement.ts";
 import { asNews, CONTROL_FD, decodeLine, encodeLine, type News, type Order, readLines } from "./control.ts";
 import type { EngineLaunch, EngineService } from "./launch.ts";
@@ -35,7 +36,7 @@ export class EngineClient {
   readonly #control: Duplex;
   /** -1 once it is closed: its number may be another's by then. */
   #commandFd: number;
-  readonly #commands = new Set<ChildProcess>();
+  readonly #commands: ServiceCommands;
   readonly #launch: EngineLaunch;
   readonly #resolvConf: string;
   #lastWords: EngineExit | undefined;
@@ -46,6 +47,7 @@ export class EngineClient {
   /** Starts the process, which takes a while to load: `serve` follows as soon as there is something to serve. */
   constructor(launch: EngineLaunch) {
     this.#launch = launch;
+    this.#commands = new ServiceCommands(launch.log);
     const [ours, theirs] = native.socketPair("stream");
     if (ours < 0) throw new EngineStartError("no socket pair for the engine process");
     this.#commandFd = ours;
@@ -146,17 +148,12 @@ export class EngineClient {
     const fd = native.receiveDescriptor(this.#commandFd);
     if (fd < 0) return;
     const target = this.#launch.config.guestForwards[index]?.target;
-    if (target?.kind === "command") {
-      const child = spawn("/bin/sh", ["-c", target.command], { stdio: [fd, fd, "inherit"] });
-      this.#commands.add(child);
-      child.once("error", (error) => this.#launch.log.warn(`guestfwd command: ${error.message}`));
-      child.once("close", () => this.#commands.delete(child));
-    }
-    native.close(fd);
+    if (target?.kind === "command") this.#commands.run(target.command, fd);
+    else native.close(fd);
   }
 
   #gone(how: string, resolve: (exit: EngineExit) => void): void {
-    for (const command of this.#commands) command.kill("SIGTERM");
+    this.#commands.close();
     native.close(this.#commandFd);
     this.#commandFd = -1;
     this.#control.destroy();

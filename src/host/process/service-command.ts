@@ -1,9 +1,9 @@
-/** Runs a guest-forward's command with one end of a socket pair as its standard input and output. */
+/** Runs the commands of guest-forwards, each with one end of a socket pair as its standard input and output. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Logger } from "../../engine/boundary.ts";
 import { native } from "../native/native.ts";
 
-/** Commands of guest-forwards, one per connection of the guest. */
+/** One command per connection of the guest. */
 export class ServiceCommands {
   private readonly running = new Set<ChildProcess>();
 
@@ -11,9 +11,15 @@ export class ServiceCommands {
 
   /** Starts `/bin/sh -c command`. Returns our end of its standard input and output, or -errno. */
   readonly start = (command: string): number => {
-    const pair = native.socketPair("stream");
-    if (pair[0] < 0) return pair[0];
-    const [ours, theirs] = pair;
+    const [ours, theirs] = native.socketPair("stream");
+    if (ours < 0) return ours;
+    this.run(command, theirs);
+    native.setNonBlocking(ours);
+    return ours;
+  };
+
+  /** Starts `/bin/sh -c command` on `theirs`, which is closed here. */
+  run(command: string, theirs: number): void {
     try {
       const child = spawn("/bin/sh", ["-c", command], { stdio: [theirs, theirs, "inherit"] });
       this.running.add(child);
@@ -31,9 +37,7 @@ export class ServiceCommands {
     } finally {
       native.close(theirs);
     }
-    native.setNonBlocking(ours);
-    return ours;
-  };
+  }
 
   /** Ends the commands that still run. They see the end of their input as well. */
   close(): void {
