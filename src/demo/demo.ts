@@ -206,7 +206,7 @@ async function showAll(stage: Stage, report: () => void): Promise<void> {
 
 /** Runs the demo with a real guest. Rejects when this machine cannot, or when a step went wrong. */
 async function demonstrate(display: Display): Promise<void> {
-  const { prepareGuestCommand } = await import("../host/process/helper.ts");
+  const { prepareGuestCommand } = await import("../host/process/guest-command.ts");
   const { tapSpec } = await import("../host/link/tap-opening.ts");
   const { EngineClient } = await import("../supervisor/engine-client.ts");
   const { LINK_FD } = await import("../supervisor/control.ts");

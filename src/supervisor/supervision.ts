@@ -4,7 +4,7 @@
  */
 import { Socket } from "node:net";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
-import { watchNamespace } from "../host/process/helper.ts";
+import { watchNamespace } from "../host/process/namespace-watch.ts";
 
 const PARENT_POLL_MS = 1000;
 const END_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;

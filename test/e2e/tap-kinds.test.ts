@@ -1,7 +1,7 @@
 /** TAPs however they come to be: made by us, opened by somebody else, there before us; and what is left of them. */
 import { closeSync } from "node:fs";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { openTapInNamespace } from "../../src/host/process/helper.ts";
+import { openTapInNamespace } from "../../src/host/process/namespace-tap.ts";
 import { Agent } from "../support/agent.ts";
 import { HostNamespace, NAMESPACE_NEEDS, NamespaceGuest, reportOf } from "../support/namespace-guest.ts";
 import { PROGRAM, type Running, run } from "../support/program.ts";

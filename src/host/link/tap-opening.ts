@@ -10,7 +10,7 @@ import {
   type OpenedTap,
   openTapInNamespace,
   TAP_QUEUE_LENGTH,
-} from "../process/helper.ts";
+} from "../process/namespace-tap.ts";
 
 /** How the guest's side of a TAP is set up. */
 export function deviceConfig(config: EngineConfig): DeviceConfig {

@@ -1,21 +1,10 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { native } from "../../../src/host/native/native.ts";
-import {
-  type GuestCommandRequest,
-  HelperError,
-  openTapInNamespace,
-  prepareGuestCommand,
-  type TapRequest,
-  watchNamespace,
-} from "../../../src/host/process/helper.ts";
-import { commandName, HELPER_PARENT, HelperRig, identities, ipJson } from "../../support/helper-rig.ts";
+import { commandName, HELPER_PARENT, HelperRig, identities } from "../../support/helper-rig.ts";
 import { until } from "../../support/link-rig.ts";
-import { NetworkNamespace } from "../../support/network-namespace.ts";
 import { needs } from "../../support/requirements.ts";
 
 const [self] = identities();
@@ -25,11 +14,6 @@ beforeAll(() => {
   rig = new HelperRig();
 });
 afterAll(() => rig.close());
-
-const GUEST = { address: "10.0.2.15", prefixLength: 24, gateway: "10.0.2.2" };
-/** The rig's device node, for requests. */
-const tunDevice = (): { tunDevice?: string } =>
-  rig.tunArgs[1] === undefined ? {} : { tunDevice: rig.tunArgs[1] };
 
 describe("the helper's options", () => {
   it.each([
@@ -103,131 +87,6 @@ describe("namespaces that cannot be entered", () => {
   });
 });
 
-describe("openTapInNamespace", () => {
-  const request = (pid: number, more: Partial<TapRequest> = {}): TapRequest => ({
-    name: "b-tap0",
-    netns: pid,
-    ...tunDevice(),
-    ...more,
-  });
-
-  it("makes a TAP in a namespace of a user namespace, as configured, and it carries frames here", async (context) => {
-    needs(context, {
-      userNamespaces: true,
-      tun: rig.tunArgs.length === 0,
-      commands: ["ip", "nsenter"],
-    });
-    const pid = await rig.rootlessNamespace(self);
-    const configure = { ...GUEST, mtu: 1400, mac: "52:54:00:12:34:56" };
-    const tap = await openTapInNamespace(request(pid, { configure }));
-    try {
-      expect(tap).toMatchObject({ vnetHeader: true, created: true, notes: [] });
-      const [link] = ipJson(pid, "link", "show", "b-tap0");
-      expect(link).toMatchObject({ address: configure.mac, mtu: 1400, txqlen: 10_000 });
-      expect(link["flags"]).toContain("UP");
-      const [address] = ipJson(pid, "address", "show", "b-tap0");
-      expect(address["addr_info"]).toContainEqual(
-        expect.objectContaining({ local: "10.0.2.15", prefixlen: 24, broadcast: "10.0.2.255" }),
-      );
-      expect(ipJson(pid, "route", "show", "default")).toMatchObject([{ gateway: "10.0.2.2", dev: "b-tap0" }]);
-      expect(ipJson(pid, "link", "show", "lo")[0]["flags"]).toContain("UP");
-
-      const send = 'require("node:dgram").createSocket("udp4").send("x", 9, "10.0.2.2")';
-      const enter = ["--preserve-credentials", "--user", "--net", "--target", String(pid)];
-      rig.spawn("nsenter", [...enter, "--", process.execPath, "-e", send]);
-      await until(() => isArp(tap.fd), "an ARP request on the TAP");
-    } finally {
-      native.close(tap.fd);
-    }
-    await until(() => ipJson(pid, "link").length === 1, "the TAP to vanish with its descriptor");
-  });
-
-  it("takes a gateway outside the subnet as a neighbour on the link", async (context) => {
-    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
-    const pid = await rig.rootlessNamespace(self);
-    const configure = { address: "10.96.0.7", prefixLength: 32, gateway: "169.254.1.1" };
-    const tap = await openTapInNamespace(request(pid, { configure }));
-    native.close(tap.fd);
-    expect(tap.created).toBe(true);
-  });
-
-  it("leaves a TAP that was there as long as it was, and does without a vnet header when told", async (context) => {
-    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
-    const pid = await rig.rootlessNamespace(self);
-    const first = await openTapInNamespace(request(pid));
-    await expect(openTapInNamespace(request(pid))).rejects.toMatchObject({ code: "tap-busy" });
-    native.close(first.fd);
-    const plain = await openTapInNamespace(request(pid, { vnetHeader: false }));
-    expect(plain.vnetHeader).toBe(false);
-    native.close(plain.fd);
-  });
-
-  it("enters the user namespace it is told to, and a namespace by its file", async (context) => {
-    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0 });
-    const pid = await rig.rootlessNamespace(self);
-    const file = `/proc/${pid}/ns/net`;
-    const tap = await openTapInNamespace(request(pid, { netns: file, userns: pid }));
-    expect(native.tapName(tap.fd)).toBe("b-tap0");
-    await expect(openTapInNamespace(request(pid))).rejects.toMatchObject({ code: "tap-busy" });
-    native.close(tap.fd);
-  });
-
-  it("enters a namespace of ip netns, from the user namespace that both are in", async (context) => {
-    needs(context, { root: true, commands: ["ip"] });
-    const namespace = new NetworkNamespace();
-    try {
-      const netns = `/run/netns/${namespace.name}`;
-      const tap = await openTapInNamespace({ name: "b-tap0", netns, configure: GUEST });
-      expect(namespace.ip("-brief", "address", "show", "b-tap0")).toContain("10.0.2.15/24");
-      native.close(tap.fd);
-    } finally {
-      await namespace.remove();
-    }
-  });
-
-  it.each([
-    ["tap-wrong", "a device of another kind", { name: "lo" }, "lo is a device that is not a TAP"],
-    [
-      "tun-missing",
-      "no device file",
-      { tunDevice: "/dev/net/no-such" },
-      "/dev/net/no-such: No such file or directory",
-    ],
-    ["configure", "an MTU the kernel refuses", { configure: { ...GUEST, mtu: 20 } }, "setting the MTU: "],
-    ["usage", "a name that is none", { name: "" }, "--tap:"],
-  ])("says %s for %s", async (code, _what, more, sentence) => {
-    const opening = openTapInNamespace(request(await rig.rootlessNamespace(self), more));
-    await expect(opening).rejects.toThrow(HelperError);
-    await expect(opening).rejects.toMatchObject({ code, message: expect.stringContaining(sentence) });
-  });
-
-  it("says tun-denied for a device file that is not ours", (context) => {
-    needs(context, { root: true, userNamespaces: true });
-    const [, nobody] = identities();
-    const args = [
-      ...rig.newNamespaces(nobody),
-      "--tap",
-      "t",
-      "--tun-device",
-      join(rig.directory, "tun-0600"),
-    ];
-    execFileSync("mknod", ["-m", "600", args.at(-1)!, "c", "10", "200"]);
-    expect(rig.run(nobody, args).stderr).toContain("sluice-helper: tun-denied: ");
-  });
-});
-
-/** Whether the next frame on the TAP is ARP. The virtio_net_hdr before it takes 10 octets. */
-function isArp(fd: number): boolean {
-  const frame = new Uint8Array(2048);
-  try {
-    readSync(fd, frame);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EAGAIN") return false;
-    throw error;
-  }
-  return frame[10 + 12] === 0x08 && frame[10 + 13] === 0x06;
-}
-
 describe.each(identities())("a command behind the engine, as $name", (identity) => {
   const args = (command: string[]): string[] => [
     ...rig.newNamespaces(identity),
@@ -291,86 +150,5 @@ describe.each(identities())("a command behind the engine, as $name", (identity) 
     });
     expect(result.stderr).toBe("");
     expect(result.stdout).toBe("nameserver 10.0.2.3\nkept\ncat\n/etc/a-directory\n");
-  });
-});
-
-describe("prepareGuestCommand", () => {
-  const request = (command: string, ...args: string[]): GuestCommandRequest => ({
-    command,
-    args,
-    tap: { name: "tap0", configure: GUEST, ...tunDevice() },
-    resolvConf: "nameserver 10.0.2.3\n",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-
-  it("holds the command until it is started, then gives it its surroundings and its status", async (context) => {
-    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0 });
-    const scratch = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith("sluice-exec-"));
-    const before = scratch();
-    const guest = await prepareGuestCommand({
-      ...request("sh", "-c", "cat /etc/resolv.conf; pwd; echo $GREETING; exit 3"),
-      cwd: "/usr",
-      env: { ...process.env, GREETING: "hello" },
-    });
-    expect(guest.tap).toMatchObject({ vnetHeader: true, created: true });
-    expect(commandName(guest.child.pid!)).toBe("sluice-helper");
-    const ended = once(guest.child, "close");
-    let output = "";
-    guest.child.stdout!.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-    await guest.start();
-    expect(await ended).toEqual([3, null]);
-    expect(output).toBe("nameserver 10.0.2.3\n/usr\nhello\n");
-    expect(scratch()).toEqual(before);
-    native.close(guest.tap.fd);
-  });
-
-  it("makes the command root inside when asked", async (context) => {
-    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0 });
-    const guest = await prepareGuestCommand({
-      ...request("sh", "-c", "id -u; ip link set lo mtu 1000"),
-      asRoot: true,
-    });
-    const ended = once(guest.child, "close");
-    await guest.start();
-    expect(await ended).toEqual([0, null]);
-    native.close(guest.tap.fd);
-  });
-
-  it.each([
-    ["/no/such/command", "command-not-found", 127, "/no/such/command: there is no such command"],
-    ["/etc/passwd", "command-not-run", 126, "/etc/passwd: Permission denied"],
-  ])("says why %s does not run", async (command, code, exitStatus, message) => {
-    const guest = await prepareGuestCommand(request(command));
-    await expect(guest.start()).rejects.toMatchObject({ code, exitStatus, message });
-    native.close(guest.tap.fd);
-  });
-});
-
-describe("watchNamespace", () => {
-  it("tells when the process has ended", async (context) => {
-    needs(context, { userNamespaces: true });
-    const pid = await rig.rootlessNamespace(self);
-    let message = "";
-    const stop = watchNamespace(pid, (text) => {
-      message = text;
-    });
-    process.kill(pid, "SIGKILL");
-    await until(() => message !== "", "the watch");
-    expect(message).toBe(`process ${pid}, whose network namespace this is, has ended`);
-    stop();
-  });
-
-  it("tells when the file is gone", async () => {
-    const file = join(rig.directory, "namespace");
-    writeFileSync(file, "");
-    let message = "";
-    watchNamespace(file, (text) => {
-      message = text;
-    });
-    rmSync(file);
-    await until(() => message !== "", "the watch");
-    expect(message).toBe(`${file} has gone`);
   });
 });

@@ -1,0 +1,121 @@
+/**
+ * A command in fresh user, network and mount namespaces with a configured TAP. It waits until `start()`, so that the
+ * engine serves before it runs.
+ */
+import type { ChildProcess, SpawnOptions } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FIRST_CHANNEL, HelperError, hasCapability, runHelper } from "./helper.ts";
+import {
+  type DeviceConfig,
+  descriptorSocket,
+  deviceArgs,
+  type OpenedTap,
+  type TapRequest,
+} from "./namespace-tap.ts";
+
+export interface GuestCommandRequest {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly tap: Omit<TapRequest, "netns" | "userns"> & { readonly configure: DeviceConfig };
+  /** What the command sees as /etc/resolv.conf; by default the host's. */
+  readonly resolvConf?: string;
+  /** The command sees itself as uid 0, with all rights inside its namespaces and none outside. */
+  readonly asRoot?: boolean;
+  /** Standard input, output and error; inherited by default. */
+  readonly stdio?: SpawnOptions["stdio"];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+export interface GuestCommand {
+  /** The command, once `start` has resolved: pid, signals, exit status are its own. */
+  readonly child: ChildProcess;
+  readonly tap: OpenedTap;
+  /** Lets the command run. Rejects with a HelperError (`exitStatus` 127 or 126) if there is no such command. */
+  start(): Promise<void>;
+}
+
+/**
+ * Sockets by which a libc would ask the host's resolver past the engine (nss-resolve, nscd). Covered for the
+ * command, so that it falls back to resolv.conf.
+ */
+const NAME_SERVICE_SOCKETS = [
+  "/run/systemd/resolve/io.systemd.Resolve",
+  "/run/nscd/socket",
+  "/var/run/nscd/socket",
+];
+
+const CAP_NET_ADMIN = 12n;
+const CAP_SYS_ADMIN = 21n;
+
+/** Whether namespaces can be made without a user namespace of our own: for root, who may have none to make. */
+export function canMakeNamespaces(): boolean {
+  return hasCapability(CAP_SYS_ADMIN) && hasCapability(CAP_NET_ADMIN);
+}
+
+function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined): string[] {
+  const uid = process.geteuid!();
+  const gid = process.getegid!();
+  const args = [
+    "--new-net",
+    "--low-ports",
+    "--new-mount",
+    ...deviceArgs(request.tap),
+    "--send-fd",
+    String(FIRST_CHANNEL),
+  ];
+  if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
+  else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
+  if (resolvConf !== undefined) {
+    args.push("--resolv-conf", resolvConf);
+    for (const path of NAME_SERVICE_SOCKETS) args.push("--mask", path);
+  }
+  args.push("--wait-for-go", "--", request.command, ...request.args);
+  return args;
+}
+
+/**
+ * Makes the namespaces and the TAP and leaves the command waiting. Rejects with a HelperError.
+ *
+ * The command shares the caller's terminal and process group: a caller that outlives Ctrl-C to report its exit
+ * status ignores SIGINT and SIGQUIT while it runs.
+ */
+export async function prepareGuestCommand(request: GuestCommandRequest): Promise<GuestCommand> {
+  const socket = descriptorSocket();
+  let scratch: string | undefined;
+  const cleanUp = (): void => {
+    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+  };
+  try {
+    let resolvConf: string | undefined;
+    if (request.resolvConf !== undefined) {
+      scratch = mkdtempSync(join(tmpdir(), "sluice-exec-"));
+      resolvConf = join(scratch, "resolv.conf");
+      writeFileSync(resolvConf, request.resolvConf, { mode: 0o644 });
+    }
+    const run = runHelper(guestArgs(request, resolvConf), {
+      stdio: request.stdio ?? "inherit",
+      channels: [socket.theirs],
+      env: request.env ?? process.env,
+      ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
+    });
+    await run.wait((status) => status.ready);
+    const { tap, notes } = run.status;
+    if (!tap) throw new HelperError("helper", "the helper ended without a word");
+    // Bound by now: the name is not needed any more.
+    cleanUp();
+    return {
+      child: run.child,
+      tap: { fd: socket.receive(), ...tap, notes },
+      async start() {
+        run.go();
+        await run.wait(() => false);
+      },
+    };
+  } finally {
+    cleanUp();
+    socket.close();
+  }
+}
