@@ -1,19 +1,14 @@
 /** `sluice vm ...`: finds the command, parses its arguments, tells what is wrong with them. */
 import { formatProblem, nearest, quote } from "../../config/problem.ts";
-import {
-  EXIT_OK,
-  EXIT_WRONG,
-  schemaCommand,
-  UsageError,
-  type VmIo,
-  validateCommand,
-  WrongSpec,
-} from "./spec-commands.ts";
+import { EXIT_OK, EXIT_WRONG } from "./exit-status.ts";
+import { schemaCommand, validateCommand } from "./spec-commands.ts";
+import { UsageError, WrongSpec } from "./usage-error.ts";
 import { parseVmArguments, type VmArguments } from "./vm-arguments.ts";
 import { findVmCommand, VM_COMMAND_NAMES, type VmCommandName } from "./vm-commands.ts";
 import { vmCommandHelp, vmHelp } from "./vm-help.ts";
+import type { VmIo } from "./vm-io.ts";
 
-export type { VmIo } from "./spec-commands.ts";
+export type { VmIo } from "./vm-io.ts";
 
 type Run = (args: VmArguments, io: VmIo) => number | Promise<number>;
 

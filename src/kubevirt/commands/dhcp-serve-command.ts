@@ -6,8 +6,10 @@ import { readDevice } from "../machine/device-state.ts";
 import { DhcpResponder } from "../machine/dhcp-responder.ts";
 import { hostKernel } from "../machine/iproute.ts";
 import { type DhcpOffer, dhcpConfigOf } from "../plan/delegation.ts";
-import { EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
+import { EXIT_FAILED, EXIT_OK } from "./exit-status.ts";
+import { UsageError } from "./usage-error.ts";
 import type { VmArguments } from "./vm-arguments.ts";
+import type { VmIo } from "./vm-io.ts";
 
 /** Linux's overflow ids. */
 const NOBODY = 65534;
@@ -15,7 +17,7 @@ const NOBODY = 65534;
 /** Serves until a signal, or until the bridge is gone. */
 export async function dhcpServeCommand(args: VmArguments, io: VmIo): Promise<number> {
   const [device, file] = args.words;
-  if (file === undefined)
+  if (device === undefined || file === undefined)
     throw new UsageError([{ place: "DEVICE OFFER", allowed: "a bridge and the file of an offer" }]);
   const offer = JSON.parse(readFileSync(file, "utf8")) as DhcpOffer;
   const bridge = await readDevice(hostKernel, device);

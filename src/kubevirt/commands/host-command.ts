@@ -1,11 +1,12 @@
 /** What commands that work on a machine have in common: being run inside the pod, and telling what went wrong. */
 import { KernelError } from "../machine/iproute.ts";
 import { LifecycleError } from "../machine/lifecycle.ts";
-import { runInPod } from "../machine/pod-namespace.ts";
 import { Refusal } from "../machine/refusal.ts";
 import { StateError } from "../machine/vm-state.ts";
-import { EXIT_FAILED, type VmIo } from "./spec-commands.ts";
+import { EXIT_FAILED } from "./exit-status.ts";
+import { runInPod } from "./in-pod.ts";
 import type { VmArguments } from "./vm-arguments.ts";
+import type { VmIo } from "./vm-io.ts";
 
 /** Runs a command inside the pod if `--pod-netns` says so; tells what goes wrong. */
 export async function hostCommand(

@@ -3,10 +3,11 @@
 import { hostKernel } from "../machine/iproute.ts";
 import { planDot, planMermaid } from "../plan/plan-graph.ts";
 import { planText } from "../plan/plan-text.ts";
+import { EXIT_FAILED, EXIT_OK } from "./exit-status.ts";
 import { hostCommand } from "./host-command.ts";
-import { choiceOf, EXIT_FAILED, EXIT_OK, type VmIo } from "./spec-commands.ts";
-import type { VmArguments } from "./vm-arguments.ts";
+import { choiceOf, type VmArguments } from "./vm-arguments.ts";
 import { planFor } from "./vm-context.ts";
+import type { VmIo } from "./vm-io.ts";
 
 export function planCommand(args: VmArguments, io: VmIo): Promise<number> {
   return hostCommand("plan", args, io, () => showPlan(args, io));

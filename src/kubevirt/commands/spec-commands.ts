@@ -1,52 +1,12 @@
 /** The commands that only read: `validate` and `schema`. */
-import type { Problem } from "../../config/problem.ts";
 import { formatSpecProblem, quoteFile } from "../spec/spec-problem.ts";
 import { vmJsonSchema } from "../spec/spec-schema.ts";
 import type { Validation } from "../spec/validate.ts";
+import { EXIT_OK, EXIT_WRONG } from "./exit-status.ts";
 import { validateFiles } from "./spec-input.ts";
-import type { VmArguments } from "./vm-arguments.ts";
-
-/** Where a command writes and what it sees. */
-export interface VmIo {
-  readonly stdout: { write(text: string): unknown };
-  readonly stderr: { write(text: string): unknown };
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-export const EXIT_OK = 0;
-export const EXIT_FAILED = 1;
-export const EXIT_WRONG = 2;
-
-/** Wrong use of a command; `vmCommand` prints the problems and ends with EXIT_WRONG. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-
-  constructor(readonly problems: readonly Problem[]) {
-    super(problems.map((problem) => problem.place).join(", "));
-  }
-}
-
-/** The spec was wrong and has been reported; the command ends with this status. */
-export class WrongSpec extends Error {
-  override readonly name = "WrongSpec";
-  readonly status = EXIT_WRONG;
-}
-
-/** The value of an option that is one of a few words. */
-export function choiceOf<const T extends string>(
-  args: VmArguments,
-  option: string,
-  values: readonly [T, ...T[]],
-): T {
-  const text = args.options.get(option);
-  const value = text === undefined ? values[0] : values.find((known) => known === text);
-  if (value === undefined) {
-    throw new UsageError([
-      { place: `--${option}`, found: text ?? "", allowed: `one of ${values.join(", ")}` },
-    ]);
-  }
-  return value;
-}
+import { UsageError } from "./usage-error.ts";
+import { choiceOf, type VmArguments } from "./vm-arguments.ts";
+import type { VmIo } from "./vm-io.ts";
 
 export function validateCommand(args: VmArguments, io: VmIo): number {
   const format = choiceOf(args, "format", ["text", "json"]);

@@ -10,9 +10,10 @@ import { SignalRouter } from "../machine/signal-router.ts";
 import { StateFolder, type VmState } from "../machine/vm-state.ts";
 import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan/plan.ts";
 import { shellQuoted } from "../plan/qemu-args.ts";
+import { EXIT_FAILED, EXIT_OK } from "./exit-status.ts";
 import { hostCommand } from "./host-command.ts";
-import { choiceOf, EXIT_FAILED, EXIT_OK, UsageError, type VmIo } from "./spec-commands.ts";
-import type { VmArguments } from "./vm-arguments.ts";
+import { UsageError } from "./usage-error.ts";
+import { choiceOf, type VmArguments } from "./vm-arguments.ts";
 import {
   modelResources,
   planFor,
@@ -24,6 +25,7 @@ import {
   uplinkOf,
   vmName,
 } from "./vm-context.ts";
+import type { VmIo } from "./vm-io.ts";
 
 export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
   return hostCommand("up", args, io, async () => {
@@ -166,8 +168,8 @@ const EXIT_SIGNAL_BASE = 128;
 
 /** up, QEMU in the foreground, down. The exit status is QEMU's. */
 export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
-  const command = args.rest ?? [];
-  if (command.length === 0) {
+  const [program, ...ownArguments] = args.rest ?? [];
+  if (program === undefined) {
     throw new UsageError([
       { place: "--", allowed: "QEMU's command line behind it: FILE -- qemu-system-x86_64 ..." },
     ]);
@@ -179,7 +181,8 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
       const state = await up(args, io, thisHost, interrupted);
       try {
         if (interrupted.aborted) throw new Refusal("interrupted before QEMU was started");
-        return await runQemu([...command, ...state.plan.qemuArguments], state, io, signals);
+        const argv = [...ownArguments, ...state.plan.qemuArguments];
+        return await runQemu(program, argv, state, io, signals);
       } finally {
         signals.ignore();
         const folder = new StateFolder(runRoot(args, io.env), state.plan.vm);
@@ -193,13 +196,13 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
 
 /** Runs QEMU with our terminal; signals sent to us go to it. */
 function runQemu(
-  command: readonly string[],
+  program: string,
+  argv: readonly string[],
   state: VmState,
   io: VmIo,
   signals: SignalRouter,
 ): Promise<number> {
-  const [program, ...argv] = command;
-  const child = spawn(program, argv, { stdio: "inherit", ...state.plan.owner });
+  const child = spawn(program, [...argv], { stdio: "inherit", ...state.plan.owner });
   signals.forward(child);
   return new Promise<number>((resolve) => {
     child.once("error", (error) => {

@@ -1,6 +1,7 @@
 /** Arguments of a `sluice vm` command: Node's parser cuts them up; everything wrong is collected. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import { nearest, type Problem, quote } from "../../config/problem.ts";
+import { nearest, type Problem, quote, Unacceptable } from "../../config/problem.ts";
+import { UsageError } from "./usage-error.ts";
 import { VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 
 export interface VmArguments {
@@ -35,14 +36,12 @@ export function parseVmArguments(command: VmCommandName, argv: readonly string[]
       break;
     } else if (token.name === "help") {
       help = true;
-    } else if (!Object.hasOwn(known, token.name)) {
-      problems.push(unknownOption(command, token.rawName, Object.keys(known)));
     } else {
-      const problem = valueProblem(
-        token,
-        known[token.name].placeholder !== undefined,
-        options.has(token.name),
-      );
+      const option = Object.hasOwn(known, token.name) ? known[token.name] : undefined;
+      const problem =
+        option === undefined
+          ? unknownOption(command, token.rawName, Object.keys(known))
+          : valueProblem(token, option.placeholder !== undefined, options.has(token.name));
       if (problem === undefined) options.set(token.name, token.value ?? "");
       else problems.push(problem);
     }
@@ -76,4 +75,30 @@ function unknownOption(command: VmCommandName, rawName: string, known: readonly 
     place: quote(rawName).slice(1, -1),
     allowed: `an option that sluice vm ${command} has (sluice vm ${command} --help lists them)${meant}`,
   };
+}
+
+/** The value of an option that is one of a few words. */
+export function choiceOf<const T extends string>(
+  args: VmArguments,
+  option: string,
+  values: readonly [T, ...T[]],
+): T {
+  const text = args.options.get(option);
+  const value = text === undefined ? values[0] : values.find((known) => known === text);
+  if (value === undefined) {
+    throw new UsageError([
+      { place: `--${option}`, found: text ?? "", allowed: `one of ${values.join(", ")}` },
+    ]);
+  }
+  return value;
+}
+
+/** An option's value as `parse` reads it; what it refuses becomes a UsageError about `place`. */
+export function checked<T>(place: string, text: string, parse: (text: string) => T): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    throw new UsageError([{ place, found: text, allowed: error.allowed }]);
+  }
 }

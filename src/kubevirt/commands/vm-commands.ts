@@ -6,6 +6,8 @@ export interface VmOption {
   readonly help: string;
 }
 
+type Example = readonly [command: string, purpose: string];
+
 export interface VmCommandDescription {
   readonly usage: string;
   /** One line for the overview. */
@@ -15,7 +17,7 @@ export interface VmCommandDescription {
   /** Started by other commands; not in the overview. */
   readonly internal?: boolean;
   /** Command lines with what each is for. */
-  readonly examples: readonly (readonly [command: string, purpose: string])[];
+  readonly examples: readonly [Example, ...Example[]];
 }
 
 export type VmCommandName =

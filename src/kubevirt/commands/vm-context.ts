@@ -22,9 +22,11 @@ import {
 } from "../plan/plan.ts";
 import type { FoundVm } from "../spec/validate.ts";
 import type { VmModel } from "../spec/vm-model.ts";
-import { printFaults, UsageError, type VmIo, WrongSpec } from "./spec-commands.ts";
+import { printFaults } from "./spec-commands.ts";
 import { validateFiles } from "./spec-input.ts";
-import type { VmArguments } from "./vm-arguments.ts";
+import { UsageError, WrongSpec } from "./usage-error.ts";
+import { checked, type VmArguments } from "./vm-arguments.ts";
+import type { VmIo } from "./vm-io.ts";
 
 export const DEFAULT_UPLINK = "eth0";
 
@@ -41,7 +43,8 @@ export function theVm(args: VmArguments, io: VmIo): FoundVm {
   }
   const wanted = args.options.get("vm");
   const vms = result.vms.filter((vm) => wanted === undefined || vm.model.name === wanted);
-  if (vms.length === 1) return vms[0];
+  const [vm] = vms;
+  if (vm !== undefined && vms.length === 1) return vm;
   printFaults(result, io);
   const names = result.vms.map((vm) => vm.model.name ?? `document ${vm.document}`);
   const found = names.length === 0 ? "no VM in the file" : names.join(", ");
@@ -85,15 +88,6 @@ export function uplinkOf(args: VmArguments): string {
   return checked("--uplink", args.options.get("uplink") ?? DEFAULT_UPLINK, parseDeviceName);
 }
 
-function checked<T>(place: string, text: string, parse: (text: string) => T): T {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    throw new UsageError([{ place, found: text, allowed: error.allowed }]);
-  }
-}
-
 /** Who QEMU runs as, from `--qemu-user`. */
 export function qemuOwner(args: VmArguments): { uid: number; gid: number } | undefined {
   const user = args.options.get("qemu-user");
@@ -121,7 +115,7 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
 
 /** The first label of a name, if it can be a host name (RFC 1123). */
 function hostLabel(name: string | undefined): string | undefined {
-  const label = name?.split(".", 1)[0].toLowerCase();
+  const label = name?.split(".", 1)[0]?.toLowerCase();
   return label !== undefined && /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label) ? label : undefined;
 }
 

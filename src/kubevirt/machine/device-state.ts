@@ -76,6 +76,7 @@ export async function readDevice(kernel: Kernel, device: string): Promise<Device
   if (!(await deviceExists(kernel, device))) return undefined;
   // `ip -4 -json` answers with empty objects for devices that have no such address; the plain form does not.
   const [link] = await query(kernel, z.array(LINK), ["address", "show", "dev", device]);
+  if (link === undefined) return undefined;
   const routes = await query(kernel, z.array(ROUTE), ["-4", "route", "show", "table", "all", "dev", device]);
   const v4 = link.addr_info.filter((address) => address.family === "inet");
   return {

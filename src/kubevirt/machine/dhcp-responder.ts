@@ -106,7 +106,9 @@ export class DhcpResponder {
     if (!this.open) return;
     native.epollWait(this.descriptors.eventsAt, EVENTS_PER_WAIT, 0);
     const count = this.link.receive(this.batch);
-    for (let i = 0; i < count; i++) this.counters.drop(this.frame(this.batch.at[i], this.batch.length[i]));
+    for (let i = 0; i < count; i++) {
+      this.counters.drop(this.frame(this.batch.at[i] as number, this.batch.length[i] as number));
+    }
     this.egress.flush();
     if (this.link.failure !== "") this.end(this.link.failure);
   }

@@ -110,11 +110,12 @@ async function rememberAll(steps: readonly Step[], host: Host): Promise<Record<s
 async function undoAll(stage: Stage): Promise<string[]> {
   const { state } = stage;
   const left: string[] = [];
-  for (let index = state.begun - 1; index >= 0; index--) {
+  const begun = [...state.plan.steps.entries()].slice(0, state.begun).reverse();
+  for (const [index, step] of begun) {
     try {
-      await undo(state.plan.steps[index], index, stage);
+      await undo(step, index, stage);
     } catch (error) {
-      left.push(`${describeStep(state.plan.steps[index])}: ${messageOf(error)}`);
+      left.push(`${describeStep(step)}: ${messageOf(error)}`);
     }
     if (left.length === 0) {
       state.begun = index;
@@ -158,12 +159,13 @@ export async function repair(
   host: Host,
 ): Promise<void> {
   const stage = stageOf(folder, host, state);
-  for (const { ok, step } of parts) {
-    if (ok || step === undefined) continue;
+  for (const { ok, step: index } of parts) {
+    const step = index === undefined ? undefined : state.plan.steps[index];
+    if (ok || index === undefined || step === undefined) continue;
     try {
-      await perform(state.plan.steps[step], step, stage);
+      await perform(step, index, stage);
     } catch (error) {
-      throw new LifecycleError(`${describeStep(state.plan.steps[step])}: ${messageOf(error)}`, []);
+      throw new LifecycleError(`${describeStep(step)}: ${messageOf(error)}`, []);
     }
   }
 }

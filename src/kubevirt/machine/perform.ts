@@ -166,11 +166,12 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
         await kernel.run("ip", ["link", "set", "dev", step.device, "nomaster"]);
       return;
     }
-    case "remove-addresses":
-      if ((await rememberedDevice(kernel, step.device, state)) !== undefined) {
-        await restoreAddresses(kernel, step.device, state.memory[step.device]);
-      }
+    case "remove-addresses": {
+      const memory = state.memory[step.device];
+      const now = await rememberedDevice(kernel, step.device, state);
+      if (memory !== undefined && now !== undefined) await restoreAddresses(kernel, step.device, memory);
       return;
+    }
     case "set-mac": {
       const now = await rememberedDevice(kernel, step.device, state);
       if (now !== undefined && now.mac !== step.from) {
@@ -188,7 +189,7 @@ export async function undo(step: Step, index: number, stage: Stage): Promise<voi
     case "bring-up": {
       // Devices made here are deleted; one that was there goes back to what it was.
       const now = await rememberedDevice(kernel, step.device, state);
-      if (now?.up && !state.memory[step.device].up) {
+      if (now?.up && !state.memory[step.device]?.up) {
         await kernel.run("ip", ["link", "set", "dev", step.device, "down"]);
       }
       return;

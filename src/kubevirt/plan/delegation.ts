@@ -122,8 +122,8 @@ function lowestMetric(routes: readonly InterfaceRoute[]): InterfaceRoute[] {
 }
 
 function networkOf(text: string): { network: number; prefixLength: number } {
-  const [address, prefix] = text.split("/");
-  return { network: parseIpv4(address), prefixLength: Number(prefix) };
+  const slash = text.indexOf("/");
+  return { network: parseIpv4(text.slice(0, slash)), prefixLength: Number(text.slice(slash + 1)) };
 }
 
 /** The offer as the DHCP server takes it. */

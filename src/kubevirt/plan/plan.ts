@@ -101,7 +101,7 @@ export interface Plan {
 export const DEVICE_WAIT_SECONDS = 60;
 
 /** DHCP is served from the first of these that nothing else in the pod uses. */
-const SERVER_ADDRESSES = ["169.254.75.10", "169.254.75.11", "169.254.75.12", "169.254.75.13"];
+const SERVER_ADDRESSES = ["169.254.75.10", "169.254.75.11", "169.254.75.12", "169.254.75.13"] as const;
 const SEARCH_DOMAINS_MAX = 32;
 
 interface Part {
@@ -216,11 +216,9 @@ class Planner {
     this.warnings.push(
       `the pod is left without an IPv4 address on ${device}: what needs one in the pod (service meshes, probes) does not work while the VM runs`,
     );
-    if (addresses.length > 1) {
-      const others = addresses.slice(1).map(formatAddress).join(", ");
-      this.warnings.push(
-        `only ${formatAddress(addresses[0])} is given to the guest; ${others} come back with down`,
-      );
+    const [given, ...others] = addresses.map(formatAddress);
+    if (others.length > 0) {
+      this.warnings.push(`only ${given} is given to the guest; ${others.join(", ")} come back with down`);
     }
     return {
       nic: { ...this.tapNic(nic, mac, mtu, tap), way: "delegated", network: "pod", device, bridge, offer },

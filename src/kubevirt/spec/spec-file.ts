@@ -115,7 +115,7 @@ function syntaxProblem(
 }
 
 function firstLine(text: string): string {
-  return printable(text.split("\n", 1)[0]);
+  return printable(text.replace(/\n.*/s, ""));
 }
 
 function treeProblem(file: string, document: number, cursor: TextCursor, fault: TreeFault): SpecProblem {
@@ -248,8 +248,7 @@ class Tree {
         node = value;
       } else if (isSeq(node) && typeof step === "number" && step < node.items.length) {
         node = this.resolve(node.items[step]);
-        if (isNode(node))
-          range = isMap(node) && node.items.length > 0 ? firstKey(node.items[0], range) : rangeOf(node);
+        if (isNode(node)) range = isMap(node) ? firstKey(node.items[0], rangeOf(node)) : rangeOf(node);
       } else {
         break;
       }
@@ -264,8 +263,8 @@ class Tree {
 
 const FAULTS_MAX = 20;
 
-function firstKey(pair: Pair, otherwise: readonly [number, number]): readonly [number, number] {
-  return isNode(pair.key) ? rangeOf(pair.key) : otherwise;
+function firstKey(pair: Pair | undefined, otherwise: readonly [number, number]): readonly [number, number] {
+  return isNode(pair?.key) ? rangeOf(pair.key) : otherwise;
 }
 
 function rangeOf(node: Node): readonly [number, number] {
