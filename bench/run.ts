@@ -13,9 +13,9 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const PROJECT_ROOT = join(HERE, "../..");
 
 const FILES = [
-  ["headers", "wire/headers.bench.js"],
-  ["shim calls and checksum", "checksum.bench.js"],
-  ["flow table", "transport/flow-table.bench.js"],
+  ["headers", "engine/wire/headers.bench.js"],
+  ["shim calls and checksum", "host/native/checksum.bench.js"],
+  ["flow table", "engine/transport/flow-table.bench.js"],
   ["the whole core, link and host simulated", "engine/engine.bench.js"],
 ] as const;
 
