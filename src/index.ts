@@ -7,17 +7,16 @@
  * Options are those of `sluice run` with their names in camel case, in the same forms, validated by the same table.
  * The engine runs in the calling process, unconfined, one at a time; the command runs it in a process of its own.
  */
-import { OptionSet } from "./config/option-set.ts";
+
 import {
   type CommandOnly,
-  definitionOf,
   isCommandOnly,
-  type OptionName,
-  optionsOf,
   type PropertyOf,
   type PropertyValue,
   propertyOf,
-} from "./config/option-table.ts";
+} from "./config/option-property.ts";
+import { OptionSet } from "./config/option-set.ts";
+import { definitionOf, type OptionName, optionsOf } from "./config/option-table.ts";
 import { planEngine, planHost, planLink } from "./config/plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
@@ -103,7 +102,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const set = readOptions(options);
   const link = planLink(set);
   const config = planEngine(set);
-  const host = planHost(set, "info");
+  const host = planHost(set, "run");
   const outbound = outboundAddress(host.outbound);
   if (host.outbound && outbound === undefined) {
     set.reject("outbound-addr", "an IPv4 address, or an interface of this host that has one");

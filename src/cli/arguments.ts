@@ -3,8 +3,9 @@
  * collected; nothing here throws on any argument list.
  */
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import type { CommandName } from "../config/option-definition.ts";
 import { OptionSet } from "../config/option-set.ts";
-import { type CommandName, definitionOf, type OptionName, optionsOf } from "../config/option-table.ts";
+import { definitionOf, type OptionName, optionsOf } from "../config/option-table.ts";
 import { nearest, type Problem, quote } from "../config/problem.ts";
 
 /** What a command line says. */
@@ -25,6 +26,8 @@ export interface CommandArguments {
 export interface OwnOption {
   readonly placeholder: string;
   readonly help: string;
+  /** What holds when it is not given, as one would write it. */
+  readonly default?: string;
 }
 
 /** Parses everything after the command's name. `own` names the command's own options. */
@@ -35,6 +38,8 @@ export function parseCommandArguments(
 ): CommandArguments {
   const options = new OptionSet();
   const ownValues = new Map<string, string>();
+  for (const [name, { default: usual }] of Object.entries(own))
+    if (usual !== undefined) ownValues.set(name, usual);
   const known = optionsOf(command);
   const config: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
   for (const name of known) {

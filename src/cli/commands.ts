@@ -1,5 +1,5 @@
 /** What each command is called, takes and is for: the source of `--help` and of docs/options.md. */
-import type { CommandName } from "../config/option-table.ts";
+import type { CommandName } from "../config/option-definition.ts";
 import type { OwnOption } from "./arguments.ts";
 
 export interface CommandDescription {
@@ -69,7 +69,8 @@ export const COMMANDS: Readonly<Record<CommandName, CommandDescription>> = {
       output: { placeholder: "FILE", help: "Write the frames of both sides to FILE (pcap)." },
       speed: {
         placeholder: "N",
-        help: "1 keeps the capture's pace, 2 doubles it, 0 waits for nothing (default 0).",
+        help: "1 keeps the capture's pace, 2 doubles it, 0 waits for nothing.",
+        default: "0",
       },
     },
     examples: [

@@ -48,23 +48,22 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
     });
   }
   const config = planEngine(options);
-  const host = planHost(options, "warn");
+  const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   if (options.problems.length > 0 || command === undefined) return refuse("exec", options.problems);
   try {
     const tunDevice = options.get("tun-device");
-    return await runBehindEngine({ command, args, config, host, outbound, tunDevice });
+    const search = options.all("search").map(({ value }) => value);
+    return await runBehindEngine({ command, args, search, config, host, outbound, tunDevice });
   } catch (error) {
     const status = fail("exec", error);
     return error instanceof HelperError ? error.exitStatus : status;
   }
 }
 
-/** The command's resolv.conf: our DNS address and the names the host searches. */
-function resolvConf(config: EngineConfig): string {
-  const search = config.dhcp?.searchDomains.length
-    ? config.dhcp.searchDomains
-    : readResolvConf(RESOLV_CONF).search;
+/** The command's resolv.conf: our DNS address, and the domains given or else those that the host searches. */
+function resolvConf(config: EngineConfig, given: readonly string[]): string {
+  const search = given.length > 0 ? given : readResolvConf(RESOLV_CONF).search;
   const domains = search.length > 0 ? `search ${search.join(" ")}\n` : "";
   return config.dns === 0 || config.restrict ? domains : `${domains}nameserver ${formatIpv4(config.dns)}\n`;
 }
@@ -72,6 +71,7 @@ function resolvConf(config: EngineConfig): string {
 interface ExecPlan {
   readonly command: string;
   readonly args: readonly string[];
+  readonly search: readonly string[];
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
@@ -79,7 +79,7 @@ interface ExecPlan {
 }
 
 async function runBehindEngine(plan: ExecPlan): Promise<number> {
-  const { command, args, config, host, outbound, tunDevice } = plan;
+  const { command, args, search, config, host, outbound, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.info(warning);
@@ -92,7 +92,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
       configure: deviceConfig(config),
       ...(tunDevice === undefined ? {} : { tunDevice }),
     },
-    resolvConf: resolvConf(config),
+    resolvConf: resolvConf(config, search),
   });
   let client: EngineClient | undefined;
   try {

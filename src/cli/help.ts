@@ -1,6 +1,9 @@
 /** `--help`, made from the option table and the command descriptions. */
 import { entry, wrap } from "../config/help-text.ts";
-import { type CommandName, definitionOf, type OptionGroup, optionsOf } from "../config/option-table.ts";
+import type { CommandName, OptionGroup } from "../config/option-definition.ts";
+import { helpOf } from "../config/option-help.ts";
+import { definitionOf, optionsOf } from "../config/option-table.ts";
+import type { OwnOption } from "./arguments.ts";
 import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
 
 const INDENT = 30;
@@ -11,20 +14,24 @@ export function commandHelp(command: CommandName): string {
   const out = [`Usage: ${description.usage}`, "", wrap(description.description, 0)];
   const groups = new Map<OptionGroup, string[]>();
   for (const name of optionsOf(command)) {
-    const { group, short, placeholder, repeat, help } = definitionOf(name);
+    const { group, short, placeholder } = definitionOf(name);
     const left = `${short ? `-${short}, ` : ""}--${name}${placeholder ? ` ${placeholder}` : ""}`;
     const entries = groups.get(group) ?? [];
-    entries.push(entry(left, repeat ? `${help} Repeatable.` : help, INDENT));
+    entries.push(entry(left, helpOf(name), INDENT));
     groups.set(group, entries);
   }
   const own = Object.entries(description.own).map(([name, o]) =>
-    entry(`--${name} ${o.placeholder}`, o.help, INDENT),
+    entry(`--${name} ${o.placeholder}`, ownHelp(o), INDENT),
   );
   if (own.length > 0) out.push("", "Replay:", ...own);
   for (const [group, entries] of groups) out.push("", `${group}:`, ...entries);
   out.push("", "Examples:");
   for (const [line, purpose] of description.examples) out.push(`  ${line}`, `      ${purpose}`);
   return `${out.join("\n")}\n`;
+}
+
+function ownHelp({ help, default: usual }: OwnOption): string {
+  return usual === undefined ? help : `${help.slice(0, -1)} (default ${usual}).`;
 }
 
 /** The help of the program. */

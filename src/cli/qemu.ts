@@ -61,9 +61,9 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
     });
   }
   const config = planEngine(options);
-  const host = planHost(options, "warn");
+  const host = planHost(options, "qemu");
   const outbound = resolveOutbound(options, host);
-  const model = options.get("model") ?? "virtio";
+  const model = options.value("model");
   const clash = conflictingArgument(rest);
   if (clash) options.problems.push(clash);
   if (options.problems.length > 0) return refuse("qemu", options.problems);

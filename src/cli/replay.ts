@@ -25,8 +25,8 @@ export async function replayCommand(argv: readonly string[]): Promise<number> {
     });
   }
   const config = planEngine(options);
-  const host = planHost(options, "warn");
-  const speedText = own.get("speed") ?? "0";
+  const host = planHost(options, "replay");
+  const speedText = own.get("speed") ?? "";
   const speed = /^\d+(\.\d+)?$/.test(speedText) ? Number(speedText) : Number.NaN;
   if (!(speed <= SPEED_MAX)) {
     options.problems.push({ place: "--speed", found: speedText, allowed: `a number from 0 to ${SPEED_MAX}` });

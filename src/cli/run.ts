@@ -39,7 +39,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   }
   const link = planLink(options);
   const config = planEngine(options);
-  const host = planHost(options, "info");
+  const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
   const user = resolveUser(options, host);
   checkInherited(options);

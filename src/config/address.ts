@@ -35,6 +35,15 @@ export function formatNetwork(net: Network): string {
   return `${formatIpv4(net.network)}/${net.prefixLength}`;
 }
 
+/** Addresses of the gateway, the resolver and the first lease that a subnet gets by itself. */
+export function subnetAddresses(net: Network): { gateway: number; dns: number; start: number } {
+  const at = (offset: number): number => net.network + (offset & ~netmask(net.prefixLength));
+  if (net.prefixLength <= 16) return { gateway: at(0x0202), dns: at(0x0203), start: at(0x020f) };
+  if (net.prefixLength <= 27) return { gateway: at(2), dns: at(3), start: at(15) };
+  if (net.prefixLength <= 29) return { gateway: at(2), dns: at(3), start: at(4) };
+  return { gateway: at(1), dns: at(3), start: at(2) };
+}
+
 const PREFIX_MIN = 4;
 const PREFIX_MAX = 30;
 

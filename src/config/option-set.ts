@@ -2,7 +2,15 @@
  * The options one user gave, whether as arguments or as properties: parsed by the table, with everything wrong
  * collected instead of thrown.
  */
-import { definitionOf, OPTIONS, type OptionName, type OptionType } from "./option-table.ts";
+import type { CommandName } from "./option-definition.ts";
+import {
+  type DefaultedName,
+  defaultOf,
+  definitionOf,
+  OPTIONS,
+  type OptionName,
+  type OptionType,
+} from "./option-table.ts";
 import { type Problem, quote, Unacceptable } from "./problem.ts";
 
 /** A value and the text it was made from, for later complaints. */
@@ -59,6 +67,11 @@ export class OptionSet {
 
   get<N extends OptionName>(name: N): OptionType<N> | undefined {
     return this.#values.get(name)?.[0]?.value as OptionType<N> | undefined;
+  }
+
+  /** As given, or what the table says holds for `command` otherwise. */
+  value<N extends DefaultedName>(name: N, command: CommandName = "run"): OptionType<N> {
+    return this.get(name) ?? defaultOf(name, command);
   }
 
   all<N extends OptionName>(name: N): readonly Given<OptionType<N>>[] {

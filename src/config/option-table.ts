@@ -3,9 +3,28 @@
  * docs/options.md all come from this table.
  */
 
-import type { Reservation } from "../engine/config.ts";
-import { MTU_MAX, MTU_MIN } from "../engine/limits.ts";
-import { parseInteger, parseIpv4, parseMac, parseNetwork, parseResolver } from "./address.ts";
+import { defaultEngineConfig, type Reservation } from "../engine/config.ts";
+import { GUESTS_MAX, MTU_MAX, MTU_MIN } from "../engine/limits.ts";
+import {
+  BOOT_FILE_NAME,
+  DOMAIN_NAME,
+  DOMAIN_SEARCH,
+  encodeSearchList,
+  encodeText,
+  HOST_NAME,
+  TFTP_SERVER_NAME,
+} from "../engine/wire/dhcp-options.ts";
+import {
+  formatMac,
+  formatNetwork,
+  type Network,
+  parseInteger,
+  parseIpv4,
+  parseMac,
+  parseNetwork,
+  parseResolver,
+  subnetAddresses,
+} from "./address.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
@@ -19,55 +38,22 @@ import {
   parseStreamEndpoint,
   parseUser,
 } from "./link-grammar.ts";
+import {
+  type CommandName,
+  choice,
+  type DhcpMeaning,
+  flag,
+  type OptionDefinition,
+  option,
+  parseFieldText,
+} from "./option-definition.ts";
 import { Unacceptable } from "./problem.ts";
-
-export type CommandName = "run" | "exec" | "qemu" | "replay";
-export type OptionGroup = "Link" | "Network" | "DHCP" | "Ports" | "Policy" | "DNS" | "Process" | "Log";
-
-export interface OptionDefinition<T> {
-  readonly group: OptionGroup;
-  readonly commands: readonly CommandName[];
-  /** One-letter form. */
-  readonly short?: string;
-  /** What stands for the value in the help; absent for a flag. */
-  readonly placeholder?: string;
-  readonly repeat?: boolean;
-  /** The property of the library's options, when it is not the name in camel case. */
-  readonly property?: string;
-  readonly help: string;
-  /** The value, or throws Unacceptable. Never called for a flag. */
-  readonly parse: (text: string) => T;
-}
 
 const RUN: readonly CommandName[] = ["run"];
 const TAPS: readonly CommandName[] = ["run", "exec"];
 const QEMU: readonly CommandName[] = ["qemu"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
-
-/** Keeps a definition's own type (its property's name, whether it repeats) for the library's types. */
-function option<const D extends OptionDefinition<unknown>>(definition: D): D {
-  return definition;
-}
-
-interface FlagDefinition {
-  readonly group: OptionGroup;
-  readonly commands: readonly CommandName[];
-  readonly help: string;
-  readonly parse: () => true;
-}
-
-function flag(group: OptionGroup, commands: readonly CommandName[], help: string): FlagDefinition {
-  return { group, commands, help, parse: () => true };
-}
-
-function choice<const T extends string>(values: readonly T[]): (text: string) => T {
-  return (text) => {
-    const value = values.find((v) => v === text);
-    if (value === undefined) throw new Unacceptable(`one of ${values.join(", ")}`, text);
-    return value;
-  };
-}
 
 function parseReservation(text: string): Reservation {
   const at = text.indexOf("=");
@@ -80,15 +66,12 @@ function parseOutbound(text: string): Outbound {
   return { kind: "interface", name: parseDeviceName(text) };
 }
 
-/** Text that fits a fixed field of a DHCP message, its final NUL included. */
-function parseFieldText(fieldOctets: number): (text: string) => string {
-  return (text) => {
-    const octets = new TextEncoder().encode(text).length;
-    if (octets === 0 || octets >= fieldOctets || text.includes("\0")) {
-      throw new Unacceptable(`text of 1 to ${fieldOctets - 1} octets`, text);
-    }
-    return text;
-  };
+/** What the core does by itself: many defaults below are its. */
+export const CORE = defaultEngineConfig();
+
+/** A DHCP option of one text. */
+function text(code: number): DhcpMeaning {
+  return { code, encode: ([value = ""]) => encodeText(value) };
 }
 
 const BEHAVIOURS = ["endpoint-independent", "address-dependent", "address-and-port-dependent"] as const;
@@ -117,8 +100,9 @@ export const OPTIONS = {
     group: "Link",
     commands: RUN,
     placeholder: "PATH",
-    help: "With --netns PATH: enter this user namespace first (default: the one that owns it).",
+    help: "With --netns PATH: enter this user namespace first.",
     parse: parsePath,
+    defaultWords: "the one that owns it",
   }),
   configure: flag(
     "Link",
@@ -129,8 +113,9 @@ export const OPTIONS = {
     group: "Link",
     commands: TAPS,
     placeholder: "PATH",
-    help: "The clone device that TAPs are opened by (default /dev/net/tun).",
+    help: "The clone device that TAPs are opened by.",
     parse: parsePath,
+    default: "/dev/net/tun",
   }),
   "tap-fd": option({
     group: "Link",
@@ -171,8 +156,9 @@ export const OPTIONS = {
     group: "Link",
     commands: QEMU,
     placeholder: "MODEL",
-    help: `The network card QEMU shows the guest: ${MODELS.join(", ")} (default virtio).`,
+    help: `The network card QEMU shows the guest: ${MODELS.join(", ")}.`,
     parse: choice(MODELS),
+    default: "virtio",
   }),
   "no-offload": flag(
     "Link",
@@ -184,51 +170,60 @@ export const OPTIONS = {
     group: "Network",
     commands: ALL,
     placeholder: "N",
-    help: `Largest IP packet on the link, ${MTU_MIN} to ${MTU_MAX} octets (default 1500); told to the guest.`,
+    help: `Largest IP packet on the link, ${MTU_MIN} to ${MTU_MAX} octets; told to the guest.`,
     parse: (text) => parseInteger(text, MTU_MIN, MTU_MAX),
+    default: String(CORE.mtu),
   }),
   net: option({
     group: "Network",
     commands: ALL,
     placeholder: "NET/PREFIX",
-    help: "The guest's subnet (default 10.0.2.0/24).",
+    help: "The guest's subnet.",
     parse: parseNetwork,
+    default: formatNetwork(CORE),
   }),
   gateway: option({
     group: "Network",
     commands: ALL,
     placeholder: "ADDRESS",
-    help: "The gateway's address (default: the third of the subnet, 10.0.2.2).",
+    help: "The gateway's address.",
     parse: parseIpv4,
+    defaultIn: (net) => subnetAddresses(net).gateway,
+    defaultWords: "the third of the subnet",
   }),
   "guest-addr": option({
     group: "Network",
     commands: ALL,
     placeholder: "ADDRESS",
-    help: "The guest's address, where forwards go and which a guest without DHCP may use (default: --dhcp-start).",
+    help: "The guest's address, where forwards go and which a guest without DHCP may use.",
     parse: parseIpv4,
+    defaultWords: "--dhcp-start",
   }),
   "guest-mac": option({
     group: "Network",
     commands: ALL,
     placeholder: "MAC",
-    help: "The guest's MAC address; others are then ignored (default: learned from its first frame).",
+    help: "The guest's MAC address; others are then ignored.",
     parse: parseMac,
+    defaultWords: "learned from its first frame",
   }),
   "gateway-mac": option({
     group: "Network",
     commands: ALL,
     placeholder: "MAC",
-    help: "The gateway's MAC address (default 52:55 and the gateway's address, 52:55:0a:00:02:02).",
+    help: "The gateway's MAC address.",
     parse: parseMac,
+    defaultWords: `52:55 and the gateway's address, ${formatMac(CORE.gatewayMac)}`,
   }),
 
   "dhcp-start": option({
     group: "DHCP",
     commands: ALL,
     placeholder: "ADDRESS",
-    help: "First of at most 16 addresses leased (default: the sixteenth of the subnet, 10.0.2.15).",
+    help: `First of at most ${GUESTS_MAX} addresses leased.`,
     parse: parseIpv4,
+    defaultIn: (net) => subnetAddresses(net).start,
+    defaultWords: "the sixteenth of the subnet",
   }),
   "dhcp-option": option({
     group: "DHCP",
@@ -252,23 +247,26 @@ export const OPTIONS = {
     group: "DHCP",
     commands: ALL,
     placeholder: "NAME",
-    help: "The guest's host name (option 12).",
+    help: "The guest's host name.",
     parse: parseDomainName,
+    dhcp: text(HOST_NAME),
   }),
   domain: option({
     group: "DHCP",
     commands: ALL,
     placeholder: "NAME",
-    help: "The guest's domain (option 15).",
+    help: "The guest's domain.",
     parse: parseDomainName,
+    dhcp: text(DOMAIN_NAME),
   }),
   search: option({
     group: "DHCP",
     commands: ALL,
     placeholder: "NAME",
     repeat: true,
-    help: "A domain to search (option 119).",
+    help: "A domain to search.",
     parse: parseDomainName,
+    dhcp: { code: DOMAIN_SEARCH, encode: encodeSearchList },
   }),
   "next-server": option({
     group: "DHCP",
@@ -281,15 +279,17 @@ export const OPTIONS = {
     group: "DHCP",
     commands: ALL,
     placeholder: "NAME",
-    help: "The boot server's name (option 66, in place of the address).",
+    help: "The boot server's name, in place of its address.",
     parse: parseFieldText(64),
+    dhcp: text(TFTP_SERVER_NAME),
   }),
   "boot-file": option({
     group: "DHCP",
     commands: ALL,
     placeholder: "FILE",
-    help: "The boot file (file field and option 67).",
+    help: "The boot file, in the file field too.",
     parse: parseFieldText(128),
+    dhcp: text(BOOT_FILE_NAME),
   }),
 
   publish: option({
@@ -333,21 +333,24 @@ export const OPTIONS = {
     group: "Policy",
     commands: ALL,
     placeholder: "BEHAVIOUR",
-    help: `RFC 4787 mapping: ${BEHAVIOURS.join(", ")} (default the first).`,
+    help: `RFC 4787 mapping: ${BEHAVIOURS.join(", ")}.`,
     parse: choice(BEHAVIOURS),
+    default: CORE.udpMapping,
   }),
   "udp-filtering": option({
     group: "Policy",
     commands: ALL,
     placeholder: "BEHAVIOUR",
-    help: "RFC 4787 filtering: the same three (default address-dependent).",
+    help: "RFC 4787 filtering: the same three.",
     parse: choice(BEHAVIOURS),
+    default: CORE.udpFiltering,
   }),
   "udp-timeout": option({
     group: "Policy",
     commands: ALL,
     placeholder: "SECONDS",
-    help: `How long an idle UDP mapping lives, ${UDP_TIMEOUT_SECONDS_MIN} or more (default 300).`,
+    help: `How long an idle UDP mapping lives, ${UDP_TIMEOUT_SECONDS_MIN} or more.`,
+    default: String(CORE.udpTimeoutMs / 1000),
     parse: (text) =>
       parseInteger(text, UDP_TIMEOUT_SECONDS_MIN, UDP_TIMEOUT_SECONDS_MAX, "number of seconds"),
   }),
@@ -356,8 +359,10 @@ export const OPTIONS = {
     group: "DNS",
     commands: ALL,
     placeholder: "ADDRESS",
-    help: "The address that answers DNS (default: the fourth of the subnet, 10.0.2.3).",
+    help: "The address that answers DNS.",
     parse: parseIpv4,
+    defaultIn: (net) => subnetAddresses(net).dns,
+    defaultWords: "the fourth of the subnet",
   }),
   "no-dns": flag("DNS", ALL, "No DNS address."),
   resolver: option({
@@ -413,15 +418,18 @@ export const OPTIONS = {
     group: "Log",
     commands: ALL,
     placeholder: "LEVEL",
-    help: "error, warn, info or debug (default info; warn for exec, qemu and replay).",
+    help: "error, warn, info or debug.",
     parse: choice(["error", "warn", "info", "debug"]),
+    default: "info",
+    defaultFor: { commands: ["exec", "qemu", "replay"], value: "warn" },
   }),
   "log-format": option({
     group: "Log",
     commands: ALL,
     placeholder: "FORMAT",
-    help: "text or json (default text).",
+    help: "text or json.",
     parse: choice(["text", "json"]),
+    default: "text",
   }),
   "log-file": option({
     group: "Log",
@@ -448,46 +456,19 @@ export function optionsOf(command: CommandName): OptionName[] {
   return OPTION_NAMES.filter((name) => definitionOf(name).commands.includes(command));
 }
 
-type CamelCase<S extends string> = S extends `${infer Head}-${infer Tail}`
-  ? `${Head}${Capitalize<CamelCase<Tail>>}`
-  : S;
+/** The options that have a default one could write. */
+export type DefaultedName = {
+  [N in OptionName]: (typeof OPTIONS)[N] extends { readonly default: string } ? N : never;
+}[OptionName];
 
-/** The property of the library's options that stands for an option: camel case, or what the table says. */
-export type PropertyOf<N extends OptionName> = (typeof OPTIONS)[N] extends {
-  readonly property: infer P extends string;
-}
-  ? P
-  : CamelCase<N>;
-
-export function propertyOf(name: OptionName): string {
-  return (
-    definitionOf(name).property ?? name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
-  );
+/** What holds for `command` when the option is not given. */
+export function defaultOf<N extends DefaultedName>(name: N, command: CommandName): OptionType<N> {
+  const { parse, default: usual, defaultFor } = definitionOf(name);
+  const text = defaultFor?.commands.includes(command) ? defaultFor.value : usual;
+  return parse(text ?? "") as OptionType<N>;
 }
 
-/** What a property holds: the text of the command line, or a number or boolean that reads the same. */
-export type PropertyValue<N extends OptionName> = (typeof OPTIONS)[N] extends { readonly repeat: true }
-  ? readonly (string | number)[]
-  : (typeof OPTIONS)[N] extends { readonly placeholder: string }
-    ? string | number
-    : boolean;
-
-/** Options about the command's own processes and its log, which the library leaves to the program around it. */
-const COMMAND_ONLY = [
-  "model",
-  "ready-fd",
-  "exit-fd",
-  "pid-file",
-  "outlive-parent",
-  "user",
-  "no-sandbox",
-  "log-level",
-  "log-format",
-  "log-file",
-] as const satisfies readonly OptionName[];
-
-export type CommandOnly = (typeof COMMAND_ONLY)[number];
-
-export function isCommandOnly(name: OptionName): boolean {
-  return (COMMAND_ONLY as readonly OptionName[]).includes(name);
+/** What an address option is in `net` when it is not given. */
+export function defaultAddress(name: "gateway" | "dns" | "dhcp-start", net: Network): number {
+  return OPTIONS[name].defaultIn(net);
 }

@@ -5,17 +5,20 @@
 
 import {
   type DhcpConfig,
+  type DhcpOption,
   defaultEngineConfig,
   type EngineConfig,
   type Forward,
   macForGateway,
 } from "../engine/config.ts";
-import { GUESTS_MAX, MTU_DEFAULT } from "../engine/limits.ts";
+import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
 import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
-import type { HostPlan, LinkPlan, LogLevel } from "./host-plan.ts";
+import type { HostPlan, LinkPlan } from "./host-plan.ts";
+import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
-import type { OptionName } from "./option-table.ts";
+import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
 
 /** Listening sockets for forwards: an eighth of the flow table, so that forwards never eat the descriptors. */
 export const FORWARDS_MAX = 4096;
@@ -77,12 +80,12 @@ function tapLink(options: OptionSet): LinkPlan | undefined {
     ...(namespace ? { netns: "path" in namespace ? namespace.path : namespace.pid } : {}),
     ...(userns === undefined ? {} : { userns }),
     configure: options.has("configure"),
-    tunDevice: options.get("tun-device") ?? "/dev/net/tun",
+    tunDevice: options.value("tun-device"),
   };
 }
 
-/** Everything about the process. `level` is the command's own default. */
-export function planHost(options: OptionSet, level: LogLevel): HostPlan {
+/** Everything about the process of `command`. */
+export function planHost(options: OptionSet, command: CommandName): HostPlan {
   const outbound = options.get("outbound-addr");
   const optional = <K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } =>
     value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
@@ -98,8 +101,8 @@ export function planHost(options: OptionSet, level: LogLevel): HostPlan {
     ...optional("outbound", outbound),
     ...optional("pcap", options.get("pcap")),
     log: {
-      level: options.get("log-level") ?? level,
-      format: options.get("log-format") ?? "text",
+      level: options.value("log-level", command),
+      format: options.value("log-format", command),
       ...optional("file", options.get("log-file")),
     },
     ...optional("readyFd", options.get("ready-fd")),
@@ -126,39 +129,30 @@ function checkDescriptors(options: OptionSet): void {
   }
 }
 
-/** Addresses of the gateway, the resolver and the first lease that a subnet gets by itself. */
-function defaultAddresses(net: Network, noDns: boolean): { gateway: number; dns: number; start: number } {
-  const at = (offset: number): number => net.network + (offset & ~netmask(net.prefixLength));
-  if (net.prefixLength <= 16) return { gateway: at(0x0202), dns: at(0x0203), start: at(0x020f) };
-  if (net.prefixLength <= 27) return { gateway: at(2), dns: at(3), start: at(15) };
-  if (net.prefixLength <= 29) return { gateway: at(2), dns: at(3), start: at(4) };
-  return { gateway: at(1), dns: noDns ? 0 : at(3), start: at(2) };
-}
-
 /** Addresses that have an owner, with the option that says so. */
 type Taken = Map<number, string>;
 
 /** The engine's configuration. Complaints go to `options.problems`; the result is whole even then. */
 export function planEngine(options: OptionSet): EngineConfig {
   const defaults = defaultEngineConfig();
-  const net = options.get("net") ?? { network: defaults.network, prefixLength: defaults.prefixLength };
-  const noDns = options.has("no-dns");
-  const own = defaultAddresses(net, noDns);
-  const start = options.get("dhcp-start") ?? options.get("guest-addr") ?? own.start;
+  const net = options.value("net");
+  const address = (name: "gateway" | "dns" | "dhcp-start"): number =>
+    options.get(name) ?? defaultAddress(name, net);
+  const start = options.get("dhcp-start") ?? options.get("guest-addr") ?? address("dhcp-start");
   const addresses = {
-    gateway: options.get("gateway") ?? own.gateway,
-    dns: noDns ? 0 : (options.get("dns") ?? own.dns),
+    gateway: address("gateway"),
+    dns: options.has("no-dns") ? 0 : address("dns"),
     guest: options.get("guest-addr") ?? start,
     start,
   };
   const taken = checkAddresses(options, net, addresses);
-  checkNames(options);
+  checkNoDns(options);
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
   return {
     ...defaults,
     ...net,
-    mtu: options.get("mtu") ?? MTU_DEFAULT,
+    mtu: options.value("mtu"),
     gateway: addresses.gateway,
     dns: addresses.dns,
     guestAddress: addresses.guest,
@@ -171,9 +165,9 @@ export function planEngine(options: OptionSet): EngineConfig {
     restrict: options.has("restrict"),
     allowHostLoopback: options.has("allow-host-loopback"),
     allowLinkLocal: options.has("allow-link-local"),
-    udpMapping: options.get("udp-mapping") ?? defaults.udpMapping,
-    udpFiltering: options.get("udp-filtering") ?? defaults.udpFiltering,
-    udpTimeoutMs: (options.get("udp-timeout") ?? defaults.udpTimeoutMs / 1000) * 1000,
+    udpMapping: options.value("udp-mapping"),
+    udpFiltering: options.value("udp-filtering"),
+    udpTimeoutMs: options.value("udp-timeout") * 1000,
     offload: !options.has("no-offload"),
   };
 }
@@ -235,18 +229,11 @@ function hostAddressProblem(address: number, net: Network): string | undefined {
   return undefined;
 }
 
-/** Octets one DHCP option can carry. */
-const DHCP_OPTION_OCTETS_MAX = 255;
-
-function checkNames(options: OptionSet): void {
+function checkNoDns(options: OptionSet): void {
   if (options.has("no-dns")) {
     for (const name of ["dns", "resolver"] as const) {
       if (options.has(name)) options.reject(name, `nothing beside ${options.place("no-dns")}`);
     }
-  }
-  const searchOctets = options.all("search").reduce((sum, { value }) => sum + value.length + 2, 0);
-  if (searchOctets > DHCP_OPTION_OCTETS_MAX) {
-    options.reject("search", `domains of ${DHCP_OPTION_OCTETS_MAX} octets together`);
   }
 }
 
@@ -257,7 +244,21 @@ function checkMacs(options: OptionSet, gateway: number): void {
   if (formatMac(guest) === formatMac(ours)) options.reject("guest-mac", "a MAC other than the gateway's");
 }
 
-const LEASE_TIME_OPTION = 51;
+/** The options of the table that are DHCP options, as octets. */
+function namedDhcpOptions(options: OptionSet): DhcpOption[] {
+  const named: DhcpOption[] = [];
+  for (const name of OPTION_NAMES) {
+    const { dhcp } = definitionOf(name);
+    const values = options.all(name).map((given) => String(given.value));
+    if (dhcp === undefined || values.length === 0) continue;
+    const value = dhcp.encode(values);
+    if (value.length > OPTION_VALUE_MAX) {
+      options.reject(name, `at most ${OPTION_VALUE_MAX} octets together (these are ${value.length})`);
+    }
+    named.push({ code: dhcp.code, value });
+  }
+  return named;
+}
 
 function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken: Taken): DhcpConfig {
   const restrict = options.has("restrict");
@@ -268,11 +269,7 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     if (codes.has(option.code)) options.reject("dhcp-option", "each code once; join values with commas", i);
     codes.add(option.code);
   });
-  const lease = extra.find((option) => option.code === LEASE_TIME_OPTION);
-  const hostname = options.get("hostname");
-  const domain = options.get("domain");
-  const tftpServerName = options.get("tftp-server-name");
-  const bootFile = options.get("boot-file");
+  const lease = extra.find((option) => option.code === LEASE_TIME);
   return {
     ...defaults,
     serverAddress: addresses.gateway,
@@ -283,14 +280,10 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     rangeSize: rangeSize(net, addresses.start, taken),
     reservations: options.all("reserve").map((given) => given.value),
     leaseSeconds: lease ? new DataView(lease.value.buffer).getUint32(0) : defaults.leaseSeconds,
-    searchDomains: options.all("search").map((given) => given.value),
-    mtu: options.get("mtu") ?? MTU_DEFAULT,
+    mtu: options.value("mtu"),
     nextServer: options.get("next-server") ?? 0,
-    extraOptions: extra.filter((option) => option.code !== LEASE_TIME_OPTION),
-    ...(hostname === undefined ? {} : { hostname }),
-    ...(domain === undefined ? {} : { domain }),
-    ...(tftpServerName === undefined ? {} : { tftpServerName }),
-    ...(bootFile === undefined ? {} : { bootFile }),
+    options: namedDhcpOptions(options),
+    extraOptions: extra.filter((option) => option.code !== LEASE_TIME),
   };
 }
 

@@ -64,20 +64,19 @@ export interface DhcpConfig {
   /** Serve this MAC alone (delegation); others are ignored and counted. */
   readonly onlyMac?: Uint8Array;
   readonly leaseSeconds: number;
-  readonly hostname?: string;
-  readonly domain?: string;
-  readonly searchDomains: readonly string[];
   /** Option 26; 0: not sent. */
   readonly mtu: number;
   /** Option 28 is sent when true. */
   readonly sendBroadcast: boolean;
   readonly routes: readonly ClasslessRoute[];
-  /** `siaddr` and option 66. */
+  /** `siaddr`, and option 66 where `options` has none; 0: neither. */
   readonly nextServer: number;
-  readonly tftpServerName?: string;
-  /** `file` field and option 67. */
-  readonly bootFile?: string;
-  /** Any other option by number; replaces one the server would send itself. */
+  /**
+   * Options given to who asks for them (a host name, a domain, a boot file); 66 and 67 fill the `sname` and `file`
+   * fields too. They replace what the server would send itself.
+   */
+  readonly options: readonly DhcpOption[];
+  /** The same, given also to who does not ask: an operator named them by number. They replace all others. */
   readonly extraOptions: readonly DhcpOption[];
 }
 
@@ -154,11 +153,11 @@ export function defaultEngineConfig(): EngineConfig {
       rangeSize: 16,
       reservations: [],
       leaseSeconds: 86_400,
-      searchDomains: [],
       mtu: MTU_DEFAULT,
       sendBroadcast: true,
       routes: [],
       nextServer: 0,
+      options: [],
       extraOptions: [],
     },
     resolvers: [],

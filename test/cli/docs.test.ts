@@ -5,10 +5,10 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import { COMMAND_NAMES, COMMANDS } from "../../src/cli/commands.ts";
-import { optionsDocument } from "../../src/cli/options-document.ts";
-import type { CommandName } from "../../src/config/option-table.ts";
+import type { CommandName } from "../../src/config/option-definition.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem } from "../../src/config/problem.ts";
+import { optionsDocument } from "./options-document.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const DOCUMENTS = ["README.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`)].filter(
@@ -45,7 +45,7 @@ function problemsOf(argv: readonly string[]): string[] {
   const { options, rest: words } = parseCommandArguments(name, rest, COMMANDS[name].own);
   if (name === "run") planLink(options);
   planEngine(options);
-  planHost(options, "info");
+  planHost(options, "run");
   const problems = options.problems.map(formatProblem);
   if (name !== "run" && words.length === 0) problems.push("a command or a file is missing");
   return problems;

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
-import { type CommandName, definitionOf, OPTION_NAMES } from "../../src/config/option-table.ts";
+import type { CommandName } from "../../src/config/option-definition.ts";
+import { definitionOf, OPTION_NAMES } from "../../src/config/option-table.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem } from "../../src/config/problem.ts";
 
@@ -43,7 +44,7 @@ it("never throws, and every complaint is one printable line", () => {
     fc.property(COMMAND, ARGV, (command, words) => {
       const { options } = parseCommandArguments(command, words.flat());
       planLink(options);
-      planHost(options, "info");
+      planHost(options, "run");
       const engine = planEngine(options);
       for (const problem of options.problems) {
         // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these must not reach a terminal
@@ -65,7 +66,7 @@ it("never throws on a single option with any value", () => {
       const { options } = parseCommandArguments("run", takesValue ? [`--${name}=${value}`] : [`--${name}`]);
       planLink(options);
       planEngine(options);
-      planHost(options, "info");
+      planHost(options, "run");
       expect(options.problems.every((problem) => problem.allowed.length > 0)).toBe(true);
     }),
     { numRuns: 3000 },

@@ -14,7 +14,7 @@ function plan(...argv: string[]): {
   const { options } = parseCommandArguments("run", argv);
   const link = planLink(options);
   const engine = planEngine(options);
-  const host = planHost(options, "info");
+  const host = planHost(options, "run");
   return { engine, host, link, problems: options.problems.map(formatProblem) };
 }
 

@@ -69,7 +69,7 @@ const GRAMMARS: ((text: string) => void)[] = [
   (text) => {
     const { options } = parseCommandArguments("run", text.split("\n"));
     planLink(options);
-    planHost(options, "info");
+    planHost(options, "run");
     planEngine(options);
     for (const problem of options.problems) {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these must not reach a terminal

@@ -10,17 +10,13 @@ import {
   BROADCAST_ADDRESS,
   CLASSLESS_ROUTES,
   CLIENT_IDENTIFIER,
-  DOMAIN_NAME,
   DOMAIN_NAME_SERVER,
-  DOMAIN_SEARCH,
   END,
   encodeAddresses,
   encodeClasslessRoutes,
-  encodeSearchList,
   encodeText,
   encodeUint16,
   encodeUint32,
-  HOST_NAME,
   INTERFACE_MTU,
   LEASE_TIME,
   MAXIMUM_MESSAGE_SIZE,
@@ -122,19 +118,15 @@ export class DhcpParameters {
 function natural(config: DhcpConfig): Option[] {
   const hostBits = ~config.netmask;
   const hasBroadcast = config.sendBroadcast && hostBits >>> 0 > 1;
-  const tftpServer = config.tftpServerName ?? (config.nextServer ? formatIpv4(config.nextServer) : "");
   return [
     { code: SUBNET_MASK, value: encodeAddresses([config.netmask]) },
     { code: ROUTER, value: encodeAddresses(config.router ? [config.router] : []) },
     { code: DOMAIN_NAME_SERVER, value: encodeAddresses(config.dnsServers) },
-    { code: HOST_NAME, value: encodeText(config.hostname ?? "") },
-    { code: DOMAIN_NAME, value: encodeText(config.domain ?? "") },
     { code: INTERFACE_MTU, value: config.mtu ? encodeUint16(config.mtu) : new Uint8Array(0) },
     { code: BROADCAST_ADDRESS, value: encodeAddresses(hasBroadcast ? [config.rangeStart | hostBits] : []) },
     { code: CLASSLESS_ROUTES, value: encodeClasslessRoutes(withDefaultLast(config)) },
-    { code: DOMAIN_SEARCH, value: encodeSearchList(config.searchDomains) },
-    { code: TFTP_SERVER_NAME, value: encodeText(tftpServer) },
-    { code: BOOT_FILE_NAME, value: encodeText(config.bootFile ?? "") },
+    { code: TFTP_SERVER_NAME, value: encodeText(config.nextServer ? formatIpv4(config.nextServer) : "") },
+    ...config.options,
   ];
 }
 

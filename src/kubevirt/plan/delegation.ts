@@ -5,6 +5,13 @@
 import { inNetwork, netmask, parseIpv4, parseMac } from "../../config/address.ts";
 import type { DhcpConfig } from "../../engine/config.ts";
 import { formatIpv4 } from "../../engine/wire/address-text.ts";
+import {
+  DOMAIN_NAME,
+  DOMAIN_SEARCH,
+  encodeSearchList,
+  encodeText,
+  HOST_NAME,
+} from "../../engine/wire/dhcp-options.ts";
 
 /** An IPv4 address on a network interface. */
 export interface InterfaceAddress {
@@ -140,9 +147,6 @@ export function dhcpConfigOf(offer: DhcpOffer): DhcpConfig {
     reservations: [{ mac, address }],
     onlyMac: mac,
     leaseSeconds: offer.leaseSeconds,
-    ...(offer.hostname === undefined ? {} : { hostname: offer.hostname }),
-    ...(offer.domain === undefined ? {} : { domain: offer.domain }),
-    searchDomains: offer.searchDomains,
     mtu: offer.mtu,
     sendBroadcast: false,
     routes: offer.routes.map((route) => ({
@@ -151,6 +155,11 @@ export function dhcpConfigOf(offer: DhcpOffer): DhcpConfig {
       gateway: route.gateway === undefined ? 0 : parseIpv4(route.gateway),
     })),
     nextServer: 0,
+    options: [
+      ...(offer.hostname === undefined ? [] : [{ code: HOST_NAME, value: encodeText(offer.hostname) }]),
+      ...(offer.domain === undefined ? [] : [{ code: DOMAIN_NAME, value: encodeText(offer.domain) }]),
+      { code: DOMAIN_SEARCH, value: encodeSearchList(offer.searchDomains) },
+    ],
     extraOptions: [],
   };
 }

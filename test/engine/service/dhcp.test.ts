@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { DhcpServer } from "../../../src/engine/service/dhcp.ts";
 import type { Lease } from "../../../src/engine/service/dhcp-leases.ts";
 import { clientMessage, isReply, MAC, macOf, plain, quad, XID } from "../../support/dhcp-client.ts";
-import { base, FIRST, OTHER_MAC, SERVER, serve } from "../../support/dhcp-server.ts";
+import { base, dhcpConfig, FIRST, OTHER_MAC, SERVER, serve } from "../../support/dhcp-server.ts";
 import { ip } from "../../support/frames.ts";
 import { recordedUdpPayloads } from "../../support/recorded-guest.ts";
 
@@ -10,7 +10,7 @@ const [DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM] = [1, 2, 3,
 
 describe("DHCP: a lease", () => {
   it("answers the recorded guest with what libslirp gave it, and with what it asked for besides", () => {
-    const server = new DhcpServer({ ...base, hostname: "guest1", nextServer: SERVER });
+    const server = new DhcpServer(dhcpConfig({ hostname: "guest1", nextServer: SERVER }));
     const asked = recordedUdpPayloads(67);
     const theirs = recordedUdpPayloads(68);
     asked.forEach((message, i) => {

@@ -1,13 +1,9 @@
-/** docs/options.md, made from the option table: a test keeps the file and the table together. */
-import {
-  definitionOf,
-  isCommandOnly,
-  OPTION_NAMES,
-  type OptionGroup,
-  type OptionName,
-  propertyOf,
-} from "../config/option-table.ts";
-import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
+/** docs/options.md, made from the option table: docs.test.ts keeps the file and the table together. */
+import { COMMAND_NAMES, COMMANDS } from "../../src/cli/commands.ts";
+import type { OptionGroup } from "../../src/config/option-definition.ts";
+import { helpOf } from "../../src/config/option-help.ts";
+import { isCommandOnly, propertyOf } from "../../src/config/option-property.ts";
+import { definitionOf, OPTION_NAMES, type OptionName } from "../../src/config/option-table.ts";
 
 const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
   Link: "`sluice run` needs exactly one of `--tap`, `--tap-fd`, `--qemu-listen`, `--qemu-connect`, `--qemu-dgram` and `--fd`.",
@@ -27,10 +23,10 @@ function cell(text: string): string {
 }
 
 function row(name: OptionName): string {
-  const { short, placeholder, repeat, commands, help } = definitionOf(name);
+  const { short, placeholder, commands } = definitionOf(name);
   const forms = `${short ? `\`-${short}\`, ` : ""}\`--${name}${placeholder ? ` ${placeholder}` : ""}\``;
   const library = isCommandOnly(name) ? "" : `\`${propertyOf(name)}\``;
-  return `| ${cell(forms)} | ${cell(repeat ? `${help} Repeatable.` : help)} | ${commands.join(", ")} | ${library} |`;
+  return `| ${cell(forms)} | ${cell(helpOf(name))} | ${commands.join(", ")} | ${library} |`;
 }
 
 /** The whole document. */

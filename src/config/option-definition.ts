@@ -1,0 +1,72 @@
+/** What the option table says of one option, and the parsers that belong to the table alone. */
+import type { Network } from "./address.ts";
+import { Unacceptable } from "./problem.ts";
+
+export type CommandName = "run" | "exec" | "qemu" | "replay";
+export type OptionGroup = "Link" | "Network" | "DHCP" | "Ports" | "Policy" | "DNS" | "Process" | "Log";
+
+/** A DHCP option that the server gives to a client that asks for it: the values given become its octets. */
+export interface DhcpMeaning {
+  readonly code: number;
+  readonly encode: (values: readonly string[]) => Uint8Array;
+}
+
+export interface OptionDefinition<T> {
+  readonly group: OptionGroup;
+  readonly commands: readonly CommandName[];
+  /** One-letter form. */
+  readonly short?: string;
+  /** What stands for the value in the help; absent for a flag. */
+  readonly placeholder?: string;
+  readonly repeat?: boolean;
+  /** The property of the library's options, when it is not the name in camel case. */
+  readonly property?: string;
+  /** A sentence; what the other fields say (default, DHCP option, repeatable) is added to it. */
+  readonly help: string;
+  /** The value, or throws Unacceptable. Never called for a flag. */
+  readonly parse: (text: string) => T;
+  /** What holds when the option is not given, as one would write it. */
+  readonly default?: string;
+  /** Another default for some commands. */
+  readonly defaultFor?: { readonly commands: readonly CommandName[]; readonly value: string };
+  /** A default that follows from the guest's subnet; `defaultWords` say how. */
+  readonly defaultIn?: (net: Network) => number;
+  /** For people: where a default comes from that is no constant. */
+  readonly defaultWords?: string;
+  readonly dhcp?: DhcpMeaning;
+}
+
+/** Keeps a definition's own type (its property's name, whether it repeats) for the library's types. */
+export function option<const D extends OptionDefinition<unknown>>(definition: D): D {
+  return definition;
+}
+
+export interface FlagDefinition {
+  readonly group: OptionGroup;
+  readonly commands: readonly CommandName[];
+  readonly help: string;
+  readonly parse: () => true;
+}
+
+export function flag(group: OptionGroup, commands: readonly CommandName[], help: string): FlagDefinition {
+  return { group, commands, help, parse: () => true };
+}
+
+export function choice<const T extends string>(values: readonly T[]): (text: string) => T {
+  return (text) => {
+    const value = values.find((v) => v === text);
+    if (value === undefined) throw new Unacceptable(`one of ${values.join(", ")}`, text);
+    return value;
+  };
+}
+
+/** Text that fits a fixed field of a DHCP message, its final NUL included. */
+export function parseFieldText(fieldOctets: number): (text: string) => string {
+  return (text) => {
+    const octets = new TextEncoder().encode(text).length;
+    if (octets === 0 || octets >= fieldOctets || text.includes("\0")) {
+      throw new Unacceptable(`text of 1 to ${fieldOctets - 1} octets`, text);
+    }
+    return text;
+  };
+}
