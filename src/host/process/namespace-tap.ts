@@ -45,7 +45,7 @@ export interface OpenedTap {
   readonly notes: readonly HelperNote[];
 }
 
-/** Packets a TAP we made can queue: enough for the windows the engine advertises (architecture: memory). */
+/** Packets a TAP we made can queue: enough for the windows the engine advertises. */
 export const TAP_QUEUE_LENGTH = 10_000;
 
 /** The options of the helper that open a TAP and set it up. */
