@@ -20,24 +20,24 @@ import { definitionOf, type OptionName, optionsOf } from "./config/option-table.
 import { planEngine, planHost, planLink } from "./config/plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
-import type { EngineOptions as HostOptions, LinkSpec } from "./host/engine-options.ts";
+import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { outboundAddress } from "./host/outbound.ts";
-import { type Allow, type Engine, serve } from "./serve.ts";
+import { type Allow, type Sluice, serve } from "./serve.ts";
 
 export { ConfigError, type Problem } from "./config/problem.ts";
 export type { FlowRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
-export type { Allow, Engine, FlowRequest } from "./serve.ts";
+export type { Allow, FlowRequest, Sluice } from "./serve.ts";
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
 export type CommandOptions = {
   readonly [N in Exclude<OptionName, CommandOnly> as PropertyOf<N>]?: PropertyValue<N>;
 };
 
-export interface EngineOptions extends CommandOptions {
+export interface SluiceOptions extends CommandOptions {
   /** Decides about each new flow; by default all that the options allow. */
   readonly allow?: Allow;
   /** Gets what happens, in sentences; nothing by default. */
@@ -56,7 +56,7 @@ const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
 );
 
 /** Reads the properties by the option table. Everything wrong is in `problems` of the set. */
-function readOptions(options: EngineOptions): OptionSet {
+function optionSetOf(options: SluiceOptions): OptionSet {
   const set = new OptionSet((name, index) =>
     definitionOf(name).repeat ? `${propertyOf(name)}[${index}]` : propertyOf(name),
   );
@@ -98,8 +98,8 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
  * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
  * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
  */
-export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const set = readOptions(options);
+export async function createEngine(options: SluiceOptions): Promise<Sluice> {
+  const set = optionSetOf(options);
   const link = planLink(set);
   const config = planEngine(set);
   const host = planHost(set, "run");
@@ -116,7 +116,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   } else {
     spec = link;
   }
-  const hooks: Pick<HostOptions, "onLink"> & { allow?: Allow } = {
+  const hooks: Pick<EngineHostOptions, "onLink"> & { allow?: Allow } = {
     ...(options.onLink ? { onLink: options.onLink } : {}),
     ...(options.allow ? { allow: options.allow } : {}),
   };

@@ -8,7 +8,7 @@ import type { Logger } from "./engine/boundary.ts";
 import { createEngineCore } from "./engine/engine.ts";
 import type { Admit } from "./engine/network/admission.ts";
 import { formatIpv4 } from "./engine/wire/address-text.ts";
-import { type EngineEnd, type EngineOptions, type RunningEngine, startEngine } from "./host/engine-host.ts";
+import { type EngineEnd, type EngineHost, type EngineHostOptions, startEngine } from "./host/engine-host.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
 export interface FlowRequest {
@@ -25,8 +25,8 @@ export interface FlowRequest {
  */
 export type Allow = (flow: FlowRequest) => boolean;
 
-/** A serving engine. */
-export interface Engine {
+/** A guest's network that is being served: the library's object. */
+export interface Sluice {
   /** Such as `tap tap0`. */
   readonly linkName: string;
   /** The TCP port that a `qemuListen` link got, or 0. */
@@ -45,18 +45,18 @@ export interface Engine {
   readonly ended: Promise<EngineEnd>;
 }
 
-export interface ServeOptions extends EngineOptions {
+export interface ServeOptions extends EngineHostOptions {
   readonly allow?: Allow;
 }
 
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
-export async function serve(options: ServeOptions): Promise<Engine> {
+export async function serve(options: ServeOptions): Promise<Sluice> {
   const { allow, log } = options;
   const admit = allow && admitBy(allow, log);
   const running = await startEngine(options, (config, ports, nowMs) =>
     createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs),
   );
-  return new ServingEngine(running);
+  return new ServedSluice(running);
 }
 
 /** An embedder's hook for the core: addresses as text, and a hook that throws refuses. */
@@ -80,8 +80,8 @@ function admitBy(allow: Allow, log: Logger): Admit {
   };
 }
 
-class ServingEngine implements Engine {
-  constructor(private readonly running: RunningEngine) {}
+class ServedSluice implements Sluice {
+  constructor(private readonly running: EngineHost) {}
 
   get linkName(): string {
     return this.running.linkName;

@@ -9,9 +9,9 @@ import { afterAll, afterEach, describe, expect, it } from "vitest";
 import {
   ConfigError,
   createEngine,
-  type Engine,
-  type EngineOptions,
   type FlowRequest,
+  type Sluice,
+  type SluiceOptions,
   StartError,
 } from "../src/index.ts";
 import { ip, udpFrame } from "./support/frames.ts";
@@ -20,7 +20,7 @@ import { until } from "./support/program.ts";
 const directory = mkdtempSync(join(tmpdir(), "sluice-test-library-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-let engine: Engine | undefined;
+let engine: Sluice | undefined;
 afterEach(async () => {
   await engine?.stop();
   engine = undefined;
@@ -29,7 +29,7 @@ afterEach(async () => {
 let sockets = 0;
 const listener = (): string => `unix:${join(directory, `${sockets++}.sock`)}`;
 
-async function refused(options: EngineOptions): Promise<string[]> {
+async function refused(options: SluiceOptions): Promise<string[]> {
   const error: unknown = await createEngine(options).then(
     () => undefined,
     (reason: unknown) => reason,
@@ -45,7 +45,7 @@ describe("options", () => {
       ports: ["80", "x"],
       noDns: "yes",
       gatway: "10.0.2.2",
-    } as unknown as EngineOptions;
+    } as unknown as SluiceOptions;
     expect(await refused(wrong)).toEqual([
       'mtu: found "9"; allowed: a whole number from 576 to 65521',
       expect.stringMatching(/^ports\[1\]: found "x"; allowed: a port/),
@@ -56,12 +56,12 @@ describe("options", () => {
   });
 
   it("about the command's processes are none of the library's", async () => {
-    const options = { qemuListen: listener(), pidFile: "/tmp/x" } as unknown as EngineOptions;
+    const options = { qemuListen: listener(), pidFile: "/tmp/x" } as unknown as SluiceOptions;
     expect((await refused(options))[0]).toMatch(/^pidFile: allowed: a known option/);
   });
 
   it("take numbers and lists, and leave out what is undefined", async () => {
-    const nothing = { gateway: undefined } as unknown as EngineOptions;
+    const nothing = { gateway: undefined } as unknown as SluiceOptions;
     engine = await createEngine({
       ...nothing,
       qemuListen: listener(),

@@ -8,7 +8,7 @@ import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
-import { type OpenedLink, openLink } from "../supervisor/link-opening.ts";
+import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
 import { type LineLog, openLogFile } from "../supervisor/log.ts";
 import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
@@ -65,7 +65,7 @@ async function serve(plan: RunPlan): Promise<number> {
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
-  let opened: OpenedLink | undefined;
+  let opened: LinkHandover | undefined;
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
     client = new EngineClient({

@@ -3,13 +3,13 @@
  * descriptors. Plain data that survives JSON.
  */
 
-/** Where a stream link listens or connects; `host` is an IPv4 or IPv6 literal. */
-export type StreamEndpoint =
+/** Where a stream link listens or connects. `host` is an IPv4 or IPv6 literal; port 0 listens on a free one. */
+export type StreamAddress =
   | { readonly kind: "unix"; readonly path: string }
   | { readonly kind: "tcp"; readonly host: string; readonly port: number };
 
-/** The two ends of a datagram link. */
-export type DatagramEndpoints =
+/** The two ends of a datagram link: ours is bound, the other may appear later and may come and go. */
+export type DatagramAddresses =
   | { readonly kind: "unix"; readonly local: string; readonly remote: string }
   | {
       readonly kind: "udp";
@@ -37,9 +37,9 @@ export type LinkPlan =
   | { readonly kind: "tap-fd"; readonly fd: number }
   /** An open socket that carries QEMU's framing: a connected stream, or datagrams of one frame each. */
   | { readonly kind: "fd"; readonly fd: number }
-  | { readonly kind: "qemu-listen"; readonly address: StreamEndpoint }
-  | { readonly kind: "qemu-connect"; readonly address: StreamEndpoint }
-  | { readonly kind: "qemu-dgram"; readonly addresses: DatagramEndpoints };
+  | { readonly kind: "qemu-listen"; readonly address: StreamAddress }
+  | { readonly kind: "qemu-connect"; readonly address: StreamAddress }
+  | { readonly kind: "qemu-dgram"; readonly addresses: DatagramAddresses };
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 

@@ -4,7 +4,7 @@ import { LOOPBACK } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { parseInteger, parseIpv4, parsePort } from "./address.ts";
 import { parseSocketPath } from "./forward-grammar.ts";
-import type { DatagramEndpoints, StreamEndpoint } from "./host-plan.ts";
+import type { DatagramAddresses, StreamAddress } from "./host-plan.ts";
 import { Unacceptable } from "./problem.ts";
 
 /** `HOST:PORT` with an IPv4 address, `[IPV6]` or `localhost`. */
@@ -22,14 +22,14 @@ function parseHostPort(text: string): { host: string; port: number } {
 }
 
 /** `unix:PATH` or `tcp:HOST:PORT`. */
-export function parseStreamEndpoint(text: string): StreamEndpoint {
+export function parseStreamAddress(text: string): StreamAddress {
   if (text.startsWith("unix:")) return { kind: "unix", path: parseSocketPath(text.slice(5)) };
   if (text.startsWith("tcp:")) return { kind: "tcp", ...parseHostPort(text.slice(4)) };
   throw new Unacceptable("unix:PATH or tcp:HOST:PORT", text);
 }
 
 /** `LOCAL,REMOTE`, both `unix:` or both `udp:`. */
-export function parseDatagramPair(text: string): DatagramEndpoints {
+export function parseDatagramAddresses(text: string): DatagramAddresses {
   const [, kind, local = "", remote = ""] = /^(unix|udp):(.*?),\1:(.*)$/s.exec(text) ?? [];
   if (kind === "unix") return { kind, local: parseSocketPath(local), remote: parseSocketPath(remote) };
   if (kind === "udp") return { kind, local: parseHostPort(local), remote: parseHostPort(remote) };

@@ -30,12 +30,12 @@ import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
 import type { Outbound } from "./host-plan.ts";
 import {
-  parseDatagramPair,
+  parseDatagramAddresses,
   parseDescriptor,
   parseDeviceName,
   parseNamespace,
   parsePath,
-  parseStreamEndpoint,
+  parseStreamAddress,
   parseUser,
 } from "./link-grammar.ts";
 import {
@@ -129,21 +129,21 @@ export const OPTIONS = {
     commands: RUN,
     placeholder: "ADDRESS",
     help: "Listen for QEMU's -netdev stream or socket,connect= on unix:PATH or tcp:HOST:PORT.",
-    parse: parseStreamEndpoint,
+    parse: parseStreamAddress,
   }),
   "qemu-connect": option({
     group: "Link",
     commands: RUN,
     placeholder: "ADDRESS",
     help: "Connect to QEMU's -netdev stream,server=on or socket,listen= on unix:PATH or tcp:HOST:PORT.",
-    parse: parseStreamEndpoint,
+    parse: parseStreamAddress,
   }),
   "qemu-dgram": option({
     group: "Link",
     commands: RUN,
     placeholder: "LOCAL,REMOTE",
     help: "Exchange datagrams with QEMU's -netdev dgram or socket,udp=: two unix:PATH or two udp:HOST:PORT.",
-    parse: parseDatagramPair,
+    parse: parseDatagramAddresses,
   }),
   fd: option({
     group: "Link",

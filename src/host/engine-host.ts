@@ -10,7 +10,7 @@ import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
-import type { EngineEnd, EngineOptions, HostLink, LinkSpec, RunningEngine } from "./engine-options.ts";
+import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
 import { closeForwards, forwardPort, openForwards, registerForwards } from "./forwards.ts";
 import { CaptureFile, CaptureLink } from "./link/capture.ts";
@@ -22,7 +22,7 @@ import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
 import { ServiceCommands } from "./process/service-command.ts";
 import { RESOLV_CONF, readResolvConf, watchResolvConf } from "./resolv-conf.ts";
-import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "./sockets.ts";
+import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
 export type * from "./engine-options.ts";
@@ -32,9 +32,9 @@ export type * from "./engine-options.ts";
  * Throws StartError with everything that is wrong.
  */
 export async function startEngine(
-  options: EngineOptions,
+  options: EngineHostOptions,
   createCore: CreateEngineCore,
-): Promise<RunningEngine> {
+): Promise<EngineHost> {
   const host = new EngineHost(options, createCore);
   try {
     host.start();
@@ -56,9 +56,12 @@ function registeredArena(): Arena {
   return processArena;
 }
 
-class EngineHost implements RunningEngine {
+/** An engine that is serving; `startEngine` makes it. */
+export class EngineHost {
   readonly core: EngineCore;
+  /** Settles once, when the engine has stopped serving and everything is closed. Never rejects. */
   readonly ended: Promise<EngineEnd>;
+  /** Host ports of the configuration's forwards, in its order; those declared as 0 got a free one. */
   forwardPorts: readonly number[] = [];
 
   private readonly arena = registeredArena();
@@ -75,7 +78,7 @@ class EngineHost implements RunningEngine {
   private readonly problems: StartProblem[] = [];
 
   constructor(
-    private readonly options: EngineOptions,
+    private readonly options: EngineHostOptions,
     createCore: CreateEngineCore,
   ) {
     this.ended = new Promise((resolve) => {
@@ -111,18 +114,22 @@ class EngineHost implements RunningEngine {
     };
   }
 
+  /** Name of the link, such as `tap sluice0` or `qemu-listen unix:/run/x.sock`. */
   get linkName(): string {
     return this.source?.name ?? "";
   }
 
+  /** TCP port a `qemu-listen` link listens on, or 0. */
   get listenPort(): number {
     return this.source?.listenPort ?? 0;
   }
 
+  /** Whether a guest is attached now. */
   get linked(): boolean {
     return this.link !== null;
   }
 
+  /** Milliseconds of the engine's clock, for `core.flows(now)`. */
   nowMs(): number {
     return native.nowMs();
   }
@@ -147,7 +154,7 @@ class EngineHost implements RunningEngine {
     return network;
   }
 
-  private resolveOutbound(): Outbound {
+  private resolveOutbound(): OutboundBinding {
     const { address = 0, device } = this.options.outbound ?? {};
     if (device === undefined) return { address, deviceIndex: 0 };
     const deviceIndex = native.deviceIndex(device);
@@ -284,6 +291,7 @@ class EngineHost implements RunningEngine {
     }
   }
 
+  /** Resets the guest's connections, closes everything it opened and removes the socket files it made. Idempotent. */
   async stop(): Promise<void> {
     this.finish({ reason: "stopped", message: "stopped" });
   }

@@ -1,22 +1,8 @@
 /** What `startEngine` is told and what it gives back. Plain data: `cli/` and library users make it. */
 
-import type { EngineCore } from "../engine/api.ts";
+import type { DatagramAddresses, StreamAddress } from "../config/host-plan.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
-
-/** Where a stream link listens or connects. `host` is an IPv4 or IPv6 literal; port 0 listens on a free one. */
-export type StreamAddress =
-  | { readonly kind: "unix"; readonly path: string }
-  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
-
-/** The two ends of a datagram link: ours is bound, the other may appear later and may come and go. */
-export type DatagramAddresses =
-  | { readonly kind: "unix"; readonly local: string; readonly remote: string }
-  | {
-      readonly kind: "udp";
-      readonly local: { readonly host: string; readonly port: number };
-      readonly remote: { readonly host: string; readonly port: number };
-    };
 
 /** The guest's side. */
 export type LinkSpec =
@@ -43,7 +29,7 @@ export type LinkSpec =
   /** A connected socket, stream (QEMU framing) or datagram (one frame each), or an open TAP: the fd tells which. */
   | { readonly kind: "fd"; readonly fd: number };
 
-export interface EngineOptions {
+export interface EngineHostOptions {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
   readonly log: Logger;
@@ -77,25 +63,6 @@ export interface EngineEnd {
   readonly reason: "stopped" | "link-lost" | "guest-left";
   /** For people: what happened. */
   readonly message: string;
-}
-
-/** An engine that is serving. */
-export interface RunningEngine {
-  readonly core: EngineCore;
-  /** Name of the link, such as `tap sluice0` or `qemu-listen unix:/run/x.sock`. */
-  readonly linkName: string;
-  /** TCP port a `qemu-listen` link listens on, or 0. */
-  readonly listenPort: number;
-  /** Host ports of the configuration's forwards, in its order; those declared as 0 got a free one. */
-  readonly forwardPorts: readonly number[];
-  /** Whether a guest is attached now. */
-  readonly linked: boolean;
-  /** Milliseconds of the engine's clock, for `core.flows(now)`. */
-  nowMs(): number;
-  /** Resets the guest's connections, closes everything it opened and removes the socket files it made. Idempotent. */
-  stop(): Promise<void>;
-  /** Settles once, when the engine has stopped serving and everything is closed. Never rejects. */
-  readonly ended: Promise<EngineEnd>;
 }
 
 /** A link that the host can wait on. */

@@ -54,20 +54,20 @@ const IN_SEGMENT = 6;
 const IN_AT = 7;
 
 /** Where guest traffic leaves the host. */
-export interface Outbound {
+export interface OutboundBinding {
   /** IPv4 source address, int32; 0 lets routing choose. */
   readonly address: number;
   /** Interface index, or 0. */
   readonly deviceIndex: number;
 }
 
-export const OUTBOUND_ANY: Outbound = { address: 0, deviceIndex: 0 };
+export const OUTBOUND_ANY: OutboundBinding = { address: 0, deviceIndex: 0 };
 
 export interface KernelNetworkOptions {
   readonly arena: Arena;
   readonly descriptors: Descriptors;
   readonly guestForwards: readonly GuestForward[];
-  readonly outbound: Outbound;
+  readonly outbound: OutboundBinding;
   /** Starts a guest-forward's command; returns the connected socket or -errno. */
   readonly spawnCommand: (command: string) => number;
 }

@@ -6,7 +6,7 @@ import { Socket } from "node:net";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native/native.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
-import { type Engine, serve } from "../serve.ts";
+import { type Sluice, serve } from "../serve.ts";
 import {
   COMMAND_FD,
   CONTROL_FD,
@@ -62,7 +62,7 @@ function receiveDescriptor(place: string): number {
   return fd;
 }
 
-async function startServing(plan: EnginePlan, log: LineLog): Promise<Engine> {
+async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
   const link = receivedLink(plan.link, () => receiveDescriptor("link"));
   const pcap = plan.pcap ? { pcap: receiveDescriptor("--pcap") } : {};
   const engine = await serve({
@@ -98,7 +98,7 @@ function leave(status: number): void {
   control.end(() => process.exit(status));
 }
 
-async function start(plan: EnginePlan): Promise<Engine | undefined> {
+async function start(plan: EnginePlan): Promise<Sluice | undefined> {
   const log = openLog(plan.log);
   try {
     if (plan.sandbox) closeLastWall(log);
@@ -116,7 +116,7 @@ async function start(plan: EnginePlan): Promise<Engine | undefined> {
   }
 }
 
-let engine: Promise<Engine | undefined> | undefined;
+let engine: Promise<Sluice | undefined> | undefined;
 let reportTo: LineLog | undefined;
 
 function heapNow(): string {

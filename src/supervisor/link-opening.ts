@@ -11,7 +11,7 @@ import { SocketFile } from "../host/link/socket-file.ts";
 import { openTapOf, tapSpec } from "../host/link/tap-opening.ts";
 import { LINK_FD } from "./control.ts";
 
-export interface OpenedLink {
+export interface LinkHandover {
   /** As the engine process sees it. */
   readonly spec: LinkSpec;
   /** The descriptor to hand over as LINK_FD. */
@@ -21,7 +21,7 @@ export interface OpenedLink {
 }
 
 /** Opens the link as far as that is the supervisor's work. Rejects with a HelperError or a StartError. */
-export async function openLink(link: LinkPlan, config: EngineConfig, log: Logger): Promise<OpenedLink> {
+export async function openLink(link: LinkPlan, config: EngineConfig, log: Logger): Promise<LinkHandover> {
   switch (link.kind) {
     case "tap": {
       const tap = await openTapOf(link, config, log);

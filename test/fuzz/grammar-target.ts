@@ -19,11 +19,11 @@ import {
   parseSocketPath,
 } from "../../src/config/forward-grammar.ts";
 import {
-  parseDatagramPair,
+  parseDatagramAddresses,
   parseDescriptor,
   parseDeviceName,
   parseNamespace,
-  parseStreamEndpoint,
+  parseStreamAddress,
   parseUser,
 } from "../../src/config/link-grammar.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
@@ -60,8 +60,8 @@ const GRAMMARS: ((text: string) => void)[] = [
   (text) => forwards([parseHostfwd(text)]),
   (text) => isPort(parseGuestfwd(text).port),
   (text) => parseSocketPath(text),
-  (text) => parseStreamEndpoint(text),
-  (text) => parseDatagramPair(text),
+  (text) => parseStreamAddress(text),
+  (text) => parseDatagramAddresses(text),
   (text) => assert.ok(parseDeviceName(text).length < 16),
   (text) => parseNamespace(text),
   (text) => assert.ok(parseDescriptor(text) >= 0),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CreateEngineCore } from "../../src/engine/api.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import { type EngineOptions, type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
+import { type EngineHost, type EngineHostOptions, startEngine } from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
@@ -13,7 +13,7 @@ import { KeptLog, sampleFrame, until } from "../support/link-rig.ts";
 
 let directory = "";
 let log = new KeptLog();
-let engine: RunningEngine | undefined;
+let engine: EngineHost | undefined;
 let core: ArpCore;
 const sockets: (Socket | Server)[] = [];
 
@@ -38,10 +38,10 @@ const createCore: CreateEngineCore = (config, ports) => {
 };
 
 async function start(
-  link: EngineOptions["link"],
-  more: Partial<EngineOptions> = {},
+  link: EngineHostOptions["link"],
+  more: Partial<EngineHostOptions> = {},
   config: Partial<EngineConfig> = {},
-): Promise<RunningEngine> {
+): Promise<EngineHost> {
   engine = await startEngine(
     { config: { ...defaultEngineConfig(), ...config }, link, log, ...more },
     createCore,

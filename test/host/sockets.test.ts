@@ -18,7 +18,7 @@ import type { GuestForward } from "../../src/engine/config.ts";
 import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
 import { native } from "../../src/host/native/native.ts";
 import { ServiceCommands } from "../../src/host/process/service-command.ts";
-import { KernelNetwork, OUTBOUND_ANY, type Outbound } from "../../src/host/sockets.ts";
+import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "../../src/host/sockets.ts";
 import { boundPort } from "../support/bound-port.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
@@ -45,7 +45,7 @@ afterAll(() => {
 
 function network(
   guestForwards: readonly GuestForward[] = [],
-  outbound: Outbound = OUTBOUND_ANY,
+  outbound: OutboundBinding = OUTBOUND_ANY,
 ): KernelNetwork {
   const made = new KernelNetwork({ ...rig, guestForwards, outbound, spawnCommand: commands.start });
   cleanUps.push(() => made.close());

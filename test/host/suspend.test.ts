@@ -1,13 +1,13 @@
 /** A machine that slept: the clock that counts suspends is ahead, the one that timers go by is not. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { defaultEngineConfig } from "../../src/engine/config.ts";
-import { type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
+import { type EngineHost, startEngine } from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native/native.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
 import { KeptLog, until } from "../support/link-rig.ts";
 
 const HOUR_MS = 3_600_000;
-let engine: RunningEngine;
+let engine: EngineHost;
 let core: ArpCore;
 let log: KeptLog;
 let guest: number;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { createEngineCore } from "../../src/engine/engine.ts";
-import { type RunningEngine, startEngine } from "../../src/host/engine-host.ts";
+import { type EngineHost, startEngine } from "../../src/host/engine-host.ts";
 import { asTcp, asUdp, GATEWAY, tcp, udp } from "../hostile/guest-packets.ts";
 import { Stack } from "../oracle/stacks.ts";
 import { KeptLog } from "../support/link-rig.ts";
@@ -18,7 +18,7 @@ const GUEST_PORT = 8080;
 const PATIENCE_MS = 3000;
 
 let directory = "";
-let engine: RunningEngine;
+let engine: EngineHost;
 let guest: Stack;
 
 beforeEach(async () => {

@@ -7,6 +7,7 @@
  */
 import { isIPv6 } from "node:net";
 import { parseIpv4, parseResolver } from "../../config/address.ts";
+import type { StreamAddress } from "../../config/host-plan.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -21,7 +22,7 @@ import {
   READABLE,
   WRITABLE,
 } from "../../engine/boundary.ts";
-import type { HostLink, StreamAddress } from "../engine-options.ts";
+import type { HostLink } from "../engine-options.ts";
 import type { EventLoop } from "../event-loop.ts";
 import { ECONNABORTED, ENOENT } from "../native/linux.ts";
 import { native } from "../native/native.ts";

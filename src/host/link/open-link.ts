@@ -1,7 +1,8 @@
 /** Opens links that exist once and for all: inherited descriptors and datagram sockets. */
 import { isIPv6 } from "node:net";
+import type { DatagramAddresses } from "../../config/host-plan.ts";
 import { ADDRESS_WORDS } from "../../engine/boundary.ts";
-import type { DatagramAddresses, HostLink } from "../engine-options.ts";
+import type { HostLink } from "../engine-options.ts";
 import {
   AF_UNIX,
   ENOTSOCK,

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { defaultEngineConfig } from "../../../src/engine/config.ts";
-import { type LinkSpec, type RunningEngine, startEngine } from "../../../src/host/engine-host.ts";
+import { type EngineHost, type LinkSpec, startEngine } from "../../../src/host/engine-host.ts";
 import { native } from "../../../src/host/native/native.ts";
 import { ArpCore, arpRequest } from "../../support/arp-core.ts";
 import { freePort } from "../../support/free-port.ts";
@@ -19,7 +19,7 @@ import { needs } from "../../support/requirements.ts";
 const QEMU = "qemu-system-x86_64";
 
 let directory = "";
-let engine: RunningEngine | undefined;
+let engine: EngineHost | undefined;
 let core: ArpCore;
 let qemu: ChildProcess | undefined;
 
