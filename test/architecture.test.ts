@@ -1,91 +1,246 @@
-/** The rules of the tree that a reader relies on, checked against the sources. */
-import { readdirSync, readFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+/**
+ * The rules of the tree that a reader relies on, checked against the sources. The compiler keeps some of them as well:
+ * src/engine/tsconfig.json and its sisters (see test/engine/compiler-walls.test.ts).
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { PROJECT_ROOT } from "./support/project-root.ts";
+import {
+  functionsOf,
+  importCircles,
+  readSource,
+  readTree,
+  type Source,
+  usesOf,
+} from "./support/source-tree.ts";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const SOURCES = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
-  .filter((file) => file.endsWith(".ts"))
-  .map((file) => ({ file: join("src", file), text: readFileSync(join(ROOT, "src", file), "utf8") }));
+const SOURCES = readTree("src");
+const TESTS = [...readTree("test"), ...readTree("test", ".mjs"), ...readTree("bench")];
 
-/** Lower layers first; a file may import from its own layer and from those before it. */
-const LAYERS = [
+/** Lower floors first; a file imports from its own floor and from those below it. */
+const FLOORS: readonly (readonly string[])[] = [
   ["src/engine/limits.ts", "src/engine/metrics/"],
-  ["src/engine/boundary.ts", "src/engine/memory/", "src/engine/time/", "src/engine/config.ts", "src/config/"],
+  ["src/engine/boundary.ts", "src/engine/memory/", "src/engine/time/", "src/engine/config.ts"],
   ["src/engine/wire/"],
   ["src/engine/link/"],
   ["src/engine/network/"],
   ["src/engine/api.ts", "src/engine/transport/", "src/engine/service/"],
-  ["src/engine/engine.ts"],
+  ["src/engine/engine.ts", "src/engine/layers.ts"],
+  ["src/config/"],
+  ["src/host/"],
+  ["src/serve.ts"],
+  ["src/supervisor/"],
+  ["src/kubevirt/", "src/demo/", "src/index.ts"],
+  ["src/cli/"],
 ];
-const CORE = ["src/engine/"];
 
-function layerOf(file: string): number {
-  return LAYERS.findIndex((prefixes) => prefixes.some((prefix) => file.startsWith(prefix)));
+/** What a room may import of the core, where that is less than all of it. */
+const CORE_FOR: readonly (readonly [room: string, allowed: readonly string[]])[] = [
+  ["src/config/", ["src/engine/config.ts", "src/engine/limits.ts", "src/engine/wire/"]],
+];
+
+/** Who is handed the core's factory instead of importing it. */
+const WITHOUT_ENGINE = ["src/config/", "src/host/", "src/kubevirt/", "src/cli/", "src/demo/", "src/index.ts"];
+
+const startsWithOne = (file: string, prefixes: readonly string[]): boolean =>
+  prefixes.some((prefix) => file.startsWith(prefix));
+const floorOf = (file: string): number => FLOORS.findIndex((prefixes) => startsWithOne(file, prefixes));
+const roomOf = (file: string): string => file.split("/").slice(0, 2).join("/");
+const isOurs = (from: string): boolean => from.startsWith("src/");
+
+function violations(rule: (source: Source, from: string) => boolean, sources = SOURCES): string[] {
+  return sources.flatMap((source) =>
+    source.imports.filter(({ from }) => rule(source, from)).map(({ from }) => `${source.file} -> ${from}`),
+  );
 }
 
-function importsOf(text: string): { from: string; typeOnly: boolean }[] {
-  const found = text.matchAll(/^(import|export)\s+(type\s)?[^"';]*?from\s+"([^"]+)"/gms);
-  return [...found].map(([, , type, from]) => ({ from, typeOnly: type !== undefined }));
-}
-
-describe("architecture", () => {
-  it("finds the sources", () => {
+describe("rooms", () => {
+  it("are all on a floor", () => {
     expect(SOURCES.length).toBeGreaterThan(80);
+    expect(SOURCES.map(({ file }) => file).filter((file) => floorOf(file) < 0)).toEqual([]);
   });
 
-  it("lets only host, cli, kubevirt's host side and the library entry touch Node or the shim", () => {
-    const outside = SOURCES.filter(({ file }) => CORE.some((prefix) => file.startsWith(prefix))).flatMap(
-      ({ file, text }) => {
-        const imports = importsOf(text).map(({ from }) => from);
-        const bad = imports.filter((from) => from.startsWith("node:") || from.includes("/host/"));
-        const calls = text.match(
-          /\b(Date\.now|setTimeout|setInterval|setImmediate|Math\.random|process)\b[.(]/g,
-        );
-        return [...bad, ...(calls ?? [])].map((what) => `${file}: ${what}`);
-      },
+  it("import downward, types too", () => {
+    const upward = (source: Source): string[] =>
+      source.imports
+        .filter(({ from, dynamic }) => isOurs(from) && !dynamic && floorOf(from) > floorOf(source.file))
+        .map(({ from }) => `${source.file} -> ${from}`);
+    expect(SOURCES.flatMap(upward)).toEqual([]);
+  });
+
+  it("have no circle of imports, types included", () => {
+    expect(importCircles(SOURCES)).toEqual([]);
+  });
+
+  it("leave the commands alone", () => {
+    expect(
+      violations(({ file }, from) => from.startsWith("src/cli/") && !file.startsWith("src/cli/")),
+    ).toEqual([]);
+  });
+
+  it("beside each other do not know each other", () => {
+    const beside = ["src/kubevirt", "src/demo", "src/index.ts"];
+    expect(
+      violations(
+        ({ file }, from) =>
+          beside.includes(roomOf(file)) && beside.includes(roomOf(from)) && roomOf(file) !== roomOf(from),
+      ),
+    ).toEqual([]);
+  });
+});
+
+describe("the core", () => {
+  const core = SOURCES.filter(({ file }) => file.startsWith("src/engine/"));
+
+  it("imports nothing from outside, no package and no built-in module", () => {
+    expect(violations((_, from) => !from.startsWith("src/engine/"), core)).toEqual([]);
+  });
+
+  it("knows no time and no chance of its own", () => {
+    const calls = core.flatMap(({ file, text }) =>
+      Array.from(
+        text.matchAll(/\b(Date|Math\.random|globalThis|eval)\b[.(]/g),
+        ([call]) => `${file}: ${call}`,
+      ),
     );
-    expect(outside).toEqual([]);
+    expect(calls).toEqual([]);
   });
 
-  it("imports downward", () => {
-    const upward = SOURCES.flatMap(({ file, text }) => {
-      const layer = layerOf(file);
-      if (layer < 0) return [];
-      return importsOf(text)
-        .filter(({ from, typeOnly }) => from.startsWith(".") && !typeOnly)
-        .map(({ from }) => relative(ROOT, resolve(ROOT, dirname(file), from)))
-        .filter((target) => layerOf(target) < 0 || layerOf(target) > layer)
-        .map((target) => `${file} -> ${target}`);
-    });
-    expect(upward).toEqual([]);
-  });
-
-  it("keeps files and lines to a readable size", () => {
-    const tooLong = SOURCES.filter(({ text }) => text.split("\n").length > 530).map(({ file }) => file);
-    expect(tooLong).toEqual([]);
-  });
-
-  it("has no catch-all folders and no left markers", () => {
-    const names = SOURCES.filter(({ file }) => /(utils|helpers|common)(\/|\.ts$)/.test(file));
-    const marks = SOURCES.filter(({ text }) =>
-      /\b(TODO|FIXME)\b|@ts-ignore|@ts-expect-error|\bas any\b[^-a-z ]/.test(text),
+  it("is shown only in part to some rooms", () => {
+    const found = CORE_FOR.flatMap(([room, allowed]) =>
+      violations(
+        (_, from) => from.startsWith("src/engine/") && !startsWithOne(from, allowed),
+        SOURCES.filter(({ file }) => file.startsWith(room)),
+      ),
     );
-    expect([...names, ...marks].map(({ file }) => file)).toEqual([]);
+    expect(found).toEqual([]);
+  });
+
+  it("is handed to the host, which does not import its factory", () => {
+    const found = violations(
+      ({ file }, from) => from === "src/engine/engine.ts" && startsWithOne(file, WITHOUT_ENGINE),
+    );
+    expect(found).toEqual([]);
   });
 
   it("allocates nothing per packet by the calls that are known to", () => {
     const hot = ["wire", "link", "network", "transport"].map((room) => `src/engine/${room}/`);
-    const calls = SOURCES.filter(({ file }) => hot.some((prefix) => file.startsWith(prefix)))
-      .filter(({ file }) => !/wire\/(pcap|dhcp|dns)|flow-rows/.test(file))
+    const calls = core
+      .filter(
+        ({ file }) => startsWithOne(file, hot) && !/wire\/(pcap|dhcp|dns|address-text)|flow-rows/.test(file),
+      )
       .flatMap(({ file, text }) =>
-        [...text.matchAll(/\.subarray\(|\.readU?Int|Buffer\.(from|alloc|concat)|new (Map|Set)\(/g)].map(
+        Array.from(
+          text.matchAll(/\.subarray\(|\.readU?Int|Buffer\.(from|alloc|concat)|new (Map|Set)\(/g),
           ([call]) => `${file}: ${call}`,
         ),
       )
       // Once per start.
       .filter((found) => found !== "src/engine/link/arp.ts: new Set(");
     expect(calls).toEqual([]);
+  });
+});
+
+const FILE_LINES_MAX = 500;
+const FUNCTION_LINES_MAX = 70;
+
+describe("sizes", () => {
+  it("of files are readable", () => {
+    const long = SOURCES.map(({ file, text }) => [file, text.trimEnd().split("\n").length] as const);
+    expect(long.filter(([, lines]) => lines > FILE_LINES_MAX)).toEqual([]);
+  });
+
+  it("of functions are readable", () => {
+    const long = SOURCES.flatMap(functionsOf).filter(({ lines }) => lines > FUNCTION_LINES_MAX);
+    expect(long).toEqual([]);
+  });
+
+  it("are measured by a parser that sees them", () => {
+    const body = "\n".repeat(FUNCTION_LINES_MAX);
+    const source = readSource(
+      "src/x.ts",
+      `class A { private f = (a: number, b = 1) => {${body}}; g(a: string) {} }`,
+    );
+    expect(functionsOf(source)).toEqual([
+      { place: "src/x.ts:1", lines: FUNCTION_LINES_MAX + 1, numbers: 2 },
+      { place: `src/x.ts:${FUNCTION_LINES_MAX + 1}`, lines: 1, numbers: 0 },
+    ]);
+  });
+});
+
+describe("names", () => {
+  it("have no catch-all among folders and files, and no left markers", () => {
+    const names = SOURCES.filter(({ file }) => /(utils|helpers|common)(\/|\.ts$)/.test(file));
+    const marks = SOURCES.filter(({ text }) =>
+      /\b(TODO|FIXME)\b|@ts-ignore|@ts-expect-error|\bas any\b[^-a-z ]/.test(text),
+    );
+    expect([...names, ...marks].map(({ file }) => file)).toEqual([]);
+  });
+});
+
+/** Files whose exports are for others than our sources: the library, and what the command and `npm start` load. */
+const ENTRIES = ["src/index.ts", "src/cli/main.ts", "src/demo/demo.ts"];
+
+/**
+ * Exports that no other file imports. One is alive too when it is used where it is defined and tested by name, when it
+ * is a type (a part of what an exported function takes or gives), or when it belongs to a header that tests read
+ * whole while the engine reads a part (`engine/wire`).
+ */
+function deadExports(sources: readonly Source[], tests: readonly Source[]): string[] {
+  const taken = (files: readonly Source[]): Set<string> =>
+    new Set(
+      files.flatMap(({ imports }) =>
+        imports.flatMap(({ from, names }) => names.map((name) => `${from} ${name}`)),
+      ),
+    );
+  const [bySources, byTests] = [taken(sources), taken(tests)];
+  const has = (users: Set<string>, file: string, name: string): boolean =>
+    users.has(`${file} ${name}`) || users.has(`${file} *`);
+  return sources
+    .filter(({ file }) => !ENTRIES.includes(file))
+    .flatMap((source) =>
+      source.exports
+        .filter(({ name, isType }) => {
+          if (has(bySources, source.file, name)) return false;
+          const used = usesOf(source, name) > 1;
+          if (isType) return !used;
+          return !(has(byTests, source.file, name) && (used || source.file.startsWith("src/engine/wire/")));
+        })
+        .map(({ name }) => `${source.file}: ${name}`),
+    );
+}
+
+describe("dead code", () => {
+  it("is in no export", () => {
+    expect(deadExports(SOURCES, TESTS)).toEqual([]);
+  });
+
+  it("is found", () => {
+    const defines = readSource(
+      "src/a.ts",
+      "export const used = 1, dead = 2, tested = 3; export function both() {}; both();",
+    );
+    const uses = readSource(
+      "src/b.ts",
+      'import { used } from "./a.ts"; const { x } = await import("./a.ts");',
+    );
+    const test = readSource("test/a.test.ts", 'import { both, tested } from "../src/a.ts";');
+    expect(deadExports([defines, uses], [test])).toEqual(["src/a.ts: dead", "src/a.ts: tested"]);
+  });
+
+  /** A descriptor is leaked by it to prove that none gets into a confined process; nothing else in Node can. */
+  const CALLS_OF_TESTS = ["setCloseOnExec"];
+
+  it("is in no call of the shim, and C and TypeScript have the same ones", () => {
+    const calls = SOURCES.find(({ file }) => file === "src/host/native/calls.ts")?.text ?? "";
+    const typed = Array.from(calls.matchAll(/^ {2}(\w+)\(/gm), ([, name]) => name);
+    const addon = readFileSync(join(PROJECT_ROOT, "native-shims/addon.c"), "utf8");
+    const exported = Array.from(addon.matchAll(/^ {4}\{"(\w+)", /gm), ([, name]) => name);
+    expect(exported.sort()).toEqual([...typed].sort());
+    const used = new Set(
+      SOURCES.flatMap(({ text }) => Array.from(text.matchAll(/\bnative\s*\.(\w+)\b/g), ([, name]) => name)),
+    );
+    expect(typed.filter((name) => !used.has(name))).toEqual(CALLS_OF_TESTS);
   });
 });

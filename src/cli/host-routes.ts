@@ -26,7 +26,7 @@ function fromProc(text: string): number {
   return ((value & 255) << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24);
 }
 
-export function overlaps(a: Network, b: Network): boolean {
+function overlaps(a: Network, b: Network): boolean {
   const mask = netmask(Math.min(a.prefixLength, b.prefixLength));
   return (a.network & mask) === (b.network & mask);
 }

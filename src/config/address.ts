@@ -4,7 +4,7 @@
 import { Address4, Address6 } from "ip-address";
 import type { ResolverAddress } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
-import { DNS_PORT } from "../engine/wire/dns.ts";
+import { DNS_PORT } from "../engine/wire/udp.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {

@@ -22,7 +22,7 @@ export interface Given<T> {
 /** Names the place of an option for a person: `--mtu`, or `ports[1]`. */
 export type PlaceOf = (name: OptionName, index: number) => string;
 
-export const argumentPlace: PlaceOf = (name) => `--${name}`;
+const argumentPlace: PlaceOf = (name) => `--${name}`;
 
 export class OptionSet {
   readonly problems: Problem[] = [];

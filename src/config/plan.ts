@@ -21,7 +21,7 @@ import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
 
 /** Listening sockets for forwards: an eighth of the flow table, so that forwards never eat the descriptors. */
-export const FORWARDS_MAX = 4096;
+const FORWARDS_MAX = 4096;
 
 const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
 const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;

@@ -36,7 +36,6 @@ export const ENOBUFS = -105;
 export const ENOMEM = -12;
 export const EADDRINUSE = -98;
 export const EADDRNOTAVAIL = -99;
-export const EMSGSIZE = -90;
 export const EINVAL = -22;
 export const ENOTCONN = -107;
 

@@ -22,7 +22,7 @@ export interface EngineExit {
 }
 
 /** The engine could not start; the message is one line per problem. */
-export class EngineStartError extends Error {
+class EngineStartError extends Error {
   override readonly name = "EngineStartError";
   readonly code = "ERR_SLUICE_START";
 }

@@ -4,7 +4,7 @@
  */
 import { DROP_REASONS, type DropReasonName } from "./drop-reasons.ts";
 
-export const COUNTERS = [
+const COUNTERS = [
   "link-frames-from-guest",
   "link-octets-from-guest",
   "link-frames-to-guest",

@@ -37,7 +37,7 @@ import {
 } from "../wire/dhcp-options.ts";
 
 /** Codes the protocol sets itself: an extra option may not replace them. */
-export const PROTOCOL_OPTIONS: ReadonlySet<number> = new Set([
+const PROTOCOL_OPTIONS: ReadonlySet<number> = new Set([
   PAD,
   REQUESTED_ADDRESS,
   OVERLOAD,

@@ -57,9 +57,6 @@ import {
   writeOpt,
 } from "../wire/dns.ts";
 
-/** What `DnsForwarder` needs of the arena for the queries it keeps. */
-export const DNS_REGION_OCTETS = DNS_QUERIES_MAX * DNS_QUERY_OCTETS_MAX;
-
 /** Patience with one resolver in the first round; doubles with each round. */
 const ROUND_MS = 1500;
 /** When the guest is told SERVFAIL: its own patience ends soon after (RFC 1123 section 6.1.3.3 asks for 5 s at least). */
@@ -83,7 +80,7 @@ const NO_HANDLE = -1;
 export interface DnsForwarderOptions {
   readonly octets: Uint8Array;
   readonly view: DataView;
-  /** An arena offset with DNS_REGION_OCTETS octets. */
+  /** An arena offset with room for DNS_QUERIES_MAX queries of DNS_QUERY_OCTETS_MAX octets. */
   readonly regionAt: number;
   readonly network: HostNetwork;
   /** Where answers are received; shared with other users of `udpReceive`. */

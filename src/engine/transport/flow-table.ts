@@ -17,9 +17,9 @@ import { FLOWS_MAX } from "../limits.ts";
 export const NO_FLOW = -1;
 
 /** In `FlowTable.protocol`: the addresses are in `words`. */
-export const FAMILY_IPV6 = 0x80;
+const FAMILY_IPV6 = 0x80;
 /** Both addresses of an IPv6 flow, the guest's first. */
-export const ADDRESS_PAIR_WORDS = 8;
+const ADDRESS_PAIR_WORDS = 8;
 
 const INDEX_SIZE = FLOWS_MAX * 2;
 const INDEX_MASK = INDEX_SIZE - 1;

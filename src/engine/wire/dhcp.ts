@@ -22,17 +22,17 @@
 import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import { isGroup } from "./ethernet.ts";
 
-export const OP = 0;
-export const HTYPE = OP + 1;
-export const HLEN = HTYPE + 1;
-export const HOPS = HLEN + 1;
-export const XID = HOPS + 1;
-export const SECS = XID + 4;
-export const FLAGS = SECS + 2;
-export const CIADDR = FLAGS + 2;
-export const YIADDR = CIADDR + 4;
-export const SIADDR = YIADDR + 4;
-export const GIADDR = SIADDR + 4;
+const OP = 0;
+const HTYPE = OP + 1;
+const HLEN = HTYPE + 1;
+const HOPS = HLEN + 1;
+const XID = HOPS + 1;
+const SECS = XID + 4;
+const FLAGS = SECS + 2;
+const CIADDR = FLAGS + 2;
+const YIADDR = CIADDR + 4;
+const SIADDR = YIADDR + 4;
+const GIADDR = SIADDR + 4;
 export const CHADDR = GIADDR + 4;
 export const CHADDR_OCTETS = 16;
 export const SNAME = CHADDR + CHADDR_OCTETS;
@@ -40,24 +40,22 @@ export const SNAME_OCTETS = 64;
 export const FILE = SNAME + SNAME_OCTETS;
 export const FILE_OCTETS = 128;
 /** What every message has. The cookie and options follow; a plain BOOTP request may have neither. */
-export const BOOTP_HEADER_OCTETS = FILE + FILE_OCTETS;
+const BOOTP_HEADER_OCTETS = FILE + FILE_OCTETS;
 export const COOKIE = BOOTP_HEADER_OCTETS;
 export const OPTIONS = COOKIE + 4;
 /** Shortest message a server may send (RFC 951: the vendor field is 64 octets; RFC 1542 section 2.1). */
 export const BOOTP_MESSAGE_MIN = BOOTP_HEADER_OCTETS + 64;
 
-export const BOOTREQUEST = 1;
-export const BOOTREPLY = 2;
+const BOOTREQUEST = 1;
+const BOOTREPLY = 2;
 export const FLAG_BROADCAST = 0x8000;
-export const MAGIC_COOKIE = 0x63825363;
-export const DHCP_SERVER_PORT = 67;
-export const DHCP_CLIENT_PORT = 68;
+const MAGIC_COOKIE = 0x63825363;
 
 const HTYPE_ETHERNET = 1;
 const MAC_OCTETS = 6;
 const MALFORMED = dropReason("dhcp-malformed");
 
-export function xid(view: DataView, at: number): number {
+function xid(view: DataView, at: number): number {
   return view.getInt32(at + XID);
 }
 export function flags(view: DataView, at: number): number {
@@ -65,12 +63,6 @@ export function flags(view: DataView, at: number): number {
 }
 export function ciaddr(view: DataView, at: number): number {
   return view.getInt32(at + CIADDR);
-}
-export function yiaddr(view: DataView, at: number): number {
-  return view.getInt32(at + YIADDR);
-}
-export function siaddr(view: DataView, at: number): number {
-  return view.getInt32(at + SIADDR);
 }
 export function giaddr(view: DataView, at: number): number {
   return view.getInt32(at + GIADDR);

@@ -28,7 +28,6 @@ export const FLAG_RECURSION_AVAILABLE = 0x0080;
 export const OPCODE_MASK = 0x7800;
 export const RCODE_MASK = 0x000f;
 export const RCODE_SERVFAIL = 2;
-export const DNS_PORT = 53;
 
 /** Longest message for a client that announces nothing (RFC 1035 section 4.2.1). */
 export const PLAIN_UDP_OCTETS = 512;

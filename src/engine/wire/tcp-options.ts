@@ -15,7 +15,7 @@ const TIMESTAMPS = 8;
 /** NOP, NOP, kind 8, length 10 as one int32. */
 const ALIGNED_TIMESTAMPS = 0x0101080a;
 /** RFC 7323 section 2.3. */
-export const WINDOW_SHIFT_MAX = 14;
+const WINDOW_SHIFT_MAX = 14;
 /** RFC 2018 section 3: 40 octets of options hold four blocks. */
 const SACK_BLOCKS_MAX = 4;
 

@@ -51,7 +51,7 @@ export interface LinkSource {
   close(): void;
 }
 
-export function describeStreamAddress(address: StreamAddress): string {
+function describeStreamAddress(address: StreamAddress): string {
   if (address.kind === "unix") return `unix:${address.path}`;
   return `tcp:${isIPv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`;
 }

@@ -293,9 +293,8 @@ export class TapLink implements HostLink {
     const headerLength = queue.headerLength[entry];
     const at = frameAt - this.prefixOctets;
     if (this.prefixOctets !== 0) {
-      const flags = queue.flags[entry];
-      if (flags === 0) writeVnetHeader(this.view, at, 0, VNET_GSO_NONE, 0, 0, 0, 0);
-      else this.describeOffload(at, frameAt, headerLength, flags, queue, entry);
+      if (queue.flags[entry] === 0) writeVnetHeader(this.view, at, 0, VNET_GSO_NONE, 0, 0, 0, 0);
+      else this.describeOffload(queue, entry);
     }
     const descriptor = (this.txAt + i * FRAME_DESCRIPTOR_OCTETS) >> 2;
     this.ints[descriptor] = at;
@@ -304,14 +303,9 @@ export class TapLink implements HostLink {
     this.ints[descriptor + 3] = queue.payloadLength[entry];
   }
 
-  private describeOffload(
-    at: number,
-    frameAt: number,
-    headerLength: number,
-    flags: number,
-    queue: TransmitQueue,
-    entry: number,
-  ): void {
+  private describeOffload(queue: TransmitQueue, entry: number): void {
+    const frameAt = queue.headerAt[entry];
+    const flags = queue.flags[entry];
     const partial = (flags & TX_CHECKSUM_PARTIAL) !== 0;
     const tcp = this.view.getUint8(frameAt + IPV4_PROTOCOL_OFFSET) === PROTOCOL_TCP;
     let gsoType = VNET_GSO_NONE;
@@ -319,10 +313,10 @@ export class TapLink implements HostLink {
     else if (flags & TX_UDP_SEGMENTS) gsoType = VNET_GSO_UDP_L4;
     writeVnetHeader(
       this.view,
-      at,
+      frameAt - this.prefixOctets,
       partial ? VNET_NEEDS_CSUM : 0,
       gsoType,
-      headerLength,
+      queue.headerLength[entry],
       gsoType === VNET_GSO_NONE ? 0 : queue.segmentSize[entry],
       partial ? queue.transportOffset[entry] : 0,
       partial ? (tcp ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET) : 0,

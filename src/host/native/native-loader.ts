@@ -26,7 +26,7 @@ interface Sources {
  * The native part cannot be had. `code`: SHIM_PACKAGE (the package's files are not all there), SHIM_BUILD (the
  * compiler is missing or refused), SHIM_DIRECTORY (nowhere to write it), SHIM_LOAD (built, but not loadable).
  */
-export class ShimError extends Error {
+class ShimError extends Error {
   override readonly name = "ShimError";
 
   constructor(

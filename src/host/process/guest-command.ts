@@ -6,6 +6,7 @@ import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from "../native/linux.ts";
 import { FIRST_CHANNEL, HelperError, hasCapability, runHelper } from "./helper.ts";
 import {
   type DeviceConfig,
@@ -47,11 +48,8 @@ const NAME_SERVICE_SOCKETS = [
   "/var/run/nscd/socket",
 ];
 
-const CAP_NET_ADMIN = 12n;
-const CAP_SYS_ADMIN = 21n;
-
 /** Whether namespaces can be made without a user namespace of our own: for root, who may have none to make. */
-export function canMakeNamespaces(): boolean {
+function canMakeNamespaces(): boolean {
   return hasCapability(CAP_SYS_ADMIN) && hasCapability(CAP_NET_ADMIN);
 }
 

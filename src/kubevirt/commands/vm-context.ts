@@ -28,7 +28,7 @@ import { UsageError, WrongSpec } from "./usage-error.ts";
 import { checked, type VmArguments } from "./vm-arguments.ts";
 import type { VmIo } from "./vm-io.ts";
 
-export const DEFAULT_UPLINK = "eth0";
+const DEFAULT_UPLINK = "eth0";
 
 /** The one VM of the one file a command is about. Reports what is wrong and throws WrongSpec or UsageError. */
 export function theVm(args: VmArguments, io: VmIo): FoundVm {
@@ -89,7 +89,7 @@ export function uplinkOf(args: VmArguments): string {
 }
 
 /** Who QEMU runs as, from `--qemu-user`. */
-export function qemuOwner(args: VmArguments): { uid: number; gid: number } | undefined {
+function qemuOwner(args: VmArguments): { uid: number; gid: number } | undefined {
   const user = args.options.get("qemu-user");
   if (user === undefined) return undefined;
   const ids = findUser(user, readFileSync("/etc/passwd", "utf8"));

@@ -84,7 +84,7 @@ function stageOf(folder: StateFolder, host: Host, state: VmState): Stage {
 }
 
 /** The namespace of this process, such as `net:[4026531833]`. */
-export function networkNamespace(): string {
+function networkNamespace(): string {
   return readlinkSync("/proc/self/ns/net");
 }
 

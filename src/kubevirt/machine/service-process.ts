@@ -12,7 +12,7 @@ export interface ProcessIdentity {
 }
 
 /** A process that ended, or did not say it was ready, when it should serve. */
-export class ServiceError extends Error {
+class ServiceError extends Error {
   override readonly name = "ServiceError";
 }
 

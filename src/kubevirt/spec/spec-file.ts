@@ -30,9 +30,9 @@ import {
 /** Octets of one file: a thousand times the largest real spec. */
 export const SPEC_FILE_MAX = 1 << 20;
 /** Values of one document, aliases expanded. */
-export const SPEC_VALUES_MAX = 50_000;
+const SPEC_VALUES_MAX = 50_000;
 /** How deep values may nest. */
-export const SPEC_DEPTH_MAX = 100;
+const SPEC_DEPTH_MAX = 100;
 
 /** One document of a file, free of syntax errors. Mappings have no prototype. */
 export interface SpecDocument {

@@ -37,7 +37,7 @@ export interface VmModel {
 }
 
 /** Name of the interface a VM gets that lists none. */
-export const DEFAULT_NIC_NAME = "default";
+const DEFAULT_NIC_NAME = "default";
 
 /** Which of the two places interfaces stand in. A spec that has none counts as the newer form. */
 export interface SpecForm {
@@ -102,6 +102,6 @@ function portOf(port: PortSpec): VmPort {
 }
 
 /** `DE-AD-00-00-BE-AF` -> `de:ad:00:00:be:af`. */
-export function normaliseMac(mac: string): string {
+function normaliseMac(mac: string): string {
   return mac.toLowerCase().replaceAll("-", ":");
 }

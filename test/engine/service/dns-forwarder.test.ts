@@ -3,11 +3,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ECONNREFUSED, EMFILE, ENETUNREACH } from "../../../src/engine/boundary.ts";
 import type { ResolverAddress } from "../../../src/engine/config.ts";
-import { DNS_QUERIES_MAX } from "../../../src/engine/limits.ts";
+import { DNS_QUERIES_MAX, DNS_QUERY_OCTETS_MAX } from "../../../src/engine/limits.ts";
 import { makeUdpBatch } from "../../../src/engine/memory/udp-batch.ts";
 import { Counters } from "../../../src/engine/metrics/counters.ts";
 import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
-import { DNS_REGION_OCTETS, DnsForwarder } from "../../../src/engine/service/dns-forwarder.ts";
+import { DnsForwarder } from "../../../src/engine/service/dns-forwarder.ts";
 import { ip, udpFrame } from "../../support/frames.ts";
 import { needs } from "../../support/requirements.ts";
 import { readWithTshark } from "../../support/tshark.ts";
@@ -53,7 +53,7 @@ function answer(count = 1, over: Partial<packet.Packet> = {}): Uint8Array {
 }
 
 function setUp(resolvers: readonly ResolverAddress[] = [ONE, TWO]) {
-  const octets = new Uint8Array(REGION_AT + DNS_REGION_OCTETS + 4096);
+  const octets = new Uint8Array(REGION_AT + DNS_QUERIES_MAX * DNS_QUERY_OCTETS_MAX + 4096);
   const counters = new Counters();
   const network = new UdpNetwork(octets, RECEIVE_AT);
   const replies: { guest: number; port: number; octets: Uint8Array }[] = [];

@@ -26,9 +26,9 @@ const TIME_WAIT_EVICTED = counter("tcp-time-wait-evicted");
  */
 export const TIME_WAIT_MS = 60_000;
 /** Connections in TIME-WAIT at once; beyond it the oldest ends early, so that short connections never fill the table. */
-export const TIME_WAIT_CONNECTIONS_MAX = FLOWS_MAX / 4;
+const TIME_WAIT_CONNECTIONS_MAX = FLOWS_MAX / 4;
 
-export function isHalfOpen(state: number): boolean {
+function isHalfOpen(state: number): boolean {
   return state === CONNECTING || state === SYN_SENT || state === SYN_RECEIVED;
 }
 

@@ -39,7 +39,7 @@ const LARGE_TAIL_ROOM = 8192;
 const SMALL_TAIL_ROOM = 256;
 
 /** The most payload one frame to this guest may carry: whole segments, so that no super-frame ends in a runt. */
-export function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
+function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
   if (!ctx.egress.tcpOffload) return c.mss;
   const room =
     IP_TOTAL_MAX - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
@@ -284,7 +284,7 @@ function retransmitLost(ctx: TcpContext, c: TcpConnection): boolean {
 }
 
 /** One frame of octets already sent before; it may be shorter than asked. Returns its sequence length, 0 on failure. */
-export function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: number): number {
+function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: number): number {
   const pool = ctx.pool;
   if (from === c.sndEnd) {
     if (!c.finSent || !sendBare(ctx, c, c.sndEnd, FIN | ACK)) return 0;

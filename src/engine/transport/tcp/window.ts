@@ -18,7 +18,7 @@ export const WINDOW_SHIFT = 7;
 const FLOOR_SEGMENTS = 8;
 
 /** The largest window one connection may have on this link now, octets. */
-export function windowCeiling(ctx: TcpContext): number {
+function windowCeiling(ctx: TcpContext): number {
   const { queueFrames, tcpOffload } = ctx.egress;
   if (queueFrames === 0) return WINDOW_MAX;
   const budget = queueFrames * (tcpOffload ? 65_536 : ctx.mtu);
@@ -28,7 +28,7 @@ export function windowCeiling(ctx: TcpContext): number {
 }
 
 /** Octets we would take beyond rcvTaken now, were nothing promised. */
-export function freeWindow(ctx: TcpContext, c: TcpConnection): number {
+function freeWindow(ctx: TcpContext, c: TcpConnection): number {
   const ceiling = windowCeiling(ctx);
   const target = Math.min(c.windowTarget, ceiling);
   const free = target - c.backlogOctets;
