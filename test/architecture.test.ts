@@ -144,6 +144,18 @@ describe("the core", () => {
 
 const FILE_LINES_MAX = 500;
 const FUNCTION_LINES_MAX = 70;
+const NUMBERS_MAX = 5;
+
+/** Where functions take more numbers, and why. */
+const MANY_NUMBERS: readonly (readonly [file: string, reason: string])[] = [
+  ["src/engine/wire/", "a codec's writer takes a header's fields, in the header's order"],
+  ["src/host/native/calls.ts", "the shim's arguments are an array of ints in C, named by these declarations"],
+  ["src/engine/transport/flow-table.ts", "a hash takes the two words of its key and the four of its message"],
+  [
+    "src/engine/memory/transmit-queue.ts",
+    "an entry of the queue is one row of its columns, written in one place",
+  ],
+];
 
 describe("sizes", () => {
   it("of files are readable", () => {
@@ -154,6 +166,20 @@ describe("sizes", () => {
   it("of functions are readable", () => {
     const long = SOURCES.flatMap(functionsOf).filter(({ lines }) => lines > FUNCTION_LINES_MAX);
     expect(long).toEqual([]);
+  });
+
+  it("of parameter lists: no more than five positional numbers below the commands", () => {
+    const long = SOURCES.filter(
+      ({ file }) => !startsWithOne(file, ["src/cli/", ...MANY_NUMBERS.map(([at]) => at)]),
+    );
+    expect(long.flatMap(functionsOf).filter(({ numbers }) => numbers > NUMBERS_MAX)).toEqual([]);
+    const needless = MANY_NUMBERS.map(([at]) => at).filter(
+      (at) =>
+        !SOURCES.filter(({ file }) => file.startsWith(at))
+          .flatMap(functionsOf)
+          .some(({ numbers }) => numbers > NUMBERS_MAX),
+    );
+    expect(needless).toEqual([]);
   });
 
   it("are measured by a parser that sees them", () => {
