@@ -1,6 +1,7 @@
 /**
- * Every size of the engine, with the sum behind it. A pool is sized at start from these numbers; full means a
- * counted drop or a refusal, never growth.
+ * Every size of the engine, with the sum behind it. Each is a bound: full means a counted drop, a refusal, or that the
+ * oldest gives way. Octets lie in the arena, which has its size from the start; flows, mappings and the remotes of a
+ * mapping are objects made on first use and used again, so the heap grows up to these numbers and no further.
  */
 
 /** Room in front of every payload for headers: 10 vnet + 4 stream length + 14 Ethernet + 60 IP + 60 TCP = 148. */

@@ -68,7 +68,7 @@ export interface HeapState {
   readonly external: number;
 }
 
-/** The heap, named as the counters are. Pools are not part of it: they have their full size from the start. */
+/** The heap, named as the counters are. Octets of packets are not part of it: they lie in the arena. */
 export function formatHeap({ used, total, external }: HeapState): string {
   return `heap:\n  used      ${used}\n  total     ${total}\n  external  ${external}\n`;
 }
