@@ -8,8 +8,8 @@
  */
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { userInfo } from "node:os";
+import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Native } from "./calls.ts";
 
@@ -83,10 +83,27 @@ function loadSources(root: string): Sources {
   }
 }
 
+/**
+ * The user's cache (XDG Base Directory Specification, which has relative paths ignored), or undefined where there is no
+ * home: a service's environment is empty, and a container's user may be in no user database.
+ */
+export function cacheDirectory(): string | undefined {
+  const cache = process.env["XDG_CACHE_HOME"] ?? "";
+  if (isAbsolute(cache)) return cache;
+  try {
+    // HOME, or what the user database says.
+    const home = process.env["HOME"] ? process.env["HOME"] : userInfo().homedir;
+    return isAbsolute(home) ? join(home, ".cache") : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Where a built file may lie, best first. */
 function directories(root: string, fingerprint: string): string[] {
-  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
-  return [join(root, "native-shims", "build"), join(cache, "sluice", fingerprint)];
+  const cache = cacheDirectory();
+  const beside = join(root, "native-shims", "build");
+  return cache === undefined ? [beside] : [beside, join(cache, "sluice", fingerprint)];
 }
 
 /** Makes `directory` if need be and tells whether files can be made in it. */
@@ -104,9 +121,12 @@ function isWritable(directory: string): boolean {
 function build(root: string, product: Product, output: string, candidates: string[], force: boolean): string {
   const into = candidates.find(isWritable);
   if (into === undefined) {
+    const places =
+      candidates.length === 1 ? `${candidates[0]} is not` : `neither ${candidates.join(" nor ")} is`;
     throw new ShimError(
       "SHIM_DIRECTORY",
-      `the native part cannot be built: neither ${candidates.join(" nor ")} is writable`,
+      `the native part is not built, and ${places} writable; run it once as a user who may write there, or set ` +
+        "XDG_CACHE_HOME to a directory that is",
     );
   }
   process.stderr.write(`sluice: building its native part (${output}) in ${into}, once\n`);

@@ -1,7 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
@@ -97,6 +97,32 @@ describe("the loader", () => {
     const loader = await importLoader();
     expect(() => loader.loadShim()).toThrow(
       expect.objectContaining({ name: "ShimError", code: "SHIM_DIRECTORY" }),
+    );
+  });
+
+  it("finds the user's cache without the environment that a login has, or does without", async () => {
+    const { cacheDirectory } = await importLoader();
+    const { homedir } = userInfo();
+    for (const [xdg, home, expected] of [
+      ["/cache", "/home/x", "/cache"],
+      ["relative", "/home/x", "/home/x/.cache"],
+      [undefined, "relative", undefined],
+      [undefined, "", join(homedir, ".cache")],
+      [undefined, undefined, join(homedir, ".cache")],
+    ] as const) {
+      vi.stubEnv("XDG_CACHE_HOME", xdg);
+      vi.stubEnv("HOME", home);
+      expect(cacheDirectory()).toBe(expected);
+    }
+  });
+
+  it("says in a sentence that nothing can be written where there is no home either", async () => {
+    writeFileSync(join(copy, "native-shims/build"), "in the way");
+    vi.stubEnv("XDG_CACHE_HOME", undefined);
+    vi.stubEnv("HOME", "nowhere");
+    const loader = await importLoader();
+    expect(() => loader.loadShim()).toThrow(
+      /^the native part is not built, and \S+\/native-shims\/build is not writable; run it once as .* XDG_CACHE_HOME .*$/,
     );
   });
 
