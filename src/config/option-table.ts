@@ -319,7 +319,11 @@ export const OPTIONS = {
     parse: parseGuestfwd,
   }),
 
-  restrict: flag("Policy", ALL, "Nothing goes out, DNS included; forwards and guest forwards still work."),
+  restrict: flag(
+    "Policy",
+    ALL,
+    "Nothing goes out, DNS included: connections are reset at once. Forwards and guest forwards still work.",
+  ),
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
   "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 (cloud metadata) can be reached."),
   "outbound-addr": option({

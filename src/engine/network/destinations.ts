@@ -12,28 +12,18 @@ import type { Admission } from "./admission.ts";
 
 /**
  * A verdict is an int: 0 and more name the guest-forward that serves the address, GO says that the host may be asked, and
- * a refusal carries its drop reason and whether the guest is told.
+ * a refusal carries its drop reason.
  */
 export const GO = -1;
 
-/** Nothing will ever be there: TCP gets a reset, UDP silence. */
+/** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
 function refuse(reason: number): number {
-  return -2 - 2 * reason;
-}
-
-/** Silence. */
-function ignore(reason: number): number {
-  return -3 - 2 * reason;
+  return -2 - reason;
 }
 
 /** The drop reason of a refusal. */
 export function reasonOf(verdict: number): number {
-  return (-2 - verdict) >> 1;
-}
-
-/** Whether a refusal is kept from the guest. */
-export function isSilent(verdict: number): boolean {
-  return (verdict & 1) !== 0;
+  return -2 - verdict;
 }
 
 const LOOPBACK = 0x7f000001;
@@ -94,7 +84,7 @@ export class Destinations {
   }
 
   private toResolver(to: AddressWords): number {
-    if (this.config.restrict) return ignore(RESTRICTED);
+    if (this.config.restrict) return refuse(RESTRICTED);
     const resolver = this.resolver();
     if (resolver === null) return refuse(NO_RESOLVER);
     for (let i = 0; i < 4; i++) to[i] = resolver.words[i];
@@ -104,7 +94,7 @@ export class Destinations {
 
   /** The rules for any address. */
   private route(wish: Wish, to: AddressWords): number {
-    if (this.config.restrict) return ignore(RESTRICTED);
+    if (this.config.restrict) return refuse(RESTRICTED);
     const remote = wish.remoteAddress;
     let target = remote;
     if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;

@@ -12,7 +12,7 @@ import type { FlowRow } from "../../api.ts";
 import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, isSilent, reasonOf } from "../../network/destinations.ts";
+import { type Destinations, GO, reasonOf } from "../../network/destinations.ts";
 import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
 import {
   ACK,
@@ -127,7 +127,6 @@ export class Tcp {
       const verdict = this.destinations.tcp(packet, this.to);
       if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
       reason = reasonOf(verdict);
-      if (isSilent(verdict)) return reason;
     }
     if ((s.flags & ACK) !== 0) {
       sendStrayReset(ctx, packet, s.acknowledgment, 0, RST);
