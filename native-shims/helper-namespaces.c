@@ -89,10 +89,11 @@ static void enter_net(int fd, const char *target) {
 }
 
 void enter_namespaces(const struct options *options) {
-  /* Both are opened first: the paths may not be reachable from inside. */
-  int user = -1, net = -1;
+  /* All are opened first: the paths may not be reachable from inside. */
+  int user = -1, net = -1, mount = -1;
   if (options->enter_user) user = open_namespace(options->enter_user, "user", CLONE_NEWUSER, "user");
   if (options->enter_net) net = open_namespace(options->enter_net, "net", CLONE_NEWNET, "network");
+  if (options->enter_mount) mount = open_namespace(options->enter_mount, "mnt", CLONE_NEWNS, "mount");
   if (user >= 0) {
     enter_user(user, options->enter_user);
     close(user);
@@ -100,6 +101,11 @@ void enter_namespaces(const struct options *options) {
   if (net >= 0) {
     enter_net(net, options->enter_net);
     close(net);
+  }
+  if (mount >= 0) {
+    if (setns(mount, CLONE_NEWNS) < 0)
+      fail("namespace-denied", "mount namespace %s: %s", options->enter_mount, strerror(errno));
+    close(mount);
   }
 }
 

@@ -16,6 +16,7 @@ enum option_id {
   OPT_PARENT,
   OPT_ENTER_USER,
   OPT_ENTER_NET,
+  OPT_ENTER_MOUNT,
   OPT_NEW_USER,
   OPT_NEW_NET,
   OPT_NEW_MOUNT,
@@ -32,7 +33,9 @@ enum option_id {
   OPT_GATEWAY,
   OPT_MTU,
   OPT_MAC,
-  OPT_RESOLV_CONF,
+  OPT_KEEP_NAMES,
+  OPT_ETC_IN_PLACE,
+  OPT_ETC_FILE,
   OPT_MASK,
   OPT_WAIT_FOR_GO,
   OPT_NO_IO_URING,
@@ -57,6 +60,7 @@ static const struct option long_options[] = {
     /* Namespaces: PATH or PID; UID:GID as seen inside. */
     {"enter-user", required_argument, NULL, OPT_ENTER_USER},
     {"enter-net", required_argument, NULL, OPT_ENTER_NET},
+    {"enter-mount", required_argument, NULL, OPT_ENTER_MOUNT},
     {"new-user", required_argument, NULL, OPT_NEW_USER},
     {"new-net", no_argument, NULL, OPT_NEW_NET},
     {"new-mount", no_argument, NULL, OPT_NEW_MOUNT},
@@ -75,7 +79,9 @@ static const struct option long_options[] = {
     {"mtu", required_argument, NULL, OPT_MTU},
     {"mac", required_argument, NULL, OPT_MAC},
     /* The command's surroundings. */
-    {"resolv-conf", required_argument, NULL, OPT_RESOLV_CONF},
+    {"keep-names", no_argument, NULL, OPT_KEEP_NAMES},
+    {"etc-in-place", no_argument, NULL, OPT_ETC_IN_PLACE},
+    {"etc-file", required_argument, NULL, OPT_ETC_FILE},
     {"mask", required_argument, NULL, OPT_MASK},
     {"wait-for-go", no_argument, NULL, OPT_WAIT_FOR_GO},
     /* Confinement. */
@@ -153,6 +159,15 @@ static void add_view(struct options *options, enum view_kind kind, const char *p
   options->view[options->view_count++] = (struct view_entry){kind, path};
 }
 
+static void add_etc_file(struct options *options, char *text) {
+  char *equals = strchr(text, '=');
+  if (equals == NULL || equals == text || memchr(text, '/', (size_t)(equals - text)) != NULL)
+    fail("usage", "--etc-file: \"%s\" is not NAME=TEXT", text);
+  if (options->etc_file_count == ETC_FILES_MAX) fail("usage", "--etc-file: more than %d files", ETC_FILES_MAX);
+  *equals = '\0';
+  options->etc_files[options->etc_file_count++] = (struct etc_file){text, equals + 1};
+}
+
 static void check_tap_name(const char *name) {
   size_t length = strlen(name);
   bool valid = length > 0 && length < IFNAMSIZ && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
@@ -189,6 +204,7 @@ static void apply_option(struct options *options, int id, char *value) {
     case OPT_PARENT: options->parent = (pid_t)parse_number("parent", value, INT32_MAX); break;
     case OPT_ENTER_USER: options->enter_user = value; break;
     case OPT_ENTER_NET: options->enter_net = value; break;
+    case OPT_ENTER_MOUNT: options->enter_mount = value; break;
     case OPT_NEW_USER:
       options->new_user = true;
       parse_ids("new-user", value, &options->inside_uid, &options->inside_gid);
@@ -215,7 +231,9 @@ static void apply_option(struct options *options, int id, char *value) {
       break;
     case OPT_MTU: options->mtu = (unsigned)parse_number("mtu", value, 65521); break;
     case OPT_MAC: parse_mac(options, value); break;
-    case OPT_RESOLV_CONF: options->resolv_conf = value; break;
+    case OPT_KEEP_NAMES: options->keep_names = true; break;
+    case OPT_ETC_IN_PLACE: options->etc_in_place = true; break;
+    case OPT_ETC_FILE: add_etc_file(options, value); break;
     case OPT_MASK:
       if (options->mask_count == MASKS_MAX) fail("usage", "--mask: more than %d paths", MASKS_MAX);
       options->masks[options->mask_count++] = value;
@@ -234,12 +252,15 @@ static void check_combination(const struct options *options) {
   if (options->low_ports && !options->new_net) fail("usage", "--low-ports needs --new-net");
   if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
     fail("usage", "--gateway needs --address and --up");
-  if ((options->resolv_conf != NULL || options->mask_count > 0) && !options->new_mount)
-    fail("usage", "--resolv-conf and --mask need --new-mount");
+  if (options->keep_names && options->enter_mount == NULL) fail("usage", "--keep-names needs --enter-mount");
+  if ((options->etc_in_place || options->etc_file_count > 0 || options->mask_count > 0) && !options->keep_names)
+    fail("usage", "--etc-in-place, --etc-file and --mask need --keep-names");
   if (options->enter_user != NULL && options->new_user)
     fail("usage", "--enter-user and --new-user exclude each other");
   if (options->enter_net != NULL && options->new_net)
     fail("usage", "--enter-net and --new-net exclude each other");
+  if (options->enter_mount != NULL && options->new_mount)
+    fail("usage", "--enter-mount and --new-mount exclude each other");
 }
 
 int parse_options(struct options *options, int argc, char **argv) {

@@ -7,10 +7,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { VIEW_MAX = 256, KEEP_FDS_MAX = 256, MASKS_MAX = 16 };
+enum { VIEW_MAX = 256, KEEP_FDS_MAX = 256, MASKS_MAX = 16, ETC_FILES_MAX = 4 };
 
 /* What a path in the view may be used for. */
 enum view_kind { VIEW_READ, VIEW_EXECUTE, VIEW_WRITE, VIEW_DEVICE };
+
+/* What is to be seen as /etc/NAME. */
+struct etc_file {
+  const char *name, *text;
+};
 
 struct view_entry {
   enum view_kind kind;
@@ -21,7 +26,7 @@ struct options {
   int status_fd;
   pid_t parent; /* 0: not tied to a parent */
 
-  const char *enter_user, *enter_net; /* path or pid */
+  const char *enter_user, *enter_net, *enter_mount; /* path or pid */
   bool new_user, new_net, new_mount;
   uid_t inside_uid;
   gid_t inside_gid;
@@ -38,7 +43,9 @@ struct options {
   unsigned mtu;
   uint8_t mac[6];
 
-  const char *resolv_conf;
+  bool keep_names, etc_in_place;
+  struct etc_file etc_files[ETC_FILES_MAX];
+  int etc_file_count;
   const char *masks[MASKS_MAX];
   int mask_count;
   bool wait_for_go;

@@ -6,7 +6,8 @@
  *
  *   1. die with the parent; enter or make namespaces           helper-namespaces.c
  *   2. open the TAP there, configure it, pass it on            helper-device.c
- *   3. change /etc/resolv.conf for the command; wait for "go"  helper-mounts.c
+ *   3. keep name service the command's own, and stay for it;
+ *      or wait for "go"                                        helper-mounts.c
  *   4. narrow the process: mount view, ids, capabilities,
  *      no_new_privs, Landlock, descriptors, io_uring           helper-view.c, helper-confine.c
  *   5. execve the command, if there is one                     helper.c
@@ -16,7 +17,7 @@
  *   sluice-helper: CODE: SENTENCE          it ends here; exit 2 for a bad option, else 1 (126/127: see exec)
  *   sluice-helper: note: CODE: SENTENCE    it goes on with less
  *   sluice-helper: tap: KEY=VALUE...       what was opened
- *   sluice-helper: ready                   the command waits for one octet on --status-fd
+ *   sluice-helper: ready                   it waits for one octet on --status-fd, or for each
  */
 #include "helper-confine.h"
 #include "helper-device.h"
@@ -89,8 +90,11 @@ int main(int argc, char **argv) {
   if (options.device != NULL) configure_device(&options);
 
   if (options.new_mount) private_mounts();
-  if (options.resolv_conf != NULL) replace_resolv_conf(options.resolv_conf);
-  if (options.mask_count > 0) mask_paths(options.masks, options.mask_count);
+  if (options.keep_names) {
+    /* Entering a user namespace clears the parent-death signal. */
+    if (options.parent != 0) die_with_parent(options.parent);
+    keep_names(&options);
+  }
   if (options.wait_for_go) wait_for_go(options.status_fd);
 
   if (options.confine) confine(&options);

@@ -93,6 +93,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
       ...(tunDevice === undefined ? {} : { tunDevice }),
     },
     resolvConf: resolvConf(config, search),
+    warn: (message) => log.warn(message),
   });
   let client: EngineClient | undefined;
   try {

@@ -3,11 +3,9 @@
  * engine serves before it runs.
  */
 import type { ChildProcess, SpawnOptions } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from "../native/linux.ts";
 import { FIRST_CHANNEL, HelperError, hasCapability, runHelper } from "./helper.ts";
+import { keepNames } from "./name-service.ts";
 import {
   type DeviceConfig,
   descriptorSocket,
@@ -20,8 +18,10 @@ export interface GuestCommandRequest {
   readonly command: string;
   readonly args: readonly string[];
   readonly tap: Omit<TapRequest, "netns" | "userns"> & { readonly configure: DeviceConfig };
-  /** What the command sees as /etc/resolv.conf; by default the host's. */
+  /** What the command sees as /etc/resolv.conf for good; by default it has the host's name service. */
   readonly resolvConf?: string;
+  /** Hears what went wrong with that while the command runs. */
+  readonly warn?: (message: string) => void;
   /** The command sees itself as uid 0, with all rights inside its namespaces and none outside. */
   readonly asRoot?: boolean;
   /** Standard input, output and error; inherited by default. */
@@ -38,22 +38,12 @@ export interface GuestCommand {
   start(): Promise<void>;
 }
 
-/**
- * Sockets by which a libc would ask the host's resolver past the engine (nss-resolve, nscd). Covered for the
- * command, so that it falls back to resolv.conf.
- */
-const NAME_SERVICE_SOCKETS = [
-  "/run/systemd/resolve/io.systemd.Resolve",
-  "/run/nscd/socket",
-  "/var/run/nscd/socket",
-];
-
 /** Whether namespaces can be made without a user namespace of our own: for root, who may have none to make. */
 function canMakeNamespaces(): boolean {
   return hasCapability(CAP_SYS_ADMIN) && hasCapability(CAP_NET_ADMIN);
 }
 
-function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined): string[] {
+function guestArgs(request: GuestCommandRequest): string[] {
   const uid = process.geteuid!();
   const gid = process.getegid!();
   const args = [
@@ -66,10 +56,6 @@ function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined)
   ];
   if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
   else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
-  if (resolvConf !== undefined) {
-    args.push("--resolv-conf", resolvConf);
-    for (const path of NAME_SERVICE_SOCKETS) args.push("--mask", path);
-  }
   args.push("--wait-for-go", "--", request.command, ...request.args);
   return args;
 }
@@ -82,18 +68,8 @@ function guestArgs(request: GuestCommandRequest, resolvConf: string | undefined)
  */
 export async function prepareGuestCommand(request: GuestCommandRequest): Promise<GuestCommand> {
   const socket = descriptorSocket();
-  let scratch: string | undefined;
-  const cleanUp = (): void => {
-    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
-  };
   try {
-    let resolvConf: string | undefined;
-    if (request.resolvConf !== undefined) {
-      scratch = mkdtempSync(join(tmpdir(), "sluice-exec-"));
-      resolvConf = join(scratch, "resolv.conf");
-      writeFileSync(resolvConf, request.resolvConf, { mode: 0o644 });
-    }
-    const run = runHelper(guestArgs(request, resolvConf), {
+    const run = runHelper(guestArgs(request), {
       stdio: request.stdio ?? "inherit",
       channels: [socket.theirs],
       env: request.env ?? process.env,
@@ -102,18 +78,21 @@ export async function prepareGuestCommand(request: GuestCommandRequest): Promise
     await run.wait((status) => status.ready);
     const { tap, notes } = run.status;
     if (!tap) throw new HelperError("helper", "the helper ended without a word");
-    // Bound by now: the name is not needed any more.
-    cleanUp();
+    const names =
+      request.resolvConf === undefined
+        ? undefined
+        : keepNames(run.child.pid as number, request.resolvConf, request.warn ?? (() => {}));
+    run.child.once("exit", () => names?.close());
     return {
       child: run.child,
       tap: { fd: socket.receive(), ...tap, notes },
       async start() {
+        await names?.ready;
         run.go();
         await run.wait(() => false);
       },
     };
   } finally {
-    cleanUp();
     socket.close();
   }
 }

@@ -1,7 +1,4 @@
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { commandName, HELPER_PARENT, HelperRig, identities } from "../../support/helper-rig.ts";
 import { until } from "../../support/link-rig.ts";
@@ -34,7 +31,11 @@ describe("the helper's options", () => {
     [["--tap", "x", "--device", "y"], "--tap and --device exclude each other"],
     [["--tap", "x", "--gateway", "10.0.2.2"], "--gateway needs --address and --up"],
     [["--enter-net", "1", "--new-net"], "--enter-net and --new-net exclude each other"],
-    [["--resolv-conf", "/etc/hosts"], "--resolv-conf and --mask need --new-mount"],
+    [["--keep-names"], "--keep-names needs --enter-mount"],
+    [["--mask", "/run/nscd"], "--etc-in-place, --etc-file and --mask need --keep-names"],
+    [["--etc-file", "resolv.conf"], `--etc-file: "resolv.conf" is not NAME=TEXT`],
+    [["--etc-file", "../x=y"], `--etc-file: "../x=y" is not NAME=TEXT`],
+    [["--enter-mount", "1", "--new-mount"], "--enter-mount and --new-mount exclude each other"],
     [["--confine"], `--confine and --wait-for-go need a command after "--"`],
     [["--view-read", "etc", "--", "true"], `--view-...: "etc" is not an absolute path`],
   ])("%j ends with status 2 and a sentence", (args, sentence) => {
@@ -123,32 +124,5 @@ describe.each(identities())("a command behind the engine, as $name", (identity) 
       parent.kill("SIGKILL");
       await until(() => commandName(pid) === undefined, `process ${pid} to end`);
     }
-  });
-
-  it.each([
-    ["a file", "printf 'nameserver 192.0.2.1\\n' > /etc/resolv.conf"],
-    ["a link into a directory that is there", "mkdir /etc/x; echo > /etc/x/r; ln -s x/r /etc/resolv.conf"],
-    [
-      "a link to nowhere, on a read-only file system",
-      "ln -s ../run/no/such /etc/resolv.conf; mount -o remount,bind,ro /etc",
-    ],
-    ["missing, on a read-only file system", "mount -o remount,bind,ro /etc"],
-  ])("gets its resolv.conf where the host's is %s", (_what, prepare) => {
-    const replacement = join(rig.directory, "replacement");
-    writeFileSync(replacement, "nameserver 10.0.2.3\n", { mode: 0o644 });
-    const script = `set -e
-      mount -t tmpfs none /etc
-      echo kept > /etc/a-file; mkdir /etc/a-directory; ln -s ../proc/self/comm /etc/a-link
-      ${prepare}
-      exec ${rig.helper} --new-mount --resolv-conf ${replacement} --mask /run/no/such -- \
-        sh -c 'cat /etc/resolv.conf /etc/a-file /etc/a-link; ls -d /etc/a-directory'`;
-    const result = spawnSync("unshare", ["--user", "--map-root-user", "--mount", "sh", "-c", script], {
-      uid: identity.uid,
-      gid: identity.gid,
-      cwd: "/",
-      encoding: "utf8",
-    });
-    expect(result.stderr).toBe("");
-    expect(result.stdout).toBe("nameserver 10.0.2.3\nkept\ncat\n/etc/a-directory\n");
   });
 });
