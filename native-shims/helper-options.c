@@ -3,6 +3,7 @@
 #include "helper-report.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <net/if.h>
@@ -38,6 +39,9 @@ enum option_id {
   OPT_ETC_FILE,
   OPT_MASK,
   OPT_WAIT_FOR_GO,
+  OPT_FILE_LIMIT,
+  OPT_IGNORE_SIGNALS,
+  OPT_BLOCK_SIGNALS,
   OPT_NO_IO_URING,
   OPT_CONFINE,
   OPT_BEST_EFFORT,
@@ -84,6 +88,10 @@ static const struct option long_options[] = {
     {"etc-file", required_argument, NULL, OPT_ETC_FILE},
     {"mask", required_argument, NULL, OPT_MASK},
     {"wait-for-go", no_argument, NULL, OPT_WAIT_FOR_GO},
+    /* Soft limit of descriptors; signals as hexadecimal masks, as in /proc/PID/status. */
+    {"file-limit", required_argument, NULL, OPT_FILE_LIMIT},
+    {"ignore-signals", required_argument, NULL, OPT_IGNORE_SIGNALS},
+    {"block-signals", required_argument, NULL, OPT_BLOCK_SIGNALS},
     /* Confinement. */
     {"no-io-uring", no_argument, NULL, OPT_NO_IO_URING},
     {"confine", no_argument, NULL, OPT_CONFINE},
@@ -108,6 +116,15 @@ static unsigned long parse_number(const char *option, const char *text, unsigned
   if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || value > most)
     fail("usage", "--%s: \"%s\" is not a number from 0 to %lu", option, text, most);
   return value;
+}
+
+static uint64_t parse_signals(const char *option, const char *text) {
+  char *end;
+  errno = 0;
+  uint64_t mask = strtoull(text, &end, 16);
+  if (errno != 0 || !isxdigit((unsigned char)*text) || *end != '\0')
+    fail("usage", "--%s: \"%s\" is not a hexadecimal mask of signals", option, text);
+  return mask;
 }
 
 static void parse_ids(const char *option, const char *text, uid_t *uid, gid_t *gid) {
@@ -239,6 +256,12 @@ static void apply_option(struct options *options, int id, char *value) {
       options->masks[options->mask_count++] = value;
       break;
     case OPT_WAIT_FOR_GO: options->wait_for_go = true; break;
+    case OPT_FILE_LIMIT:
+      options->file_limit = parse_number("file-limit", value, INT32_MAX);
+      options->has_file_limit = true;
+      break;
+    case OPT_IGNORE_SIGNALS: options->ignored_signals = parse_signals("ignore-signals", value); break;
+    case OPT_BLOCK_SIGNALS: options->blocked_signals = parse_signals("block-signals", value); break;
     default: apply_confinement_option(options, id, value);
   }
 }

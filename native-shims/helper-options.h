@@ -50,6 +50,11 @@ struct options {
   int mask_count;
   bool wait_for_go;
 
+  /* What the command is to have of what its parent no longer has. */
+  bool has_file_limit;
+  unsigned long file_limit;
+  uint64_t ignored_signals, blocked_signals; /* bit N - 1 for signal N */
+
   bool no_io_uring, confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;
   bool own_user_namespace;
   bool has_user;

@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -60,6 +61,22 @@ static void roomy_descriptor_table(int status_fd) {
   int high = fcntl(status_fd, F_DUPFD_CLOEXEC, (int)last);
   if (high >= 0) close(high);
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* What is given to the command; the signals of the C library's own cannot be set, and need not be. */
+static void restore_given(const struct options *options) {
+  struct rlimit limit;
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (int number = 1; number <= 64; number++) {
+    uint64_t bit = UINT64_C(1) << (number - 1);
+    if (options->ignored_signals & bit) signal(number, SIG_IGN);
+    if (options->blocked_signals & bit) sigaddset(&blocked, number);
+  }
+  if (options->blocked_signals != 0) sigprocmask(SIG_SETMASK, &blocked, NULL);
+  if (!options->has_file_limit || getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = options->file_limit < limit.rlim_max ? options->file_limit : limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) note("file-limit", "the soft limit of descriptors: %s", strerror(errno));
 }
 
 __attribute__((noreturn)) static void run_command(char **command, int status_fd) {
@@ -102,6 +119,7 @@ int main(int argc, char **argv) {
   /* Making a user namespace and changing ids both clear the parent-death signal. */
   if (options.parent != 0) die_with_parent(options.parent);
   if (options.confine) roomy_descriptor_table(options.status_fd);
+  restore_given(&options);
   if (*command != NULL) run_command(command, options.status_fd);
   return 0;
 }

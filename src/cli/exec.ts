@@ -82,7 +82,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   const { command, args, search, config, host, outbound, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
-  if (warning) log.info(warning);
+  if (warning) log.warn(warning);
   const guest = await prepareGuestCommand({
     command,
     args,

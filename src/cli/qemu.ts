@@ -1,5 +1,5 @@
 /** `sluice qemu`: QEMU and the engine, joined by a socket pair that QEMU inherits. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { formatMac } from "../config/address.ts";
 import type { HostPlan } from "../config/host-plan.ts";
@@ -8,6 +8,8 @@ import type { Problem } from "../config/problem.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { MTU_DEFAULT } from "../engine/limits.ts";
 import { native } from "../host/native/native.ts";
+import { givenArgs } from "../host/process/given-state.ts";
+import { runHelper } from "../host/process/helper.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { openLogFile } from "../supervisor/log.ts";
@@ -83,13 +85,18 @@ function conflictingArgument(words: readonly string[]): Problem | undefined {
 }
 
 /** Starts QEMU with our end of the socket pair's other half as descriptor 3. */
-function startQemu(words: readonly string[], socket: number): Promise<ChildProcess> {
-  const [program = "", ...args] = words;
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ["inherit", "inherit", "inherit", socket] });
-    child.once("spawn", () => resolve(child));
-    child.once("error", (error) => reject(new Error(`${program} could not be started: ${error.message}`)));
+async function startQemu(words: readonly string[], socket: number): Promise<ChildProcess> {
+  const run = runHelper([...givenArgs(), "--", ...words], {
+    stdio: "inherit",
+    channels: [socket],
+    outlives: true,
   });
+  try {
+    await run.wait(() => false);
+  } catch (error) {
+    throw new Error(`${words[0]} could not be started: ${(error as Error).message}`);
+  }
+  return run.child;
 }
 
 async function runWithEngine(

@@ -6,6 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import type { Duplex } from "node:stream";
 import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
+import { givenArgs } from "../host/process/given-state.ts";
 import type { HelperNote } from "../host/process/helper.ts";
 import { ServiceCommands } from "../host/process/service-command.ts";
 import { spawnEngineProcess } from "./confinement.ts";
@@ -47,7 +48,7 @@ export class EngineClient {
   /** Starts the process, which takes a while to load: `serve` follows as soon as there is something to serve. */
   constructor(launch: EngineLaunch) {
     this.#launch = launch;
-    this.#commands = new ServiceCommands(launch.log);
+    this.#commands = new ServiceCommands(launch.log, givenArgs());
     const [ours, theirs] = native.socketPair("stream");
     if (ours < 0) throw new EngineStartError("no socket pair for the engine process");
     this.#commandFd = ours;

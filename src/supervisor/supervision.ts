@@ -4,10 +4,11 @@
  */
 import { Socket } from "node:net";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
+import { isGivenIgnored } from "../host/process/given-state.ts";
 import { watchNamespace } from "../host/process/namespace-watch.ts";
 
 const PARENT_POLL_MS = 1000;
-const END_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+const END_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
 
 /** Resolves with the reason to end. `onReport` is called at each SIGUSR2. `close` stops watching. */
 export interface Watch {
@@ -25,7 +26,9 @@ export function watchForEnd(host: HostPlan, link: LinkPlan | undefined, onReport
     process.on(signal, listener);
     undo.push(() => process.off(signal, listener));
   };
-  for (const signal of END_SIGNALS) on(signal, () => resolveEnd(`${signal} received`));
+  // What was ignored at the start (nohup) stays so; Node has set it back.
+  for (const signal of END_SIGNALS)
+    on(signal, isGivenIgnored(signal) ? () => {} : () => resolveEnd(`${signal} received`));
   on("SIGUSR2", onReport);
   if (host.exitFd !== undefined) undo.push(watchDescriptor(host.exitFd, resolveEnd));
   if (!host.outliveParent) undo.push(watchParent(resolveEnd));

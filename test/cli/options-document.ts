@@ -102,6 +102,6 @@ status, or 128 plus the number of the signal that ended it; 127 when \`exec\`'s 
 
 ## Signals
 
-SIGTERM, SIGINT and SIGHUP end \`sluice run\` cleanly, in under a second. SIGUSR2 prints the size of the heap, the counters and the flow table.
+SIGTERM, SIGINT, SIGHUP and SIGQUIT end \`sluice run\` cleanly, in under a second. SIGUSR2 prints the size of the heap, the counters and the flow table.
 \`exec\` and \`qemu\` pass SIGTERM, SIGHUP and SIGUSR1 on to their command.
 `;

@@ -149,6 +149,19 @@ describe("the way out", () => {
   });
 });
 
+describe("a route of the host into the guest's subnet", () => {
+  it("is warned of, as run does", async (context) => {
+    needs(context, { ...MACHINE, commands: ["unshare", "ip"] });
+    const script = `ip link set lo up; ip route add 10.0.2.0/25 dev lo; exec "$@"`;
+    const words = [process.execPath, PROGRAM, "exec", "--tun-device", TUN_DEVICE, "--", "true"];
+    const namespaces = process.geteuid!() === 0 ? ["--net"] : ["--user", "--map-root-user", "--net"];
+    const inside = run("unshare", [...namespaces, "sh", "-c", script, "sh", ...words]);
+    const { status, stderr } = await inside.ended;
+    expect(stderr).toMatch(/warn: the host has a route to 10\.0\.2\.0\/25, which the guest's subnet/);
+    expect(status).toBe(0);
+  });
+});
+
 describe("guest forwards", () => {
   /** Connects to an address of the guest's network, says hello, and prints all that comes back. */
   const talk = (port: number): string => `

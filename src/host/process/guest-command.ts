@@ -4,6 +4,7 @@
  */
 import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from "../native/linux.ts";
+import { givenArgs } from "./given-state.ts";
 import { FIRST_CHANNEL, HelperError, hasCapability, runHelper } from "./helper.ts";
 import { keepNames } from "./name-service.ts";
 import {
@@ -56,7 +57,7 @@ function guestArgs(request: GuestCommandRequest): string[] {
   ];
   if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
   else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
-  args.push("--wait-for-go", "--", request.command, ...request.args);
+  args.push(...givenArgs(), "--wait-for-go", "--", request.command, ...request.args);
   return args;
 }
 

@@ -151,14 +151,19 @@ export type Channel = number | "pipe" | "ipc" | "ignore";
  */
 export function runHelper(
   args: readonly string[],
-  options: { stdio?: SpawnOptions["stdio"]; channels?: readonly Channel[] } & Omit<SpawnOptions, "stdio">,
+  options: {
+    stdio?: SpawnOptions["stdio"];
+    channels?: readonly Channel[];
+    /** What it becomes does not die with this process. */
+    outlives?: boolean;
+  } & Omit<SpawnOptions, "stdio">,
 ): HelperRun {
-  const { stdio = ["ignore", "ignore", "inherit"], channels = [], ...rest } = options;
+  const { stdio = ["ignore", "ignore", "inherit"], channels = [], outlives = false, ...rest } = options;
   const standard = Array.isArray(stdio) ? stdio.slice(0, 3) : [stdio, stdio, stdio];
   const statusFd = FIRST_CHANNEL + channels.length;
   const child = spawn(
     helperPath(),
-    ["--status-fd", String(statusFd), "--parent", String(process.pid), ...args],
+    ["--status-fd", String(statusFd), ...(outlives ? [] : ["--parent", String(process.pid)]), ...args],
     { ...rest, stdio: [...standard, ...channels, "pipe"] },
   );
   const channel = child.stdio[statusFd] as (Readable & Writable) | null | undefined;

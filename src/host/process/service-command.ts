@@ -2,12 +2,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Logger } from "../../engine/boundary.ts";
 import { native } from "../native/native.ts";
+import { helperPath } from "../native/native-loader.ts";
 
 /** One command per connection of the guest. */
 export class ServiceCommands {
   private readonly running = new Set<ChildProcess>();
 
-  constructor(private readonly log: Logger) {}
+  /** `given`: options of the helper, which is to start them with what it is told there. */
+  constructor(
+    private readonly log: Logger,
+    private readonly given: readonly string[] = [],
+  ) {}
 
   /** Starts `/bin/sh -c command`. Returns our end of its standard input and output, or -errno. */
   readonly start = (command: string): number => {
@@ -21,7 +26,8 @@ export class ServiceCommands {
   /** Starts `/bin/sh -c command` on `theirs`, which is closed here. */
   run(command: string, theirs: number): void {
     try {
-      const child = spawn("/bin/sh", ["-c", command], { stdio: [theirs, theirs, "inherit"] });
+      const [program, ...args] = [...this.launcher(), "/bin/sh", "-c", command];
+      const child = spawn(program, args, { stdio: [theirs, theirs, "inherit"] });
       this.running.add(child);
       child.once("error", (error) => {
         this.running.delete(child);
@@ -37,6 +43,10 @@ export class ServiceCommands {
     } finally {
       native.close(theirs);
     }
+  }
+
+  private launcher(): string[] {
+    return this.given.length === 0 ? [] : [helperPath(), ...this.given, "--"];
   }
 
   /** Ends the commands that still run. They see the end of their input as well. */

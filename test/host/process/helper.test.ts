@@ -31,6 +31,8 @@ describe("the helper's options", () => {
     [["--tap", "x", "--device", "y"], "--tap and --device exclude each other"],
     [["--tap", "x", "--gateway", "10.0.2.2"], "--gateway needs --address and --up"],
     [["--enter-net", "1", "--new-net"], "--enter-net and --new-net exclude each other"],
+    [["--ignore-signals", "x"], `--ignore-signals: "x" is not a hexadecimal mask of signals`],
+    [["--file-limit", "unlimited"], `--file-limit: "unlimited" is not a number from 0 to`],
     [["--keep-names"], "--keep-names needs --enter-mount"],
     [["--mask", "/run/nscd"], "--etc-in-place, --etc-file and --mask need --keep-names"],
     [["--etc-file", "resolv.conf"], `--etc-file: "resolv.conf" is not NAME=TEXT`],

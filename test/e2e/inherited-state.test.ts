@@ -1,0 +1,148 @@
+/**
+ * Commands that sluice starts have what they would have without it: limits, signals, priority, environment. A probe is
+ * run both ways by the same caller, and has to say the same.
+ */
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Identity, identities } from "../support/helper-rig.ts";
+import { PROGRAM, run, until } from "../support/program.ts";
+import { needs, TUN_DEVICE } from "../support/requirements.ts";
+
+const MACHINE = { tun: true, userNamespaces: true, commands: ["setpriv", "nice"] } as const;
+
+let directory: string;
+let tun: string;
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "sluice-test-given-"));
+  chmodSync(directory, 0o777);
+  writeFileSync(
+    join(directory, "probe"),
+    `grep -E '^Sig(Blk|Ign)' /proc/self/status
+     echo "$(ulimit -Sn) $(ulimit -Hn) $(ulimit -Sc) $(umask) $(nice) $(cat /proc/self/oom_score_adj)"
+     echo "$(ps -o sid= -p $$) $(tty)"`,
+  );
+  const node = join(directory, "tun");
+  const made =
+    process.geteuid!() === 0 && spawnSync("mknod", ["-m", "666", node, "c", "10", "200"]).status === 0;
+  tun = made ? node : TUN_DEVICE;
+});
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Runs `words` by a caller who has set things up with `prepare`. Returns what they say. */
+async function given(identity: Identity, prepare: string, words: readonly string[]): Promise<string> {
+  const become = ["setpriv", `--reuid=${identity.uid}`, `--regid=${identity.gid}`, "--clear-groups", "--"];
+  const isSelf = identity.uid === process.geteuid!();
+  const script = `${prepare}; exec "$@"`;
+  const running = run("sh", ["-c", script, "sh", ...(isSelf ? [] : become), ...words], {
+    cwd: "/",
+    // The command file finds node by its name.
+    env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: "/", GREETING: "hello" },
+  });
+  const { stdout, stderr } = await running.ended;
+  expect(stderr).toBe("");
+  return stdout;
+}
+
+const exec = (...words: string[]): string[] => [PROGRAM, "exec", "--tun-device", tun, ...words];
+
+describe.each(identities())("what was given, as $name", (identity) => {
+  it.for([
+    ["nothing in particular", ":"],
+    ["a low soft limit of descriptors", "ulimit -Sn 777"],
+    ["soft and hard limits", "ulimit -n 700; ulimit -Sc 0"],
+    ["SIGHUP ignored, as by nohup", "trap '' HUP"],
+    ["other signals ignored", "trap '' INT QUIT PIPE USR1 TERM"],
+    ["umask and priority", "umask 027; renice -n 5 $$ > /dev/null"],
+    ["an OOM score", "echo 500 > /proc/self/oom_score_adj"],
+  ])("is what exec, qemu and guest forwards give: %s", async ([, prepare], context) => {
+    needs(context, { ...MACHINE, commands: [...MACHINE.commands, "ps", "renice"] });
+    const probe = ["sh", join(directory, "probe")];
+    const expected = await given(identity, prepare, probe);
+    expect(await given(identity, prepare, exec("--", ...probe))).toBe(expected);
+    expect(await given(identity, prepare, [PROGRAM, "qemu", "--", ...probe])).toBe(expected);
+    const said = join(directory, `said-${identity.uid}`);
+    const rule = `tcp:10.0.2.100:7-cmd:sh ${probe[1]} > ${said}`;
+    const ask = `require("node:net").connect(7, "10.0.2.100").on("close", () => {}).resume()`;
+    const talk = exec("--guestfwd", rule, "--", process.execPath, "-e", ask);
+    await given(identity, prepare, talk);
+    // Its standard input is the guest's connection.
+    expect(readFileSync(said, "utf8")).toBe(expected);
+    rmSync(said);
+  });
+
+  it("is the environment, and nothing of ours", async (context) => {
+    needs(context, MACHINE);
+    const expected = await given(identity, ":", ["env"]);
+    expect(expected).toContain("GREETING=hello\n");
+    expect(await given(identity, ":", exec("--", "env"))).toBe(expected);
+    expect(await given(identity, ":", [PROGRAM, "qemu", "--", "sh", "-c", "env"])).toBe(expected);
+  });
+});
+
+describe("node, started by hand", () => {
+  it("tells a low soft limit by its parent", async (context) => {
+    needs(context, MACHINE);
+    const script = `ulimit -Sn 777; "$@"; exit $?`;
+    const words = [process.execPath, ...exec("--", "sh", "-c", "ulimit -Sn")];
+    expect((await run("sh", ["-c", script, "sh", ...words]).ended).stdout).toBe("777\n");
+  });
+
+  it("tells nohup by a parent that ignores SIGHUP, or by bash", async (context) => {
+    needs(context, { ...MACHINE, commands: [...MACHINE.commands, "bash", "nohup"] });
+    const words = [process.execPath, ...exec("--", "grep", "^SigIgn", "/proc/self/status")];
+    const ignored = async (shell: string, script: string): Promise<boolean> => {
+      const { stdout } = await run(shell, ["-c", `${script}; exit $?`, "sh", ...words]).ended;
+      return (Number.parseInt(stdout.split("\t")[1], 16) & 1) === 1;
+    };
+    expect(await ignored("sh", `trap '' HUP; "$@"`)).toBe(true);
+    expect(await ignored("bash", `nohup "$@"`)).toBe(true);
+    expect(await ignored("bash", `"$@"`)).toBe(false);
+  });
+});
+
+describe("sluice run", () => {
+  const start = (prefix: readonly string[] = []) => {
+    const socket = join(directory, "link.sock");
+    const pidFile = join(directory, "sluice.pid");
+    const words = [PROGRAM, "run", "--qemu-listen", `unix:${socket}`, "--pid-file", pidFile];
+    const [program, ...args] = [...prefix, process.execPath, ...words];
+    return { running: run(program, args), socket, pidFile };
+  };
+
+  it.for(["SIGQUIT", "SIGTERM", "SIGINT", "SIGHUP"] as const)(
+    "leaves nothing behind at %s",
+    async (signal) => {
+      const runDirectories = (): string[] =>
+        spawnSync("sh", ["-c", `ls -d ${tmpdir()}/sluice-??????`], { encoding: "utf8" }).stdout.split("\n");
+      const before = runDirectories();
+      const { running, socket, pidFile } = start();
+      await running.says(/serving|ready|listening/i);
+      await until(() => existsSync(pidFile), "the pid file");
+      running.child.kill(signal);
+      const { status, stderr } = await running.ended;
+      expect(stderr).toContain(`${signal} received; ending`);
+      expect({ status, socket: existsSync(socket), pidFile: existsSync(pidFile) }).toEqual({
+        status: 0,
+        socket: false,
+        pidFile: false,
+      });
+      expect(runDirectories().filter((name) => !before.includes(name))).toEqual([]);
+    },
+  );
+
+  it("stays at SIGHUP when that was ignored", async (context) => {
+    needs(context, { commands: ["bash", "nohup"] });
+    const { running, pidFile } = start(["bash", "-c", 'nohup "$@" & wait', "bash"]);
+    await until(() => existsSync(pidFile) && readFileSync(pidFile, "utf8") !== "", "the pid file");
+    const pid = Number(readFileSync(pidFile, "utf8"));
+    process.kill(pid, "SIGHUP");
+    process.kill(pid, "SIGTERM");
+    expect((await running.ended).stderr).toContain("SIGTERM received; ending");
+    expect(running.stderr).not.toContain("SIGHUP");
+  });
+});
