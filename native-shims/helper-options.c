@@ -41,6 +41,8 @@ enum option_id {
   OPT_WAIT_FOR_GO,
   OPT_FILE_LIMIT,
   OPT_IGNORE_SIGNALS,
+  OPT_PLACE_FD,
+  OPT_GIVEN_WORDS,
   OPT_BLOCK_SIGNALS,
   OPT_NO_IO_URING,
   OPT_CONFINE,
@@ -90,6 +92,10 @@ static const struct option long_options[] = {
     {"wait-for-go", no_argument, NULL, OPT_WAIT_FOR_GO},
     /* Soft limit of descriptors; signals as hexadecimal masks, as in /proc/PID/status. */
     {"file-limit", required_argument, NULL, OPT_FILE_LIMIT},
+    /* FROM:TO, a descriptor and its number in the command. */
+    {"place-fd", required_argument, NULL, OPT_PLACE_FD},
+    /* The command is the last N words of the parent's command line, with its environment, octet by octet. */
+    {"given-words", required_argument, NULL, OPT_GIVEN_WORDS},
     {"ignore-signals", required_argument, NULL, OPT_IGNORE_SIGNALS},
     {"block-signals", required_argument, NULL, OPT_BLOCK_SIGNALS},
     /* Confinement. */
@@ -127,15 +133,31 @@ static uint64_t parse_signals(const char *option, const char *text) {
   return mask;
 }
 
-static void parse_ids(const char *option, const char *text, uid_t *uid, gid_t *gid) {
+/* Two numbers; `form` says what they are called. */
+static void parse_pair(const char *option, const char *form, const char *text, unsigned long most,
+                       unsigned long numbers[2]) {
   const char *colon = strchr(text, ':');
   char left[16];
   if (colon == NULL || (size_t)(colon - text) >= sizeof left)
-    fail("usage", "--%s: \"%s\" is not UID:GID", option, text);
+    fail("usage", "--%s: \"%s\" is not %s", option, text, form);
   memcpy(left, text, colon - text);
   left[colon - text] = '\0';
-  *uid = (uid_t)parse_number(option, left, UINT32_MAX - 1);
-  *gid = (gid_t)parse_number(option, colon + 1, UINT32_MAX - 1);
+  numbers[0] = parse_number(option, left, most);
+  numbers[1] = parse_number(option, colon + 1, most);
+}
+
+static void parse_ids(const char *option, const char *text, uid_t *uid, gid_t *gid) {
+  unsigned long ids[2];
+  parse_pair(option, "UID:GID", text, UINT32_MAX - 1, ids);
+  *uid = (uid_t)ids[0];
+  *gid = (gid_t)ids[1];
+}
+
+static void add_placed_fd(struct options *options, const char *text) {
+  unsigned long fds[2];
+  if (options->placed_count == KEEP_FDS_MAX) fail("usage", "--place-fd: more than %d descriptors", KEEP_FDS_MAX);
+  parse_pair("place-fd", "FROM:TO", text, INT32_MAX - 1, fds);
+  options->placed[options->placed_count++] = (struct placed_fd){(int)fds[0], (int)fds[1]};
 }
 
 static void parse_address(struct options *options, const char *text) {
@@ -260,6 +282,8 @@ static void apply_option(struct options *options, int id, char *value) {
       options->file_limit = parse_number("file-limit", value, INT32_MAX);
       options->has_file_limit = true;
       break;
+    case OPT_GIVEN_WORDS: options->given_words = (unsigned)parse_number("given-words", value, INT32_MAX); break;
+    case OPT_PLACE_FD: add_placed_fd(options, value); break;
     case OPT_IGNORE_SIGNALS: options->ignored_signals = parse_signals("ignore-signals", value); break;
     case OPT_BLOCK_SIGNALS: options->blocked_signals = parse_signals("block-signals", value); break;
     default: apply_confinement_option(options, id, value);
@@ -272,6 +296,7 @@ static void check_combination(const struct options *options) {
   if (options->tap == NULL && options->device == NULL && device_options)
     fail("usage", "--up, --address, --mtu and --mac need --tap or --device");
   if (options->tap != NULL && options->device != NULL) fail("usage", "--tap and --device exclude each other");
+  if (options->given_words > 0 && options->parent == 0) fail("usage", "--given-words needs --parent");
   if (options->low_ports && !options->new_net) fail("usage", "--low-ports needs --new-net");
   if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
     fail("usage", "--gateway needs --address and --up");

@@ -17,6 +17,11 @@ struct etc_file {
   const char *name, *text;
 };
 
+/* A descriptor of ours, and its number in the command. */
+struct placed_fd {
+  int from, to;
+};
+
 struct view_entry {
   enum view_kind kind;
   const char *path;
@@ -53,6 +58,9 @@ struct options {
   /* What the command is to have of what its parent no longer has. */
   bool has_file_limit;
   unsigned long file_limit;
+  unsigned given_words; /* 0: the command is ours, and the environment */
+  struct placed_fd placed[KEEP_FDS_MAX];
+  int placed_count;
   uint64_t ignored_signals, blocked_signals; /* bit N - 1 for signal N */
 
   bool no_io_uring, confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;

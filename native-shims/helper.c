@@ -10,7 +10,8 @@
  *      or wait for "go"                                        helper-mounts.c
  *   4. narrow the process: mount view, ids, capabilities,
  *      no_new_privs, Landlock, descriptors, io_uring           helper-view.c, helper-confine.c
- *   5. execve the command, if there is one                     helper.c
+ *   5. set what the command was given; execve it, if there is
+ *      one                                                     helper-given.c, helper.c
  *
  * Reports go to --status-fd (standard error by default), one line each:
  *
@@ -21,6 +22,7 @@
  */
 #include "helper-confine.h"
 #include "helper-device.h"
+#include "helper-given.h"
 #include "helper-mounts.h"
 #include "helper-namespaces.h"
 #include "helper-options.h"
@@ -28,7 +30,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -63,22 +64,6 @@ static void roomy_descriptor_table(int status_fd) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* What is given to the command; the signals of the C library's own cannot be set, and need not be. */
-static void restore_given(const struct options *options) {
-  struct rlimit limit;
-  sigset_t blocked;
-  sigemptyset(&blocked);
-  for (int number = 1; number <= 64; number++) {
-    uint64_t bit = UINT64_C(1) << (number - 1);
-    if (options->ignored_signals & bit) signal(number, SIG_IGN);
-    if (options->blocked_signals & bit) sigaddset(&blocked, number);
-  }
-  if (options->blocked_signals != 0) sigprocmask(SIG_SETMASK, &blocked, NULL);
-  if (!options->has_file_limit || getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  limit.rlim_cur = options->file_limit < limit.rlim_max ? options->file_limit : limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) note("file-limit", "the soft limit of descriptors: %s", strerror(errno));
-}
-
 __attribute__((noreturn)) static void run_command(char **command, int status_fd) {
   /* Closed by a successful exec, which is how the other end learns of it. */
   if (status_fd > STDERR_FILENO) fcntl(status_fd, F_SETFD, FD_CLOEXEC);
@@ -94,6 +79,8 @@ int main(int argc, char **argv) {
     fail("usage", "--confine and --wait-for-go need a command after \"--\"");
 
   if (options.parent != 0) die_with_parent(options.parent);
+  /* While the parent can be looked at: not from another user namespace. */
+  command = given_command(&options, command);
   enter_namespaces(&options);
   make_namespaces(&options);
 
@@ -119,6 +106,7 @@ int main(int argc, char **argv) {
   /* Making a user namespace and changing ids both clear the parent-death signal. */
   if (options.parent != 0) die_with_parent(options.parent);
   if (options.confine) roomy_descriptor_table(options.status_fd);
+  place_descriptors(&options);
   restore_given(&options);
   if (*command != NULL) run_command(command, options.status_fd);
   return 0;

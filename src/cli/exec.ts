@@ -86,6 +86,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   const guest = await prepareGuestCommand({
     command,
     args,
+    given: true,
     tap: {
       name: DEVICE,
       vnetHeader: config.offload,

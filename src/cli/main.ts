@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { nearest, quote } from "../config/problem.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
-import { givenState } from "../host/process/given-state.ts";
+import { noteGivenState } from "../host/process/given-state.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
 
@@ -39,7 +39,7 @@ function tolerateClosedReaders(): void {
 export async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
   tolerateClosedReaders();
-  givenState();
+  noteGivenState();
   try {
     if (name === undefined || name === "help" || name === "--help" || name === "-h") {
       const { overallHelp } = await import("./help.ts");

@@ -8,8 +8,8 @@ import type { Problem } from "../config/problem.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { MTU_DEFAULT } from "../engine/limits.ts";
 import { native } from "../host/native/native.ts";
-import { givenArgs } from "../host/process/given-state.ts";
-import { runHelper } from "../host/process/helper.ts";
+import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts";
+import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { openLogFile } from "../supervisor/log.ts";
@@ -31,19 +31,19 @@ const DEVICES = {
   rtl8139: "rtl8139",
 } as const;
 
-/** Descriptor of the socket in QEMU. */
+/** Descriptor of the socket in QEMU, or the first after it that QEMU was not given for something else. */
 const QEMU_FD = 3;
 const NETDEV = "sluice0";
 /** QEMU's own default, so that a guest keeps its name for the card when it moves here. */
 const DEFAULT_MAC = "52:54:00:12:34:56";
 
 /** The arguments that give QEMU its card: virtio is told an MTU beyond Ethernet's. */
-export function networkArguments(model: keyof typeof DEVICES, config: EngineConfig): string[] {
+export function networkArguments(model: keyof typeof DEVICES, config: EngineConfig, fd: number): string[] {
   const mac = config.guestMac ? formatMac(config.guestMac) : DEFAULT_MAC;
   const mtu = model === "virtio" && config.mtu !== MTU_DEFAULT ? `,host_mtu=${config.mtu}` : "";
   return [
     "-netdev",
-    `socket,id=${NETDEV},fd=${QEMU_FD}`,
+    `socket,id=${NETDEV},fd=${fd}`,
     "-device",
     `${DEVICES[model]},netdev=${NETDEV},mac=${mac}${mtu}`,
   ];
@@ -70,7 +70,11 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   if (clash) options.problems.push(clash);
   if (options.problems.length > 0) return refuse("qemu", options.problems);
   try {
-    return await runWithEngine([...rest, ...networkArguments(model, config)], config, host, outbound);
+    const passes = takeGivenDescriptors();
+    let fd = QEMU_FD;
+    while (passes.includes(fd)) fd++;
+    const words = [...rest, ...networkArguments(model, config, fd)];
+    return await runWithEngine({ words, passes, fd, config, host, outbound });
   } catch (error) {
     return fail("qemu", error);
   }
@@ -84,11 +88,23 @@ function conflictingArgument(words: readonly string[]): Problem | undefined {
     : { place: "QEMU's arguments", found, allowed: `any id but ${NETDEV}, which is ours` };
 }
 
-/** Starts QEMU with our end of the socket pair's other half as descriptor 3. */
-async function startQemu(words: readonly string[], socket: number): Promise<ChildProcess> {
-  const run = runHelper([...givenArgs(), "--", ...words], {
+interface QemuPlan {
+  readonly words: readonly string[];
+  /** Descriptors that QEMU gets by their numbers, and the number of the engine's socket among them. */
+  readonly passes: readonly number[];
+  readonly fd: number;
+  readonly config: EngineConfig;
+  readonly host: HostPlan;
+  readonly outbound: EnginePlan["outbound"];
+}
+
+/** Starts QEMU with `socket` as its descriptor `fd`. */
+async function startQemu({ words, passes, fd }: QemuPlan, socket: number): Promise<ChildProcess> {
+  const place = fd === FIRST_CHANNEL ? [] : ["--place-fd", `${FIRST_CHANNEL}:${fd}`];
+  const run = runHelper([...place, ...givenArgs(), "--", ...words], {
     stdio: "inherit",
     channels: [socket],
+    passes,
     outlives: true,
   });
   try {
@@ -99,12 +115,8 @@ async function startQemu(words: readonly string[], socket: number): Promise<Chil
   return run.child;
 }
 
-async function runWithEngine(
-  words: readonly string[],
-  config: EngineConfig,
-  host: HostPlan,
-  outbound: EnginePlan["outbound"],
-): Promise<number> {
+async function runWithEngine(plan: QemuPlan): Promise<number> {
+  const { config, host, outbound } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.warn(warning);
@@ -127,7 +139,7 @@ async function runWithEngine(
     void running.ended.then((exit) => {
       if (exit.reason === "died") log.error(`${exit.message}; the guest is cut off from the network`);
     });
-    const child = await startQemu(words, theirs);
+    const child = await startQemu(plan, theirs);
     native.close(theirs);
     const forwarding = forwardSignals(child, () => running.report());
     const status = await exitOf(child);

@@ -1,17 +1,25 @@
 #!/bin/sh
 ":" /* This is a shell script up to the exec, and a comment to Node. Node forgets at its start which signals were ignored
-# and blocked and what the soft limit of descriptors was; commands that sluice starts are to have what it was given
-# (src/host/process/given-state.ts). Nothing here starts a process.
-while read -r name value; do
-  case $name in
-    SigBlk:) blocked=$value ;;
-    SigIgn:) ignored=$value; break ;;
+# and blocked, what the soft limit of descriptors was and which were open; commands that sluice starts are to have what
+# it was given (src/host/process/given-state.ts). Nothing here starts a process, and no name is one of the user's.
+while read -r sluice_name sluice_value; do
+  case $sluice_name in
+    SigBlk:) sluice_blocked=$sluice_value ;;
+    SigIgn:) sluice_ignored=$sluice_value; break ;;
   esac
 done 2> /dev/null < /proc/$$/status
-while read -r name value; do
-  case "$name $value" in "Max open files "*) files=${value#open files}; break ;; esac
+while read -r sluice_name sluice_value; do
+  case "$sluice_name $sluice_value" in "Max open files "*) sluice_files=${sluice_value#open files}; break ;; esac
 done 2> /dev/null < /proc/$$/limits
-SLUICE_GIVEN="$$ $blocked $ignored $files" exec node "$0" "$@"
+# Those that close themselves at the exec (O_CLOEXEC, 02000000) are the shell's.
+for sluice_fd in /proc/$$/fdinfo/*; do
+  while read -r sluice_name sluice_value; do
+    case "$sluice_name $sluice_value" in "flags: "*[2367]??????) sluice_fd=; break ;; "flags: "*) break ;; esac
+  done < "$sluice_fd"
+  sluice_fd=${sluice_fd#/proc/$$/fdinfo/}
+  [ "$sluice_fd" -gt 2 ] && [ -e "/proc/$$/fd/$sluice_fd" ] && sluice_fds=$sluice_fds,$sluice_fd
+done 2> /dev/null
+SLUICE_GIVEN="$$ $sluice_blocked $sluice_ignored ${sluice_fds:-,} $sluice_files" exec node "$0" "$@"
 */
 /**
  * The `sluice` command: runs the compiled program, after building it where nobody has. CommonJS, so that a start does not

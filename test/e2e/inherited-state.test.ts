@@ -41,7 +41,13 @@ async function given(identity: Identity, prepare: string, words: readonly string
   const running = run("sh", ["-c", script, "sh", ...(isSelf ? [] : become), ...words], {
     cwd: "/",
     // The command file finds node by its name.
-    env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: "/", GREETING: "hello" },
+    env: {
+      PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`,
+      HOME: "/",
+      name: "a",
+      value: "b",
+      files: "c",
+    },
   });
   const { stdout, stderr } = await running.ended;
   expect(stderr).toBe("");
@@ -78,9 +84,61 @@ describe.each(identities())("what was given, as $name", (identity) => {
   it("is the environment, and nothing of ours", async (context) => {
     needs(context, MACHINE);
     const expected = await given(identity, ":", ["env"]);
-    expect(expected).toContain("GREETING=hello\n");
+    expect(expected).toContain("name=a\n");
     expect(await given(identity, ":", exec("--", "env"))).toBe(expected);
     expect(await given(identity, ":", [PROGRAM, "qemu", "--", "sh", "-c", "env"])).toBe(expected);
+  });
+});
+
+describe.each(identities())("octets that are no UTF-8, as $name", (identity) => {
+  it("are the command's arguments and environment as they were given", async (context) => {
+    needs(context, { ...MACHINE, commands: [...MACHINE.commands, "od"] });
+    const prepare = `odd=$(printf 'caf\\351 \\377'); export odd; set -- "$@" "$odd" last`;
+    const dump = ["sh", "-c", 'printf %s "$1$2$odd" | od -An -tx1; env | LC_ALL=C sort | grep -v ^_=', "sh"];
+    const expected = await given(identity, prepare, dump);
+    expect(expected).toContain("63 61 66 e9 20 ff");
+    expect(await given(identity, prepare, exec("--", ...dump))).toBe(expected);
+    expect(await given(identity, prepare, [process.execPath, ...exec("--", ...dump)])).toBe(expected);
+  });
+});
+
+describe.each(identities())("open descriptors, as $name", (identity) => {
+  const prepare = (): string => {
+    const input = join(directory, "input");
+    writeFileSync(input, "what was asked\n", { mode: 0o644 });
+    return `exec 3< ${input} 4> ${join(directory, `output-${identity.uid}`)} 9< ${input}`;
+  };
+  /** The probe's own directory of descriptors aside. */
+  const LIST =
+    "for fd in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$fd | sed s/^/$fd:/; done; cat <&9; echo said >&4";
+
+  it.for([
+    ["sluice", []],
+    ["node", [process.execPath]],
+  ] as const)("are the command's by their numbers, by %s", async ([, node], context) => {
+    needs(context, MACHINE);
+    const expected = await given(identity, prepare(), ["sh", "-c", LIST]);
+    expect(expected).toMatch(/^3:.*input\n4:.*output-\d+\n9:.*input\nwhat was asked\n$/);
+    expect(await given(identity, prepare(), [...node, ...exec("--", "sh", "-c", LIST)])).toBe(expected);
+    expect(readFileSync(join(directory, `output-${identity.uid}`), "utf8")).toBe("said\n");
+    rmSync(join(directory, `output-${identity.uid}`));
+  });
+
+  it("leave QEMU's socket another number", async (context) => {
+    needs(context, MACHINE);
+    const list = `${LIST}; readlink /proc/self/fd/5 | sed s/:.*//; echo $2`;
+    const said = await given(identity, prepare(), [PROGRAM, "qemu", "--", "sh", "-c", list, "sh"]);
+    expect(said).toMatch(
+      /^3:.*input\n4:.*\n5:socket:.*\n9:.*input\nwhat was asked\nsocket\nsocket,id=sluice0,fd=5\n$/,
+    );
+    rmSync(join(directory, `output-${identity.uid}`));
+  });
+
+  it("are those of a shell's process substitution", async (context) => {
+    needs(context, { ...MACHINE, commands: [...MACHINE.commands, "bash"] });
+    const script = `"$@" <(echo one) <(echo two)`;
+    const words = ["bash", "-c", script, "bash", ...exec("--", "cat")];
+    expect(await given(identity, ":", words)).toBe("one\ntwo\n");
   });
 });
 

@@ -1,28 +1,32 @@
 /**
  * What this process was given at its start and Node has changed since: the soft limit of descriptors, which Node raises
- * to the hard one, and the signals that were ignored or blocked, which it sets back. A command that sluice starts is to
- * have what it would have without sluice, so the helper sets that anew (native-shims/helper.c).
+ * to the hard one; the signals that were ignored or blocked, which it sets back; open descriptors, which it would not
+ * pass on. A command that sluice starts is to have what it would have without sluice, so the helper sets that anew
+ * (native-shims/helper.c).
  *
  * The `sluice` command notes it before Node starts (src/cli/sluice.cjs). Where Node was started by hand there is only
  * what the parent shows: its soft limit, if the hard one is ours as well; SIGHUP, if it ignores that, or is a shell
- * that says it ran nohup. Other signals a parent may ignore for itself alone, as shells do at a prompt.
+ * that says it ran nohup. Other signals a parent may ignore for itself alone, as shells do at a prompt. Of the open
+ * descriptors those were given that are not of a kind Node opens.
  */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import { basename } from "node:path";
 
-export interface GivenState {
+interface GivenState {
   /** Absent when it is not known, or not less than what there is. */
   readonly fileLimit?: number;
   /** Bit N - 1 for signal N. */
   readonly ignored: bigint;
   readonly blocked: bigint;
+  /** Besides the standard three. */
+  readonly descriptors: readonly number[];
 }
 
 const NOTE = "SLUICE_GIVEN";
 
-/** `PID BLOCKED IGNORED SOFT HARD files`, of which what could not be read is missing. */
-const NOTED = /^(\d+) ([0-9a-f]{16}) ([0-9a-f]{16}) +(\d+)?/;
+/** `PID BLOCKED IGNORED ,FD,FD... SOFT HARD files`. */
+const NOTED = /^(\d+) ([0-9a-f]{16}) ([0-9a-f]{16}) ,([\d,]*) +(\d+)?/;
 
 function readProcess(pid: number, file: string): string {
   try {
@@ -52,15 +56,35 @@ function hangUpIgnored(parent: number): boolean {
   return TELLING_SHELLS.includes(shell) && basename(process.env["_"] ?? "") === "nohup";
 }
 
-function observe(): GivenState {
+/** What is open, but for what Node opens: pollers, /dev/null, pipes with both ends here, a debugger's sockets. */
+function givenDescriptors(): number[] {
+  const targets = new Map<number, string>();
+  if (process.execArgv.some((option) => option.startsWith("--inspect"))) return [];
+  for (const name of readdirSync("/proc/self/fd")) {
+    try {
+      targets.set(Number(name), readlinkSync(`/proc/self/fd/${name}`));
+    } catch {
+      // The directory's own.
+    }
+  }
+  const all = [...targets.values()];
+  const isNodes = (target: string): boolean =>
+    /^anon_inode:|^\/dev\/null$/.test(target) ||
+    (target.startsWith("pipe:") && all.indexOf(target) !== all.lastIndexOf(target));
+  return [...targets].filter(([fd, target]) => fd > 2 && !isNodes(target)).map(([fd]) => fd);
+}
+
+/** `early`: nothing has been opened by this program yet, so that what is open was given. */
+function observe(early: boolean): GivenState {
   const note = process.env[NOTE];
   delete process.env[NOTE];
-  const [, pid, blocked, ignored, soft] = NOTED.exec(note ?? "") ?? [];
+  const [, pid, blocked, ignored, descriptors, soft] = NOTED.exec(note ?? "") ?? [];
   // That of another start would say nothing about this one.
   if (Number(pid) === process.pid) {
     return {
       blocked: BigInt(`0x${blocked}`),
       ignored: BigInt(`0x${ignored}`),
+      descriptors: descriptors.split(",").filter(Boolean).map(Number),
       ...(soft === undefined ? {} : { fileLimit: Number(soft) }),
     };
   }
@@ -69,21 +93,47 @@ function observe(): GivenState {
   return {
     blocked: 0n,
     ignored: hangUpIgnored(parent) ? maskOf("SIGHUP") : 0n,
+    descriptors: early ? givenDescriptors() : [],
     ...(fileLimit === undefined ? {} : { fileLimit }),
   };
 }
 
 let given: GivenState | undefined;
 
-/** Looked at once, early: a parent may end. Takes the note out of the environment. */
-export function givenState(): GivenState {
-  given ??= observe();
+/** To be called before anything is opened; takes the note out of the environment. */
+export function noteGivenState(): void {
+  given ??= observe(true);
+}
+
+function givenState(): GivenState {
+  given ??= observe(false);
   return given;
+}
+
+/** The descriptors that were given, for the one command that is to have them. */
+export function takeGivenDescriptors(): readonly number[] {
+  const { descriptors, ...rest } = givenState();
+  given = { ...rest, descriptors: [] };
+  // Node's own, where Node started us with a channel.
+  const channel = (process as { channel?: { fd?: number } }).channel?.fd;
+  return descriptors.filter((fd) => fd !== channel);
 }
 
 /** Whether this process was given `signal` to be ignored. */
 export function isGivenIgnored(signal: NodeJS.Signals): boolean {
   return (givenState().ignored & maskOf(signal)) !== 0n;
+}
+
+/** Where Node read octets that are no UTF-8. */
+const ODD = "\ufffd";
+
+/**
+ * The helper's options for a command that is the last `words` of this process's own, with its environment: octet by octet
+ * from where the kernel keeps them, if Node could not read them.
+ */
+export function givenWords(words: readonly string[]): string[] {
+  const texts = [...words, ...Object.entries(process.env).flat()];
+  return texts.some((text) => text?.includes(ODD)) ? ["--given-words", String(words.length)] : [];
 }
 
 /** The helper's options that give a command what this process was given. */

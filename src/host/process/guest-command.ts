@@ -4,7 +4,7 @@
  */
 import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { CAP_NET_ADMIN, CAP_SYS_ADMIN } from "../native/linux.ts";
-import { givenArgs } from "./given-state.ts";
+import { givenArgs, givenWords, takeGivenDescriptors } from "./given-state.ts";
 import { FIRST_CHANNEL, HelperError, hasCapability, runHelper } from "./helper.ts";
 import { keepNames } from "./name-service.ts";
 import {
@@ -28,6 +28,8 @@ export interface GuestCommandRequest {
   /** Standard input, output and error; inherited by default. */
   readonly stdio?: SpawnOptions["stdio"];
   readonly env?: NodeJS.ProcessEnv;
+  /** The command and its arguments are the last words of this process's own command line. */
+  readonly given?: boolean;
   readonly cwd?: string;
 }
 
@@ -57,6 +59,7 @@ function guestArgs(request: GuestCommandRequest): string[] {
   ];
   if (request.asRoot && uid !== 0) args.push("--new-user", "0:0");
   else if (!canMakeNamespaces()) args.push("--new-user", `${uid}:${gid}`);
+  if (request.given) args.push(...givenWords([request.command, ...request.args]));
   args.push(...givenArgs(), "--wait-for-go", "--", request.command, ...request.args);
   return args;
 }
@@ -73,6 +76,7 @@ export async function prepareGuestCommand(request: GuestCommandRequest): Promise
     const run = runHelper(guestArgs(request), {
       stdio: request.stdio ?? "inherit",
       channels: [socket.theirs],
+      passes: takeGivenDescriptors(),
       env: request.env ?? process.env,
       ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
     });

@@ -10,7 +10,7 @@
  * process.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
 import { helperPath } from "../native/native-loader.ts";
 
@@ -42,6 +42,8 @@ export type HelperCode =
   /** Address, route, MTU, MAC or queue length was refused. */
   | "configure"
   | "send-fd"
+  | "descriptors"
+  | "given"
   | "mount"
   | "resolv-conf"
   | "mask"
@@ -154,18 +156,28 @@ export function runHelper(
   options: {
     stdio?: SpawnOptions["stdio"];
     channels?: readonly Channel[];
+    /** Descriptors of this process that what it becomes has by the same numbers; handed over, and closed here. */
+    passes?: readonly number[];
     /** What it becomes does not die with this process. */
     outlives?: boolean;
   } & Omit<SpawnOptions, "stdio">,
 ): HelperRun {
-  const { stdio = ["ignore", "ignore", "inherit"], channels = [], outlives = false, ...rest } = options;
+  const {
+    stdio = ["ignore", "ignore", "inherit"],
+    channels = [],
+    passes = [],
+    outlives = false,
+    ...rest
+  } = options;
   const standard = Array.isArray(stdio) ? stdio.slice(0, 3) : [stdio, stdio, stdio];
   const statusFd = FIRST_CHANNEL + channels.length;
-  const child = spawn(
-    helperPath(),
-    ["--status-fd", String(statusFd), ...(outlives ? [] : ["--parent", String(process.pid)]), ...args],
-    { ...rest, stdio: [...standard, ...channels, "pipe"] },
-  );
+  const places = passes.flatMap((fd, index) => ["--place-fd", `${statusFd + 1 + index}:${fd}`]);
+  const tie = outlives ? [] : ["--parent", String(process.pid)];
+  const child = spawn(helperPath(), ["--status-fd", String(statusFd), ...tie, ...places, ...args], {
+    ...rest,
+    stdio: [...standard, ...channels, "pipe", ...passes],
+  });
+  for (const fd of passes) closeSync(fd);
   const channel = child.stdio[statusFd] as (Readable & Writable) | null | undefined;
   let closed = false;
   let spawnError: Error | undefined;
