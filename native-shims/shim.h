@@ -62,7 +62,7 @@ static inline int32_t result_of(long r) { return r < 0 ? -errno : (int32_t)r; }
 
 /* ---- calls ---------------------------------------------------------------------------------------------------- */
 
-#define ARGS_MAX 8
+#define ARGS_MAX 9
 #define STRING_MAX 4096
 
 /** One argument, as its letter in the signature says. */
@@ -133,6 +133,7 @@ int32_t shim_receive_descriptor(const int32_t *a);
 
 /* UDP (udp.c) */
 int32_t shim_udp_socket(const int32_t *a);
+int32_t shim_udp_unbind(const int32_t *a);
 int32_t shim_udp_send_batch(const int32_t *a);
 int32_t shim_udp_receive_batch(const int32_t *a);
 

@@ -8,6 +8,10 @@
  * of that message go out one by one, and the refusal is remembered for this socket and size, because a refused
  * attempt costs a copy of all its octets.
  *
+ * A socket bound to all addresses answers from the one it was asked on: a socket with IP_PKTINFO (ip(7)) or
+ * IPV6_RECVPKTINFO (ipv6(7)) tells where each datagram was sent to, and a datagram may name its source the same way.
+ * Both are tables beside the descriptors, which sockets without a use for them never touch.
+ *
  * Receiving is one recvmmsg(2); a UDP_GRO control message tells the segment size of a run the kernel merged. The kernel
  * merges what arrives as a run (from a card, or from a sender with UDP_SEGMENT), not what one program sends one by one.
  * So datagrams are received end to end where their size can be guessed, each of the size of the last one seen, and
@@ -37,6 +41,9 @@
 /** Larger datagrams are rare enough to go to their slots. */
 #define RUN_DATAGRAM_MAX 2048
 
+/** A bit above the port: the datagram leaves from the address in its record of the table of sources. */
+#define HAS_SOURCE 0x10000
+
 /** One datagram to send, as JavaScript lays it out: eight int32. */
 struct datagram {
   int32_t fd;
@@ -45,18 +52,22 @@ struct datagram {
   int32_t length;
 };
 
-union segment_control {
+/** Room for a segment size and an address. */
+union control {
   struct cmsghdr header;
-  char octets[CMSG_SPACE(sizeof(int))];
+  char octets[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
 static struct mmsghdr messages[MESSAGES_MAX];
 static struct sockaddr_storage names[MESSAGES_MAX];
-static union segment_control controls[MESSAGES_MAX];
+static union control controls[MESSAGES_MAX];
 static struct iovec iovecs[IOVECS_MAX];
 /** The descriptors message i carries: `segments[i]` of them from `first[i]` on. */
 static const struct datagram *first[MESSAGES_MAX];
 static int segments[MESSAGES_MAX];
+/** The batch being sent and its table of sources, a record of five int32 for each descriptor. */
+static const struct datagram *batch;
+static const int32_t *sources;
 
 /** Smallest segment size a socket is known to refuse, by descriptor modulo REFUSALS; 0: none known. */
 static struct {
@@ -86,6 +97,11 @@ int32_t shim_udp_socket(const int32_t *a) {
   return fd;
 }
 
+int32_t shim_udp_unbind(const int32_t *a) {
+  const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+  return result_of(connect(a[0], &nowhere, sizeof nowhere));
+}
+
 static bool may_segment(int fd, int size) {
   int i = fd % REFUSALS;
   if (segmentation != 1) return false;
@@ -98,6 +114,14 @@ static void remember_refusal(int fd, int size) {
   refusals[i].fd = fd;
 }
 
+static const int32_t *source_of(const struct datagram *d) { return sources + 5 * (d - batch); }
+
+/** Whether `next` leaves by the same socket as `d`, from the same address and to the same one. */
+static bool same_way(const struct datagram *d, const struct datagram *next) {
+  if (next->fd != d->fd || memcmp(next->words, d->words, sizeof d->words) != 0) return false;
+  return !(d->words[4] & HAS_SOURCE) || memcmp(source_of(next), source_of(d), 5 * sizeof(int32_t)) == 0;
+}
+
 /** How many datagrams from `d` on can leave as one message. */
 static int run_length(const struct datagram *d, int left) {
   int size = d->length, n = 1;
@@ -105,13 +129,47 @@ static int run_length(const struct datagram *d, int left) {
   if (size == 0 || !may_segment(d->fd, size)) return 1;
   while (n < left && n < SEGMENTS_MAX) {
     const struct datagram *next = &d[n];
-    if (next->fd != d->fd || memcmp(next->words, d->words, sizeof d->words) != 0) break;
+    if (!same_way(d, next)) break;
     if (next->length > size || next->length == 0 || total + next->length > PAYLOAD_MAX) break;
     total += next->length;
     n++;
     if (next->length < size) break;
   }
   return n;
+}
+
+/** Adds a control message; `header` has its buffer, with room for all it may get, once it has the first. */
+static void add_control(struct msghdr *header, union control *room, int level, int type, const void *data, size_t length) {
+  struct cmsghdr *c = (struct cmsghdr *)(void *)(room->octets + header->msg_controllen);
+  memset(c, 0, CMSG_SPACE(length));
+  c->cmsg_level = level;
+  c->cmsg_type = type;
+  c->cmsg_len = CMSG_LEN(length);
+  memcpy(CMSG_DATA(c), data, length);
+  header->msg_control = room->octets;
+  header->msg_controllen += CMSG_SPACE(length);
+}
+
+/** Has the message leave from one of the host's addresses; routing chooses the interface. */
+static void add_source(struct msghdr *header, union control *room, const int32_t *words) {
+  struct sockaddr_storage from;
+  address_from_words(&from, words, 0);
+  if (from.ss_family == AF_INET) {
+    struct in_pktinfo info = {.ipi_spec_dst = ((const struct sockaddr_in *)&from)->sin_addr};
+    add_control(header, room, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+  } else {
+    struct in6_pktinfo info = {.ipi6_addr = ((const struct sockaddr_in6 *)&from)->sin6_addr};
+    add_control(header, room, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+  }
+}
+
+/** Where a message goes, and from which address if that matters. */
+static void direct(struct msghdr *header, struct sockaddr_storage *name, union control *room, const struct datagram *d) {
+  if ((uint16_t)d->words[4] != 0) {
+    header->msg_name = name;
+    header->msg_namelen = address_from_words(name, d->words, 0);
+  }
+  if (d->words[4] & HAS_SOURCE) add_source(header, room, source_of(d));
 }
 
 /** Fills message `m` with `n` datagrams from `d` on, iovecs from `iov` on. Returns the iovecs used. */
@@ -130,19 +188,10 @@ static int fill(int m, const struct datagram *d, int n, struct iovec *iov) {
   }
   header->msg_iov = iov;
   header->msg_iovlen = (size_t)used;
-  if (d->words[4] != 0) {
-    header->msg_name = &names[m];
-    header->msg_namelen = address_from_words(&names[m], d->words, 0);
-  }
+  direct(header, &names[m], &controls[m], d);
   if (n > 1) {
     uint16_t size = (uint16_t)d->length;
-    memset(&controls[m], 0, sizeof controls[m]);
-    controls[m].header.cmsg_level = IPPROTO_UDP;
-    controls[m].header.cmsg_type = UDP_SEGMENT;
-    controls[m].header.cmsg_len = CMSG_LEN(sizeof size);
-    memcpy(CMSG_DATA(&controls[m].header), &size, sizeof size);
-    header->msg_control = controls[m].octets;
-    header->msg_controllen = CMSG_SPACE(sizeof size);
+    add_control(header, &controls[m], IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size);
   }
   first[m] = d;
   segments[m] = n;
@@ -160,12 +209,10 @@ static int send_singly(const struct datagram *d, int n) {
   int refused = 0;
   for (int i = 0; i < n; i++) {
     struct sockaddr_storage name;
+    union control room;
     struct iovec part = {arena.data + d[i].at, (size_t)d[i].length};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    if (d[i].words[4] != 0) {
-      header.msg_name = &name;
-      header.msg_namelen = address_from_words(&name, d[i].words, 0);
-    }
+    direct(&header, &name, &room, &d[i]);
     ssize_t r;
     RETRY(r, sendmsg(d[i].fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL));
     if (r < 0) refused++;
@@ -186,12 +233,14 @@ static int send_messages(int fd, int count) {
     } else {
       /*
        * The error belongs to the message at `done`; those after it have not been tried. It may also be an earlier
-       * datagram's ICMP error, which must not cost a whole run.
+       * datagram's ICMP error, which must not cost a whole run. Where each alone is refused too (the source is not the
+       * host's any more), it is not for being segments.
        */
       if (segments[done] > 1) {
-        if (errno == EIO || errno == EINVAL || errno == EMSGSIZE)
-          remember_refusal(fd, errno == EIO ? 1 : first[done]->length);
-        refused += send_singly(first[done], segments[done]);
+        int error = errno, lost = send_singly(first[done], segments[done]);
+        if (lost < segments[done] && (error == EIO || error == EINVAL || error == EMSGSIZE))
+          remember_refusal(fd, error == EIO ? 1 : first[done]->length);
+        refused += lost;
       } else {
         refused++;
       }
@@ -205,9 +254,11 @@ int32_t shim_udp_send_batch(const int32_t *a) {
   int32_t count = a[1];
   const struct datagram *d = (const struct datagram *)(const void *)records(a[0], 8, count);
   int refused = 0;
-  if (d == NULL) return -EINVAL;
+  batch = d;
+  sources = a[2] == 0 ? NULL : records(a[2], 5, count);
+  if (d == NULL || (a[2] != 0 && sources == NULL)) return -EINVAL;
   for (int32_t i = 0; i < count; i++)
-    if (!inside(d[i].at, d[i].length)) return -EINVAL;
+    if (!inside(d[i].at, d[i].length) || ((d[i].words[4] & HAS_SOURCE) && sources == NULL)) return -EINVAL;
   for (int32_t i = 0; i < count;) {
     int fd = d[i].fd, m = 0, used = 0;
     while (i < count && d[i].fd == fd && m < MESSAGES_MAX && used + SEGMENTS_MAX <= IOVECS_MAX) {
@@ -220,16 +271,36 @@ int32_t shim_udp_send_batch(const int32_t *a) {
   return refused;
 }
 
-/** The segment size in a received message's UDP_GRO control message, or 0. */
-static int32_t segment_size(struct msghdr *header) {
-  for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
-    if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
-      int size = 0;
-      memcpy(&size, CMSG_DATA(c), sizeof size);
-      return size;
-    }
+/** The address a datagram was sent to, from its control message, as words without a port; zeros for a group's. */
+static void read_local(const struct cmsghdr *c, int32_t *local) {
+  struct sockaddr_storage to = {.ss_family = AF_UNSPEC};
+  if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+    struct in_pktinfo info;
+    memcpy(&info, CMSG_DATA(c), sizeof info);
+    /* The interface's own address where the datagram was sent to a group or to everybody. */
+    struct sockaddr_in *in = (struct sockaddr_in *)&to;
+    *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = info.ipi_spec_dst};
+  } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+    struct in6_pktinfo info;
+    memcpy(&info, CMSG_DATA(c), sizeof info);
+    if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) return;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to;
+    *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = info.ipi6_addr};
+  } else {
+    return;
   }
-  return 0;
+  words_from_address(local, &to);
+}
+
+/** What came with a message: the segment size of a run (0: one datagram), and where it was sent to if that is asked. */
+static int32_t read_controls(struct msghdr *header, int32_t *local) {
+  int size = 0;
+  if (local != NULL) memset(local, 0, 5 * sizeof *local);
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+    if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) memcpy(&size, CMSG_DATA(c), sizeof size);
+    else if (local != NULL) read_local(c, local);
+  }
+  return size;
 }
 
 /** Size of the datagram received last, the guess for the next; 0 when it was too large for the run area. */
@@ -252,12 +323,18 @@ static bool continues(const int32_t *entry, const int32_t *next, int32_t size, i
          entry[0] + next[0] <= PAYLOAD_MAX && memcmp(entry + 1, next + 1, 5 * sizeof *next) == 0;
 }
 
+/** Whether two entries were sent to the same address; all were where there is no table of them. */
+static bool same_local(const int32_t *locals, int i, int j) {
+  return locals == NULL || memcmp(locals + 5 * i, locals + 5 * j, 5 * sizeof *locals) == 0;
+}
+
 /** Joins entries that lie end to end, `size` octets each: the first has them all, the others get a length of -1. */
-static void join_runs(int32_t *entries, int count, int32_t size) {
+static void join_runs(int32_t *entries, const int32_t *locals, int count, int32_t size) {
   for (int i = 0; i < count;) {
+    const int at = i;
     int32_t *entry = entries + 8 * i++;
     if (entry[0] != size || entry[6] != 0) continue;
-    for (int n = 1; i < count && continues(entry, entries + 8 * i, size, n); n++, i++) {
+    for (int n = 1; i < count && continues(entry, entries + 8 * i, size, n) && same_local(locals, at, i); n++, i++) {
       entry[0] += entries[8 * i];
       entry[6] = size;
       entries[8 * i] = -1;
@@ -268,7 +345,8 @@ static void join_runs(int32_t *entries, int count, int32_t size) {
 int32_t shim_udp_receive_batch(const int32_t *a) {
   int32_t fd = a[0], at = a[1], stride = a[2], room = a[3], max = a[4] > MESSAGES_MAX ? MESSAGES_MAX : a[4];
   int32_t *out = records(a[5], 8, max), run_at = a[6], run_octets = a[7];
-  if (out == NULL || !slots_inside(at, stride, room, max) || !inside(run_at, run_octets)) return -EINVAL;
+  int32_t *locals = a[8] == 0 ? NULL : records(a[8], 5, max);
+  if (out == NULL || (a[8] != 0 && locals == NULL) || !slots_inside(at, stride, room, max) || !inside(run_at, run_octets)) return -EINVAL;
   if (expected > room || (int64_t)expected * max > run_octets) expected = 0;
   const int32_t size = expected;
   for (int32_t i = 0; i < max; i++) {
@@ -290,7 +368,7 @@ int32_t shim_udp_receive_batch(const int32_t *a) {
   for (int i = 0; i < r; i++, entry += 8) {
     entry[0] = (int32_t)messages[i].msg_len;
     words_from_address(&entry[1], &names[i]);
-    entry[6] = segment_size(&messages[i].msg_hdr);
+    entry[6] = read_controls(&messages[i].msg_hdr, locals == NULL ? NULL : locals + 5 * i);
     entry[7] = run_at + i * size;
     if (size == 0 || entry[0] > size) {
       entry[7] = at + i * stride;
@@ -299,6 +377,6 @@ int32_t shim_udp_receive_batch(const int32_t *a) {
   }
   expected = r > 0 ? entry[-8] : expected;
   if (expected > RUN_DATAGRAM_MAX) expected = 0;
-  if (size > 0) join_runs(out, r, size);
+  if (size > 0) join_runs(out, locals, r, size);
   return r;
 }

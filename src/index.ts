@@ -22,7 +22,7 @@ import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
-import { outboundAddress } from "./host/outbound.ts";
+import { resolveOutbound } from "./host/outbound.ts";
 import { type Allow, type Sluice, serve } from "./serve.ts";
 
 export { ConfigError, type Problem } from "./config/problem.ts";
@@ -103,8 +103,8 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   const link = planLink(set);
   const config = planEngine(set);
   const host = planHost(set, "run");
-  const outbound = outboundAddress(host.outbound);
-  if (host.outbound && outbound === undefined) {
+  const outbound = resolveOutbound(host);
+  if (outbound === undefined) {
     set.reject("outbound-addr", "an IPv4 address, or an interface of this host that has one");
   }
   if (set.problems.length > 0 || link === undefined) throw new ConfigError(set.problems);
@@ -126,7 +126,7 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
     log,
     oneOff: host.oneOff,
     ...(host.pcap === undefined ? {} : { pcap: host.pcap }),
-    ...(outbound === undefined ? {} : { outbound: { address: outbound } }),
+    ...(outbound === undefined ? {} : { outbound }),
     ...hooks,
   });
 }

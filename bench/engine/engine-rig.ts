@@ -126,6 +126,9 @@ class BenchNetwork implements HostNetwork {
     this.peer.set(to);
     keep(length);
   }
+  udpSendFrom(handle: number, _from: AddressWords, to: AddressWords, at: number, length: number): void {
+    this.udpSend(handle, to, at, length);
+  }
   udpFlush(): number {
     return 0;
   }
@@ -137,6 +140,9 @@ class BenchNetwork implements HostNetwork {
     batch.words[ADDRESS_PORT] = REMOTE_PORT;
     this.waitingOctets = 0;
     return 1;
+  }
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    return this.udpReceive(handle, batch);
   }
   udpConnect(): number {
     return 0;

@@ -55,11 +55,15 @@ export type Outbound =
   | { readonly kind: "address"; readonly address: number }
   | { readonly kind: "interface"; readonly name: string };
 
+/** Which ports of the host UDP mappings have: the guest's own where they can be had, or ephemeral ones. */
+export type UdpPortPolicy = "ephemeral" | "preserve";
+
 /** What is not the core's business and not the link's. */
 export interface HostPlan {
   /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
   readonly resolvers: "system" | "listed" | "none";
   readonly outbound?: Outbound;
+  readonly udpPorts: UdpPortPolicy;
   readonly pcap?: string;
   readonly log: LogPlan;
   readonly readyFd?: number;

@@ -349,6 +349,13 @@ export const OPTIONS = {
     parse: choice(BEHAVIOURS),
     default: CORE.udpFiltering,
   }),
+  "udp-ports": option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "POLICY",
+    help: "Ports of the host for UDP: ephemeral (default), which takes none a program of the host may want; or preserve, the guest's own where it is free.",
+    parse: choice(["ephemeral", "preserve"]),
+  }),
   "udp-timeout": option({
     group: "Policy",
     commands: ALL,

@@ -99,6 +99,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
   return {
     resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
     ...optional("outbound", outbound),
+    udpPorts: options.get("udp-ports") ?? "ephemeral",
     ...optional("pcap", options.get("pcap")),
     log: {
       level: options.value("log-level", command),

@@ -114,13 +114,21 @@ export interface HostNetwork {
   /** Closes; with `reset` the peer sees a RST (SO_LINGER 0). */
   tcpClose(handle: number, reset: boolean): void;
 
-  /** Opens a UDP socket bound to `port` if that is free (0: any). `family` 4 or 6. Returns a handle or -errno. */
+  /**
+   * Opens a UDP socket for a guest's `port`: bound to that port or, as the host's user chose, to another of the same
+   * parity; 0: to any. `family` 4 or 6. Returns a handle or -errno: EADDRINUSE when no port is to be had.
+   */
   udpOpen(token: number, family: 4 | 6, port: number): number;
   /**
    * Queues one datagram from arena octets. They must stay in place until `udpFlush`. When the internal batch is
    * full it flushes by itself.
    */
   udpSend(handle: number, to: AddressWords, at: number, length: number): void;
+  /**
+   * As `udpSend`, from this address of the host (its port is not used), for a socket bound to all of them. The datagram
+   * is refused when the host has the address no more.
+   */
+  udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void;
   /** Sends what `udpSend` queued. Returns datagrams the kernel refused (to be counted as drops). */
   udpFlush(): number;
   /**
@@ -128,6 +136,8 @@ export interface HostNetwork {
    * ECONNREFUSED from an ICMP error on a connected socket).
    */
   udpReceive(handle: number, batch: UdpBatch): number;
+  /** As `udpReceive`, and fills `batch.local`: which address of the host each datagram was sent to. */
+  udpReceiveLocal(handle: number, batch: UdpBatch): number;
   /** Fixes the remote of a socket, so that ICMP errors arrive and others cannot answer. Returns 0 or -errno. */
   udpConnect(handle: number, to: AddressWords): number;
   udpClose(handle: number): void;
@@ -145,6 +155,8 @@ export interface UdpBatch {
   readonly length: Int32Array;
   readonly segment: Int32Array;
   readonly words: Int32Array;
+  /** After `udpReceiveLocal`: the address of the host, as `words`; zeros when the socket is bound to one. */
+  readonly local: Int32Array;
 }
 
 /** Secrets and randomness. Seeded in simulations. */

@@ -138,6 +138,7 @@ export class EngineHost {
     native.raiseFileLimit();
     const { config, log } = this.options;
     let { spawnCommand } = this.options;
+    const { udpPorts } = this.options.outbound ?? {};
     if (spawnCommand === undefined) {
       const commands = new ServiceCommands(log);
       this.undo.push(() => commands.close());
@@ -148,6 +149,7 @@ export class EngineHost {
       descriptors: this.descriptors,
       guestForwards: config.guestForwards,
       outbound: this.resolveOutbound(),
+      ...(udpPorts === undefined ? {} : { udpPorts }),
       spawnCommand,
     });
     this.undo.push(() => network.close());

@@ -29,6 +29,21 @@ export type LinkSpec =
   /** A connected socket, stream (QEMU framing) or datagram (one frame each), or an open TAP: the fd tells which. */
   | { readonly kind: "fd"; readonly fd: number };
 
+/** Which ports of the host the guest's UDP mappings have. */
+export interface UdpPorts {
+  /** The guest's own port where it can be had. Else, and by default, an ephemeral port of the same parity. */
+  readonly preserve: boolean;
+  /** Mappings that may have an ephemeral port at a time; the rest of the range is left to the host's programs. */
+  readonly ephemeralMax: number;
+}
+
+/** What the guest's traffic leaves the host by: an IPv4 source address (int32), an interface, or both; UDP's ports. */
+export interface OutboundOptions {
+  readonly address?: number;
+  readonly device?: string;
+  readonly udpPorts?: UdpPorts;
+}
+
 export interface EngineHostOptions {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
@@ -40,8 +55,7 @@ export interface EngineHostOptions {
    * and `config.dns` is not 0. `/etc/resolv.conf` by default.
    */
   readonly resolvConf?: string;
-  /** What the guest's traffic leaves the host by: an IPv4 source address (int32), an interface, or both. */
-  readonly outbound?: { readonly address?: number; readonly device?: string };
+  readonly outbound?: OutboundOptions;
   /** End when the guest disconnects instead of waiting for the next one. */
   readonly oneOff?: boolean;
   /**

@@ -5,7 +5,9 @@
  * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; the sockets of forwards are opened
  *   by `forwards.ts`.
  * - UDP goes out in batches: `udpSend` writes a descriptor, `udpFlush` hands all of them to one shim call.
- * - A UDP socket tries the guest's own port first and keeps its parity if it cannot have it (RFC 4787 REQ-3, REQ-4).
+ * - A UDP mapping gets a port of the host's ephemeral range with the parity of the guest's (RFC 4787 REQ-4): a port that
+ *   a program of the host may want to listen on is never taken, and some of the range is left. The guest's own port is
+ *   tried first where the user chose that (REQ-3a).
  * - One descriptor is kept in reserve: when the process has run out of them, it is given up for the length of one
  *   accept, so that the connection waiting in a listener's queue can be refused instead of waking us for ever.
  */
@@ -14,6 +16,7 @@ import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
   type AddressWords,
+  EADDRINUSE,
   EAGAIN,
   EINPROGRESS,
   EINVAL,
@@ -30,28 +33,32 @@ import {
 import type { GuestForward, ResolverAddress } from "../engine/config.ts";
 import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
 import type { Arena } from "../engine/memory/arena.ts";
-import { EDGE_TRIGGERED, SO_BINDTOIFINDEX, SOL_SOCKET } from "./native/linux.ts";
+import type { UdpPorts } from "./engine-options.ts";
+import {
+  EDGE_TRIGGERED,
+  IP_BIND_ADDRESS_NO_PORT,
+  IPPROTO_IP,
+  SO_BINDTOIFINDEX,
+  SOL_SOCKET,
+} from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
 
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
 const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
 
-/** ip(7) */
-const IPPROTO_IP = 0;
-const IP_BIND_ADDRESS_NO_PORT = 24;
-
-/** The range tried for another port of the same parity; what IANA calls dynamic. */
-const DYNAMIC_PORT_FIRST = 49_152;
-const DYNAMIC_PORTS = 16_384;
-const PARITY_TRIES = 8;
+/** Ports the kernel is asked for until one has the guest's parity: all in vain once in a million. */
+const PARITY_TRIES = 20;
 
 /** Index of each int32 in a datagram descriptor (see udpSendBatch and udpReceiveBatch). */
 const DATAGRAM_INTS = DATAGRAM_DESCRIPTOR_OCTETS / 4;
+const OUT_PORT = 5;
 const IN_LENGTH = 0;
 const IN_ADDRESS = 1;
 const IN_SEGMENT = 6;
 const IN_AT = 7;
+/** In the port of a datagram to send: its entry of the table of sources counts. */
+const HAS_SOURCE = 0x10000;
 
 /** Where guest traffic leaves the host. */
 export interface OutboundBinding {
@@ -63,11 +70,15 @@ export interface OutboundBinding {
 
 export const OUTBOUND_ANY: OutboundBinding = { address: 0, deviceIndex: 0 };
 
+const UDP_PORTS_EPHEMERAL: UdpPorts = { preserve: false, ephemeralMax: 65_535 };
+
 export interface KernelNetworkOptions {
   readonly arena: Arena;
   readonly descriptors: Descriptors;
   readonly guestForwards: readonly GuestForward[];
   readonly outbound: OutboundBinding;
+  /** By default ephemeral ones, as many as there are. */
+  readonly udpPorts?: UdpPorts;
   /** Starts a guest-forward's command; returns the connected socket or -errno. */
   readonly spawnCommand: (command: string) => number;
 }
@@ -78,11 +89,19 @@ export class KernelNetwork implements HostNetwork {
   private readonly udpRunAt: number;
   private readonly udpOutIndex: number;
   private readonly udpOutAt: number;
+  private readonly udpSourcesAt: number;
+  private readonly udpSourcesIndex: number;
   private readonly udpInIndex: number;
   private readonly udpInAt: number;
+  private readonly udpLocalsAt: number;
+  private readonly udpLocalsIndex: number;
   private udpQueued = 0;
+  /** Some of what is queued has a source. */
+  private udpSourced = false;
   private udpRefused = 0;
   private readonly words = new Int32Array(ADDRESS_WORDS);
+  private readonly bound = new Int32Array(ADDRESS_WORDS);
+  private udpSockets = 0;
   private reserve: number;
   private scoped: readonly ResolverAddress[] = [];
 
@@ -92,8 +111,12 @@ export class KernelNetwork implements HostNetwork {
     this.udpRunAt = options.arena.udpRunAt;
     this.udpOutAt = options.descriptors.udpOutAt;
     this.udpOutIndex = this.udpOutAt >> 2;
+    this.udpSourcesAt = options.descriptors.udpSourcesAt;
+    this.udpSourcesIndex = this.udpSourcesAt >> 2;
     this.udpInAt = options.descriptors.udpInAt;
     this.udpInIndex = this.udpInAt >> 2;
+    this.udpLocalsAt = options.descriptors.udpLocalsAt;
+    this.udpLocalsIndex = this.udpLocalsAt >> 2;
     this.reserve = openSync("/dev/null", "r");
   }
 
@@ -227,27 +250,57 @@ export class KernelNetwork implements HostNetwork {
       native.close(fd);
       return bound;
     }
-    return this.register(fd, UDP_EVENTS, token);
+    const handle = this.register(fd, UDP_EVENTS, token);
+    if (handle >= 0) this.udpSockets++;
+    return handle;
   }
 
   private bindUdp(fd: number, family: 4 | 6, port: number): number {
-    const { address, deviceIndex } = this.options.outbound;
+    const words = this.ipv4Words(family === 4 ? this.options.outbound.address : 0, port);
+    if (family === 6) words[2] = 0;
+    if (port === 0) return this.bindOnce(fd, family);
+    const { preserve, ephemeralMax } = this.options.udpPorts ?? UDP_PORTS_EPHEMERAL;
+    if (preserve) {
+      const result = this.bindOnce(fd, family);
+      if (result === 0) return 0;
+    } else if (this.udpSockets >= ephemeralMax) {
+      return EADDRINUSE;
+    }
+    words[ADDRESS_PORT] = 0;
+    return this.bindEphemeral(fd, family, port & 1);
+  }
+
+  /** Binds to `words`, on the interface everything leaves by. Returns 0 or -errno. */
+  private bindOnce(fd: number, family: 4 | 6): number {
+    const { deviceIndex } = this.options.outbound;
     if (deviceIndex !== 0) {
       const result = native.setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, deviceIndex);
       if (result < 0) return result;
     }
-    const words = this.ipv4Words(family === 4 ? address : 0, port);
-    if (family === 6) words[2] = 0;
-    if (port !== 0) {
-      if (native.bind(fd, words, family, false) === 0) return 0;
-      for (let i = 0; i < PARITY_TRIES; i++) {
-        const offset = (native.randomInt32() & (DYNAMIC_PORTS - 2)) | (port & 1);
-        words[ADDRESS_PORT] = DYNAMIC_PORT_FIRST + offset;
-        if (native.bind(fd, words, family, false) === 0) return 0;
-      }
+    return native.bind(fd, this.words, family, false);
+  }
+
+  /**
+   * Has the kernel choose again until the port is odd or even as wanted. The kernel's choice is from
+   * net.ipv4.ip_local_port_range, as it is now, without net.ipv4.ip_local_reserved_ports.
+   */
+  private bindEphemeral(fd: number, family: 4 | 6, parity: number): number {
+    for (let tries = 1; ; tries++) {
+      const result = this.bindOnce(fd, family);
+      if (result < 0 || tries === PARITY_TRIES) return result;
+      if (native.localAddress(fd, this.bound) < 0 || (this.bound[ADDRESS_PORT] & 1) === parity) return 0;
+      if (native.udpUnbind(fd) < 0) return 0;
     }
-    words[ADDRESS_PORT] = 0;
-    return native.bind(fd, words, family, false);
+  }
+
+  udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void {
+    this.udpSend(handle, to, at, length);
+    const queued = this.udpQueued - 1;
+    const source = this.udpSourcesIndex + queued * ADDRESS_WORDS;
+    for (let i = 0; i < ADDRESS_PORT; i++) this.ints[source + i] = from[i];
+    this.ints[source + ADDRESS_PORT] = 0;
+    this.ints[this.udpOutIndex + queued * DATAGRAM_INTS + OUT_PORT] |= HAS_SOURCE;
+    this.udpSourced = true;
   }
 
   udpSend(handle: number, to: AddressWords, at: number, length: number): void {
@@ -266,8 +319,10 @@ export class KernelNetwork implements HostNetwork {
   }
 
   private sendQueued(): void {
-    this.udpRefused += native.udpSendBatch(this.udpOutAt, this.udpQueued);
+    const sourcesAt = this.udpSourced ? this.udpSourcesAt : 0;
+    this.udpRefused += native.udpSendBatch(this.udpOutAt, this.udpQueued, sourcesAt);
     this.udpQueued = 0;
+    this.udpSourced = false;
   }
 
   udpFlush(): number {
@@ -278,6 +333,14 @@ export class KernelNetwork implements HostNetwork {
   }
 
   udpReceive(handle: number, batch: UdpBatch): number {
+    return this.receiveBatch(handle, batch, 0);
+  }
+
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    return this.receiveBatch(handle, batch, this.udpLocalsAt);
+  }
+
+  private receiveBatch(handle: number, batch: UdpBatch, localsAt: number): number {
     const max = Math.min(batch.capacity, UDP_RX_SLOTS);
     const count = native.udpReceiveBatch(
       handle,
@@ -288,6 +351,7 @@ export class KernelNetwork implements HostNetwork {
       this.udpInAt,
       this.udpRunAt,
       UDP_RX_RUN_OCTETS,
+      localsAt,
     );
     if (count <= 0) return count === EAGAIN ? 0 : count;
     batch.drained = count < max;
@@ -302,9 +366,14 @@ export class KernelNetwork implements HostNetwork {
       for (let word = 0; word < ADDRESS_WORDS; word++) {
         batch.words[words + word] = this.ints[index + IN_ADDRESS + word];
       }
+      if (localsAt !== 0) this.copyLocal(batch, words, this.udpLocalsIndex + i * ADDRESS_WORDS);
       entries++;
     }
     return entries;
+  }
+
+  private copyLocal(batch: UdpBatch, words: number, local: number): void {
+    for (let word = 0; word < ADDRESS_WORDS; word++) batch.local[words + word] = this.ints[local + word];
   }
 
   udpConnect(handle: number, to: AddressWords): number {
@@ -313,6 +382,7 @@ export class KernelNetwork implements HostNetwork {
 
   udpClose(handle: number): void {
     this.forgetQueued(handle);
+    this.udpSockets--;
     native.close(handle);
   }
 

@@ -50,11 +50,19 @@ export class UnreachableNetwork implements HostNetwork {
     this.datagrams++;
   }
 
+  udpSendFrom(): void {
+    this.datagrams++;
+  }
+
   udpFlush(): number {
     return 0;
   }
 
   udpReceive(): number {
+    return 0;
+  }
+
+  udpReceiveLocal(): number {
     return 0;
   }
 

@@ -6,7 +6,7 @@
 import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { EngineEnd, LinkSpec } from "../host/engine-options.ts";
+import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -27,7 +27,7 @@ export interface EnginePlan {
   readonly resolvConf: string;
   /** Add the seccomp filter. */
   readonly sandbox: boolean;
-  readonly outbound?: { readonly address?: number; readonly device?: string };
+  readonly outbound?: OutboundOptions;
   readonly oneOff: boolean;
 }
 

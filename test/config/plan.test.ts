@@ -29,6 +29,7 @@ describe("what run is told", () => {
     expect(link).toEqual({ kind: "tap", name: "guest0", configure: false, tunDevice: "/dev/net/tun" });
     expect(host).toEqual({
       resolvers: "system",
+      udpPorts: "ephemeral",
       log: { level: "info", format: "text" },
       oneOff: false,
       outliveParent: false,

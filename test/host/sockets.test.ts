@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import {
+  EADDRINUSE,
   EAGAIN,
   ECONNREFUSED,
   EINPROGRESS,
@@ -16,7 +17,10 @@ import {
 } from "../../src/engine/boundary.ts";
 import type { GuestForward } from "../../src/engine/config.ts";
 import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
+import type { UdpPorts } from "../../src/host/engine-options.ts";
+import { SO_BINDTOIFINDEX, SOL_SOCKET } from "../../src/host/native/linux.ts";
 import { native } from "../../src/host/native/native.ts";
+import { ephemeralPortsMax } from "../../src/host/outbound.ts";
 import { ServiceCommands } from "../../src/host/process/service-command.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "../../src/host/sockets.ts";
 import { boundPort } from "../support/bound-port.ts";
@@ -46,8 +50,15 @@ afterAll(() => {
 function network(
   guestForwards: readonly GuestForward[] = [],
   outbound: OutboundBinding = OUTBOUND_ANY,
+  udpPorts?: UdpPorts,
 ): KernelNetwork {
-  const made = new KernelNetwork({ ...rig, guestForwards, outbound, spawnCommand: commands.start });
+  const made = new KernelNetwork({
+    ...rig,
+    guestForwards,
+    outbound,
+    spawnCommand: commands.start,
+    ...(udpPorts === undefined ? {} : { udpPorts }),
+  });
   cleanUps.push(() => made.close());
   return made;
 }
@@ -352,8 +363,61 @@ describe("UDP", () => {
     expect(net.udpFlush()).toBe(0);
   });
 
-  it("preserves the guest's port, or else its parity", () => {
-    const net = network();
+  it("takes a port of the ephemeral range with the guest's parity, never one a program may want", () => {
+    const [low, high] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")
+      .split(/\s+/)
+      .map(Number);
+    const lo = native.deviceIndex("lo");
+    const net = network([], { address: LOOPBACK, deviceIndex: lo });
+    for (const port of [53, 1024, 5353, 5354, 51_820, 65_535]) {
+      for (let i = 0; i < 32; i++) {
+        const handle = net.udpOpen(33, 4, port);
+        const taken = boundPort(handle);
+        expect(taken % 2).toBe(port % 2);
+        expect(taken).toBeGreaterThanOrEqual(low);
+        expect(taken).toBeLessThanOrEqual(high);
+        // Choosing again must not have cost what the socket was told before.
+        const words = new Int32Array(5);
+        native.localAddress(handle, words);
+        expect(words[3]).toBe(LOOPBACK);
+        expect(native.getOption(handle, SOL_SOCKET, SO_BINDTOIFINDEX)).toBe(lo);
+        net.udpClose(handle);
+      }
+    }
+    // The guest's own port is a matter of chance; with nothing else in the way it is not what the socket has.
+    const own = Array.from({ length: 8 }, () => {
+      const handle = net.udpOpen(33, 4, low + 1);
+      const taken = boundPort(handle);
+      net.udpClose(handle);
+      return taken;
+    });
+    expect(new Set(own).size).toBeGreaterThan(1);
+  });
+
+  it("knows how many ports of the range are the guest's", () => {
+    expect(ephemeralPortsMax("32768\t60999\n")).toBe(24_703);
+    expect(ephemeralPortsMax("50000 50007")).toBe(7);
+    // Nothing known: the kernel alone keeps count.
+    expect(ephemeralPortsMax("")).toBe(65_535);
+  });
+
+  it("leaves a share of the ephemeral ports to the host, and the engine's own questions theirs", () => {
+    const net = network([], OUTBOUND_ANY, { preserve: false, ephemeralMax: 2 });
+    const one = net.udpOpen(33, 4, 4000);
+    const two = net.udpOpen(33, 4, 4001);
+    expect(net.udpOpen(33, 4, 4002)).toBe(EADDRINUSE);
+    const question = net.udpOpen(33, 4, 0);
+    expect(question).toBeGreaterThan(0);
+    net.udpClose(one);
+    net.udpClose(question);
+    const three = net.udpOpen(33, 4, 4002);
+    expect(three).toBeGreaterThan(0);
+    net.udpClose(two);
+    net.udpClose(three);
+  });
+
+  it("preserves the guest's port where that was chosen, or else its parity", () => {
+    const net = network([], OUTBOUND_ANY, { preserve: true, ephemeralMax: 65_535 });
     const probe = net.udpOpen(33, 4, 0);
     const free = boundPort(probe);
     net.udpClose(probe);

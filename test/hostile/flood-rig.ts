@@ -156,6 +156,9 @@ export class CountingNetwork implements HostNetwork {
     this.has[handle] = length;
     this.core?.handleEvent(this.token[handle], READABLE, this.now);
   }
+  udpSendFrom(handle: number, _from: AddressWords, to: AddressWords, at: number, length: number): void {
+    this.udpSend(handle, to, at, length);
+  }
   udpFlush(): number {
     return 0;
   }
@@ -171,6 +174,9 @@ export class CountingNetwork implements HostNetwork {
     batch.words[ADDRESS_PORT] = FAR_ECHO_PORT;
     this.has[handle] = 0;
     return 1;
+  }
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    return this.udpReceive(handle, batch);
   }
   udpConnect(): number {
     return 0;

@@ -3,7 +3,7 @@
  * comes out is kept whole, host sockets do what the test says. No kernel, no clock but the test's.
  */
 
-import { type EngineCore, TOKEN_LINK } from "../../src/engine/api.ts";
+import { type EngineCore, TOKEN_FORWARD, TOKEN_LINK } from "../../src/engine/api.ts";
 import {
   type AddressWords,
   EAGAIN,
@@ -82,6 +82,16 @@ export interface SentDatagram {
   readonly address: number;
   readonly port: number;
   readonly octets: Uint8Array;
+  /** The address of the host it was told to leave from, if it was. */
+  from?: number;
+}
+
+interface ArrivingDatagram {
+  readonly handle: number;
+  readonly address: number;
+  readonly port: number;
+  readonly octets: Uint8Array;
+  readonly local: number;
 }
 
 export class HeldNetwork implements HostNetwork {
@@ -92,7 +102,8 @@ export class HeldNetwork implements HostNetwork {
   wake: (token: number, events: number) => void = () => {};
   private readonly udpTokens = new Map<number, number>();
   private readonly failing = new Set<number>();
-  private readonly arriving: { handle: number; address: number; port: number; octets: Uint8Array }[] = [];
+  private arrivedOn = 0;
+  private readonly arriving: ArrivingDatagram[] = [];
 
   constructor(private readonly arena: Arena) {}
 
@@ -155,13 +166,22 @@ export class HeldNetwork implements HostNetwork {
       octets: this.arena.octets.slice(at, at + length),
     });
   }
+  udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void {
+    this.udpSend(handle, to, at, length);
+    const sent = this.datagrams.at(-1);
+    if (sent !== undefined) sent.from = from[3];
+  }
   udpFlush(): number {
     return 0;
   }
-  /** A datagram arrives at a host socket. */
-  arrive(handle: number, address: number, port: number, octets: Uint8Array): void {
-    this.arriving.push({ handle, address, port, octets });
+  /** A datagram arrives at a host socket; `local` is the address of the host it was sent to. */
+  arrive(handle: number, address: number, port: number, octets: Uint8Array, local = 0): void {
+    this.arriving.push({ handle, address, port, octets, local });
     this.wake(this.udpTokens.get(handle) ?? 0, READABLE);
+  }
+  /** A bound socket of forward `index`. */
+  udpForward(index: number): number {
+    return this.udpOpen(TOKEN_FORWARD | index);
   }
   /** The next read of a host socket fails, as after an ICMP error. */
   failNextReceive(handle: number): void {
@@ -178,8 +198,15 @@ export class HeldNetwork implements HostNetwork {
     batch.length[0] = datagram.octets.length;
     batch.segment[0] = 0;
     batch.words.set([0, 0, 0xffff, datagram.address, datagram.port]);
+    batch.local.fill(0);
+    this.arrivedOn = datagram.local;
     batch.drained = true;
     return 1;
+  }
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    const count = this.udpReceive(handle, batch);
+    if (count > 0 && this.arrivedOn !== 0) batch.local.set([0, 0, 0xffff, this.arrivedOn, 0]);
+    return count;
   }
   udpConnect(): number {
     return 0;

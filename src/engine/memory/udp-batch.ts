@@ -9,5 +9,6 @@ export function makeUdpBatch(capacity: number): UdpBatch {
     length: new Int32Array(capacity),
     segment: new Int32Array(capacity),
     words: new Int32Array(capacity * ADDRESS_WORDS),
+    local: new Int32Array(capacity * ADDRESS_WORDS),
   };
 }

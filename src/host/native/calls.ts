@@ -145,21 +145,29 @@ export interface Native {
    */
   udpSocket(family: 4 | 6): number;
   /**
+   * Gives back the port that the kernel chose at a bind to port 0, so that the socket can be bound again (connect(2) to
+   * AF_UNSPEC). The socket's interface (SO_BINDTOIFINDEX) is forgotten with it. 0 or -errno.
+   */
+  udpUnbind(fd: number): number;
+  /**
    * Sends `count` datagrams: descriptor i is eight int32 at descriptorsAt + 32*i:
    * (fd, a0, a1, a2, a3, port, at, length). Runs with the same fd go out by sendmmsg(2), runs with the same fd,
    * address and length as one UDP_SEGMENT super-datagram where the kernel has it (at most 64 segments and 65507
    * octets; the last may be shorter). Port 0 sends to the connected remote. A datagram the kernel refuses
    * (-ECONNREFUSED, -EMSGSIZE, ...) is skipped and the rest goes on; when a socket's buffer is full (EAGAIN, ENOBUFS)
-   * the rest of that socket's run is refused. Returns how many were refused, or -EINVAL with none sent.
+   * the rest of that socket's run is refused. A port with bit 16 set has the datagram leave from the address in record
+   * i of five int32 at sourcesAt + 20*i (its port is not used); it is refused when that is not the host's any more.
+   * `sourcesAt` is 0 when no datagram has one. Returns how many were refused, or -EINVAL with none sent.
    */
-  udpSendBatch(descriptorsAt: number, count: number): number;
+  udpSendBatch(descriptorsAt: number, count: number, sourcesAt: number): number;
   /**
    * One recvmmsg(2) of at most `max` (64) messages. Entry i is eight int32 at outAt + 32*i:
    * (length, a0, a1, a2, a3, port, segmentSize, at). It lies in a slot, at + j*stride, of `room` octets, which holds
    * a whole run, so `room` is 65535; or, of datagrams that have the size of the one received last, in the run area of
    * `runOctets` at `runAt`, end to end. segmentSize is from the UDP_GRO cmsg, or the size of datagrams in a row from
    * one sender there (the last may be shorter): the first entry has them all, the others a length of -1; else 0.
-   * Returns entries or -errno (-EAGAIN when drained).
+   * `localsAt` other than 0: record i of five int32 there gets the address datagram i was sent to, port 0, of a socket
+   * with IP_PKTINFO or IPV6_RECVPKTINFO; zeros else. Returns entries or -errno (-EAGAIN when drained).
    */
   udpReceiveBatch(
     fd: number,
@@ -170,6 +178,7 @@ export interface Native {
     outAt: number,
     runAt: number,
     runOctets: number,
+    localsAt: number,
   ): number;
 
   // --- devices and descriptors ---------------------------------------------------------------------------------

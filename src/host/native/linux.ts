@@ -28,6 +28,11 @@ export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const AF_UNIX = 1;
 
+/** ip(7). IP_PKTINFO: each datagram tells which address of the host it was sent to. */
+export const IPPROTO_IP = 0;
+export const IP_PKTINFO = 8;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
+
 /** The uid and gid that own nothing (the overflow ids, `nobody` in most distributions). */
 export const NOBODY = 65534;
 

@@ -10,6 +10,8 @@ import type { Arena } from "../../engine/memory/arena.ts";
 export const FRAME_DESCRIPTOR_OCTETS = 16;
 /** Octets of one udpSendBatch/udpReceiveBatch entry: eight int32. */
 export const DATAGRAM_DESCRIPTOR_OCTETS = 32;
+/** Octets of one address of the host beside such an entry: five int32. */
+export const LOCAL_ADDRESS_OCTETS = 20;
 /** Frames a link hands to the kernel in one call; with one more for what a stream still owes: 1024 iovecs. */
 export const TX_BATCH_MAX = TX_QUEUE_MAX - 1;
 /** Readiness events taken in one epoll_wait. */
@@ -27,8 +29,12 @@ export interface Descriptors {
   readonly eventsAt: number;
   /** UDP_TX_MAX datagram descriptors. */
   readonly udpOutAt: number;
+  /** UDP_TX_MAX local addresses, for the datagrams that leave from one they were asked on. */
+  readonly udpSourcesAt: number;
   /** UDP_RX_SLOTS datagram descriptors. */
   readonly udpInAt: number;
+  /** UDP_RX_SLOTS local addresses, for sockets that tell what they were asked on. */
+  readonly udpLocalsAt: number;
 }
 
 const EVENT_OCTETS = 8;
@@ -45,7 +51,9 @@ export function partitionDescriptors(arena: Arena): Descriptors {
     txAt: table(TX_QUEUE_MAX * FRAME_DESCRIPTOR_OCTETS),
     eventsAt: table(EVENTS_MAX * EVENT_OCTETS),
     udpOutAt: table(UDP_TX_MAX * DATAGRAM_DESCRIPTOR_OCTETS),
+    udpSourcesAt: table(UDP_TX_MAX * LOCAL_ADDRESS_OCTETS),
     udpInAt: table(UDP_RX_SLOTS * DATAGRAM_DESCRIPTOR_OCTETS),
+    udpLocalsAt: table(UDP_RX_SLOTS * LOCAL_ADDRESS_OCTETS),
   };
   if (end > arena.descriptorsAt + arena.descriptorsLength) {
     throw new Error(

@@ -187,7 +187,7 @@ describe("udp", () => {
       const index = (rig.descriptors.udpOutAt >> 2) + i * 8;
       rig.arena.ints.set([qemu, 0, 0, 0, 0, 0, at + i * 1000, 1000], index);
     });
-    expect(native.udpSendBatch(rig.descriptors.udpOutAt, frames.length)).toBe(0);
+    expect(native.udpSendBatch(rig.descriptors.udpOutAt, frames.length, 0)).toBe(0);
     const seen: Uint8Array[] = [];
     await until(() => {
       seen.push(...rig.readAll(link).frames);

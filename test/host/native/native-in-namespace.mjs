@@ -127,9 +127,9 @@ async function overPathMtu() {
   results.refused = [];
   for (const size of [3000, 3000, 1400]) {
     for (let i = 0; i < 4; i++) ints.set([a, ...local, OUT, size], DESCRIPTORS / 4 + 8 * i);
-    results.refused.push(native.udpSendBatch(DESCRIPTORS, 4));
+    results.refused.push(native.udpSendBatch(DESCRIPTORS, 4, 0));
     await pause(10);
-    const count = native.udpReceiveBatch(b, IN, STRIDE, 65_535, 16, LENGTHS, 0, 0);
+    const count = native.udpReceiveBatch(b, IN, STRIDE, 65_535, 16, LENGTHS, 0, 0, 0);
     for (let i = 0; i < count; i++) {
       const [length, , , , , , segment] = ints.subarray(LENGTHS / 4 + 8 * i, LENGTHS / 4 + 8 * i + 8);
       for (let left = length; left > 0; left -= segment || left)

@@ -44,7 +44,7 @@ function send(...datagrams: Datagram[]): number {
   datagrams.forEach((d, i) => {
     ints.set([d.fd, ...d.to, d.port, d.at, d.length], SEND / 4 + i * 8);
   });
-  return native.udpSendBatch(SEND, datagrams.length);
+  return native.udpSendBatch(SEND, datagrams.length, 0);
 }
 
 interface Received {
@@ -59,7 +59,7 @@ interface Received {
 function receiveAll(fd: number): Received[] {
   const got: Received[] = [];
   for (;;) {
-    const count = native.udpReceiveBatch(fd, IN, ROOM, ROOM, SLOTS, ENTRIES, RUN, RUN_OCTETS);
+    const count = native.udpReceiveBatch(fd, IN, ROOM, ROOM, SLOTS, ENTRIES, RUN, RUN_OCTETS, 0);
     if (count === EAGAIN) return got;
     expect(count).toBeGreaterThan(0);
     for (let i = 0; i < count; i++) {
@@ -152,7 +152,7 @@ describe.each([
     expect(send(...list)).toBe(0);
     const atB: { length: number; port: number }[] = [];
     for (;;) {
-      const n = native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 1, ENTRIES, RUN, RUN_OCTETS);
+      const n = native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 1, ENTRIES, RUN, RUN_OCTETS, 0);
       if (n === EAGAIN) break;
       const [length, , , , , port, segment] = ints.subarray(ENTRIES / 4, ENTRIES / 4 + 8);
       for (let left = length!; left >= 0; left -= segment || left + 1) {
@@ -258,8 +258,8 @@ describe.each([
     native.close(open.pop()!);
     const toRemote = { fd: a.fd, to: [0, 0, 0, 0] as Words, port: 0, at: OUT, length: 5 };
     expect(send(toRemote)).toBe(0);
-    expect(native.udpReceiveBatch(a.fd, IN, ROOM, ROOM, SLOTS, ENTRIES, 0, 0)).toBe(ECONNREFUSED);
-    expect(native.udpReceiveBatch(a.fd, IN, ROOM, ROOM, SLOTS, ENTRIES, 0, 0)).toBe(EAGAIN);
+    expect(native.udpReceiveBatch(a.fd, IN, ROOM, ROOM, SLOTS, ENTRIES, 0, 0, 0)).toBe(ECONNREFUSED);
+    expect(native.udpReceiveBatch(a.fd, IN, ROOM, ROOM, SLOTS, ENTRIES, 0, 0, 0)).toBe(EAGAIN);
     send(toRemote);
     expect(send(toRemote, toRemote)).toBe(1);
   });
@@ -273,15 +273,17 @@ describe("UDP arguments", () => {
     expect(send(good, { ...good, at: arena.byteLength - 9 })).toBe(EINVAL);
     expect(send(good, { ...good, at: -1 })).toBe(EINVAL);
     expect(send(good, { ...good, length: -1 })).toBe(EINVAL);
-    expect(native.udpSendBatch(arena.byteLength - 32, 2)).toBe(EINVAL);
-    expect(native.udpSendBatch(SEND + 2, 1)).toBe(EINVAL);
-    expect(native.udpSendBatch(SEND, -1)).toBe(EINVAL);
-    expect(native.udpSendBatch(SEND, 0)).toBe(0);
+    expect(native.udpSendBatch(arena.byteLength - 32, 2, 0)).toBe(EINVAL);
+    expect(native.udpSendBatch(SEND + 2, 1, 0)).toBe(EINVAL);
+    expect(native.udpSendBatch(SEND, -1, 0)).toBe(EINVAL);
+    expect(native.udpSendBatch(SEND, 0, 0)).toBe(0);
     expect(receiveAll(b.fd)).toEqual([]);
-    expect(native.udpReceiveBatch(b.fd, arena.byteLength - ROOM, ROOM, ROOM, 2, ENTRIES, 0, 0)).toBe(EINVAL);
-    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 2, arena.byteLength - 32, 0, 0)).toBe(EINVAL);
-    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 0, ENTRIES, 0, 0)).toBe(EINVAL);
-    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 1, ENTRIES, arena.byteLength - 8, 9)).toBe(EINVAL);
+    expect(native.udpReceiveBatch(b.fd, arena.byteLength - ROOM, ROOM, ROOM, 2, ENTRIES, 0, 0, 0)).toBe(
+      EINVAL,
+    );
+    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 2, arena.byteLength - 32, 0, 0, 0)).toBe(EINVAL);
+    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 0, ENTRIES, 0, 0, 0)).toBe(EINVAL);
+    expect(native.udpReceiveBatch(b.fd, IN, ROOM, ROOM, 1, ENTRIES, arena.byteLength - 8, 9, 0)).toBe(EINVAL);
     expect(native.udpSocket(5 as 4)).toBe(EINVAL);
   });
 

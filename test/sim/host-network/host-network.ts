@@ -72,6 +72,8 @@ interface QueuedDatagram {
 
 const UDP_BATCH = 64;
 const FIRST_HANDLE = 3;
+/** The address of the host that forwards are asked on, 203.0.113.7. */
+const LOCAL_IP = 0xcb007107 | 0;
 /** Listeners' descriptors lie apart from the others, so that those may be counted. */
 const LISTENER_HANDLES = 1_000_000;
 
@@ -365,6 +367,11 @@ export class SimulatedHost implements HostNetwork {
     }
   }
 
+  udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void {
+    if (this.v4(from) !== LOCAL_IP) this.world.violation("a datagram from an address the host does not have");
+    this.udpSend(handle, to, at, length);
+  }
+
   udpFlush(): number {
     this.sendQueued();
     const refused = this.udpRefused;
@@ -395,6 +402,12 @@ export class SimulatedHost implements HostNetwork {
       batch.words[i * ADDRESS_WORDS + ADDRESS_PORT] = fromPort;
     }
     return this.call("recvmmsg", handle, count);
+  }
+
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    const count = this.udpReceive(handle, batch);
+    for (let i = 0; i < count; i++) batch.local.set([0, 0, 0xffff, LOCAL_IP, 0], i * ADDRESS_WORDS);
+    return count;
   }
 
   udpConnect(handle: number, to: AddressWords): number {
