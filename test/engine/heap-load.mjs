@@ -82,7 +82,7 @@ function serve() {
   }
   if (sourceFd >= 0) native.sendGather(sourceFd, gather, 1);
   if (sinkFd >= 0) while (native.receive(sinkFd, serverAt, LARGE_CHUNK_OCTETS) > 0);
-  const count = native.udpReceiveBatch(udp, udpSlotsAt, 2048, 2048, 64, udpTableAt, 0, 0);
+  const count = native.udpReceiveBatch(udp, udpSlotsAt, 2048, 2048, 64, udpTableAt, 0, 0, 0);
   let replies = 0;
   for (let i = 0; i < count; i++) {
     const from = (udpTableAt >> 2) + i * 8;
@@ -97,7 +97,7 @@ function serve() {
       ints[to + 7] = Math.min(step, length - offset);
     }
   }
-  if (replies > 0) native.udpSendBatch(descriptors.udpOutAt, replies);
+  if (replies > 0) native.udpSendBatch(descriptors.udpOutAt, replies, 0);
 }
 
 // --- the engine --------------------------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ it("binds all addresses when none is given", () => {
   closeForwards([handle]);
 });
 
+it("has a UDP port on all addresses tell which of them was asked", () => {
+  const handles = openForwards([forward("udp", 0, 0), forward("udp", LOOPBACK, 0)]);
+  // IP_PKTINFO (ip(7))
+  expect(handles.map((handle) => native.getOption(handle, 0, 8))).toEqual([1, 0]);
+  closeForwards(handles);
+});
+
 it("tells every port that cannot be bound, and why", () => {
   const [tcp, udp] = openForwards([forward("tcp", LOOPBACK, 0), forward("udp", LOOPBACK, 0)]);
   const { problems, code } = problemsOf([

@@ -5,6 +5,7 @@ import { createServer, connect as netConnect, type Server, type Socket } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { parseIpv4 } from "../../src/config/address.ts";
 import {
   EADDRINUSE,
   EAGAIN,
@@ -18,6 +19,7 @@ import {
 import type { GuestForward } from "../../src/engine/config.ts";
 import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
 import type { UdpPorts } from "../../src/host/engine-options.ts";
+import { closeForwards, forwardPort, openForwards } from "../../src/host/forwards.ts";
 import { SO_BINDTOIFINDEX, SOL_SOCKET } from "../../src/host/native/linux.ts";
 import { native } from "../../src/host/native/native.ts";
 import { ephemeralPortsMax } from "../../src/host/outbound.ts";
@@ -361,6 +363,39 @@ describe("UDP", () => {
     net.udpClose(handle);
     await until(() => peer.heard.length === 1, "the datagram");
     expect(net.udpFlush()).toBe(0);
+  });
+
+  it("answers from the address a forward was asked on", async () => {
+    const net = network();
+    const [handle] = openForwards([
+      { protocol: "udp", hostAddress: 0, hostPort: 0, guestAddress: 0, guestPort: 53 },
+    ]);
+    cleanUps.push(() => closeForwards([handle]));
+    const client = createSocket("udp4");
+    const answers: string[] = [];
+    client.on("message", (message, from) => answers.push(`${message} from ${from.address}:${from.port}`));
+    cleanUps.push(() => client.close());
+    const port = forwardPort(handle);
+    const batch = makeUdpBatch(8);
+    for (const address of ["127.0.0.2", "127.0.0.1", "127.0.0.3"]) {
+      client.send(`ask ${address}`, port, address);
+      let count = 0;
+      await until(() => {
+        count = net.udpReceiveLocal(handle, batch);
+        return count !== 0;
+      }, "the question");
+      expect(count).toBe(1);
+      expect([...batch.local.subarray(0, 5)]).toEqual([0, 0, 0xffff, parseIpv4(address), 0]);
+      const { at, length } = put("yes");
+      const other = put("no", at + 64);
+      // In one batch with one for the kernel to choose the source of.
+      net.udpSendFrom(handle, batch.local, batch.words, at, length);
+      net.udpSend(handle, v4(LOOPBACK, port), other.at, other.length);
+      expect(net.udpFlush()).toBe(0);
+      await until(() => answers.length > 0, "the answer");
+      expect(answers.splice(0)).toEqual([`yes from ${address}:${port}`]);
+      await until(() => net.udpReceiveLocal(handle, batch) === 1, "its own datagram");
+    }
   });
 
   it("takes a port of the ephemeral range with the guest's parity, never one a program may want", () => {

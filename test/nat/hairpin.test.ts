@@ -35,7 +35,9 @@ beforeEach(async () => {
     ] as const,
   };
   const link = { kind: "qemu-listen", address: { kind: "unix", path } } as const;
-  engine = await startEngine({ config, link, log: new KeptLog() }, createEngineCore);
+  // Preserved ports are outside ports that a test knows.
+  const outbound = { udpPorts: { preserve: true, ephemeralMax: 65_535 } };
+  engine = await startEngine({ config, link, log: new KeptLog(), outbound }, createEngineCore);
   guest = await Stack.join(path, () => engine.stop());
   // The guest shows itself, and the forwards need not ask for it any more.
   await guest.exchange(udp({ to: GATEWAY, sourcePort: 45_000, destinationPort: 9 }), 150);
@@ -56,7 +58,7 @@ describe("hairpinning", () => {
   it("RFC 4787 REQ-9: a datagram to a mapping's outside port comes in at that mapping, from the sender's", async () => {
     const send = (sourcePort: number, destinationPort: number, text: string) =>
       exchange(udp({ to: GATEWAY, sourcePort, destinationPort, payload: Buffer.from(text) }));
-    // Ports are preserved where they are free: 45011 and 45012 are their own outside ports.
+    // 45011 and 45012 are their own outside ports.
     await exchange(udp({ to: GATEWAY, sourcePort: 45_012, destinationPort: 9 }), 150);
     const [frame] = await send(45_011, 45_012, "round the corner");
     const { payload, ...datagram } = asUdp(frame);

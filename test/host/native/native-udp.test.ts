@@ -296,3 +296,120 @@ describe("UDP arguments", () => {
     expect([0, -101, -99]).toContain(native.connectScoped(a.fd, words, index));
   });
 });
+
+describe("addresses of the host", () => {
+  const SOURCES = ENTRIES + 4096;
+  const LOCALS = SOURCES + 4096;
+  const SECOND = [0, 0, 0xffff, 0x7f000002] as const;
+
+  /** A socket bound to all addresses that tells what it was asked on. */
+  function wildcard(family: 4 | 6): { fd: number; port: number } {
+    const fd = native.udpSocket(family);
+    open.push(fd);
+    // IP_PKTINFO; IPV6_RECVPKTINFO
+    expect(native.setOption(fd, family === 4 ? 0 : 41, family === 4 ? 8 : 49, 1)).toBe(0);
+    expect(native.bind(fd, Int32Array.of(0, 0, 0, 0, 0), family, false)).toBe(0);
+    const local = new Int32Array(5);
+    native.localAddress(fd, local);
+    return { fd, port: local[4]! };
+  }
+
+  interface Entry {
+    readonly length: number;
+    readonly local: number[];
+  }
+
+  function receiveLocal(fd: number): Entry[] {
+    const count = native.udpReceiveBatch(fd, IN, ROOM, ROOM, SLOTS, ENTRIES, RUN, RUN_OCTETS, LOCALS);
+    return Array.from({ length: Math.max(count, 0) }, (_, i) => ({
+      length: ints[ENTRIES / 4 + i * 8]!,
+      local: [...ints.subarray(LOCALS / 4 + i * 5, LOCALS / 4 + i * 5 + 5)],
+    })).filter(({ length }) => length >= 0);
+  }
+
+  /** Sends datagrams of one length, each from one of the host's addresses. */
+  function sendFrom(fd: number, to: Words, port: number, length: number, ...from: Words[]): number {
+    from.forEach((words, i) => {
+      ints.set([fd, ...to, port | 0x10000, OUT + i * length, length], SEND / 4 + i * 8);
+      ints.set([...words, 0], SOURCES / 4 + i * 5);
+    });
+    return native.udpSendBatch(SEND, from.length, SOURCES);
+  }
+
+  it("are told of each datagram, and none joins a run that was sent to another", () => {
+    const server = wildcard(4);
+    const client = udp(4);
+    const to = (words: Words, length: number) => ({
+      fd: client.fd,
+      to: words,
+      port: server.port,
+      at: OUT,
+      length,
+    });
+    // The size of the first is the guess for the others: end to end, as a run would be.
+    send(to(V4, 100));
+    expect(receiveLocal(server.fd)).toEqual([{ length: 100, local: [...V4, 0] }]);
+    send(to(V4, 100), to(SECOND, 100), to(V4, 100));
+    expect(receiveLocal(server.fd)).toEqual([
+      { length: 100, local: [...V4, 0] },
+      { length: 100, local: [...SECOND, 0] },
+      { length: 100, local: [...V4, 0] },
+    ]);
+  });
+
+  it("are told in IPv6 too, and answered from", () => {
+    const server = wildcard(6);
+    const client = udp(6);
+    send({ fd: client.fd, to: V6, port: server.port, at: OUT, length: 9 });
+    expect(receiveLocal(server.fd)).toEqual([{ length: 9, local: [...V6, 0] }]);
+    expect(sendFrom(server.fd, V6, client.port, 9, V6)).toBe(0);
+    expect(receiveAll(client.fd).map(({ from }) => from)).toEqual([[...V6, server.port]]);
+  });
+
+  it("are zeros for a socket that does not tell", () => {
+    const [a, b] = [udp(4), udp(4)];
+    ints.fill(7, LOCALS / 4, LOCALS / 4 + 5);
+    send({ fd: a.fd, to: V4, port: b.port, at: OUT, length: 9 });
+    expect(receiveLocal(b.fd)).toEqual([{ length: 9, local: [0, 0, 0, 0, 0] }]);
+  });
+
+  it("are what datagrams leave from, also in runs the kernel cuts", () => {
+    const server = wildcard(4);
+    const client = udp(4);
+    expect(sendFrom(server.fd, V4, client.port, 200, V4, V4, SECOND, SECOND, SECOND, V4)).toBe(0);
+    const got = receiveAll(client.fd);
+    const senders = got.flatMap(({ from, lengths }) => lengths.map(() => from[3]));
+    expect(senders).toEqual([V4[3], V4[3], SECOND[3], SECOND[3], SECOND[3], V4[3]]);
+    expect(new Set(got.map(({ from }) => from[4]))).toEqual(new Set([server.port]));
+  });
+
+  it("that the host does not have refuse the datagram, and cost later runs nothing", () => {
+    const server = wildcard(4);
+    const client = udp(4);
+    const foreign = [0, 0, 0xffff, 0xcb007163 | 0] as const;
+    expect(sendFrom(server.fd, V4, client.port, 200, foreign, foreign, foreign)).toBe(3);
+    expect(receiveAll(client.fd)).toEqual([]);
+    // Of another size than what comes next, so that only the kernel can have merged that.
+    send({ fd: client.fd, to: V4, port: client.port, at: OUT, length: 9 });
+    expect(receiveAll(client.fd)).toHaveLength(1);
+    expect(sendFrom(server.fd, V4, client.port, 200, V4, V4, V4)).toBe(0);
+    expect(receiveAll(client.fd).map(({ merged }) => merged)).toEqual([true]);
+  });
+
+  it("need a table", () => {
+    const { fd, port } = wildcard(4);
+    ints.set([fd, ...V4, port | 0x10000, OUT, 9], SEND / 4);
+    expect(native.udpSendBatch(SEND, 1, 0)).toBe(EINVAL);
+    expect(native.udpSendBatch(SEND, 1, arena.byteLength - 8)).toBe(EINVAL);
+  });
+});
+
+it("gives back a port that the kernel chose", () => {
+  const fd = native.udpSocket(4);
+  open.push(fd);
+  const words = Int32Array.of(0, 0, 0xffff, 0x7f000001, 0);
+  expect(native.bind(fd, words, 4, false)).toBe(0);
+  expect(native.bind(fd, words, 4, false)).toBe(EINVAL);
+  expect(native.udpUnbind(fd)).toBe(0);
+  expect(native.bind(fd, words, 4, false)).toBe(0);
+});

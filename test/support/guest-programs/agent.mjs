@@ -296,8 +296,8 @@ const TASKS = {
     socket.close();
     return lost;
   },
-  async udpAsk({ host, port, message, encoding = "latin1", ...options }) {
-    const socket = await bindUdp("0.0.0.0", 0);
+  async udpAsk({ host, port, message, encoding = "latin1", bind = "0.0.0.0", bindPort = 0, ...options }) {
+    const socket = await bindUdp(bind, bindPort);
     const answer = await ask(socket, Buffer.from(message, encoding), { host, port, ...options });
     socket.close();
     return answer && { text: answer.octets.toString(encoding), from: answer.from };

@@ -1,4 +1,5 @@
 /** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
+import { ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 import { Path } from "../path.ts";
 
@@ -15,6 +16,11 @@ export class UdpMapping extends Path {
   handle = -1;
   /** Index of the forward, for inbound mappings. */
   forward = -1;
+  /** The address of the host that a client asked, as words; zeros when the forward is bound to one. */
+  private local0 = 0;
+  private local1 = 0;
+  private local2 = 0;
+  private local3 = 0;
   /** RFC 4787 REQ-6: outbound refreshes; inbound does not. */
   refreshedMs = 0;
   octetsFromGuest = 0;
@@ -45,6 +51,35 @@ export class UdpMapping extends Path {
     this.lastPort = -1;
     // What one talkative mapping needed is not the next one's.
     if (this.peers.length > PEERS_START * 2) this.peers = new Int32Array(PEERS_START * 2);
+  }
+
+  /** Takes the address of the host that the client asked from entry `index` of a list of addresses. */
+  setLocal(list: AddressWords, index: number): void {
+    const at = index * ADDRESS_WORDS;
+    this.local0 = list[at];
+    this.local1 = list[at + 1];
+    this.local2 = list[at + 2];
+    this.local3 = list[at + 3];
+  }
+
+  /** Whether that is the address in entry `index`. */
+  asked(list: AddressWords, index: number): boolean {
+    const at = index * ADDRESS_WORDS;
+    return (
+      this.local3 === list[at + 3] &&
+      this.local2 === list[at + 2] &&
+      this.local1 === list[at + 1] &&
+      this.local0 === list[at]
+    );
+  }
+
+  /** Writes that address, port 0; false when the forward has one address. */
+  copyLocal(to: AddressWords): boolean {
+    to[0] = this.local0;
+    to[1] = this.local1;
+    to[2] = this.local2;
+    to[3] = this.local3;
+    return (this.local0 | this.local1 | this.local2 | this.local3) !== 0;
   }
 
   /** Whether the guest has sent to this remote; with port -1 any port of the address counts. */

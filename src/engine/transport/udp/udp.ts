@@ -6,7 +6,8 @@
  * sent to its address. Both are selectable; the mapping's key simply holds more or less of the remote.
  *
  * Clients of a UDP forward are mappings too, keyed by the client, so that the guest's answers leave by the forward's
- * socket. They are looked up first, and only when there are any.
+ * socket; and by the address of the host it asked where the forward has all of them, so that they leave from that one.
+ * They are looked up first, and only when there are any.
  *
  * Guest to host: datagrams are queued by reference and leave in one sendmmsg after the batch. Host to guest: a socket
  * is read only while the transmit queue is empty, because frames point into the receive slots.
@@ -16,6 +17,7 @@ import type { FlowRow } from "../../api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
+  type AddressWords,
   type ChecksumKernel,
   EMFILE,
   ENFILE,
@@ -87,6 +89,8 @@ export class Udp {
   /** The address a datagram goes to, and the ends of the one at hand. */
   private readonly to = new Int32Array(ADDRESS_WORDS);
   private readonly path = new Path();
+  /** The address of the host that a datagram leaves from. */
+  private readonly from = new Int32Array(ADDRESS_WORDS);
   private readonly readyRing = new Int32Array(FLOWS_MAX);
   private readyHead = 0;
   private readyCount = 0;
@@ -136,18 +140,24 @@ export class Udp {
     if (mapping === null) return TABLE_FULL;
     mapping.remember(this.to[3], remotePort);
     this.refresh(mapping);
-    this.queue(mapping, packet);
+    this.queue(mapping, packet, null);
     return HANDLED;
   }
 
-  /** Queues the datagram, or each of a super-frame's, for the mapping's socket and the address in `to`. */
-  private queue(mapping: UdpMapping, packet: Packet): void {
+  /**
+   * Queues the datagram, or each of a super-frame's, for the mapping's socket and the address in `to`; `from` is an
+   * address of the host, null for the kernel's choice.
+   */
+  private queue(mapping: UdpMapping, packet: Packet, from: AddressWords | null): void {
     const { network, counters } = this.parts;
     const octets = packet.payloadOctets;
     const size = packet.segmentSize === 0 ? octets : packet.segmentSize;
     let sent = 0;
     do {
-      network.udpSend(mapping.handle, this.to, packet.payloadAt + sent, Math.min(size, octets - sent));
+      const at = packet.payloadAt + sent;
+      const length = Math.min(size, octets - sent);
+      if (from === null) network.udpSend(mapping.handle, this.to, at, length);
+      else network.udpSendFrom(mapping.handle, from, this.to, at, length);
       counters.add(DATAGRAMS_FROM_GUEST, 1);
       sent += size;
     } while (sent < octets);
@@ -159,7 +169,7 @@ export class Udp {
   private answerClient(client: UdpMapping, packet: Packet): number {
     client.copyTarget(this.to);
     this.refresh(client);
-    this.queue(client, packet);
+    this.queue(client, packet, client.copyLocal(this.from) ? this.from : null);
     return HANDLED;
   }
 
@@ -312,7 +322,7 @@ export class Udp {
   /** Datagrams of clients of UDP forward `index`, for the guest's end given. True when the socket may have more. */
   receiveForward(index: number, handle: number, guest: number, guestPort: number): boolean {
     const batch = this.parts.batch;
-    const count = this.parts.network.udpReceive(handle, batch);
+    const count = this.parts.network.udpReceiveLocal(handle, batch);
     for (let i = 0; i < count; i++) {
       this.path.guestAddress = guest;
       this.path.guestPort = guestPort;
@@ -342,24 +352,26 @@ export class Udp {
     for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
       const ports = packPorts(path.guestPort, path.remotePort);
       const id = flows.find(PROTOCOL_UDP, path.guestAddress, path.remoteAddress, ports);
-      if (id === NO_FLOW) return this.openClient(index, handle);
+      if (id === NO_FLOW) return this.openClient(index, handle, i);
       const known = this.mappings[id];
       if (
         known?.inbound &&
         known.forward === index &&
         known.target3 === path.target3 &&
-        known.targetPort === path.targetPort
+        known.targetPort === path.targetPort &&
+        known.asked(batch.local, i)
       ) {
         return known;
       }
-      // Another client looks the same to the guest (two loopback addresses, say): this one gets another port.
+      // Another client looks the same to the guest (two loopback addresses, say, or one that asks two of ours): this
+      // one gets another port.
       path.remotePort = path.remotePort < 0xffff ? path.remotePort + 1 : ALIAS_FIRST;
     }
     return null;
   }
 
-  /** A mapping for the client whose ends and address are in `path`. */
-  private openClient(index: number, handle: number): UdpMapping | null {
+  /** A mapping for the client that sent entry `i`, whose ends and address are in `path`. */
+  private openClient(index: number, handle: number, i: number): UdpMapping | null {
     if (!this.makeRoom()) return null;
     const path = this.path;
     const id = this.insert(path);
@@ -368,6 +380,7 @@ export class Udp {
     client.inbound = true;
     client.forward = index;
     client.setTargetOf(path);
+    client.setLocal(this.parts.batch.local, i);
     this.inboundOpen++;
     return client;
   }
