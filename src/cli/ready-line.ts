@@ -15,6 +15,12 @@ function describeForward(forward: Forward, port: number): string {
   return `${forward.protocol} ${host}:${port} -> ${guest}:${forward.guestPort}`;
 }
 
+/** The addresses a guest may have, but for those it gets by DHCP. */
+function describeGuest(config: EngineConfig): string {
+  const named = config.forwardsFollowGuest ? [] : [config.guestAddress, ...config.otherGuestAddresses];
+  return [...named.map(formatIpv4), ...(config.anyGuestAddress ? ["any address"] : [])].join(" or ");
+}
+
 const FORWARDS_SHOWN_MAX = 12;
 
 /** `ready: tap tap0; guest 10.0.2.15 in 10.0.2.0/24, gateway 10.0.2.2, DNS 10.0.2.3; tcp 127.0.0.1:2222 -> :22`. */
@@ -29,7 +35,7 @@ export function describeService(config: EngineConfig, ready: Ready): string {
   const open = config.forwards.some((forward) => forward.hostAddress === 0);
   const parts = [
     `ready: ${ready.linkName}${listen}`,
-    `guest ${formatIpv4(config.guestAddress)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
+    `guest ${describeGuest(config)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
     ...(config.restrict ? ["nothing goes out"] : []),
     ...(forwards.length > 0 ? [`${forwards.join(", ")}${more > 0 ? ` and ${more} more` : ""}`] : []),
     ...(open ? ["* is every address of this host"] : []),

@@ -66,6 +66,32 @@ export function parseNetwork(text: string): Network {
   return net;
 }
 
+/** Which addresses a guest may have without asking. */
+export interface GuestAddresses {
+  /** By name, the first of them where forwards go. */
+  readonly addresses: readonly number[];
+  /** Every address of the subnet besides. */
+  readonly any: boolean;
+}
+
+/** At most so many by name: a guest has few. */
+const GUEST_ADDRESSES_MAX = 16;
+
+/** `10.0.2.15`, `10.0.2.15,10.0.2.100`, `any`, `10.0.2.15,any`. */
+export function parseGuestAddresses(text: string): GuestAddresses {
+  const words = text.split(",");
+  const named = words.filter((word) => word !== "any");
+  if (named.some((word) => !isIpv4(word))) {
+    throw new Unacceptable("IPv4 addresses with commas between them, such as 10.0.2.15,10.0.2.100, or any");
+  }
+  if (words.length - named.length > 1 || new Set(named).size < named.length) {
+    throw new Unacceptable("each address once, and any once");
+  }
+  if (named.length > GUEST_ADDRESSES_MAX)
+    throw new Unacceptable(`at most ${GUEST_ADDRESSES_MAX} addresses, or any`);
+  return { addresses: named.map(parseIpv4), any: named.length < words.length };
+}
+
 /** Six octets, `52:54:00:12:34:56` or `52-54-00-12-34-56`; unicast and not zero. */
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$|^[0-9a-f]{2}(-[0-9a-f]{2}){5}$/i.test(text)) {

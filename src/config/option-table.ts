@@ -18,6 +18,7 @@ import {
   formatMac,
   formatNetwork,
   type Network,
+  parseGuestAddresses,
   parseInteger,
   parseIpv4,
   parseMac,
@@ -194,9 +195,9 @@ export const OPTIONS = {
   "guest-addr": option({
     group: "Network",
     commands: ALL,
-    placeholder: "ADDRESS",
-    help: "The guest's address, where forwards go and which a guest without DHCP may use.",
-    parse: parseIpv4,
+    placeholder: "ADDRESSES",
+    help: "The guest's address, where forwards go and which a guest without DHCP may use; more it may use, behind commas; any: every address of the subnet, forwards then go to the one heard from if none is named.",
+    parse: parseGuestAddresses,
     defaultWords: "--dhcp-start",
   }),
   "guest-mac": option({
@@ -353,8 +354,9 @@ export const OPTIONS = {
     group: "Policy",
     commands: LIVE,
     placeholder: "POLICY",
-    help: "Ports of the host for UDP: ephemeral (default), which takes none a program of the host may want; or preserve, the guest's own where it is free.",
+    help: "Ports of the host for UDP: ephemeral, which takes none that a program of the host may want; or preserve, the guest's own where it is free.",
     parse: choice(["ephemeral", "preserve"]),
+    default: "ephemeral",
   }),
   "udp-timeout": option({
     group: "Policy",

@@ -99,7 +99,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
   return {
     resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
     ...optional("outbound", outbound),
-    udpPorts: options.get("udp-ports") ?? "ephemeral",
+    udpPorts: options.value("udp-ports"),
     ...optional("pcap", options.get("pcap")),
     log: {
       level: options.value("log-level", command),
@@ -139,11 +139,13 @@ export function planEngine(options: OptionSet): EngineConfig {
   const net = options.value("net");
   const address = (name: "gateway" | "dns" | "dhcp-start"): number =>
     options.get(name) ?? defaultAddress(name, net);
-  const start = options.get("dhcp-start") ?? options.get("guest-addr") ?? address("dhcp-start");
+  const { addresses: [declared, ...others] = [], any = false } = options.get("guest-addr") ?? {};
+  const start = options.get("dhcp-start") ?? declared ?? address("dhcp-start");
   const addresses = {
     gateway: address("gateway"),
     dns: options.has("no-dns") ? 0 : address("dns"),
-    guest: options.get("guest-addr") ?? start,
+    guest: declared ?? start,
+    others,
     start,
   };
   const taken = checkAddresses(options, net, addresses);
@@ -157,6 +159,9 @@ export function planEngine(options: OptionSet): EngineConfig {
     gateway: addresses.gateway,
     dns: addresses.dns,
     guestAddress: addresses.guest,
+    otherGuestAddresses: addresses.others,
+    anyGuestAddress: any,
+    forwardsFollowGuest: any && declared === undefined,
     gatewayMac: options.get("gateway-mac") ?? macForGateway(addresses.gateway),
     ...(guestMac ? { guestMac } : {}),
     dhcp: planDhcp(options, net, addresses, taken),
@@ -177,6 +182,8 @@ interface Addresses {
   readonly gateway: number;
   readonly dns: number;
   readonly guest: number;
+  /** More that a guest may have without a lease. */
+  readonly others: readonly number[];
   readonly start: number;
 }
 
@@ -214,6 +221,9 @@ function checkAddresses(options: OptionSet, net: Network, addresses: Addresses):
   });
   if (taken.get(addresses.guest) !== "a reserved address") {
     check(addresses.guest, "a guest address", ownerOf(options, "guest-addr", "dhcp-start"));
+  }
+  for (const other of addresses.others) {
+    if (taken.get(other) !== "a reserved address") check(other, "another guest address", "guest-addr");
   }
   if (addresses.start !== addresses.guest)
     check(addresses.start, "a first lease", ownerOf(options, "dhcp-start"));

@@ -14,6 +14,8 @@ export interface EnginePorts {
   readonly checksum: ChecksumKernel;
   /** These arena octets hold nothing any more: their memory may go back to the host. Optional. */
   readonly discard?: (at: number, length: number) => void;
+  /** Takes a sentence for people, of which there are few, whatever the guest sends. Optional. */
+  readonly warn?: (message: string) => void;
   /** Asked once per new TCP connection and once per UDP remote while a mapping would live; false refuses. Optional. */
   readonly admit?: Admit;
 }

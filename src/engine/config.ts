@@ -90,6 +90,12 @@ export interface EngineConfig {
   readonly dns: number;
   /** Where forwards go and what a hand-configured guest uses; the first DHCP address by default. */
   readonly guestAddress: number;
+  /** More addresses that a guest may use without a lease. */
+  readonly otherGuestAddresses: readonly number[];
+  /** So may it every address of the subnet that is neither ours nor its first or last. */
+  readonly anyGuestAddress: boolean;
+  /** Forwards that name no guest go to the address heard from, not to `guestAddress`. */
+  readonly forwardsFollowGuest: boolean;
   readonly gatewayMac: Uint8Array;
   /** The guest's MAC if it is declared; otherwise learned. */
   readonly guestMac?: Uint8Array;
@@ -143,6 +149,9 @@ export function defaultEngineConfig(): EngineConfig {
     gateway,
     dns,
     guestAddress: guest,
+    otherGuestAddresses: [],
+    anyGuestAddress: false,
+    forwardsFollowGuest: false,
     gatewayMac: macForGateway(gateway),
     dhcp: {
       serverAddress: gateway,

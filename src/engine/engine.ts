@@ -60,6 +60,7 @@ class Engine implements EngineCore {
   attach(link: FrameLink | null, nowMs: number): void {
     this.now = nowMs;
     this.layers.egress.attach(link);
+    this.layers.inbound.linkAttached();
     this.linkReadable = link !== null;
   }
 

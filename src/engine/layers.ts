@@ -22,7 +22,8 @@ import { Admission } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Ipv4 } from "./network/ipv4.ts";
 import { Reassembly } from "./network/reassembly.ts";
-import { Sources } from "./network/sources.ts";
+import { GuestSubnet, Sources } from "./network/sources.ts";
+import { Strangers } from "./network/strangers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
 import { DnsForwarder } from "./service/dns-forwarder.ts";
 import { DnsReplies } from "./service/dns-replies.ts";
@@ -57,7 +58,15 @@ export class Layers {
     const neighbours = new Neighbours();
     const egress = new Egress(arena, neighbours, config.gatewayMac, counters);
     const scratch = new Scratch(arena.scratchAt, egress.queue);
-    const sources = new Sources(guestAddress, GUESTS_MAX + (config.dhcp?.reservations.length ?? 0));
+    const ownAddresses = addressesOf(config);
+    const subnet = new GuestSubnet(config.network, config.prefixLength, ownAddresses);
+    const sources = new Sources(
+      guestAddress,
+      GUESTS_MAX + (config.dhcp?.reservations.length ?? 0),
+      config.otherGuestAddresses,
+      config.anyGuestAddress ? subnet : null,
+    );
+    const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy);
     const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
     const destinations = new Destinations(config, () => this.dns.firstHealthyResolver(now()), admission);
@@ -85,7 +94,8 @@ export class Layers {
     this.inbound = new InboundForwards({
       ...shared,
       forwards: config.forwards,
-      guestAddress,
+      guestAddress: config.forwardsFollowGuest ? 0 : guestAddress,
+      sources,
       neighbours,
       tcp,
       udp,
@@ -98,7 +108,7 @@ export class Layers {
     const responder = new ArpResponder({
       view,
       neighbours,
-      ownAddresses: ownAddresses(config),
+      ownAddresses,
       gatewayMac: config.gatewayMac,
       network: config.network,
       netmask: (-1 << (32 - config.prefixLength)) | 0,
@@ -106,13 +116,23 @@ export class Layers {
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
     const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns));
-    const ipv4 = new Ipv4({ view, reassembly, counters, sources, neighbours, own: arp, tcp, udp: udpInput });
+    const ipv4 = new Ipv4({
+      view,
+      reassembly,
+      counters,
+      sources,
+      strangers,
+      neighbours,
+      own: arp,
+      tcp,
+      udp: udpInput,
+    });
     this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
   }
 }
 
 /** What ARP answers for, the gateway first. */
-function ownAddresses(config: EngineConfig): number[] {
+function addressesOf(config: EngineConfig): number[] {
   const services = config.guestForwards.map(({ address }) => address);
   return config.dns === 0 ? [config.gateway, ...services] : [config.gateway, config.dns, ...services];
 }

@@ -97,6 +97,7 @@ export class EngineHost {
       entropy: { int32: native.randomInt32 },
       checksum: { sum: native.checksum },
       discard: native.discardPages,
+      warn: (message: string) => log.warn(message),
     };
     const resolvers = this.followResolvers(config, (list) => {
       network.setResolvers(list);

@@ -53,7 +53,13 @@ export async function replayFile(run: ReplayRun): Promise<string> {
   const network = new UnreachableNetwork();
   const core = createEngineCore(
     run.config,
-    { arena, network, entropy: fixedEntropy(), checksum: new JavaScriptChecksum(arena.view) },
+    {
+      arena,
+      network,
+      entropy: fixedEntropy(),
+      checksum: new JavaScriptChecksum(arena.view),
+      warn: (message) => run.log.warn(message),
+    },
     0,
   );
   const replay = new ReplayLink(`replay ${run.path}`, frames, { arena, mtu: run.config.mtu });

@@ -119,6 +119,30 @@ describe("what run is told", () => {
     expect(engine.guestAddress).toBe(0x0a000232);
   });
 
+  it("takes more addresses of the guest, or any of the subnet", () => {
+    const [first, second] = [0x0a000264, 0x0a000210];
+    expect(plan(...TAP, "--guest-addr", "10.0.2.100,10.0.2.16").engine).toMatchObject({
+      guestAddress: first,
+      otherGuestAddresses: [second],
+      anyGuestAddress: false,
+      forwardsFollowGuest: false,
+    });
+    // A lease is never another guest's address.
+    const listed = plan(...TAP, "--guest-addr", "10.0.2.15,10.0.2.18").engine;
+    expect(listed.dhcp).toMatchObject({ rangeStart: 0x0a00020f, rangeSize: 3 });
+    expect(plan(...TAP, "--guest-addr", "any").engine).toMatchObject({
+      guestAddress: 0x0a00020f,
+      anyGuestAddress: true,
+      forwardsFollowGuest: true,
+    });
+    expect(plan(...TAP, "--guest-addr", "10.0.2.100,any").engine).toMatchObject({
+      guestAddress: first,
+      otherGuestAddresses: [],
+      anyGuestAddress: true,
+      forwardsFollowGuest: false,
+    });
+  });
+
   it("gives no router and no DNS with --restrict, and no DNS with --no-dns", () => {
     expect(plan(...TAP, "--restrict").engine.dhcp).toMatchObject({ router: 0, dnsServers: [] });
     const { engine, host } = plan(...TAP, "--no-dns");
@@ -162,6 +186,11 @@ describe("complaints", () => {
     [["--dns", "10.0.2.2"], "--dns"],
     [["--guest-addr", "10.0.2.2"], "--guest-addr"],
     [["--guest-addr", "10.0.3.15"], "--guest-addr"],
+    [["--guest-addr", "10.0.2.15,10.0.2.2"], "--guest-addr"],
+    [["--guest-addr", "10.0.2.15,10.0.2.15"], "--guest-addr"],
+    [["--guest-addr", "any,any"], "--guest-addr"],
+    [["--guest-addr", "10.0.2.15,"], "--guest-addr"],
+    [["--guest-addr", "all"], "--guest-addr"],
     [["--dhcp-start", "10.0.2.3"], "--dhcp-start"],
     [["--reserve", "52:54:00:00:00:01=10.0.2.2"], "--reserve"],
     [["--reserve", "52:54:00:00:00:01=10.0.2.9", "--reserve", "52:54:00:00:00:01=10.0.2.10"], "--reserve"],

@@ -263,6 +263,8 @@ export class FrameExchange {
   readonly network = new HeldNetwork(arena);
   readonly link: HeldLink;
   readonly core: EngineCore;
+  /** What the engine had to say. */
+  readonly warnings: string[] = [];
   now = 0;
 
   constructor(config: Partial<EngineConfig> = {}, offload = false) {
@@ -272,6 +274,7 @@ export class FrameExchange {
     const ports = {
       arena,
       network: this.network,
+      warn: (message: string) => void this.warnings.push(message),
       entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
       checksum: new JavaScriptChecksum(arena.view),
     };

@@ -89,6 +89,16 @@ export class Neighbours {
     return i;
   }
 
+  /** The address used last among those that `guests` knows as a guest's, or 0. */
+  latest(guests: { isGuest(address: number): boolean }): number {
+    let latest = -1;
+    for (let i = 0; i < this.capacity; i++) {
+      if (this.kind[i] === FREE || !guests.isGuest(this.address[i])) continue;
+      if (latest < 0 || ((this.usedAt[i] - this.usedAt[latest]) | 0) > 0) latest = i;
+    }
+    return latest < 0 ? 0 : this.address[latest];
+  }
+
   /** Entries in use. */
   get size(): number {
     let count = 0;

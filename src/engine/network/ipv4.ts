@@ -25,6 +25,7 @@ import {
 import { DHCP_SERVER_PORT } from "../wire/udp.ts";
 import type { Reassembly } from "./reassembly.ts";
 import type { Sources } from "./sources.ts";
+import type { Strangers } from "./strangers.ts";
 
 const BAD_CHECKSUM = dropReason("ipv4-bad-checksum");
 const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
@@ -50,6 +51,7 @@ export interface Ipv4Parts {
   readonly reassembly: Reassembly;
   readonly counters: Counters;
   readonly sources: Sources;
+  readonly strangers: Strangers;
   readonly neighbours: Neighbours;
   /** The gateway's own addresses: packets to them are not forwarded, so their TTL does not matter. */
   readonly own: { isOwn(address: number): boolean };
@@ -78,7 +80,10 @@ export class Ipv4 {
     const from = source(view, at);
     const to = destination(view, at);
     if (!parts.sources.isGuest(from)) {
-      if (from !== 0 || !this.isDhcp(at, header)) return SPOOFED;
+      if (from !== 0 || !this.isDhcp(at, header)) {
+        parts.strangers.note(from);
+        return SPOOFED;
+      }
     } else {
       parts.neighbours.noteSource(from, packet.sourceHigh, packet.sourceLow);
     }

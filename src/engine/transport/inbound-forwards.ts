@@ -9,6 +9,7 @@ import type { Forward } from "../config.ts";
 import type { Egress } from "../link/egress.ts";
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Destinations } from "../network/destinations.ts";
+import type { Sources } from "../network/sources.ts";
 import { NO_FLOW } from "./flow-table.ts";
 import { Path } from "./path.ts";
 import type { Tcp } from "./tcp/tcp.ts";
@@ -32,8 +33,9 @@ const STALLED = 2;
 
 export interface InboundParts {
   readonly forwards: readonly Forward[];
-  /** The guest of forwards that name none. */
+  /** The guest of forwards that name none; 0: the one heard from last when the first client comes. */
   readonly guestAddress: number;
+  readonly sources: Sources;
   readonly network: HostNetwork;
   readonly egress: Egress;
   readonly destinations: Destinations;
@@ -49,12 +51,19 @@ export class InboundForwards {
   private readonly state: Uint8Array;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
   private readonly path = new Path();
+  private guest: number;
   private stalled = false;
   private retryAtMs = 0;
 
   constructor(private readonly parts: InboundParts) {
     this.handles = new Int32Array(parts.forwards.length).fill(-1);
     this.state = new Uint8Array(parts.forwards.length);
+    this.guest = parts.guestAddress;
+  }
+
+  /** Another guest may be at the link: which one forwards go to is to be found out anew. */
+  linkAttached(): void {
+    this.guest = this.parts.guestAddress;
   }
 
   /** Forward `index` has this listening or bound socket. */
@@ -91,7 +100,8 @@ export class InboundForwards {
   }
 
   private serve(index: number, forward: Forward): number {
-    const guest = forward.guestAddress === 0 ? this.parts.guestAddress : forward.guestAddress;
+    const guest = forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress;
+    if (guest === 0) return STALLED;
     const known = this.parts.neighbours.find(guest) >= 0;
     if (forward.protocol === "tcp") return this.acceptTcp(index, guest, forward.guestPort);
     if (!known) {
@@ -99,6 +109,12 @@ export class InboundForwards {
       return STALLED;
     }
     return this.receiveUdp(index, guest, forward.guestPort);
+  }
+
+  /** The guest of forwards that name none, 0 while nobody has been heard from. */
+  private guestOfAll(): number {
+    if (this.guest === 0) this.guest = this.parts.neighbours.latest(this.parts.sources);
+    return this.guest;
   }
 
   private receiveUdp(index: number, guest: number, guestPort: number): number {
