@@ -3,7 +3,16 @@ import type { Network } from "./address.ts";
 import { Unacceptable } from "./problem.ts";
 
 export type CommandName = "run" | "exec" | "qemu" | "replay";
-export type OptionGroup = "Link" | "Network" | "DHCP" | "Ports" | "Policy" | "DNS" | "Process" | "Log";
+export type OptionGroup =
+  | "Link"
+  | "Network"
+  | "DHCP"
+  | "Ports"
+  | "Policy"
+  | "Limits"
+  | "DNS"
+  | "Process"
+  | "Log";
 
 /** A DHCP option that the server gives to a client that asks for it: the values given become its octets. */
 export interface DhcpMeaning {

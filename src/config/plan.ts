@@ -20,9 +20,6 @@ import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
 
-/** Listening sockets for forwards: an eighth of the flow table, so that forwards never eat the descriptors. */
-const FORWARDS_MAX = 4096;
-
 const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
 const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;
 
@@ -174,7 +171,25 @@ export function planEngine(options: OptionSet): EngineConfig {
     udpMapping: options.value("udp-mapping"),
     udpFiltering: options.value("udp-filtering"),
     udpTimeoutMs: options.value("udp-timeout") * 1000,
+    ...planLimits(options),
     offload: !options.has("no-offload"),
+  };
+}
+
+/** The bounds of flows; those of a kind are no more than that of all. */
+function planLimits(options: OptionSet): Pick<EngineConfig, "maxFlows" | "maxHalfOpen" | "maxUdpMappings"> {
+  const maxFlows = options.value("max-flows");
+  const atMost = (name: "max-half-open" | "max-udp-mappings"): number => {
+    const given = options.get(name) ?? 0;
+    if (given > maxFlows && !options.broken("max-flows")) {
+      options.reject(name, `at most the ${maxFlows} of ${options.place("max-flows")}`);
+    }
+    return Math.min(options.value(name), maxFlows);
+  };
+  return {
+    maxFlows,
+    maxHalfOpen: atMost("max-half-open"),
+    maxUdpMappings: atMost("max-udp-mappings"),
   };
 }
 
@@ -330,11 +345,12 @@ function planForwards(options: OptionSet, net: Network, addresses: Addresses): F
       forwards.push(...rule);
     });
   }
-  if (forwards.length > FORWARDS_MAX) {
+  const most = options.value("max-forwards");
+  if (forwards.length > most) {
     options.problems.push({
       place: options.place("publish"),
       found: `${forwards.length} ports`,
-      allowed: `at most ${FORWARDS_MAX} ports in all`,
+      allowed: `at most ${most} ports in all (${options.place("max-forwards")})`,
     });
   }
   return forwards;

@@ -4,7 +4,7 @@
  *
  * IPv4 addresses are int32 in host order. MAC addresses are six-octet Uint8Arrays.
  */
-import { MTU_DEFAULT } from "./limits.ts";
+import { FLOWS_MAX, HALF_OPEN_MAX, MTU_DEFAULT, UDP_MAPPINGS_MAX } from "./limits.ts";
 
 /** 127.0.0.1. */
 export const LOOPBACK = 0x7f000001;
@@ -112,6 +112,10 @@ export interface EngineConfig {
   readonly udpMapping: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
   readonly udpFiltering: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
   readonly udpTimeoutMs: number;
+  /** Flows at once, and of these at most so many half-open TCP connections and UDP mappings. */
+  readonly maxFlows: number;
+  readonly maxHalfOpen: number;
+  readonly maxUdpMappings: number;
   /** Ignore the guest's announced offload and never use ours. */
   readonly offload: boolean;
 }
@@ -178,6 +182,9 @@ export function defaultEngineConfig(): EngineConfig {
     udpMapping: "endpoint-independent",
     udpFiltering: "address-dependent",
     udpTimeoutMs: 300_000,
+    maxFlows: FLOWS_MAX,
+    maxHalfOpen: HALF_OPEN_MAX,
+    maxUdpMappings: UDP_MAPPINGS_MAX,
     offload: true,
   };
 }

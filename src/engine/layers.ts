@@ -67,7 +67,7 @@ export class Layers {
       config.anyGuestAddress ? subnet : null,
     );
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
-    const flows = new FlowTable(entropy);
+    const flows = new FlowTable(entropy, config.maxFlows);
     const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
     const destinations = new Destinations(config, () => this.dns.firstHealthyResolver(now()), admission);
     const batch = makeUdpBatch(UDP_RX_SLOTS);

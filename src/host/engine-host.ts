@@ -56,6 +56,20 @@ function registeredArena(): Arena {
   return processArena;
 }
 
+/** Descriptors beside those of flows and forwards: Node's and the link's. */
+const OTHER_DESCRIPTORS = 32;
+
+/** A sentence when the process may have fewer descriptors than its bounds promise, or undefined. */
+function descriptorShortage(limit: number, config: EngineConfig): string | undefined {
+  const others = OTHER_DESCRIPTORS + config.forwards.length;
+  if (limit >= config.maxFlows + others) return undefined;
+  const flows = Math.max(0, limit - others);
+  return (
+    `RLIMIT_NOFILE allows ${limit} descriptors, room for about ${flows} flows of the ${config.maxFlows} of --max-flows; ` +
+    "raise its hard limit (ulimit -Hn, LimitNOFILE=), or ask for fewer"
+  );
+}
+
 /** An engine that is serving; `startEngine` makes it. */
 export class EngineHost {
   readonly core: EngineCore;
@@ -136,8 +150,9 @@ export class EngineHost {
   }
 
   private openNetwork(): KernelNetwork {
-    native.raiseFileLimit();
     const { config, log } = this.options;
+    const shortage = descriptorShortage(native.raiseFileLimit(), config);
+    if (shortage !== undefined) log.warn(shortage);
     let { spawnCommand } = this.options;
     const { udpPorts } = this.options.outbound ?? {};
     if (spawnCommand === undefined) {

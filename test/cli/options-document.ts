@@ -12,6 +12,8 @@ const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
   DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",
   Ports: "Everything that is not declared here is refused.",
   Policy: "",
+  Limits:
+    "What a guest may hold at once; what happens then is in [security.md](security.md). The process's limit of descriptors (RLIMIT_NOFILE), raised to the hard one, may be lower: the start says so.",
   DNS: "",
   Process: "",
   Log: "",

@@ -143,6 +143,24 @@ describe("what run is told", () => {
     });
   });
 
+  it("bounds flows, and what is of them by all of them", () => {
+    expect(plan(...TAP, "--max-flows", "1000").engine).toMatchObject({
+      maxFlows: 1000,
+      maxHalfOpen: 1000,
+      maxUdpMappings: 1000,
+    });
+    const asked = ["--max-flows", "200000", "--max-half-open", "100", "--max-udp-mappings", "150000"];
+    expect(plan(...TAP, ...asked).engine).toMatchObject({
+      maxFlows: 200_000,
+      maxHalfOpen: 100,
+      maxUdpMappings: 150_000,
+    });
+    expect(problemsOf("-p", "8000-8009:8000", "--max-forwards", "9")).toEqual([
+      '--publish: found "10 ports"; allowed: at most 9 ports in all (--max-forwards)',
+    ]);
+    expect(problemsOf("-p", "8000-8009:8000", "--max-forwards", "10")).toEqual([]);
+  });
+
   it("gives no router and no DNS with --restrict, and no DNS with --no-dns", () => {
     expect(plan(...TAP, "--restrict").engine.dhcp).toMatchObject({ router: 0, dnsServers: [] });
     const { engine, host } = plan(...TAP, "--no-dns");
@@ -191,6 +209,12 @@ describe("complaints", () => {
     [["--guest-addr", "any,any"], "--guest-addr"],
     [["--guest-addr", "10.0.2.15,"], "--guest-addr"],
     [["--guest-addr", "all"], "--guest-addr"],
+    [["--max-flows", "63"], "--max-flows"],
+    [["--max-flows", "2000000"], "--max-flows"],
+    [["--max-half-open", "0"], "--max-half-open"],
+    [["--max-udp-mappings", "60000"], "--max-udp-mappings"],
+    [["--max-flows", "100", "--max-half-open", "101"], "--max-half-open"],
+    [["--max-forwards", "0"], "--max-forwards"],
     [["--dhcp-start", "10.0.2.3"], "--dhcp-start"],
     [["--reserve", "52:54:00:00:00:01=10.0.2.2"], "--reserve"],
     [["--reserve", "52:54:00:00:00:01=10.0.2.9", "--reserve", "52:54:00:00:00:01=10.0.2.10"], "--reserve"],

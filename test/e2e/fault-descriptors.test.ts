@@ -47,6 +47,15 @@ describe("an engine at its limit of descriptors", () => {
     await host?.close();
   });
 
+  it("says at its start that it has fewer than its bounds promise", (context) => {
+    needs(context, NEEDS);
+    const told = guest.sluice.stderr.match(/^.*RLIMIT_NOFILE.*$/gm);
+    expect(told).toHaveLength(1);
+    expect(told?.[0]).toContain(
+      "allows 64 descriptors, room for about 31 flows of the 57344 of --max-flows; raise its hard limit",
+    );
+  });
+
   it("serves as many connections as it can, and lets the others wait", async (context) => {
     needs(context, NEEDS);
     for (let i = 0; i < WANTED; i++) {

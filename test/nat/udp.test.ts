@@ -1,5 +1,6 @@
 /** RFC 4787, requirement by requirement (docs/nat.md has the table), and what RFC 7857 changed of it. */
 import { describe, expect, it } from "vitest";
+import { EADDRINUSE, EMFILE, type HostNetwork } from "../../src/engine/boundary.ts";
 import type { EngineConfig } from "../../src/engine/config.ts";
 import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { MTU_DEFAULT, UDP_MAPPINGS_MAX } from "../../src/engine/limits.ts";
@@ -153,6 +154,57 @@ describe("RFC 4787", () => {
     nat.out(9999, ONE, 1);
     expect(nat.core.counters.value("udp-mappings-opened")).toBe(opened + 1);
     expect(nat.core.usage().udp).toBe(UDP_MAPPINGS_MAX);
+  });
+
+  it("REQ-11: a crawler finds a mapping for each of 20,000 conversations a minute", () => {
+    const nat = new Nat();
+    const [perSecond, seconds] = [334, 4 * 60];
+    for (let n = 0; n < perSecond * seconds; n++) {
+      if (n % perSecond === 0) nat.pass(1000);
+      const port = 1024 + (n % 64_000);
+      expect(nat.in(nat.out(port, ONE, 443), ONE, 443)).toBe(seen(ONE, 443, port));
+    }
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(0);
+    expect(nat.core.usage().udp).toBeGreaterThan(40_000);
+  });
+
+  it.each([
+    ["descriptors", EMFILE],
+    ["ports", EADDRINUSE],
+  ])("REQ-11: when the host has no more %s, what was idle for a minute gives way", (_, shortage) => {
+    const nat = new Nat();
+    const host: HostNetwork = nat.network;
+    const [open, close] = [host.udpOpen.bind(host), host.udpClose.bind(host)];
+    let left = 100;
+    host.udpOpen = (...asked) => {
+      if (left === 0) return shortage;
+      left--;
+      return open(...asked);
+    };
+    host.udpClose = (handle) => {
+      left++;
+      close(handle);
+    };
+    for (let port = 2000; port < 2100; port++) nat.in(nat.out(port, ONE, 1), ONE, 1);
+    nat.out(3000, ONE, 1);
+    nat.pass(59_000);
+    nat.out(3000, ONE, 1);
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(2);
+    // The one that was idle for longest, but for the first, which the guest has used since.
+    const first = nat.out(2000, ONE, 1);
+    nat.pass(1000);
+    const handle = nat.out(3000, ONE, 1);
+    expect(nat.in(handle, ONE, 1)).toBe(seen(ONE, 1, 3000));
+    expect(nat.core.counters.value("udp-mappings-evicted")).toBe(1);
+    expect(nat.out(2000, ONE, 1)).toBe(first);
+    expect(nat.core.usage().udp).toBe(100);
+  });
+
+  it("REQ-11: the bound is the one that was asked for", () => {
+    const nat = new Nat({ maxUdpMappings: 3 });
+    for (let port = 2000; port < 2005; port++) nat.in(nat.out(port, ONE, 1), ONE, 1);
+    expect(nat.core.usage().udp).toBe(3);
+    expect(nat.core.counters.dropped("udp-mappings-full")).toBe(2);
   });
 
   it("REQ-5a: a name server's answer is the last thing its mapping is for, when all are taken", () => {

@@ -15,14 +15,15 @@ const SLOT_BITS = [8, 6, 6, 6];
 const SHIFTS = [0, 8, 14, 20];
 const OFFSETS = [0, 256, 320, 384];
 const SLOTS = 448;
-const NONE = -1;
+/** Owners and slots are kept plus one, so that a table of zeros, whose pages nobody has touched, is an empty one. */
+const NONE = 0;
 /** One tick less than the top level spans; a deadline beyond it is filed again when its slot comes up. */
 const AHEAD_MAX = (1 << 26) - 1;
 /** Ticks are ms / 4 as a wrapping 30-bit count, so that ms may wrap at 2^32. */
 const TICK_MASK = 0x3fffffff;
 
 export class TimerWheel {
-  private readonly slotHead = new Int32Array(SLOTS).fill(NONE);
+  private readonly slotHead = new Int32Array(SLOTS);
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
   private readonly slotOf: Int32Array;
@@ -37,9 +38,9 @@ export class TimerWheel {
     nowMs: number,
     private readonly fire: (owner: number) => void,
   ) {
-    this.next = new Int32Array(capacity).fill(NONE);
-    this.previous = new Int32Array(capacity).fill(NONE);
-    this.slotOf = new Int32Array(capacity).fill(NONE);
+    this.next = new Int32Array(capacity);
+    this.previous = new Int32Array(capacity);
+    this.slotOf = new Int32Array(capacity);
     this.deadline = new Int32Array(capacity);
     this.filedAt = new Int32Array(capacity);
     this.tick = (nowMs >>> TICK_MS_SHIFT) & TICK_MASK;
@@ -78,22 +79,22 @@ export class TimerWheel {
     while (level < LEVELS - 1 && ahead >= 1 << (SHIFTS[level] + SLOT_BITS[level])) level++;
     const slot = OFFSETS[level] + ((at >>> SHIFTS[level]) & ((1 << SLOT_BITS[level]) - 1));
     this.filedAt[owner] = deadlineMs;
-    this.slotOf[owner] = slot;
+    this.slotOf[owner] = slot + 1;
     const head = this.slotHead[slot];
     this.next[owner] = head;
     this.previous[owner] = NONE;
-    if (head !== NONE) this.previous[head] = owner;
-    this.slotHead[slot] = owner;
+    if (head !== NONE) this.previous[head - 1] = owner + 1;
+    this.slotHead[slot] = owner + 1;
     this.filed++;
   }
 
   private unlink(owner: number): void {
-    const slot = this.slotOf[owner];
+    const slot = this.slotOf[owner] - 1;
     const next = this.next[owner];
     const previous = this.previous[owner];
     if (previous === NONE) this.slotHead[slot] = next;
-    else this.next[previous] = next;
-    if (next !== NONE) this.previous[next] = previous;
+    else this.next[previous - 1] = next;
+    if (next !== NONE) this.previous[next - 1] = previous;
     this.slotOf[owner] = NONE;
     this.filed--;
   }
@@ -126,12 +127,11 @@ export class TimerWheel {
 
   /** Empties a slot: what is due fires, the rest is filed anew, which never means into this slot. */
   private expire(slot: number, nowMs: number): void {
-    let owner = this.slotHead[slot];
-    while (owner !== NONE) {
+    for (let head = this.slotHead[slot]; head !== NONE; head = this.slotHead[slot]) {
+      const owner = head - 1;
       this.unlink(owner);
       if (((this.deadline[owner] - nowMs) | 0) <= 0) this.fire(owner);
       else this.file(owner, this.deadline[owner]);
-      owner = this.slotHead[slot];
     }
   }
 

@@ -21,46 +21,59 @@ const FAMILY_IPV6 = 0x80;
 /** Both addresses of an IPv6 flow, the guest's first. */
 const ADDRESS_PAIR_WORDS = 8;
 
-const INDEX_SIZE = FLOWS_MAX * 2;
-const INDEX_MASK = INDEX_SIZE - 1;
-
 export class FlowTable {
-  readonly guestAddress = new Int32Array(FLOWS_MAX);
-  readonly remoteAddress = new Int32Array(FLOWS_MAX);
+  readonly guestAddress: Int32Array;
+  readonly remoteAddress: Int32Array;
   /** ADDRESS_PAIR_WORDS of each IPv6 flow: memory that only they touch. */
-  readonly words = new Int32Array(FLOWS_MAX * ADDRESS_PAIR_WORDS);
+  readonly words: Int32Array;
   /** Guest port in the high half, remote port in the low half. */
-  readonly ports = new Int32Array(FLOWS_MAX);
+  readonly ports: Int32Array;
   /** IP protocol number, with FAMILY_IPV6 for IPv6; 0 while the id is free. */
-  readonly protocol = new Uint8Array(FLOWS_MAX);
+  readonly protocol: Uint8Array;
   /** Neighbours in the queue a flow stands in, if any (flow-queue.ts). */
-  readonly queueNext = new Int32Array(FLOWS_MAX);
-  readonly queuePrevious = new Int32Array(FLOWS_MAX);
-  private readonly hashes = new Int32Array(FLOWS_MAX);
+  readonly queueNext: Int32Array;
+  readonly queuePrevious: Int32Array;
+  private readonly hashes: Int32Array;
   /** Flow id + 1; 0 is an empty slot. */
-  private readonly index = new Int32Array(INDEX_SIZE);
-  private readonly free = new Int32Array(FLOWS_MAX);
-  private freeCount = FLOWS_MAX;
+  private readonly index: Int32Array;
+  private readonly indexMask: number;
+  /** Ids from `fresh` on were never given out: their pages are untouched. Of the others, those given back. */
+  private fresh = 0;
+  private readonly free: Int32Array;
+  private freeCount = 0;
   /** What the last search found: compared before it is believed, so it may be any flow by now. */
   private lastHit = 0;
   private readonly key0: number;
   private readonly key1: number;
 
-  constructor(entropy: Entropy) {
+  constructor(
+    entropy: Entropy,
+    readonly capacity: number = FLOWS_MAX,
+  ) {
     this.key0 = entropy.int32();
     this.key1 = entropy.int32();
-    for (let i = 0; i < FLOWS_MAX; i++) this.free[i] = FLOWS_MAX - 1 - i;
+    this.guestAddress = new Int32Array(capacity);
+    this.remoteAddress = new Int32Array(capacity);
+    this.words = new Int32Array(capacity * ADDRESS_PAIR_WORDS);
+    this.ports = new Int32Array(capacity);
+    this.protocol = new Uint8Array(capacity);
+    this.queueNext = new Int32Array(capacity);
+    this.queuePrevious = new Int32Array(capacity);
+    this.hashes = new Int32Array(capacity);
+    this.free = new Int32Array(capacity);
+    this.index = new Int32Array(powerOfTwo(capacity) * 2);
+    this.indexMask = this.index.length - 1;
   }
 
   get count(): number {
-    return FLOWS_MAX - this.freeCount;
+    return this.fresh - this.freeCount;
   }
 
   /** The IPv4 flow with this key, or NO_FLOW. */
   find(protocol: number, guest: number, remote: number, ports: number): number {
     const last = this.lastHit;
     if (this.holds(last, protocol, guest, remote, ports)) return last;
-    let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & INDEX_MASK;
+    let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & this.indexMask;
     for (;;) {
       const id = this.index[slot] - 1;
       if (id < 0) return NO_FLOW;
@@ -68,7 +81,7 @@ export class FlowTable {
         this.lastHit = id;
         return id;
       }
-      slot = (slot + 1) & INDEX_MASK;
+      slot = (slot + 1) & this.indexMask;
     }
   }
 
@@ -77,7 +90,7 @@ export class FlowTable {
     const key = protocol | FAMILY_IPV6;
     const last = this.lastHit;
     if (this.holds6(last, key, pair, ports)) return last;
-    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & INDEX_MASK;
+    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & this.indexMask;
     for (;;) {
       const id = this.index[slot] - 1;
       if (id < 0) return NO_FLOW;
@@ -85,7 +98,7 @@ export class FlowTable {
         this.lastHit = id;
         return id;
       }
-      slot = (slot + 1) & INDEX_MASK;
+      slot = (slot + 1) & this.indexMask;
     }
   }
 
@@ -110,13 +123,20 @@ export class FlowTable {
 
   /** The id the next `insert` will give, or NO_FLOW when the table is full. */
   nextId(): number {
-    return this.freeCount === 0 ? NO_FLOW : this.free[this.freeCount - 1];
+    if (this.freeCount > 0) return this.free[this.freeCount - 1];
+    return this.fresh < this.capacity ? this.fresh : NO_FLOW;
+  }
+
+  /** Takes the id that `nextId` names. */
+  private takeId(): number {
+    if (this.freeCount > 0) return this.free[--this.freeCount];
+    return this.fresh < this.capacity ? this.fresh++ : NO_FLOW;
   }
 
   /** Adds an IPv4 flow whose key is not there yet. Returns its id, or NO_FLOW when the table is full. */
   insert(protocol: number, guest: number, remote: number, ports: number): number {
-    if (this.freeCount === 0) return NO_FLOW;
-    const id = this.free[--this.freeCount];
+    const id = this.takeId();
+    if (id === NO_FLOW) return NO_FLOW;
     this.guestAddress[id] = guest;
     this.remoteAddress[id] = remote;
     this.enter(id, protocol, ports, keyedHash(this.key0, this.key1, protocol, guest, remote, ports));
@@ -125,8 +145,8 @@ export class FlowTable {
 
   /** `insert` for an IPv6 flow; copies the addresses of `pair`. */
   insert6(protocol: number, pair: Int32Array, ports: number): number {
-    if (this.freeCount === 0) return NO_FLOW;
-    const id = this.free[--this.freeCount];
+    const id = this.takeId();
+    if (id === NO_FLOW) return NO_FLOW;
     const key = protocol | FAMILY_IPV6;
     for (let i = 0; i < ADDRESS_PAIR_WORDS; i++) this.words[id * ADDRESS_PAIR_WORDS + i] = pair[i];
     this.enter(id, key, ports, keyedHash6(this.key0, this.key1, key, pair, ports));
@@ -137,22 +157,22 @@ export class FlowTable {
     this.protocol[id] = protocol;
     this.ports[id] = ports;
     this.hashes[id] = hash;
-    let slot = hash & INDEX_MASK;
-    while (this.index[slot] !== 0) slot = (slot + 1) & INDEX_MASK;
+    let slot = hash & this.indexMask;
+    while (this.index[slot] !== 0) slot = (slot + 1) & this.indexMask;
     this.index[slot] = id + 1;
   }
 
   remove(id: number): void {
-    let slot = this.hashes[id] & INDEX_MASK;
-    while (this.index[slot] !== id + 1) slot = (slot + 1) & INDEX_MASK;
+    let slot = this.hashes[id] & this.indexMask;
+    while (this.index[slot] !== id + 1) slot = (slot + 1) & this.indexMask;
     // Backward shift: pull later entries of the run into the hole unless they are at or before their home.
     let hole = slot;
     for (;;) {
-      slot = (slot + 1) & INDEX_MASK;
+      slot = (slot + 1) & this.indexMask;
       const other = this.index[slot] - 1;
       if (other < 0) break;
-      const home = this.hashes[other] & INDEX_MASK;
-      if (((slot - home) & INDEX_MASK) >= ((slot - hole) & INDEX_MASK)) {
+      const home = this.hashes[other] & this.indexMask;
+      if (((slot - home) & this.indexMask) >= ((slot - hole) & this.indexMask)) {
         this.index[hole] = other + 1;
         hole = slot;
       }
@@ -161,6 +181,19 @@ export class FlowTable {
     this.protocol[id] = 0;
     this.free[this.freeCount++] = id;
   }
+}
+
+/** The smallest power of two that is not less than `n`. */
+export function powerOfTwo(n: number): number {
+  let size = 1;
+  while (size < n) size *= 2;
+  return size;
+}
+
+/** Puts a flow's object where its id says. Ids are given out in order at first, so the list grows as flows come. */
+export function placeAt<T>(list: (T | null)[], id: number, flow: T): void {
+  while (list.length <= id) list.push(null);
+  list[id] = flow;
 }
 
 export function packPorts(guestPort: number, remotePort: number): number {

@@ -101,6 +101,20 @@ describe("FlowTable", () => {
     expect([...table.words.subarray(id * 8, id * 8 + 8)]).toEqual([...pair]);
   });
 
+  it.each([1, 3, 64, 100, 1000])("has room for exactly %i flows when that is its bound", (capacity) => {
+    const table = new FlowTable({ int32: () => 7 }, capacity);
+    const ids = Array.from({ length: capacity }, (_, i) => {
+      expect(table.nextId()).toBe(i);
+      return table.insert(17, 1, i, 9);
+    });
+    expect(ids).toEqual([...ids.keys()]);
+    expect([table.count, table.nextId(), table.insert(17, 2, 2, 9)]).toEqual([capacity, NO_FLOW, NO_FLOW]);
+    for (const id of ids) expect(table.find(17, 1, id, 9)).toBe(id);
+    // The id given back last is the next one.
+    for (const id of ids) table.remove(id);
+    expect([table.count, table.nextId()]).toEqual([0, capacity - 1]);
+  });
+
   it("refuses when it is full, and finds every flow then", () => {
     const table = makeTable();
     for (let i = 0; i < FLOWS_MAX; i++) table.insert(6, 1, i, packPorts(i & 0xffff, 80));

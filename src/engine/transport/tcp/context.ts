@@ -1,7 +1,8 @@
 /** What every part of the TCP layer works with. One per engine; `now` is set once per turn. */
 
 import type { ChecksumKernel, HostNetwork } from "../../boundary.ts";
-import { FLOWS_MAX, RX_BATCH_MAX } from "../../limits.ts";
+import type { EngineConfig } from "../../config.ts";
+import { RX_BATCH_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
@@ -9,7 +10,7 @@ import type { Counters } from "../../metrics/counters.ts";
 import type { Destinations } from "../../network/destinations.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { FlowQueue } from "../flow-queue.ts";
-import { type FlowTable, NO_FLOW } from "../flow-table.ts";
+import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
 
 /** Chunks that one read from a host socket may fill. */
@@ -27,6 +28,7 @@ export interface TcpParts {
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
   readonly destinations: Destinations;
+  readonly config: EngineConfig;
   readonly mtu: number;
   readonly secret0: number;
   readonly secret1: number;
@@ -51,7 +53,8 @@ export class TcpContext {
   readonly token: number;
 
   /** By flow id; made on first use and kept for reuse. */
-  readonly connections: (TcpConnection | null)[] = new Array<TcpConnection | null>(FLOWS_MAX).fill(null);
+  readonly connections: (TcpConnection | null)[] = [];
+  readonly maxHalfOpen: number;
   /** Connections that exist, and those among them that are half open or in TIME-WAIT, oldest first. */
   open = 0;
   readonly halfOpen: FlowQueue;
@@ -68,18 +71,20 @@ export class TcpContext {
   readonly receiveList = new Int32Array(READ_CHUNKS_MAX * 2);
   readonly receiveChunks = new Int32Array(READ_CHUNKS_MAX);
   /** Connections with gathered octets or an ACK to send, in order of arrival. */
-  readonly touched = new Int32Array(FLOWS_MAX);
+  readonly touched: Int32Array;
   touchedCount = 0;
+  /** The rings below have room for every flow, rounded up to a power of two. */
+  private readonly ringMask: number;
   /** Ring of connections with host work. */
-  private readonly readyRing = new Int32Array(FLOWS_MAX);
+  private readonly readyRing: Int32Array;
   private readyHead = 0;
   readyCount = 0;
   /** Connections whose ACK waits, and since when the first of them does. */
-  private readonly delayedRing = new Int32Array(FLOWS_MAX);
+  private readonly delayedRing: Int32Array;
   delayedAcks = 0;
   delayedSinceMs = 0;
   /** Ring of connections that wait for a chunk. */
-  private readonly starvedRing = new Int32Array(FLOWS_MAX);
+  private readonly starvedRing: Int32Array;
   private starvedHead = 0;
   starvedCount = 0;
   /** Next IPv4 identification. */
@@ -107,7 +112,15 @@ export class TcpContext {
     this.token = parts.token;
     this.pool = new ChunkPool(parts.arena, parts.egress.queue);
     parts.egress.pool = this.pool;
-    this.wheel = new TimerWheel(FLOWS_MAX, nowMs, fire);
+    const flows = parts.flows.capacity;
+    const ring = powerOfTwo(flows);
+    this.wheel = new TimerWheel(flows, nowMs, fire);
+    this.touched = new Int32Array(flows);
+    this.delayedRing = new Int32Array(flows);
+    this.readyRing = new Int32Array(ring);
+    this.starvedRing = new Int32Array(ring);
+    this.ringMask = ring - 1;
+    this.maxHalfOpen = parts.config.maxHalfOpen;
   }
 
   /** The ACK of this connection may wait a little. */
@@ -146,7 +159,7 @@ export class TcpContext {
   waitForMemory(c: TcpConnection): void {
     if (c.starved) return;
     c.starved = true;
-    this.starvedRing[(this.starvedHead + this.starvedCount) & (FLOWS_MAX - 1)] = c.id;
+    this.starvedRing[(this.starvedHead + this.starvedCount) & this.ringMask] = c.id;
     this.starvedCount++;
   }
 
@@ -154,7 +167,7 @@ export class TcpContext {
   wakeStarved(most: number): void {
     while (this.starvedCount > 0 && most-- > 0 && this.pool.hasRoom(USE_SEND)) {
       const c = this.connections[this.starvedRing[this.starvedHead]];
-      this.starvedHead = (this.starvedHead + 1) & (FLOWS_MAX - 1);
+      this.starvedHead = (this.starvedHead + 1) & this.ringMask;
       this.starvedCount--;
       if (c === null) continue;
       c.starved = false;
@@ -173,7 +186,7 @@ export class TcpContext {
   makeReady(c: TcpConnection): void {
     if (c.ready) return;
     c.ready = true;
-    this.readyRing[(this.readyHead + this.readyCount) & (FLOWS_MAX - 1)] = c.id;
+    this.readyRing[(this.readyHead + this.readyCount) & this.ringMask] = c.id;
     this.readyCount++;
   }
 
@@ -186,7 +199,7 @@ export class TcpContext {
   /** Takes the first of the ring; the caller has checked `readyCount`. */
   nextReady(): TcpConnection | null {
     const id = this.readyRing[this.readyHead];
-    this.readyHead = (this.readyHead + 1) & (FLOWS_MAX - 1);
+    this.readyHead = (this.readyHead + 1) & this.ringMask;
     this.readyCount--;
     const c = this.connections[id];
     if (c !== null) c.ready = false;

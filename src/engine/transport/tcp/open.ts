@@ -15,13 +15,12 @@ import {
   ENOBUFS,
   ENOMEM,
 } from "../../boundary.ts";
-import { HALF_OPEN_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
-import { keyedHash, NO_FLOW, packPorts } from "../flow-table.ts";
+import { keyedHash, NO_FLOW, packPorts, placeAt } from "../flow-table.ts";
 import type { Ends, Path } from "../path.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
@@ -55,10 +54,10 @@ function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
     if (!evictTimeWait(ctx) && !evictHalfOpen(ctx)) return null;
     id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
   }
-  let c = ctx.connections[id];
+  let c = ctx.connections[id] ?? null;
   if (c === null) {
     c = new TcpConnection(id);
-    ctx.connections[id] = c;
+    placeAt(ctx.connections, id, c);
   }
   c.setEnds(ends);
   c.addressSum = addressSum(guestAddress, remoteAddress);
@@ -75,7 +74,7 @@ function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
   c.idleAt = (ctx.now + HALF_OPEN_MAX_MS) | 0;
   ctx.open++;
   ctx.halfOpen.append(id);
-  if (ctx.halfOpen.length > HALF_OPEN_MAX) evictHalfOpen(ctx);
+  if (ctx.halfOpen.length > ctx.maxHalfOpen) evictHalfOpen(ctx);
   arm(ctx, c);
   return c;
 }
@@ -115,7 +114,7 @@ function connectHost(ctx: TcpContext, c: TcpConnection, to: AddressWords, servic
 }
 
 /**
- * No descriptor is left: where the process may have fewer of them than HALF_OPEN_MAX, half-open connections fill that
+ * No descriptor is left: where the process may have fewer of them than --max-half-open, half-open connections fill that
  * bound first. Connections that are merely on their way are let finish.
  */
 function evictHopeless(ctx: TcpContext): boolean {

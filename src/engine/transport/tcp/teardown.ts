@@ -1,5 +1,4 @@
 /** How a connection ends: host socket, TIME-WAIT, and giving everything back. */
-import { FLOWS_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import type { FlowQueue } from "../flow-queue.ts";
 import {
@@ -25,8 +24,8 @@ const TIME_WAIT_EVICTED = counter("tcp-time-wait-evicted");
  * virtual link outlives its queue; one minute is Linux's choice and leaves room for a guest that retransmits late.
  */
 export const TIME_WAIT_MS = 60_000;
-/** Connections in TIME-WAIT at once; beyond it the oldest ends early, so that short connections never fill the table. */
-const TIME_WAIT_CONNECTIONS_MAX = FLOWS_MAX / 4;
+/** One flow in so many may be in TIME-WAIT; beyond it the oldest ends early, so that short connections never fill the table. */
+const TIME_WAIT_SHARE = 4;
 
 function isHalfOpen(state: number): boolean {
   return state === CONNECTING || state === SYN_SENT || state === SYN_RECEIVED;
@@ -47,7 +46,7 @@ export function enterTimeWait(ctx: TcpContext, c: TcpConnection): void {
   c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
   arm(ctx, c);
   ctx.timeWaits.append(c.id);
-  if (ctx.timeWaits.length > TIME_WAIT_CONNECTIONS_MAX) evictTimeWait(ctx);
+  if (ctx.timeWaits.length * TIME_WAIT_SHARE > ctx.flows.capacity) evictTimeWait(ctx);
 }
 
 /** The connection that has stood in `queue` longest gives way. False when there is none. */

@@ -5,6 +5,11 @@ import { Path } from "../path.ts";
 
 const PEERS_START = 4;
 
+/** What all mappings together may remember beyond what each has from the start. */
+export class PeerRoom {
+  constructor(public left: number) {}
+}
+
 /**
  * Its ends, by kind: of a client of a forward, the client as the guest sees it, and the client on the host as target;
  * else the guest's, with the remote as far as the mapping depends on it (0 otherwise).
@@ -33,7 +38,10 @@ export class UdpMapping extends Path {
   private lastAddress = 0;
   private lastPort = -1;
 
-  constructor(readonly id: number) {
+  constructor(
+    readonly id: number,
+    private readonly room: PeerRoom,
+  ) {
     super();
   }
 
@@ -50,7 +58,10 @@ export class UdpMapping extends Path {
     this.peerNext = 0;
     this.lastPort = -1;
     // What one talkative mapping needed is not the next one's.
-    if (this.peers.length > PEERS_START * 2) this.peers = new Int32Array(PEERS_START * 2);
+    if (this.peers.length > PEERS_START * 2) {
+      this.room.left += this.peers.length / 2 - PEERS_START;
+      this.peers = new Int32Array(PEERS_START * 2);
+    }
   }
 
   /** Takes the address of the host that the client asked from entry `index` of a list of addresses. */
@@ -102,18 +113,21 @@ export class UdpMapping extends Path {
     }
     this.lastAddress = address;
     this.lastPort = port;
-    if (this.peerCount * 2 === this.peers.length && this.peerCount < UDP_PEERS_PER_MAPPING_MAX) {
-      const more = new Int32Array(this.peers.length * 2);
-      more.set(this.peers);
-      this.peers = more;
-    }
-    const slot =
-      this.peerCount < UDP_PEERS_PER_MAPPING_MAX
-        ? this.peerCount++
-        : this.peerNext++ % UDP_PEERS_PER_MAPPING_MAX;
+    if (this.peerCount * 2 === this.peers.length && this.peerNext === 0) this.grow();
+    const slot = this.peerCount * 2 < this.peers.length ? this.peerCount++ : this.peerNext++ % this.peerCount;
     this.peers[slot * 2] = address;
     this.peers[slot * 2 + 1] = port;
     return true;
+  }
+
+  /** Room for twice as many, if that may be had; the first time it may not, the oldest begins to give way for good. */
+  private grow(): void {
+    const more = this.peerCount;
+    if (more >= UDP_PEERS_PER_MAPPING_MAX || more > this.room.left) return;
+    this.room.left -= more;
+    const peers = new Int32Array(more * 4);
+    peers.set(this.peers);
+    this.peers = peers;
   }
 
   /** The last remote the guest sent to, for the flow table. */

@@ -19,6 +19,7 @@ import {
   ADDRESS_WORDS,
   type AddressWords,
   type ChecksumKernel,
+  EADDRINUSE,
   EMFILE,
   ENFILE,
   type HostNetwork,
@@ -26,7 +27,7 @@ import {
   V4_MAPPED,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
-import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../limits.ts";
+import { UDP_PEERS_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
@@ -38,9 +39,9 @@ import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
 import { DNS_PORT } from "../../wire/udp.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { udpRows } from "../flow-rows.ts";
-import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
+import { type FlowTable, NO_FLOW, packPorts, placeAt, powerOfTwo } from "../flow-table.ts";
 import { type Ends, Path } from "../path.ts";
-import { UdpMapping } from "./mapping.ts";
+import { PeerRoom, UdpMapping } from "./mapping.ts";
 import { UdpOutput } from "./output.ts";
 
 const OPENED = counter("udp-mappings-opened");
@@ -64,8 +65,15 @@ const READY_PER_TURN = 32;
 /** RFC 4787 REQ-5: a mapping that is in use lives so long at least. REQ-5a: a name's answer is not waited for. */
 const IN_USE_MS = 120_000;
 const DNS_IN_USE_MS = 10_000;
+/** The same when the host has no port or descriptor left: a conversation idle for a minute is hardly one any more. */
+const IN_USE_SHORT_MS = 60_000;
 /** Mappings looked at for one that may give way, per new one. */
 const EVICTION_LOOKS = 16;
+
+/** The host has no descriptor or no port left. */
+function isShortage(handle: number): boolean {
+  return handle === EMFILE || handle === ENFILE || handle === EADDRINUSE;
+}
 
 export interface UdpParts {
   readonly arena: Arena;
@@ -81,7 +89,9 @@ export interface UdpParts {
 
 export class Udp {
   readonly output: UdpOutput;
-  readonly mappings: (UdpMapping | null)[] = new Array<UdpMapping | null>(FLOWS_MAX).fill(null);
+  /** By flow id; made on first use and kept for reuse. */
+  readonly mappings: (UdpMapping | null)[] = [];
+  private readonly peerRoom = new PeerRoom(UDP_PEERS_MAX);
   open = 0;
   /** The mappings by their last use. */
   private readonly uses: FlowQueue;
@@ -91,7 +101,9 @@ export class Udp {
   private readonly path = new Path();
   /** The address of the host that a datagram leaves from. */
   private readonly from = new Int32Array(ADDRESS_WORDS);
-  private readonly readyRing = new Int32Array(FLOWS_MAX);
+  /** Ring of mappings whose sockets have datagrams: room for every flow, rounded up to a power of two. */
+  private readonly readyRing: Int32Array;
+  private readonly ringMask: number;
   private readyHead = 0;
   private readyCount = 0;
   private readonly wheel: TimerWheel;
@@ -111,7 +123,10 @@ export class Udp {
     this.now = nowMs;
     this.uses = new FlowQueue(parts.flows);
     this.output = new UdpOutput(parts.arena, parts.egress, parts.counters, parts.checksum, config.mtu);
-    this.wheel = new TimerWheel(FLOWS_MAX, nowMs, (id) => this.expire(id));
+    const flows = parts.flows.capacity;
+    this.readyRing = new Int32Array(powerOfTwo(flows));
+    this.ringMask = this.readyRing.length - 1;
+    this.wheel = new TimerWheel(flows, nowMs, (id) => this.expire(id));
     this.mappingByAddress = config.udpMapping !== "endpoint-independent";
     this.mappingByPort = config.udpMapping === "address-and-port-dependent";
     this.filterByAddress = config.udpFiltering !== "endpoint-independent";
@@ -184,10 +199,14 @@ export class Udp {
     const id = this.insert(path);
     if (id === NO_FLOW) return -TABLE_FULL;
     // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
-    const handle = this.parts.network.udpOpen(this.token | id, 4, packet.guestPort);
+    const { network, flows } = this.parts;
+    let handle = network.udpOpen(this.token | id, 4, packet.guestPort);
+    if (isShortage(handle) && this.giveWay(IN_USE_SHORT_MS)) {
+      handle = network.udpOpen(this.token | id, 4, packet.guestPort);
+    }
     if (handle < 0) {
-      this.parts.flows.remove(id);
-      return handle === EMFILE || handle === ENFILE ? -MAPPINGS_FULL : -SOCKET_FAILED;
+      flows.remove(id);
+      return isShortage(handle) ? -MAPPINGS_FULL : -SOCKET_FAILED;
     }
     this.take(id, path, handle);
     return id;
@@ -204,11 +223,16 @@ export class Udp {
    * likes takes nothing from a conversation, and new conversations find a place. False when all are in use.
    */
   private makeRoom(): boolean {
-    if (this.open < UDP_MAPPINGS_MAX) return true;
+    return this.open < this.parts.config.maxUdpMappings || this.giveWay(IN_USE_MS);
+  }
+
+  /** Ends the least recently used mapping that is not in use, or has not been used for `leastMs`. False without one. */
+  private giveWay(leastMs: number): boolean {
     for (let looks = 0; looks < EVICTION_LOOKS; looks++) {
-      const mapping = this.mappings[this.uses.oldest];
+      const oldest = this.uses.oldest;
+      const mapping = oldest === NO_FLOW ? null : this.mappings[oldest];
       if (mapping === null) return false;
-      if (!this.inUse(mapping)) {
+      if (!this.inUse(mapping, leastMs)) {
         this.parts.counters.add(EVICTED, 1);
         this.remove(mapping);
         return true;
@@ -218,9 +242,9 @@ export class Udp {
     return false;
   }
 
-  private inUse(mapping: UdpMapping): boolean {
+  private inUse(mapping: UdpMapping, leastMs: number): boolean {
     if ((mapping.inbound ? mapping.octetsFromGuest : mapping.octetsToGuest) === 0) return false;
-    const least = !mapping.inbound && mapping.recentPort === DNS_PORT ? DNS_IN_USE_MS : IN_USE_MS;
+    const least = !mapping.inbound && mapping.recentPort === DNS_PORT ? DNS_IN_USE_MS : leastMs;
     return ((this.now - mapping.refreshedMs) | 0) < least;
   }
 
@@ -230,10 +254,10 @@ export class Udp {
   }
 
   private take(id: number, ends: Ends, handle: number): UdpMapping {
-    let mapping = this.mappings[id];
+    let mapping = this.mappings[id] ?? null;
     if (mapping === null) {
-      mapping = new UdpMapping(id);
-      this.mappings[id] = mapping;
+      mapping = new UdpMapping(id, this.peerRoom);
+      placeAt(this.mappings, id, mapping);
     }
     mapping.live = true;
     mapping.handle = handle;
@@ -258,7 +282,7 @@ export class Udp {
     const mapping = this.mappings[id];
     if (!mapping?.live || mapping.ready) return;
     mapping.ready = true;
-    this.readyRing[(this.readyHead + this.readyCount) & (FLOWS_MAX - 1)] = id;
+    this.readyRing[(this.readyHead + this.readyCount) & this.ringMask] = id;
     this.readyCount++;
   }
 
@@ -267,7 +291,7 @@ export class Udp {
     for (let i = 0; i < READY_PER_TURN && this.readyCount > 0; i++) {
       if (!this.slotsFree()) break;
       const mapping = this.mappings[this.readyRing[this.readyHead]];
-      this.readyHead = (this.readyHead + 1) & (FLOWS_MAX - 1);
+      this.readyHead = (this.readyHead + 1) & this.ringMask;
       this.readyCount--;
       if (mapping === null) continue;
       mapping.ready = false;
