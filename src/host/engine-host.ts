@@ -21,7 +21,7 @@ import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from ".
 import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
 import { ServiceCommands } from "./process/service-command.ts";
-import { RESOLV_CONF, readResolvConf, watchResolvConf } from "./resolv-conf.ts";
+import { interpretResolvConf, RESOLV_CONF, resolvConfFile } from "./resolv-conf.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
@@ -187,13 +187,14 @@ export class EngineHost {
     changed: (resolvers: EngineConfig["resolvers"]) => void,
   ): EngineConfig["resolvers"] {
     if (config.dns === 0 || config.resolvers.length > 0) return config.resolvers;
-    const path = this.options.resolvConf ?? RESOLV_CONF;
-    const watch = watchResolvConf(path, (conf) => {
-      this.options.log.info(`${path} changed: ${conf.resolvers.length} resolvers`);
-      changed(conf.resolvers);
+    const source = this.options.resolvConf ?? resolvConfFile(RESOLV_CONF);
+    const stop = source.follow(() => {
+      const { resolvers } = interpretResolvConf(source.text);
+      this.options.log.info(`the host's resolv.conf changed: ${resolvers.length} resolvers`);
+      changed(resolvers);
     });
-    this.undo.push(() => watch.close());
-    return readResolvConf(path).resolvers;
+    this.undo.push(stop);
+    return interpretResolvConf(source.text).resolvers;
   }
 
   /** Opens what the user asked for; all problems are told at once. */

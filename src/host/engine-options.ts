@@ -3,6 +3,7 @@
 import type { DatagramAddresses, StreamAddress } from "../config/host-plan.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import type { ResolvConfSource } from "./resolv-conf.ts";
 
 /** The guest's side. */
 export type LinkSpec =
@@ -54,7 +55,7 @@ export interface EngineHostOptions {
    * Where the host's resolvers are read, and re-read when they change. Used only when `config.resolvers` is empty
    * and `config.dns` is not 0. `/etc/resolv.conf` by default.
    */
-  readonly resolvConf?: string;
+  readonly resolvConf?: ResolvConfSource;
   readonly outbound?: OutboundOptions;
   /** End when the guest disconnects instead of waiting for the next one. */
   readonly oneOff?: boolean;

@@ -55,19 +55,46 @@ function parseNameserver(text: string, deviceIndex: (name: string) => number): R
 /** "If no nameserver entries are present, the default is to use the name server on the local machine." */
 const LOCAL_MACHINE = parseResolver("127.0.0.1");
 
-/** Reads the file. One that is missing, or names no resolver, means the local machine, as resolv.conf(5) has it. */
-export function readResolvConf(path = RESOLV_CONF): ResolvConf {
-  let text = "";
-  try {
-    text = readFileSync(path, "utf8");
-  } catch {
-    // As good as an empty one; the watch sees it appear.
-  }
+/** What a text means: one that names no resolver means the local machine, as resolv.conf(5) has it. */
+export function interpretResolvConf(text: string): ResolvConf {
   const conf = parseResolvConf(text);
   return conf.resolvers.length > 0 ? conf : { ...conf, resolvers: [LOCAL_MACHINE] };
 }
 
-/** Calls `changed` with the new content whenever the file changes, by rename too. */
-export function watchResolvConf(path: string, changed: (conf: ResolvConf) => void): PathWatch {
-  return new PathWatch(path, () => changed(readResolvConf(path)));
+/** More than any host has, and little enough for one line of the engine's control socket. */
+const TEXT_LENGTH_MAX = 262_144;
+
+/** The file's text; that of one that is missing is as good as an empty one's. */
+export function readResolvConfText(path = RESOLV_CONF): string {
+  try {
+    return readFileSync(path, "utf8").slice(0, TEXT_LENGTH_MAX);
+  } catch {
+    return "";
+  }
+}
+
+/** Reads the file. One that is missing means the local machine too. */
+export function readResolvConf(path = RESOLV_CONF): ResolvConf {
+  return interpretResolvConf(readResolvConfText(path));
+}
+
+/** A resolv.conf(5) that is read and followed somewhere else than in the engine's process, which may see no files. */
+export interface ResolvConfSource {
+  /** The text now. */
+  readonly text: string;
+  /** Calls `changed` after each change, until what it returns is called. */
+  follow(changed: () => void): () => void;
+}
+
+/** The file at `path`, followed through renames and links. */
+export function resolvConfFile(path: string): ResolvConfSource {
+  return {
+    get text() {
+      return readResolvConfText(path);
+    },
+    follow(changed) {
+      const watch = new PathWatch(path, changed);
+      return () => watch.close();
+    },
+  };
 }

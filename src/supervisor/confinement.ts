@@ -19,8 +19,15 @@ function socketDirectories(link: LinkPlan | undefined): { readable: string[]; wr
   return { readable: [], writable: [] };
 }
 
-/** Spawns the engine with control and command socket at the descriptors of control.ts. */
-export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): ConfinedProcess {
+/**
+ * Spawns the engine with control socket, command socket and log at the descriptors of control.ts. `found`: files that
+ * its Node turned out to need.
+ */
+export function spawnEngineProcess(
+  launch: EngineLaunch,
+  commandFd: number,
+  found: readonly string[],
+): ConfinedProcess {
   const { config, link } = launch;
   const sockets = socketDirectories(link);
   const services = config.guestForwards.flatMap(({ target }) =>
@@ -36,9 +43,9 @@ export function spawnEngineProcess(launch: EngineLaunch, commandFd: number): Con
     mode: launch.sandbox ? "best-effort" : "off",
     ...(user === undefined ? {} : { user }),
     bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),
-    readable: [...sockets.readable, ...services],
+    readable: [...sockets.readable, ...services, ...found],
     writable: sockets.writable,
-    stdio: ["ignore", "ignore", launch.logFd],
-    channels: ["pipe", commandFd],
+    stdio: ["ignore", "ignore", "pipe"],
+    channels: ["pipe", commandFd, launch.logFd],
   });
 }

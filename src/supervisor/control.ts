@@ -12,6 +12,10 @@ import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-option
 export const CONTROL_FD = 3;
 /** A stream socket over which descriptors travel: the link and the capture to the engine, guestfwd connections back. */
 export const COMMAND_FD = 4;
+/** Where the engine's log goes. Standard error is for what Node itself has to say; the supervisor reads it. */
+export const LOG_FD = 5;
+/** The engine's first word, as a line: its modules are loaded. */
+export const LOADED = '{"type":"loaded"}';
 /** Stands in a plan's link for a descriptor that the engine gets over the command socket. */
 export const LINK_FD = -1;
 
@@ -19,11 +23,10 @@ export const LINK_FD = -1;
 export interface EnginePlan {
   readonly config: EngineConfig;
   readonly link: LinkSpec;
-  /** It goes to standard error, which the supervisor may have turned into a file. */
   readonly log: Pick<LogPlan, "level" | "format">;
   /** The descriptor of a capture file is on the command socket, behind the link's. */
   readonly pcap: boolean;
-  /** A copy of the host's resolv.conf that the process can read and follow. */
+  /** The text of the host's resolv.conf, which the process cannot see; a `resolv-conf` order follows when it changes. */
   readonly resolvConf: string;
   /** Add the seccomp filter. */
   readonly sandbox: boolean;
@@ -47,6 +50,7 @@ export function receivedLink(link: LinkSpec, receive: () => number): LinkSpec {
 /** Supervisor to engine. */
 export type Order =
   | { readonly type: "start"; readonly plan: EnginePlan }
+  | { readonly type: "resolv-conf"; readonly text: string }
   | { readonly type: "report" }
   | { readonly type: "stop" };
 

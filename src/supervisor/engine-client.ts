@@ -2,15 +2,15 @@
  * The supervisor's end of an engine process: starts it confined, waits until it serves, passes orders on, runs what
  * it may ask for (the commands of guest forwards), and makes sure that it is gone at the end.
  */
-import type { ChildProcess } from "node:child_process";
-import type { Duplex } from "node:stream";
 import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
 import { givenArgs } from "../host/process/given-state.ts";
-import type { HelperNote } from "../host/process/helper.ts";
+import type { ConfinedProcess } from "../host/process/sandbox.ts";
 import { ServiceCommands } from "../host/process/service-command.ts";
+import { RESOLV_CONF, resolvConfFile } from "../host/resolv-conf.ts";
+import { ConfinedNode, EngineStartError } from "./confined-node.ts";
 import { spawnEngineProcess } from "./confinement.ts";
-import { asNews, CONTROL_FD, decodeLine, encodeLine, type News, type Order, readLines } from "./control.ts";
+import { asNews, decodeLine, encodeLine, type News, type Order } from "./control.ts";
 import type { EngineLaunch, EngineService } from "./launch.ts";
 
 /** How long an engine that was told to stop may take before it is killed, milliseconds. */
@@ -22,24 +22,20 @@ export interface EngineExit {
   readonly message: string;
 }
 
-/** The engine could not start; the message is one line per problem. */
-class EngineStartError extends Error {
-  override readonly name = "EngineStartError";
-  readonly code = "ERR_SLUICE_START";
-}
-
 export class EngineClient {
   /** Settles once the process is gone. Never rejects. */
   readonly ended: Promise<EngineExit>;
   readonly ready: Promise<Extract<News, { type: "ready" }>>;
-  readonly pid: number;
-  readonly #child: ChildProcess;
-  readonly #control: Duplex;
+  readonly #node: ConfinedNode;
   /** -1 once it is closed: its number may be another's by then. */
-  #commandFd: number;
+  #commandFd = -1;
   readonly #commands: ServiceCommands;
   readonly #launch: EngineLaunch;
-  readonly #resolvConf: string;
+  /** What was asked for, until the process has it. */
+  #service: EngineService | undefined;
+  /** The process has loaded, or has gone: it will not be started again. */
+  #settled = false;
+  #unfollow: () => void = () => {};
   #lastWords: EngineExit | undefined;
   #settleReady:
     | { resolve: (news: Extract<News, { type: "ready" }>) => void; reject: (error: Error) => void }
@@ -49,52 +45,70 @@ export class EngineClient {
   constructor(launch: EngineLaunch) {
     this.#launch = launch;
     this.#commands = new ServiceCommands(launch.log, givenArgs());
-    const [ours, theirs] = native.socketPair("stream");
-    if (ours < 0) throw new EngineStartError("no socket pair for the engine process");
-    this.#commandFd = ours;
-    const confined = spawnEngineProcess(launch, theirs);
-    this.#child = confined.child;
-    native.close(theirs);
-    this.pid = this.#child.pid ?? 0;
-    this.#control = this.#child.stdio[CONTROL_FD] as Duplex;
     this.ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject };
     });
     this.ready.catch(() => {});
-    confined.started.then(
-      (notes) => this.#tellNotes(notes),
-      (error: Error) => this.#settleReady?.reject(error),
-    );
+    let settleEnded: (exit: EngineExit) => void;
     this.ended = new Promise((resolve) => {
-      this.#child.once("error", (error) => this.#gone(`it could not be started: ${error.message}`, resolve));
-      this.#child.once("exit", (status, signal) => this.#gone(signal ?? `status ${status}`, resolve));
+      settleEnded = resolve;
     });
-    this.#control.on("error", () => {});
-    readLines(this.#control, (line) => this.#hear(line));
-    this.#resolvConf = confined.resolvConf;
+    this.#node = new ConfinedNode({
+      spawn: (found) => this.#spawn(found),
+      sandbox: launch.sandbox,
+      log: launch.log,
+      logFd: launch.logFd,
+      begin: () => this.#handOver(),
+      loaded: () => this.#letGo(),
+      hear: (line) => this.#hear(line),
+      gone: (how, problem) => settleEnded(this.#gone(how, problem)),
+    });
+  }
+
+  get pid(): number {
+    return this.#node.pid;
+  }
+
+  #spawn(found: readonly string[]): ConfinedProcess {
+    if (this.#commandFd >= 0) native.close(this.#commandFd);
+    const [ours, theirs] = native.socketPair("stream");
+    if (ours < 0) throw new EngineStartError("no socket pair for the engine process");
+    this.#commandFd = ours;
+    try {
+      return spawnEngineProcess(this.#launch, theirs, found);
+    } finally {
+      native.close(theirs);
+    }
   }
 
   /** Gives the process its plan, once. `ready` says how that went. */
-  serve({ linkFd, pcapFd, ...plan }: EngineService): void {
-    for (const fd of [linkFd, pcapFd]) {
-      if (fd === undefined) continue;
-      // A process that has gone already says so itself.
-      native.sendDescriptor(this.#commandFd, fd);
-      native.close(fd);
-    }
+  serve(service: EngineService): void {
+    this.#service = service;
+    this.#handOver();
+    if (this.#settled) this.#letGo();
+  }
+
+  #handOver(): void {
+    if (this.#service === undefined || this.#commandFd < 0) return;
+    const { linkFd, pcapFd, ...plan } = this.#service;
+    // A process that has gone already says so itself.
+    for (const fd of [linkFd, pcapFd]) if (fd !== undefined) native.sendDescriptor(this.#commandFd, fd);
     const { config, sandbox } = this.#launch;
-    const resolvConf = this.#resolvConf;
+    const resolvConf = this.#followResolvConf();
     this.#order({
       type: "start",
       plan: { ...plan, config, sandbox, resolvConf, pcap: pcapFd !== undefined },
     });
   }
 
-  /** Says which walls the kernel would not build. */
-  #tellNotes(notes: readonly HelperNote[]): void {
-    for (const { message } of notes)
-      this.#launch.log.warn(`the engine is less confined than it could be: ${message}`);
-    if (!this.#launch.sandbox) this.#launch.log.warn("the engine is not confined (--no-sandbox)");
+  /** The resolv.conf as it is, if it counts; the process hears of its changes. */
+  #followResolvConf(): string {
+    const { config, resolvConf } = this.#launch;
+    if (config.dns === 0 || config.resolvers.length > 0) return "";
+    this.#unfollow();
+    const file = resolvConfFile(resolvConf ?? RESOLV_CONF);
+    this.#unfollow = file.follow(() => this.#order({ type: "resolv-conf", text: file.text }));
+    return file.text;
   }
 
   /** Has the engine print its counters and flow table. */
@@ -104,15 +118,16 @@ export class EngineClient {
 
   /** Ends the engine, by force if need be. Settles when it is gone. */
   async stop(): Promise<EngineExit> {
+    this.#node.expectEnd();
     this.#order({ type: "stop" });
-    const force = setTimeout(() => this.#child.kill("SIGKILL"), STOP_MS);
+    const force = setTimeout(() => this.#node.kill(), STOP_MS);
     const exit = await this.ended;
     clearTimeout(force);
     return exit;
   }
 
   #order(order: Order): void {
-    if (!this.#control.destroyed && this.#control.writable) this.#control.write(encodeLine(order));
+    this.#node.write(encodeLine(order));
   }
 
   #hear(line: string): void {
@@ -140,8 +155,15 @@ export class EngineClient {
         return;
       case undefined:
         this.#launch.log.error("the engine process says what no engine says; ending it");
-        this.#child.kill("SIGKILL");
+        this.#node.kill();
     }
+  }
+
+  /** Closes what was handed over: the process has it, or nobody will. */
+  #letGo(): void {
+    this.#settled = true;
+    for (const fd of [this.#service?.linkFd, this.#service?.pcapFd]) if (fd !== undefined) native.close(fd);
+    this.#service = undefined;
   }
 
   /** Runs the command of guest forward `index` on the descriptor that the engine has sent. */
@@ -153,12 +175,15 @@ export class EngineClient {
     else native.close(fd);
   }
 
-  #gone(how: string, resolve: (exit: EngineExit) => void): void {
+  #gone(how: string, problem: Error | undefined): EngineExit {
     this.#commands.close();
+    this.#letGo();
+    this.#unfollow();
     native.close(this.#commandFd);
     this.#commandFd = -1;
-    this.#control.destroy();
-    this.#settleReady?.reject(new EngineStartError(`the engine process ended at its start (${how})`));
-    resolve(this.#lastWords ?? { reason: "died", message: `the engine process ended unexpectedly (${how})` });
+    this.#settleReady?.reject(
+      problem ?? new EngineStartError(`the engine process ended at its start (${how})`),
+    );
+    return this.#lastWords ?? { reason: "died", message: `the engine process ended unexpectedly (${how})` };
   }
 }

@@ -5,6 +5,7 @@
 import { Socket } from "node:net";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native/native.ts";
+import type { ResolvConfSource } from "../host/resolv-conf.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
 import { type Sluice, serve } from "../serve.ts";
 import {
@@ -13,6 +14,8 @@ import {
   decodeLine,
   type EnginePlan,
   encodeLine,
+  LOADED,
+  LOG_FD,
   type News,
   type Order,
   readLines,
@@ -54,6 +57,23 @@ function commandRunner(plan: EnginePlan): (command: string) => number {
   };
 }
 
+/** The host's resolv.conf as the supervisor tells it. */
+const resolvConf = {
+  text: "",
+  changed: (): void => {},
+  source: {
+    get text(): string {
+      return resolvConf.text;
+    },
+    follow(changed: () => void): () => void {
+      resolvConf.changed = changed;
+      return () => {
+        resolvConf.changed = () => {};
+      };
+    },
+  } satisfies ResolvConfSource,
+};
+
 /** A descriptor the supervisor has sent. Throws StartError. */
 function receiveDescriptor(place: string): number {
   const fd = native.receiveDescriptor(COMMAND_FD);
@@ -73,7 +93,7 @@ async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
     dedicated: true,
     spawnCommand: commandRunner(plan),
     onLink: (up) => tell({ type: "link", up }),
-    resolvConf: plan.resolvConf,
+    resolvConf: resolvConf.source,
     ...pcap,
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
   });
@@ -99,7 +119,7 @@ function leave(status: number): void {
 }
 
 async function start(plan: EnginePlan): Promise<Sluice | undefined> {
-  const log = openLog(plan.log);
+  const log = openLog(plan.log, LOG_FD);
   try {
     if (plan.sandbox) closeLastWall(log);
     const engine = await startServing(plan, log);
@@ -127,8 +147,13 @@ function heapNow(): string {
 async function obey(order: Order): Promise<void> {
   switch (order.type) {
     case "start":
-      reportTo = openLog(order.plan.log);
+      reportTo = openLog(order.plan.log, LOG_FD);
+      resolvConf.text = order.plan.resolvConf;
       engine = start(order.plan);
+      return;
+    case "resolv-conf":
+      resolvConf.text = order.text;
+      resolvConf.changed();
       return;
     case "report": {
       const running = await engine;
@@ -152,3 +177,4 @@ readLines(control, (line) => void obey(decodeLine(line) as Order));
 control.on("error", () => {});
 // A supervisor that was killed takes the engine along.
 control.on("close", () => void obey({ type: "stop" }).then(() => process.exit()));
+control.write(`${LOADED}\n`);

@@ -14,6 +14,8 @@ export interface EngineLaunch {
   /** Run the engine as this user (numbers), when started as root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly log: Logger;
+  /** The resolv.conf to follow; the host's by default. */
+  readonly resolvConf?: string;
   /** The guest's link came up or went down. */
   readonly onLink?: (up: boolean) => void;
 }

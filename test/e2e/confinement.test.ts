@@ -9,7 +9,6 @@ import {
   chmodSync,
   closeSync,
   copyFileSync,
-  existsSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,13 +17,15 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { release } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { native } from "../../src/host/native/native.ts";
 import { packageRoot } from "../../src/host/native/native-loader.ts";
+import { EngineClient } from "../../src/supervisor/engine-client.ts";
 import { commandName, HELPER_PARENT, HelperRig, identities } from "../support/helper-rig.ts";
-import { until } from "../support/link-rig.ts";
+import { KeptLog, until } from "../support/link-rig.ts";
 import { type Answer, Prison, type Prisoner } from "../support/prison.ts";
 import { missing, needs } from "../support/requirements.ts";
 
@@ -54,12 +55,10 @@ const forView = isRoot ? {} : { userNamespaces: true };
 
 describe("from inside", () => {
   let prisoner: Prisoner;
-  const resolvConf = join(directory, "resolv.conf");
 
   beforeAll(async () => {
-    writeFileSync(resolvConf, "nameserver 192.0.2.1\n");
     if (missing(forView).length > 0) return;
-    prisoner = prison.prisoner({ resolvConf });
+    prisoner = prison.prisoner();
     await prisoner.process.started;
   });
   beforeEach((context) => needs(context, forView));
@@ -121,20 +120,6 @@ describe("from inside", () => {
     chmodSync(join(writable, "code.node"), 0o755);
     expect(await prisoner.ask("dlopen", join(writable, "code.node"))).toBe("ERR_DLOPEN_FAILED");
     expect(await prisoner.ask("dlopen", calls)).toBe("done");
-  });
-
-  it("the host's resolv.conf is followed through a rename", async () => {
-    const read = () => prisoner.ask("fs", "readFileSync", prisoner.process.resolvConf, "utf8");
-    expect(await read()).toBe("nameserver 192.0.2.1\n");
-    writeFileSync(`${resolvConf}.new`, "nameserver 192.0.2.2\n");
-    renameSync(`${resolvConf}.new`, resolvConf);
-    let text: Answer;
-    await until(() => {
-      void read().then((answer) => {
-        text = answer;
-      });
-      return text === "nameserver 192.0.2.2\n";
-    }, "the copy to follow");
   });
 
   it("an abstract Unix socket of the host is out of reach", async () => {
@@ -278,7 +263,6 @@ describe("what passes into the process", () => {
       closeSync(fd);
       await prisoner.end();
     }
-    expect(existsSync(dirname(prisoner.process.resolvConf))).toBe(false);
   });
 
   it("is the user that was asked for, and the one capability", async (context) => {
@@ -431,6 +415,29 @@ describe("the engine of sluice run", () => {
 
   const threadsOf = (pid: number) =>
     readdirSync(`/proc/${pid}/task`).map((tid) => readFileSync(`/proc/${pid}/task/${tid}/status`, "utf8"));
+
+  it("is told of the host's resolv.conf, through a rename too, and has no file of it", async (context) => {
+    needs(context, forView);
+    const [resolvConf, logFile] = ["resolv.conf", "log"].map((name) => join(directory, name));
+    writeFileSync(resolvConf, "nameserver 192.0.2.1\n");
+    const logFd = openSync(logFile, "w");
+    const config = defaultEngineConfig();
+    const client = new EngineClient({ config, logFd, sandbox: true, log: new KeptLog(), resolvConf });
+    try {
+      const address = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
+      const log = { level: "info", format: "text" } as const;
+      client.serve({ link: { kind: "qemu-listen", address }, log, oneOff: false });
+      await client.ready;
+      writeFileSync(`${resolvConf}.new`, "nameserver 192.0.2.2\nnameserver 192.0.2.3\n");
+      renameSync(`${resolvConf}.new`, resolvConf);
+      const told = "the host's resolv.conf changed: 2 resolvers";
+      await until(() => readFileSync(logFile, "utf8").includes(told), "the engine to hear of it");
+      expect(readFileSync(`/proc/${client.pid}/mountinfo`, "utf8")).not.toContain("resolv");
+    } finally {
+      await client.stop();
+      closeSync(logFd);
+    }
+  });
 
   it("stands behind every wall, on every thread, and opens no debug port", async (context) => {
     needs(context, forView);

@@ -2,12 +2,12 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { PathWatch } from "../../src/host/path-watch.ts";
 import {
+  interpretResolvConf,
   parseResolvConf,
   type ResolvConf,
   readResolvConf,
-  watchResolvConf,
+  resolvConfFile,
 } from "../../src/host/resolv-conf.ts";
 import { until } from "../support/link-rig.ts";
 
@@ -70,7 +70,7 @@ describe("parsing", () => {
 
 describe("following", () => {
   let directory = "";
-  let watch: PathWatch | undefined;
+  let stop: (() => void) | undefined;
   let seen: ResolvConf[] = [];
 
   beforeEach(() => {
@@ -79,13 +79,13 @@ describe("following", () => {
   });
 
   afterEach(() => {
-    watch?.close();
+    stop?.();
     rmSync(directory, { recursive: true });
   });
 
   const path = (name = "resolv.conf"): string => join(directory, name);
   const follow = (): void => {
-    watch = watchResolvConf(path(), (conf) => seen.push(conf));
+    stop = resolvConfFile(path()).follow(() => seen.push(readResolvConf(path())));
   };
   const last = (): number | undefined => seen.at(-1)?.resolvers[0].words[3];
 
@@ -131,7 +131,8 @@ describe("following", () => {
   });
 
   it("survives a directory that is not there", () => {
-    watch = watchResolvConf(join(directory, "no", "such", "file"), (conf) => seen.push(conf));
-    expect(readResolvConf(join(directory, "no", "such", "file")).resolvers).toEqual([v4(0x7f000001)]);
+    const file = resolvConfFile(join(directory, "no", "such", "file"));
+    stop = file.follow(() => {});
+    expect(interpretResolvConf(file.text).resolvers).toEqual([v4(0x7f000001)]);
   });
 });

@@ -13,7 +13,7 @@ describe("orders", () => {
         link: { kind: "tap-fd", fd: 5 },
         log: { level: "info", format: "text" },
         pcap: false,
-        resolvConf: "/resolv.conf",
+        resolvConf: "nameserver 192.0.2.1\n",
         sandbox: true,
         oneOff: false,
       },

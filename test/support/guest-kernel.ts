@@ -16,9 +16,9 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { cpioArchive } from "./cpio.ts";
+import { keptDirectory } from "./kept-directory.ts";
 import { findCommand } from "./requirements.ts";
 
 /**
@@ -92,15 +92,6 @@ case "$1" in
 esac
 exit 0
 `;
-
-/** A directory that only this user, or only root, can have written. */
-function cacheDirectory(): string {
-  const uid = process.geteuid!();
-  const path = join(existsSync("/var/tmp") ? "/var/tmp" : tmpdir(), `sluice-guest-kernels-${uid}`);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
-  if (statSync(path).uid !== uid) throw new Error(`${path} belongs to somebody else`);
-  return path;
-}
 
 function findFile(directory: string, name: RegExp): string | undefined {
   const found = readdirSync(directory, { recursive: true, encoding: "utf8" }).find((path) =>
@@ -177,7 +168,7 @@ function baseArchive(kind: GuestKernel, library: string): Buffer {
 
 /** Files for a boot; made when they are not there yet. Throws when no kernel can be had. */
 export function bootFiles(kind: GuestKernel): BootFiles {
-  const cache = cacheDirectory();
+  const cache = keptDirectory("guest-kernels");
   const ready = join(cache, kind);
   const files = { kernel: join(ready, "vmlinuz"), initrd: join(ready, "initrd") };
   const busybox = findCommand("busybox")!;

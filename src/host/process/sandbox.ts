@@ -1,33 +1,17 @@
 /**
  * Starts an engine process with only what it needs: the helper narrows itself (helper-confine.c), then becomes Node.
  *
- * What the process may see, and why: the node binary, its shared libraries and the loader's cache (read before the
- * first line of JavaScript runs), sluice's own compiled files, /dev/null and /dev/urandom, its own /proc entry
- * (memoryUsage), a directory that holds a copy of the host's resolv.conf, and what the caller adds. Nothing of it
- * can be written but what the caller says. There is no /etc, no home, no other process.
- *
- * The copy is kept current from here, so that a resolv.conf that is replaced by rename, or is a link somewhere else,
- * needs no view of the directories it passes through.
+ * What the process may see, and why: what Node reads before the first line of JavaScript runs (node-files.ts),
+ * sluice's own compiled files, /dev/null and /dev/urandom, its own /proc entry (memoryUsage), and what the caller adds.
+ * Nothing of it can be written but what the caller says. There is no /etc, no home, no other process.
  *
  * The engine adds the last wall itself once it has loaded: `native.applySeccomp()`.
  */
 import type { ChildProcess, SpawnOptions } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join, normalize } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN, NOBODY } from "../native/linux.ts";
-import { addonPath, packageRoot } from "../native/native-loader.ts";
-import { PathWatch } from "../path-watch.ts";
-import { RESOLV_CONF } from "../resolv-conf.ts";
+import { addonPath, cacheDirectory, packageRoot } from "../native/native-loader.ts";
 import {
   type Channel,
   FIRST_CHANNEL,
@@ -36,6 +20,7 @@ import {
   hasCapability,
   runHelper,
 } from "./helper.ts";
+import { absoluteLibraryPath, nodeFiles } from "./node-files.ts";
 
 /** The uid and gid that own nothing (Linux's overflow ids, `nobody` in most distributions). */
 
@@ -56,8 +41,6 @@ export interface ConfinedRequest {
   readonly readable?: readonly string[];
   readonly executable?: readonly string[];
   readonly writable?: readonly string[];
-  /** The resolv.conf to follow; the host's by default. */
-  readonly resolvConf?: string;
   /** Standard input, output and error. */
   readonly stdio?: SpawnOptions["stdio"];
   /** Descriptors from 3 on; all others are closed. */
@@ -74,27 +57,17 @@ export interface ConfinedProcess {
    * HelperError.
    */
   readonly started: Promise<readonly HelperNote[]>;
-  /** Where the process finds the copy of resolv.conf. */
-  readonly resolvConf: string;
+  /** Whether a path is in the process's view, by itself or in a directory that is. */
+  readonly sees: (path: string) => boolean;
 }
 
-// --- what Node needs ---------------------------------------------------------------------------------------------
+// --- what the process sees ---------------------------------------------------------------------------------------
 
 interface View {
   readonly read: string[];
   readonly execute: string[];
   readonly write: string[];
   readonly device: string[];
-}
-
-/** Shared libraries as the loader asked for them, its own path among them. */
-function sharedLibraries(): string[] {
-  // Without the flag (Node 22 and up) a report resolves the names of connected peers.
-  (process.report as { excludeNetwork?: boolean }).excludeNetwork = true;
-  const report = process.report.getReport() as { sharedObjects?: readonly string[] };
-  return (report.sharedObjects ?? [])
-    .filter((path) => path.startsWith("/") && !path.endsWith(".node") && existsSync(path))
-    .map((path) => normalize(path));
 }
 
 function packageView(root: string): Pick<View, "read" | "execute"> {
@@ -116,17 +89,12 @@ function asked(paths: readonly string[] = []): readonly string[] {
   return paths;
 }
 
-function viewFor(request: ConfinedRequest, resolvDirectory: string): View {
+function viewFor(request: ConfinedRequest): View {
   const own = packageView(packageRoot());
-  const cache = ["/etc/ld.so.cache"].filter((path) => existsSync(path));
+  const node = nodeFiles();
   return {
-    read: [...own.read, ...cache, resolvDirectory, ...asked(request.readable)],
-    execute: [
-      realpathSync(process.execPath),
-      ...sharedLibraries(),
-      ...own.execute,
-      ...asked(request.executable),
-    ],
+    read: [...own.read, ...node.readable, ...asked(request.readable)],
+    execute: [...node.executable, ...own.execute, ...asked(request.executable)],
     write: [...asked(request.writable)],
     device: ["/dev/null", "/dev/urandom"],
   };
@@ -141,6 +109,12 @@ function viewArgs(view: View): string[] {
   return entries.flatMap(({ kind, path }) => [`--view-${kind}`, path]);
 }
 
+function isInView(view: View, path: string): boolean {
+  return [...view.read, ...view.execute, ...view.write, ...view.device].some(
+    (seen) => path === seen || path.startsWith(`${seen}/`),
+  );
+}
+
 // --- the walls ---------------------------------------------------------------------------------------------------
 
 function userArgs(request: ConfinedRequest): string[] {
@@ -149,14 +123,8 @@ function userArgs(request: ConfinedRequest): string[] {
 }
 
 /** The helper's arguments up to the command. */
-function confinementArgs(request: ConfinedRequest, resolvDirectory: string): string[] {
-  if (request.mode === "off") return [];
-  const args = [
-    "--confine",
-    "--view-process",
-    ...viewArgs(viewFor(request, resolvDirectory)),
-    ...userArgs(request),
-  ];
+function confinementArgs(request: ConfinedRequest, view: View): string[] {
+  const args = ["--confine", "--view-process", ...viewArgs(view), ...userArgs(request)];
   if (request.mode === "best-effort") args.push("--best-effort");
   if (!hasCapability(CAP_SYS_ADMIN)) args.push("--own-user-namespace");
   if (request.bindLowPorts && hasCapability(CAP_NET_BIND_SERVICE)) args.push("--keep-bind-service");
@@ -170,63 +138,28 @@ function confinementArgs(request: ConfinedRequest, resolvDirectory: string): str
  * does not (it may name files that are out of view). OpenSSL ends a process that may not read its configuration.
  */
 function environment(request: ConfinedRequest): NodeJS.ProcessEnv {
-  const passed = ["HOME", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR"];
+  const passed = ["LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR"];
   const env: NodeJS.ProcessEnv = { OPENSSL_CONF: "" };
   for (const name of passed) if (process.env[name] !== undefined) env[name] = process.env[name];
+  const libraries = process.env["LD_LIBRARY_PATH"];
+  if (libraries) env["LD_LIBRARY_PATH"] = absoluteLibraryPath(libraries);
+  // Which may follow from the user database, and that is out of view.
+  const cache = cacheDirectory();
+  if (cache !== undefined) env["XDG_CACHE_HOME"] = cache;
   return { ...env, ...request.env };
 }
 
-// --- the resolver's directory ------------------------------------------------------------------------------------
-
-/** A directory with a copy of `source` that follows its changes, each put in place by a rename. */
-function mirrorResolvConf(source: string): { directory: string; path: string; stop(): void } {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-"));
-  const path = join(directory, "resolv.conf");
-  const update = (): void => {
-    const next = `${path}.new`;
-    try {
-      copyFileSync(source, next);
-    } catch {
-      // There is none at the moment, which means the same as an empty one.
-      writeFileSync(next, "");
-    }
-    chmodSync(next, 0o644);
-    renameSync(next, path);
-  };
-  update();
-  chmodSync(directory, 0o755);
-  const watch = new PathWatch(source, update);
-  const stop = (): void => {
-    process.removeListener("exit", stop);
-    watch.close();
-    rmSync(directory, { recursive: true, force: true });
-  };
-  // A caller that leaves by process.exit never sees the child's end.
-  process.once("exit", stop);
-  return { directory, path, stop };
-}
-
-/**
- * Starts `script` confined. Returns at once; throws HelperError or ShimError when the helper cannot be run at all.
- * The process and its resolver directory go away with each other.
- */
+/** Starts `script` confined. Returns at once; throws HelperError or ShimError when the helper cannot be run at all. */
 export function spawnConfined(request: ConfinedRequest): ConfinedProcess {
-  const mirror = mirrorResolvConf(request.resolvConf ?? RESOLV_CONF);
-  try {
-    const command = [process.execPath, request.script, ...(request.args ?? [])];
-    const run = runHelper([...confinementArgs(request, mirror.directory), "--", ...command], {
-      stdio: request.stdio ?? ["ignore", "ignore", "inherit"],
-      channels: request.channels ?? [],
-      env: environment(request),
-    });
-    run.child.once("exit", mirror.stop);
-    run.child.once("error", mirror.stop);
-    const started = run.wait(() => false).then(() => run.status.notes);
-    // Whoever looks only at the child's end must not be killed by a rejection nobody waits for.
-    started.catch(() => {});
-    return { child: run.child, started, resolvConf: mirror.path };
-  } catch (error) {
-    mirror.stop();
-    throw error;
-  }
+  const view = request.mode === "off" ? undefined : viewFor(request);
+  const command = [process.execPath, request.script, ...(request.args ?? [])];
+  const run = runHelper([...(view ? confinementArgs(request, view) : []), "--", ...command], {
+    stdio: request.stdio ?? ["ignore", "ignore", "inherit"],
+    channels: request.channels ?? [],
+    env: environment(request),
+  });
+  const started = run.wait(() => false).then(() => run.status.notes);
+  // Whoever looks only at the child's end must not be killed by a rejection nobody waits for.
+  started.catch(() => {});
+  return { child: run.child, started, sees: (path) => view === undefined || isInView(view, path) };
 }

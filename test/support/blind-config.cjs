@@ -1,0 +1,2 @@
+/** Preloaded: a Node that does not say how it was built. */
+Object.defineProperty(process, "config", { value: {} });
