@@ -60,12 +60,7 @@ export class Layers {
     const scratch = new Scratch(arena.scratchAt, egress.queue);
     const ownAddresses = addressesOf(config);
     const subnet = new GuestSubnet(config.network, config.prefixLength, ownAddresses);
-    const sources = new Sources(
-      guestAddress,
-      GUESTS_MAX + (config.dhcp?.reservations.length ?? 0),
-      config.otherGuestAddresses,
-      config.anyGuestAddress ? subnet : null,
-    );
+    const sources = sourcesOf(config, subnet);
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
     const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
@@ -116,19 +111,20 @@ export class Layers {
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
     const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns));
-    const ipv4 = new Ipv4({
-      view,
-      reassembly,
-      counters,
-      sources,
-      strangers,
-      neighbours,
-      own: arp,
-      tcp,
-      udp: udpInput,
-    });
+    const guests = { sources, strangers, neighbours, own: arp };
+    const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
     this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
   }
+}
+
+/** Which addresses the guest may send from. */
+function sourcesOf(config: EngineConfig, subnet: GuestSubnet): Sources {
+  return new Sources(
+    config.guestAddress,
+    GUESTS_MAX + (config.dhcp?.reservations.length ?? 0),
+    config.otherGuestAddresses,
+    config.anyGuestAddress ? subnet : null,
+  );
 }
 
 /** What ARP answers for, the gateway first. */

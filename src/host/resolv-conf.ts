@@ -65,7 +65,7 @@ export function interpretResolvConf(text: string): ResolvConf {
 const TEXT_LENGTH_MAX = 262_144;
 
 /** The file's text; that of one that is missing is as good as an empty one's. */
-export function readResolvConfText(path = RESOLV_CONF): string {
+function readResolvConfText(path = RESOLV_CONF): string {
   try {
     return readFileSync(path, "utf8").slice(0, TEXT_LENGTH_MAX);
   } catch {

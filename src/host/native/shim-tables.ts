@@ -11,7 +11,7 @@ export const FRAME_DESCRIPTOR_OCTETS = 16;
 /** Octets of one udpSendBatch/udpReceiveBatch entry: eight int32. */
 export const DATAGRAM_DESCRIPTOR_OCTETS = 32;
 /** Octets of one address of the host beside such an entry: five int32. */
-export const LOCAL_ADDRESS_OCTETS = 20;
+const LOCAL_ADDRESS_OCTETS = 20;
 /** Frames a link hands to the kernel in one call; with one more for what a stream still owes: 1024 iovecs. */
 export const TX_BATCH_MAX = TX_QUEUE_MAX - 1;
 /** Readiness events taken in one epoll_wait. */
