@@ -4,7 +4,7 @@
  */
 
 import { defaultEngineConfig, type Reservation } from "../engine/config.ts";
-import { FLOWS_MOST, GUESTS_MAX, MTU_MAX, MTU_MIN } from "../engine/limits.ts";
+import { GUESTS_MAX, MTU_MAX, MTU_MIN } from "../engine/limits.ts";
 import {
   BOOT_FILE_NAME,
   DOMAIN_NAME,
@@ -30,6 +30,7 @@ import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
 import type { Outbound } from "./host-plan.ts";
+import { LIMIT_OPTIONS } from "./limit-options.ts";
 import {
   parseDatagramAddresses,
   parseDescriptor,
@@ -81,10 +82,6 @@ const MODELS = ["virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139"] as 
 /** RFC 4787 REQ-5: a mapping timer never expires in under two minutes. */
 const UDP_TIMEOUT_SECONDS_MIN = 120;
 const UDP_TIMEOUT_SECONDS_MAX = 86_400;
-/** So few flows that a guest can just about fetch a page. */
-const FLOWS_LEAST = 64;
-/** Every port of the host, TCP and UDP. */
-const FORWARDS_MOST = 131_070;
 
 export const OPTIONS = {
   tap: option({
@@ -372,38 +369,7 @@ export const OPTIONS = {
       parseInteger(text, UDP_TIMEOUT_SECONDS_MIN, UDP_TIMEOUT_SECONDS_MAX, "number of seconds"),
   }),
 
-  "max-flows": option({
-    group: "Limits",
-    commands: ALL,
-    placeholder: "N",
-    help: `Connections and UDP mappings at once, a descriptor each, ${FLOWS_LEAST} to ${FLOWS_MOST}.`,
-    parse: (text) => parseInteger(text, FLOWS_LEAST, FLOWS_MOST),
-    default: String(CORE.maxFlows),
-  }),
-  "max-udp-mappings": option({
-    group: "Limits",
-    commands: ALL,
-    placeholder: "N",
-    help: "Of these, UDP mappings.",
-    parse: (text) => parseInteger(text, 1, FLOWS_MOST),
-    default: String(CORE.maxUdpMappings),
-  }),
-  "max-half-open": option({
-    group: "Limits",
-    commands: ALL,
-    placeholder: "N",
-    help: "Of these, TCP connections whose handshake is not finished.",
-    parse: (text) => parseInteger(text, 1, FLOWS_MOST),
-    default: String(CORE.maxHalfOpen),
-  }),
-  "max-forwards": option({
-    group: "Limits",
-    commands: LIVE,
-    placeholder: "N",
-    help: "Ports forwarded, a descriptor each.",
-    parse: (text) => parseInteger(text, 1, FORWARDS_MOST),
-    default: "4096",
-  }),
+  ...LIMIT_OPTIONS,
 
   dns: option({
     group: "DNS",
