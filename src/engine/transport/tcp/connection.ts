@@ -62,7 +62,7 @@ export class TcpConnection extends ConnectionFlags {
   state = CLOSED;
   /** Folded sum of both addresses, for checksums. */
   addressSum = 0;
-  /** HostNetwork handle, -1 once closed. */
+  /** HostNetwork handle, -1 once closed; LOCAL and below for a connection that ends here (local.ts). */
   handle = -1;
 
   // Send: towards the guest.

@@ -12,6 +12,7 @@ import { TimerWheel } from "../../time/timer-wheel.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
+import type { LocalService } from "./local-service.ts";
 
 /** Chunks that one read from a host socket may fill. */
 export const READ_CHUNKS_MAX = 4;
@@ -65,6 +66,8 @@ export class TcpContext {
   readonly gatherLength = new Int32Array(GATHER_MAX);
   readonly gatherNext = new Int32Array(GATHER_MAX);
   gatherCount = 0;
+  /** Who serves the connections that end here. */
+  local: LocalService | null = null;
   /** Pairs for `HostNetwork.tcpSend`. */
   readonly sendList = new Int32Array(GATHER_SEND_MAX * 2);
   /** Pairs for `HostNetwork.tcpReceive`, and the chunks they lie in. */

@@ -25,6 +25,7 @@ import type { Ends, Path } from "../path.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./deadline.ts";
+import { LOCAL, localEstablished } from "./local-service.ts";
 import { sendBare, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
@@ -46,7 +47,7 @@ const HOPELESS_MS = 1000;
 const ISS_TICKS_PER_MS = 250;
 
 /** A new connection in the table, or null when that is full of connections that are in use. */
-function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
+export function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
   const { guestAddress, remoteAddress } = ends;
   const ports = packPorts(ends.guestPort, ends.remotePort);
   let id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
@@ -232,6 +233,10 @@ export function established(ctx: TcpContext, c: TcpConnection): void {
   c.backoff = 0;
   c.timerKind = 0;
   c.idleAt = (ctx.now + KEEPALIVE_IDLE_MS) | 0;
+  if (c.handle <= LOCAL) {
+    localEstablished(ctx, c);
+    return;
+  }
   // What the host sent meanwhile raised its event long ago.
   c.hostReadable = true;
   ctx.makeReady(c);

@@ -13,6 +13,7 @@ import {
 import type { TcpContext } from "./context.ts";
 import { arm } from "./deadline.ts";
 import { releaseBacklog, releaseOutOfOrder, releaseSent } from "./holdings.ts";
+import { LOCAL, localGone } from "./local-service.ts";
 import { sendReset } from "./output.ts";
 
 const ENDED = counter("tcp-closed");
@@ -80,6 +81,8 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   if (c.handle >= 0) {
     ctx.network.tcpClose(c.handle, !(c.hostEof && c.hostShutdown));
     c.handle = -1;
+  } else if (c.handle <= LOCAL) {
+    localGone(ctx, c);
   }
   releaseSent(ctx, c);
   releaseBacklog(ctx, c);

@@ -182,7 +182,7 @@ function spread(ctx: TcpContext, c: TcpConnection, count: number, got: number, i
   return asked;
 }
 
-function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {
+export function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {
   if (c.sendTail === NO_CHUNK) c.sendHead = chunk;
   else ctx.pool.next[c.sendTail] = chunk;
   c.sendTail = chunk;

@@ -22,6 +22,7 @@ import {
   type TcpConnection,
 } from "./connection.ts";
 import { GATHER_MAX, GATHER_SEND_MAX, type TcpContext } from "./context.ts";
+import { LOCAL, localArrived } from "./local-service.ts";
 import { takeInOrder } from "./out-of-order.ts";
 import { sendAck } from "./output.ts";
 import { abortBoth, closeHostIfDone, enterTimeWait } from "./teardown.ts";
@@ -60,6 +61,7 @@ function closeHole(ctx: TcpContext, c: TcpConnection): void {
   countOctets(ctx, c, (c.rcvNxt - before) | 0);
   if (c.finKnown && c.rcvNxt === c.finAt) acceptFin(ctx, c);
   drainBacklog(ctx, c);
+  if (c.handle <= LOCAL) localArrived(ctx, c);
 }
 
 /** The guest's FIN is next in order. It counts once everything before it has a place. */
@@ -128,6 +130,7 @@ function finTaken(ctx: TcpContext, c: TcpConnection): void {
   if (c.state === ESTABLISHED) c.state = CLOSE_WAIT;
   else if (c.state === FIN_WAIT_1) c.state = CLOSING;
   else if (c.state === FIN_WAIT_2) enterTimeWait(ctx, c);
+  if (c.handle <= LOCAL) localArrived(ctx, c);
 }
 
 /** Hands the gathered octets to the host, or keeps them. */
@@ -216,6 +219,7 @@ function appendBacklog(ctx: TcpContext, c: TcpConnection, at: number, length: nu
     kept += piece;
   }
   c.backlogOctets += kept;
+  if (c.handle <= LOCAL) localArrived(ctx, c);
   return kept;
 }
 
@@ -250,7 +254,7 @@ export function drainBacklog(ctx: TcpContext, c: TcpConnection): void {
   }
 }
 
-function consumeBacklog(ctx: TcpContext, c: TcpConnection, taken: number): void {
+export function consumeBacklog(ctx: TcpContext, c: TcpConnection, taken: number): void {
   const pool = ctx.pool;
   c.backlogOctets -= taken;
   c.windowUsed += taken;

@@ -1,0 +1,36 @@
+/**
+ * Connections of the guest that end in the engine, as the rest of the TCP layer sees them: who is told of what happens to
+ * one. What can be done with one is in local.ts.
+ */
+import { SYN_RECEIVED, type TcpConnection } from "./connection.ts";
+import type { TcpContext } from "./context.ts";
+
+/** Handles of local connections are this and below: LOCAL - n for number n. -1 is a host socket that is closed. */
+export const LOCAL = -2;
+
+/** Who serves local connections. Told in the middle of a batch: it notes, and works later. */
+export interface LocalService {
+  /** A connection is open. Returns the number it shall have, 0 or more; another one has to give way if need be. */
+  opened(c: TcpConnection): number;
+  /** Octets of the guest wait, or its FIN was taken. */
+  arrived(n: number): void;
+  /** The connection is gone: reset, timed out, or closed by both. */
+  gone(n: number): void;
+}
+
+/** The guest has acknowledged our SYN. */
+export function localEstablished(ctx: TcpContext, c: TcpConnection): void {
+  c.handle = LOCAL - (ctx.local?.opened(c) ?? 0);
+}
+
+/** The guest sent something, or its FIN: for the service to look at. */
+export function localArrived(ctx: TcpContext, c: TcpConnection): void {
+  ctx.local?.arrived(LOCAL - c.handle);
+}
+
+/** The connection is being forgotten. One that is still half open the service never heard of. */
+export function localGone(ctx: TcpContext, c: TcpConnection): void {
+  const n = LOCAL - c.handle;
+  c.handle = -1;
+  if (c.state !== SYN_RECEIVED) ctx.local?.gone(n);
+}
