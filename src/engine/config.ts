@@ -102,6 +102,8 @@ export interface EngineConfig {
   readonly dhcp: DhcpConfig | null;
   /** Resolvers of the host, in order: four v4-mapped words and a port each. Replaced while running. */
   readonly resolvers: readonly ResolverAddress[];
+  /** Names that DNS answers with the gateway's address, for the host. */
+  readonly dnsHostNames: readonly string[];
   readonly forwards: readonly Forward[];
   readonly guestForwards: readonly GuestForward[];
   /** Nothing out at all, DNS included; declared forwards and guestfwds still work. */
@@ -174,6 +176,7 @@ export function defaultEngineConfig(): EngineConfig {
       extraOptions: [],
     },
     resolvers: [],
+    dnsHostNames: [],
     forwards: [],
     guestForwards: [],
     restrict: false,

@@ -106,7 +106,7 @@ class Engine implements EngineCore {
     if (!egress.blocked) {
       if (inbound.work(nowMs)) more = true;
       // Sockets are read only while no frame points into the receive slots.
-      if (dns.inUse > 0 && udp.slotsFree()) dns.work(nowMs);
+      if (udp.slotsFree()) dns.work(nowMs);
       if (tcp.work()) more = true;
       if (udp.work()) more = true;
     }

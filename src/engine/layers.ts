@@ -17,7 +17,6 @@ import { IdleMemory } from "./memory/idle-memory.ts";
 import { Scratch } from "./memory/scratch.ts";
 import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
-import { dropReason } from "./metrics/drop-reasons.ts";
 import { Admission } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Ipv4 } from "./network/ipv4.ts";
@@ -25,8 +24,8 @@ import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
 import { Strangers } from "./network/strangers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
-import { DnsForwarder } from "./service/dns-forwarder.ts";
-import { DnsReplies } from "./service/dns-replies.ts";
+import { Dns } from "./service/dns/dns.ts";
+import { DnsReplies } from "./service/dns/replies.ts";
 import { FlowTable } from "./transport/flow-table.ts";
 import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
@@ -34,7 +33,6 @@ import { UdpInput, type UdpServiceEntry } from "./transport/udp/input.ts";
 import { Udp } from "./transport/udp/udp.ts";
 import { DHCP_SERVER_PORT, DNS_PORT } from "./wire/udp.ts";
 
-const RESTRICTED = dropReason("destination-restricted");
 const BROADCAST = -1;
 
 export class Layers {
@@ -45,7 +43,7 @@ export class Layers {
   readonly tcp: Tcp;
   readonly udp: Udp;
   readonly dhcp: DhcpService;
-  readonly dns: DnsForwarder;
+  readonly dns: Dns;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
 
@@ -64,7 +62,7 @@ export class Layers {
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
     const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
-    const destinations = new Destinations(config, () => this.dns.firstHealthyResolver(now()), admission);
+    const destinations = new Destinations(config, admission);
     const batch = makeUdpBatch(UDP_RX_SLOTS);
     const shared = { config, arena, egress, network, counters, checksum, flows, destinations, batch };
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32() };
@@ -73,16 +71,12 @@ export class Layers {
     this.tcp = new Tcp({ ...shared, ...secrets, mtu, token: TOKEN_TCP_FLOW }, nowMs);
     this.udp = new Udp(shared, nowMs, TOKEN_UDP_FLOW);
     this.idleMemory = new IdleMemory(this.tcp.ctx.pool, ports.discard);
-    this.dns = new DnsForwarder({
-      octets: arena.octets,
-      view,
-      regionAt: arena.dnsAt,
-      network,
-      batch,
-      counters,
+    this.dns = new Dns({
+      ...shared,
+      tcp: this.tcp.ctx,
       token: TOKEN_DNS,
-      resolvers: config.resolvers,
-      reply: new DnsReplies(config.dns, arena, scratch, this.udp.output, counters).reply,
+      random: () => entropy.int32(),
+      reply: new DnsReplies(arena, scratch, this.udp.output, counters).reply,
     });
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     const { tcp, udp } = this;
@@ -110,7 +104,7 @@ export class Layers {
     });
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
-    const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns));
+    const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns), this.dns);
     const guests = { sources, strangers, neighbours, own: arp };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
     this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
@@ -134,16 +128,13 @@ function addressesOf(config: EngineConfig): number[] {
 }
 
 /** Where the gateway itself answers over UDP. */
-function services(config: EngineConfig, dhcp: DhcpService, dns: DnsForwarder): UdpServiceEntry[] {
+function services(config: EngineConfig, dhcp: DhcpService, dns: Dns): UdpServiceEntry[] {
   const servers = new Set([BROADCAST, config.gateway, config.dhcp?.serverAddress ?? config.gateway]);
   const entries: UdpServiceEntry[] = [...servers].map((address) => ({
     address,
     port: DHCP_SERVER_PORT,
     service: dhcp,
   }));
-  const refusing = { datagram: () => RESTRICTED };
-  if (config.dns !== 0) {
-    entries.push({ address: config.dns, port: DNS_PORT, service: config.restrict ? refusing : dns });
-  }
+  if (config.dns !== 0) entries.push({ address: config.dns, port: DNS_PORT, service: dns });
   return entries;
 }

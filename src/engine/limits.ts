@@ -85,6 +85,24 @@ export const REASSEMBLY_TIMEOUT_MS = 30_000;
  */
 export const DNS_QUERIES_MAX = 512;
 export const DNS_QUERY_OCTETS_MAX = 4096;
+/**
+ * Questions asked over TCP at once (one host socket each), with room for the longest answer (16-bit length): 64 slots of
+ * 2 + 4096 octets of query and 2 + 65535 of answer, 4.3 MiB of address space, touched only when used.
+ */
+export const DNS_TCP_QUERIES_MAX = 64;
+export const DNS_TCP_SLOT_OCTETS = 69_760;
+/** Where a query over TCP is put together and answers of our own are made. */
+export const DNS_SCRATCH_OCTETS = 8192;
+/** What DNS needs of the arena. */
+export const DNS_REGION_OCTETS =
+  DNS_QUERIES_MAX * DNS_QUERY_OCTETS_MAX + DNS_TCP_QUERIES_MAX * DNS_TCP_SLOT_OCTETS + DNS_SCRATCH_OCTETS;
+/** Who waits for an answer: the same question asked at a time by several is one question with several askers. */
+export const DNS_ASKERS_MAX = 1024;
+/** TCP connections of the guest to the DNS address, and questions one of them may have under way (RFC 7766 section 6.2.1.1). */
+export const DNS_STREAMS_MAX = 64;
+export const DNS_STREAM_QUERIES_MAX = 16;
+/** Answers the guest has yet to acknowledge on one of them before more questions are taken. */
+export const DNS_STREAM_QUEUE_OCTETS = 131_072;
 
 /** Octets of the scratch area for replies built by services (one at a time). */
 export const SCRATCH_OCTETS = 69_632;

@@ -4,7 +4,8 @@
  * octets of the arena through the same shim.
  *
  * The guest keeps three conversations going: a download of which it loses a segment now and then (SACK recovery by the
- * engine), an upload that skips a segment now and then (out-of-order store, duplicate ACKs), and a UDP echo.
+ * engine), an upload that skips a segment now and then (out-of-order store, duplicate ACKs), and a UDP echo. Beside them it
+ * asks names, some twice at a time.
  *
  * Usage: node --expose-gc heap-load.mjs PACKETS. Prints one line of JSON.
  */
@@ -24,6 +25,7 @@ import { KernelNetwork, OUTBOUND_ANY } from "../../dist/src/host/sockets.js";
 const PACKETS = Number(process.argv[2]);
 const GUEST = 0x0a00020f;
 const GATEWAY = 0x0a000202;
+const DNS = 0x0a000203;
 const LOOPBACK = 0x7f000001;
 const MSS = 1448;
 const EAGAIN = -11;
@@ -69,6 +71,10 @@ const udp = checked(native.udpSocket(4), "socket");
 checked(native.bind(udp, loopback(0), 4, false), "bind");
 native.localAddress(udp, words);
 const udpPort = words[4];
+const resolver = checked(native.udpSocket(4), "socket");
+checked(native.bind(resolver, loopback(0), 4, false), "bind");
+native.localAddress(resolver, words);
+const resolverPort = words[4];
 const gather = new Int32Array([serverAt, LARGE_CHUNK_OCTETS]);
 let sourceFd = -1;
 let sinkFd = -1;
@@ -82,7 +88,14 @@ function serve() {
   }
   if (sourceFd >= 0) native.sendGather(sourceFd, gather, 1);
   if (sinkFd >= 0) while (native.receive(sinkFd, serverAt, LARGE_CHUNK_OCTETS) > 0);
-  const count = native.udpReceiveBatch(udp, udpSlotsAt, 2048, 2048, 64, udpTableAt, 0, 0, 0);
+  returnDatagrams(udp, 0);
+  // A response is the query with the QR bit.
+  returnDatagrams(resolver, 0x80);
+}
+
+/** Sends what came in back to where it came from, with `bits` set in the third octet. */
+function returnDatagrams(fd, bits) {
+  const count = native.udpReceiveBatch(fd, udpSlotsAt, 2048, 2048, 64, udpTableAt, 0, 0, 0);
   let replies = 0;
   for (let i = 0; i < count; i++) {
     const from = (udpTableAt >> 2) + i * 8;
@@ -91,7 +104,8 @@ function serve() {
     const step = ints[from + 6] || length;
     for (let offset = 0; offset < length; offset += step) {
       const to = (descriptors.udpOutAt >> 2) + replies++ * 8;
-      ints[to] = udp;
+      ints[to] = fd;
+      octets[ints[from + 7] + offset + 2] |= bits;
       for (let word = 1; word <= 5; word++) ints[to + word] = ints[from + word];
       ints[to + 6] = ints[from + 7] + offset;
       ints[to + 7] = Math.min(step, length - offset);
@@ -116,7 +130,11 @@ const network = new KernelNetwork({
   spawnCommand: () => EAGAIN,
 });
 const core = createEngineCore(
-  { ...defaultEngineConfig(), allowHostLoopback: true },
+  {
+    ...defaultEngineConfig(),
+    allowHostLoopback: true,
+    resolvers: [{ words: [0, 0, 0xffff, LOOPBACK], port: resolverPort, scope: 0 }],
+  },
   {
     arena,
     network,
@@ -139,10 +157,10 @@ let outOwed = 0;
 let outFrom = 0;
 
 /** The next frame of the batch, headers up to IPv4's written; returns where its Ethernet header is. */
-function nextFrame(protocol, total) {
+function nextFrame(protocol, total, to = GATEWAY) {
   const at = outAt + outCount * 2048;
   view.setUint32(at, total);
-  writeHeaders(at, protocol, total);
+  writeHeaders(at, protocol, total, to);
   const i = (tableAt >> 2) + outCount * 4;
   ints[i] = at;
   ints[i + 1] = total + 4;
@@ -152,7 +170,7 @@ function nextFrame(protocol, total) {
   return at + 4;
 }
 
-function writeHeaders(at, protocol, total) {
+function writeHeaders(at, protocol, total, to) {
   const frame = at + 4;
   view.setInt32(frame, 0x52550a00);
   view.setInt32(frame + 4, 0x02025254);
@@ -163,7 +181,7 @@ function writeHeaders(at, protocol, total) {
   view.setUint16(frame + 22, 0x4000 | protocol);
   view.setUint16(frame + 24, 0);
   view.setInt32(frame + 26, GUEST);
-  view.setInt32(frame + 30, GATEWAY);
+  view.setInt32(frame + 30, to);
   view.setUint16(frame + 24, ~native.checksum(frame + 14, 20, 0));
 }
 
@@ -357,6 +375,35 @@ function datagrams() {
   }
 }
 
+let answersAwaited = 0;
+let answers = 0;
+let answersMs = 0;
+let names = 0;
+
+/** Sixteen questions, the same name asked from two ports each time. */
+function questions() {
+  if (answersAwaited > 0 && ((native.nowMs() - answersMs) | 0) < 100) return;
+  answersAwaited = 0;
+  answersMs = native.nowMs();
+  for (let i = 0; i < 16 && room(); i++) {
+    if ((i & 1) === 0) names++;
+    const udpAt = nextFrame(17, 14 + 20 + 8 + 22, DNS) + 34;
+    view.setUint16(udpAt, 40_010 + i);
+    view.setUint16(udpAt + 2, 53);
+    view.setUint16(udpAt + 4, 30);
+    view.setUint16(udpAt + 6, 0);
+    // Header, a name of one label of four letters, type A, class IN.
+    view.setInt32(udpAt + 8, (names << 16) | 0x0100);
+    view.setInt32(udpAt + 12, 0x00010000);
+    view.setInt32(udpAt + 16, 0);
+    view.setUint8(udpAt + 20, 4);
+    view.setInt32(udpAt + 21, 0x61616161 + (names & 0x0f0f0f0f));
+    view.setUint8(udpAt + 25, 0);
+    view.setInt32(udpAt + 26, 0x00010001);
+    answersAwaited++;
+  }
+}
+
 let inFrom = 0;
 let inTo = 0;
 
@@ -383,6 +430,11 @@ function frame(at) {
   if (view.getUint16(at + 12) !== 0x0800) return;
   const transport = at + 34;
   if (view.getUint8(at + 23) === 17) {
+    if (view.getUint16(transport) === 53) {
+      answers++;
+      answersAwaited--;
+      return;
+    }
     echoes++;
     echoesAwaited--;
     return;
@@ -403,6 +455,7 @@ function runUntil(count) {
     receive();
     upload.upload();
     datagrams();
+    if ((turns & 15) === 0) questions();
     send();
     if ((turns & 63) === 0 && packets() >= count) return;
   }
@@ -442,6 +495,7 @@ console.log(
     lost: download.lost + upload.lost,
     guestRetransmits: upload.retransmits,
     echoes,
+    answers,
     counters,
     drops,
   }),

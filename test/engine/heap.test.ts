@@ -18,6 +18,7 @@ interface Result {
   readonly octetsPerPacket: number;
   readonly collections: number;
   readonly echoes: number;
+  readonly answers: number;
   readonly counters: Readonly<Record<string, number>>;
   readonly drops: Readonly<Record<string, number>>;
 }
@@ -50,7 +51,7 @@ async function run(): Promise<Result> {
 it("a million packets leave the heap as it was", async () => {
   // The built program, as users run it: what the tests' own transpiler makes is not what is measured.
   expect(spawnSync(process.execPath, ["src/build/bootstrap.mjs", "build"], { cwd: ROOT }).status).toBe(0);
-  const { packets, octetsPerPacket, collections, echoes, counters, drops } = await run();
+  const { packets, octetsPerPacket, collections, echoes, answers, counters, drops } = await run();
   expect(packets).toBeGreaterThan(PACKETS * 0.45);
   // All of it took place: losses in both directions, repaired; datagrams and their echoes.
   expect(counters["tcp-fast-retransmits"]).toBeGreaterThan(50);
@@ -58,6 +59,9 @@ it("a million packets leave the heap as it was", async () => {
   expect(counters["tcp-octets-from-guest"]).toBeGreaterThan(50_000_000);
   expect(counters["tcp-octets-to-guest"]).toBeGreaterThan(50_000_000);
   expect(echoes).toBeGreaterThan(10_000);
+  // Names too, some of them asked twice at a time.
+  expect(answers).toBeGreaterThan(5000);
+  expect(counters["dns-merged"]).toBeGreaterThan(2000);
   expect(drops).toEqual({});
   expect(collections).toBeLessThanOrEqual(1);
   expect(octetsPerPacket).toBeLessThan(1);

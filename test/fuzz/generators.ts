@@ -104,6 +104,7 @@ const dhcp = fc
   .map(({ minutes, ...message }) => join([minutes], clientMessage(message)));
 
 const label = octets(63).map((name) => [name.length, ...name]);
+const framedMessage = (message: Uint8Array) => join([message.length >>> 8, message.length], message);
 const dnsMessage = fc
   .record({
     head: fc.tuple(fc.constant(0x1234), fc.integer({ min: 0, max: 0xffff })),
@@ -158,6 +159,18 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
   dns: fc
     .tuple(dnsMessage, dnsMessage)
     .map(([query, answer]) => join([query.length >>> 8, query.length], query, answer)),
+  "dns-stream": fc
+    .tuple(
+      fc.array(dnsMessage, { maxLength: 3 }),
+      fc.nat(255),
+      fc.array(dnsMessage, { maxLength: 3 }),
+      octets(8),
+    )
+    .map(([sent, size, said, rest]) => {
+      const stream = join(...sent.map((message) => framedMessage(message)), rest);
+      const answers = said.map((message) => framedMessage(join([0xfe, 0xed, 0x81], message.slice(3))));
+      return join([stream.length >>> 8, stream.length, size], stream, ...answers);
+    }),
   reassembly: fc
     .array(fc.tuple(fc.nat(3), fc.nat(20), fc.boolean(), fc.constantFrom(0, 1, 8, 16, 40)), { maxLength: 30 })
     .map((steps) =>

@@ -101,6 +101,8 @@ function runDns(input: Uint8Array): void {
   const { replies } = exchange.send(udp({ to: DNS_ADDRESS, destinationPort: 53, payload: query }));
   const [sent] = network.datagrams.slice(before);
   if (sent !== undefined) {
+    // On the wire the question has an id of the engine's: an answer to the query's is one to that.
+    if (answer[0] === query[0] && answer[1] === query[1]) answer.set(sent.octets.slice(0, 2));
     network.arrive(sent.handle, RESOLVER, 53, answer);
     replies.push(...exchange.settle());
   }

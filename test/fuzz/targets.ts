@@ -1,4 +1,5 @@
 /** Every target, by name. */
+import { dnsStreamTarget } from "./dns-stream-target.ts";
 import { grammarTarget } from "./grammar-target.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
@@ -12,6 +13,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   tcpStreamTarget,
   dhcpTarget,
   dnsTarget,
+  dnsStreamTarget,
   reassemblyTarget,
   tcpOptionsTarget,
   streamTarget,

@@ -99,6 +99,8 @@ export class HeldNetwork implements HostNetwork {
   readonly datagrams: SentDatagram[] = [];
   /** Result of a connection attempt to a port: 0, or -errno. */
   connectTo: (port: number) => number = () => 0;
+  /** What has become of a connection to a port: 0 once it stands, EINPROGRESS, or -errno. */
+  connected: (port: number) => number = () => 0;
   wake: (token: number, events: number) => void = () => {};
   private readonly udpTokens = new Map<number, number>();
   private readonly failing = new Set<number>();
@@ -117,8 +119,8 @@ export class HeldNetwork implements HostNetwork {
     this.sockets.push(new HeldSocket(token, index, (t, events) => this.wake(t, events)));
     return this.sockets.length - 1;
   }
-  connectResult(): number {
-    return 0;
+  connectResult(handle: number): number {
+    return this.connected(this.sockets[handle].port);
   }
   tcpAccept(): number {
     return EAGAIN;

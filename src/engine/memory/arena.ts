@@ -3,8 +3,7 @@
  * from then on the data path names octets by absolute offsets. Untouched pages cost no memory.
  */
 import {
-  DNS_QUERIES_MAX,
-  DNS_QUERY_OCTETS_MAX,
+  DNS_REGION_OCTETS,
   LARGE_CHUNK_OCTETS,
   LARGE_CHUNKS,
   RX_WINDOW_OCTETS,
@@ -57,7 +56,7 @@ export class Arena {
     this.scratchAt = region(SCRATCH_OCTETS);
     this.descriptorsAt = region(DESCRIPTOR_OCTETS);
     this.reassemblyAt = region(reassemblyOctets);
-    this.dnsAt = region(DNS_QUERIES_MAX * DNS_QUERY_OCTETS_MAX);
+    this.dnsAt = region(DNS_REGION_OCTETS);
     this.smallChunksAt = region(SMALL_CHUNKS * SMALL_CHUNK_OCTETS);
     this.largeChunksAt = region(LARGE_CHUNKS * LARGE_CHUNK_OCTETS);
     this.buffer = new ArrayBuffer(end);

@@ -5,7 +5,7 @@
  */
 
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
-import type { EngineConfig, ResolverAddress } from "../config.ts";
+import type { EngineConfig } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import type { Admission } from "./admission.ts";
@@ -15,6 +15,8 @@ import type { Admission } from "./admission.ts";
  * a refusal carries its drop reason.
  */
 export const GO = -1;
+/** The connection ends in the engine: DNS over TCP. (No refusal has this number: drop reason 0 is none.) */
+export const HERE = -2;
 
 /** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
 function refuse(reason: number): number {
@@ -31,7 +33,6 @@ const LOOPBACK = 0x7f000001;
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
-const NO_RESOLVER = dropReason("dns-no-resolver");
 
 /** What a flow is wanted for. */
 interface Wish {
@@ -45,10 +46,16 @@ export class Destinations {
 
   constructor(
     private readonly config: EngineConfig,
-    private readonly resolver: () => ResolverAddress | null,
     private readonly admission: Admission | null,
   ) {
     this.netmask = config.prefixLength === 0 ? 0 : (-1 << (32 - config.prefixLength)) | 0;
+  }
+
+  /** Whether a datagram to `address` was dropped because the guest may not reach it, and one station could have that address. */
+  isDenied(address: number, reason: number): boolean {
+    if (reason !== REFUSED && reason !== RESTRICTED && reason !== NO_SERVICE) return false;
+    const first = address >>> 24;
+    return first !== 0 && first < 224 && !this.isGuestNetworkBroadcast(address);
   }
 
   onGuestNetwork(address: number): boolean {
@@ -59,7 +66,7 @@ export class Destinations {
     return address === -1 || address === (this.config.network | ~this.netmask);
   }
 
-  /** A new TCP connection. Fills `to` unless it is refused. */
+  /** A new TCP connection. Fills `to` if it goes out. */
   tcp(wish: Wish, to: AddressWords): number {
     const services = this.config.guestForwards;
     for (let i = 0; i < services.length; i++) {
@@ -69,7 +76,7 @@ export class Destinations {
       }
     }
     if (wish.remoteAddress === this.config.dns && wish.remotePort === DNS_PORT && this.config.dns !== 0) {
-      return this.toResolver(to);
+      return HERE;
     }
     const verdict = this.route(wish, to);
     if (verdict === GO && this.admission !== null && !this.admission.tcp(wish)) return refuse(REFUSED);
@@ -81,15 +88,6 @@ export class Destinations {
     const verdict = this.route(wish, to);
     if (verdict === GO && this.admission !== null && !this.admission.udp(wish, nowMs)) return refuse(REFUSED);
     return verdict;
-  }
-
-  private toResolver(to: AddressWords): number {
-    if (this.config.restrict) return refuse(RESTRICTED);
-    const resolver = this.resolver();
-    if (resolver === null) return refuse(NO_RESOLVER);
-    for (let i = 0; i < 4; i++) to[i] = resolver.words[i];
-    to[ADDRESS_PORT] = resolver.port;
-    return GO;
   }
 
   /** The rules for any address. */

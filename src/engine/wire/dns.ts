@@ -22,12 +22,15 @@ export const ADDITIONALS = AUTHORITIES + 2;
 export const DNS_HEADER_OCTETS = ADDITIONALS + 2;
 
 export const FLAG_RESPONSE = 0x8000;
+export const FLAG_AUTHORITATIVE = 0x0400;
 export const FLAG_TRUNCATED = 0x0200;
 export const FLAG_RECURSION_DESIRED = 0x0100;
 export const FLAG_RECURSION_AVAILABLE = 0x0080;
 export const OPCODE_MASK = 0x7800;
 export const RCODE_MASK = 0x000f;
 export const RCODE_SERVFAIL = 2;
+export const RCODE_NOTIMP = 4;
+export const RCODE_REFUSED = 5;
 
 /** Longest message for a client that announces nothing (RFC 1035 section 4.2.1). */
 export const PLAIN_UDP_OCTETS = 512;
@@ -36,6 +39,11 @@ export const EDNS_UDP_OCTETS = 1232;
 /** An OPT record without options. */
 export const OPT_OCTETS = 11;
 
+export const TYPE_A = 1;
+export const TYPE_IXFR = 251;
+export const TYPE_AXFR = 252;
+export const TYPE_ANY = 255;
+export const CLASS_IN = 1;
 const TYPE_OPT = 41;
 const QUESTION_FIXED_OCTETS = 4;
 const RECORD_FIXED_OCTETS = 10;
@@ -46,6 +54,10 @@ const LABEL_MAX = 63;
 const POINTER_MIN = 0xc0;
 /** Longest name, with its length octets and the root. */
 const NAME_MAX = 255;
+/** One bit for each octet of a name. */
+export const CASE_OCTETS = 32;
+const CASE_BIT = 0x20;
+const FNV_PRIME = 0x01000193;
 const DNSSEC_OK = 0x8000;
 const MALFORMED = dropReason("dns-malformed");
 
@@ -76,6 +88,9 @@ export function optOctets(view: DataView, optAt: number): number {
   return OPT_OCTETS + view.getUint16(optAt + 1 + RECORD_LENGTH);
 }
 
+export function setId(view: DataView, at: number, value: number): void {
+  view.setUint16(at + ID, value);
+}
 export function setFlags(view: DataView, at: number, value: number): void {
   view.setUint16(at + FLAGS, value);
 }
@@ -107,6 +122,14 @@ export function checkQuery(view: DataView, at: number, length: number): number {
     return MALFORMED;
   }
   return findOpt(view, at, length) < 0 ? MALFORMED : HANDLED;
+}
+
+/** Type and class of the question that ends `end` octets into the message (see `questionEnd`). */
+export function questionType(view: DataView, at: number, end: number): number {
+  return view.getUint16(at + end - QUESTION_FIXED_OCTETS);
+}
+export function questionClass(view: DataView, at: number, end: number): number {
+  return view.getUint16(at + end - QUESTION_FIXED_OCTETS + 2);
 }
 
 /** Octets of header and question (at most one), or -1 when they do not fit `length`. */
@@ -152,6 +175,77 @@ function skipName(view: DataView, at: number, end: number, mayPoint: boolean): n
     at += 1 + label;
   }
   return -1;
+}
+
+/**
+ * Whether a resolver's answer is none, so that another one is to be asked, as the C library has it (res_send.c): it
+ * failed, would not, or cannot; or it knows nothing and asks nobody (no answer, neither authoritative nor recursive). An
+ * answer that says no (NXDOMAIN, no data) is an answer.
+ */
+export function isFailure(view: DataView, at: number): boolean {
+  const bits = flags(view, at);
+  const rcode = bits & RCODE_MASK;
+  if (rcode !== 0) return rcode === RCODE_SERVFAIL || rcode === RCODE_NOTIMP || rcode === RCODE_REFUSED;
+  return (
+    (bits & (FLAG_AUTHORITATIVE | FLAG_RECURSION_AVAILABLE | FLAG_TRUNCATED)) === 0 &&
+    (bits & FLAG_RECURSION_DESIRED) !== 0 &&
+    answers(view, at) === 0 &&
+    additionals(view, at) === 0
+  );
+}
+
+/**
+ * A number that equal queries share: all octets behind the id count, letters of the question's name (it ends `end` octets
+ * into the message) in either case.
+ */
+export function queryHash(view: DataView, at: number, length: number, end: number): number {
+  let hash = length;
+  for (let i = FLAGS; i < length; i++) {
+    const octet = view.getUint8(at + i);
+    hash = Math.imul(hash ^ (isNameOctet(i, end) ? lower(octet) : octet), FNV_PRIME);
+  }
+  return hash;
+}
+
+/** Whether two queries of `length` octets ask the same in the same way; see `queryHash`. */
+export function isSameQuery(view: DataView, a: number, b: number, length: number, end: number): boolean {
+  for (let i = FLAGS; i < length; i++) {
+    const left = view.getUint8(a + i);
+    const right = view.getUint8(b + i);
+    if (left !== right && !(isNameOctet(i, end) && lower(left) === lower(right))) return false;
+  }
+  return true;
+}
+
+/** Length octets of labels stand among the name's: they are below any letter, so case does not touch them. */
+function isNameOctet(i: number, end: number): boolean {
+  return i >= DNS_HEADER_OCTETS && i < end - QUESTION_FIXED_OCTETS;
+}
+
+/** Notes which letters of the question's name are small, a bit each, from `bitsAt` on: 32 octets. */
+export function noteCase(view: DataView, at: number, end: number, bits: Uint8Array, bitsAt: number): void {
+  bits.fill(0, bitsAt, bitsAt + CASE_OCTETS);
+  for (let i = 0; isNameOctet(i + DNS_HEADER_OCTETS, end); i++) {
+    if ((view.getUint8(at + DNS_HEADER_OCTETS + i) & CASE_BIT) !== 0) bits[bitsAt + (i >> 3)] |= 1 << (i & 7);
+  }
+}
+
+/** Gives the letters of the question's name the case that was noted. */
+export function restoreCase(view: DataView, at: number, end: number, bits: Uint8Array, bitsAt: number): void {
+  for (let i = 0; isNameOctet(i + DNS_HEADER_OCTETS, end); i++) {
+    const letter = lower(view.getUint8(at + DNS_HEADER_OCTETS + i));
+    if (letter < 0x61 || letter > 0x7a) continue;
+    const small = (bits[bitsAt + (i >> 3)] >> (i & 7)) & 1;
+    view.setUint8(at + DNS_HEADER_OCTETS + i, small === 1 ? letter : letter & ~CASE_BIT);
+  }
+}
+
+/** Whether the names of two questions are the same to the letter. */
+export function isSameName(view: DataView, a: number, b: number, end: number): boolean {
+  for (let i = DNS_HEADER_OCTETS; isNameOctet(i, end); i++) {
+    if (view.getUint8(a + i) !== view.getUint8(b + i)) return false;
+  }
+  return true;
 }
 
 /** Whether two questions are the same, letters of either case being equal (RFC 4343). */

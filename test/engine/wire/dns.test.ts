@@ -161,3 +161,83 @@ describe("DNS codec", () => {
     );
   });
 });
+
+describe("DNS: queries that ask the same", () => {
+  const named = (name: string, over: Partial<packet.Packet> = {}) =>
+    query({ questions: [{ type: "A", name }], ...over });
+  const same = (a: Uint8Array, b: Uint8Array): boolean => {
+    const octets = new Uint8Array(a.length + b.length);
+    octets.set(a);
+    octets.set(b, a.length);
+    const view = new DataView(octets.buffer);
+    const end = dns.questionEnd(view, 0, a.length);
+    const equal = a.length === b.length && dns.isSameQuery(view, 0, a.length, a.length, end);
+    const hashes = [
+      dns.queryHash(view, 0, a.length, end),
+      dns.queryHash(view, a.length, b.length, dns.questionEnd(view, a.length, b.length)),
+    ];
+    if (equal) expect(hashes[0]).toBe(hashes[1]);
+    return equal;
+  };
+
+  it("may differ in their id and the letters of the name", () => {
+    expect(same(named("www.example.org"), named("WWW.eXample.ORG", { id: 77 }))).toBe(true);
+  });
+
+  it.for([
+    ["the name", named("www.example.orh")],
+    ["the type", query({ questions: [{ type: "AAAA", name: "www.example.org" }] })],
+    ["a flag", named("www.example.org", { flags: 0 })],
+    ["EDNS", named("www.example.org", { additionals: [opt(1232)] })],
+  ] as const)("do not differ in %s", ([, other]) => {
+    expect(same(named("www.example.org"), other)).toBe(false);
+  });
+
+  it("do not differ in the case of octets that are no letters of the name", () => {
+    const edns = (size: number) => named("www.example.org", { additionals: [opt(size)] });
+    // 0x0441 and 0x0461: a payload size is no letter.
+    expect(same(edns(0x0441), edns(0x0461))).toBe(false);
+    // Neither are octets that differ by the same bit beside the alphabet.
+    expect(same(named("a@b"), named("a`b"))).toBe(false);
+  });
+
+  it("get their own letters back, whatever those are", () => {
+    const letter = fc.constantFrom(..."abcXYZ019-_");
+    const label = fc.string({ unit: letter, minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(fc.array(label, { minLength: 1, maxLength: 6 }), (labels) => {
+        const asked = named(labels.join("."));
+        const answer = place(named(labels.join(".").toLowerCase()));
+        const end = dns.questionEnd(answer, AT, asked.length);
+        const bits = new Uint8Array(3 * dns.CASE_OCTETS).fill(255);
+        dns.noteCase(place(asked), AT, end, bits, dns.CASE_OCTETS);
+        expect([bits[0], bits[2 * dns.CASE_OCTETS]]).toEqual([255, 255]);
+        dns.restoreCase(answer, AT, end, bits, dns.CASE_OCTETS);
+        expect(new Uint8Array(answer.buffer).slice(AT, AT + asked.length)).toEqual(new Uint8Array(asked));
+      }),
+    );
+  });
+});
+
+describe("DNS: answers that are none", () => {
+  const RECURSIVE = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE;
+  const failure = (flags: number, over: Partial<packet.Packet> = {}): boolean =>
+    dns.isFailure(place(query({ type: "response", flags, ...over })), AT);
+
+  it("are SERVFAIL, NOTIMP and REFUSED, and no other code", () => {
+    const codes = Array.from({ length: 16 }, (_, rcode) => rcode);
+    expect(codes.filter((rcode) => failure(RECURSIVE | rcode))).toEqual([2, 4, 5]);
+  });
+
+  it("are empty ones of a server that neither knows nor asks", () => {
+    const answers: packet.Answer[] = [{ type: "A", name: "www.example.org", data: "192.0.2.1" }];
+    expect(failure(packet.RECURSION_DESIRED)).toBe(true);
+    expect(failure(packet.RECURSION_DESIRED, { answers })).toBe(false);
+    expect(failure(packet.RECURSION_DESIRED, { additionals: [opt(1232)] })).toBe(false);
+    expect(failure(packet.RECURSION_DESIRED | packet.AUTHORITATIVE_ANSWER)).toBe(false);
+    expect(failure(packet.RECURSION_DESIRED | packet.TRUNCATED_RESPONSE)).toBe(false);
+    expect(failure(RECURSIVE)).toBe(false);
+    // Who did not ask for recursion wants to know what this server has.
+    expect(failure(0)).toBe(false);
+  });
+});

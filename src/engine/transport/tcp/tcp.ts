@@ -12,7 +12,7 @@ import type { FlowRow } from "../../api.ts";
 import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, reasonOf } from "../../network/destinations.ts";
+import { type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
 import {
   ACK,
@@ -37,6 +37,7 @@ import { CLOSED, CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./c
 import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
+import { openLocal } from "./local.ts";
 import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
 import { Segment } from "./segment.ts";
@@ -126,6 +127,7 @@ export class Tcp {
     if ((s.flags & (SYN | ACK)) === SYN) {
       const verdict = this.destinations.tcp(packet, this.to);
       if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
+      if (verdict === HERE) return openLocal(ctx, packet, s);
       reason = reasonOf(verdict);
     }
     if ((s.flags & ACK) !== 0) {
@@ -187,7 +189,7 @@ export class Tcp {
   /** Readiness of a host socket. */
   hostEvent(id: number, events: number): void {
     const c = this.ctx.connections[id];
-    if (c === null || c.state === CLOSED) return;
+    if (c === null || c.handle < 0) return;
     if ((events & (READABLE | HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostReadable = true;
     if ((events & (HANGUP | FAILED | PEER_CLOSED)) !== 0) c.hostHangup = true;
     if ((events & (HANGUP | FAILED)) !== 0) c.hostFailed = true;

@@ -9,6 +9,7 @@ import { PROTOCOL_UDP, pseudoHeaderSum } from "../../wire/ipv4.ts";
 import {
   checksum,
   checkUdp,
+  DNS_PORT,
   destinationPort,
   length,
   sourcePort,
@@ -32,6 +33,11 @@ export interface UdpServiceEntry {
   readonly service: UdpService;
 }
 
+/** Who may answer a query that was dropped for `reason`. */
+export interface DroppedQueries {
+  dropped(packet: Packet, reason: number): void;
+}
+
 export class UdpInput {
   constructor(
     private readonly view: DataView,
@@ -39,6 +45,8 @@ export class UdpInput {
     private readonly udp: Udp,
     /** A handful: looked at one after the other. */
     private readonly services: readonly UdpServiceEntry[],
+    /** Told of datagrams to port 53 elsewhere that did not go out. */
+    private readonly dns: DroppedQueries,
   ) {}
 
   /** Returns HANDLED or a drop reason. */
@@ -69,6 +77,7 @@ export class UdpInput {
     const result = this.udp.datagram(packet);
     // The reassembly buffer is used again for the next datagram.
     if (packet.reassembled) this.udp.endOfBatch();
+    if (result !== HANDLED && port === DNS_PORT) this.dns.dropped(packet, result);
     return result;
   }
 }

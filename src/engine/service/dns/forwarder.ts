@@ -1,0 +1,302 @@
+/**
+ * DNS for the guest: a forwarder to the host's resolvers (RFC 1035, RFC 5625), over UDP or TCP as the guest asks.
+ *
+ *   query --(a name for the host)--> answered here
+ *     |
+ *     +--(the same question is under way)--> one asker more
+ *     |
+ *     +--> a question under an id of ours (RFC 5452), see resolution.ts --> its answer, to all askers
+ *
+ * There is no cache, and an answer passes as it is but for the asker's id and letters, unless it is longer than the
+ * guest's stub takes over UDP: then it shrinks to its question with the TC bit, and the stub asks again over TCP. A query
+ * repeated by the guest goes out again from the same socket. When all entries are in use the oldest gives way without an
+ * answer.
+ */
+import type { ResolverAddress } from "../../config.ts";
+import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
+import { counter } from "../../metrics/counters.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import {
+  checkQuery,
+  DNS_HEADER_OCTETS,
+  FLAG_AUTHORITATIVE,
+  id,
+  isSameName,
+  queryHash,
+  questionEnd,
+  questionType,
+  RCODE_REFUSED,
+  TYPE_AXFR,
+  TYPE_IXFR,
+} from "../../wire/dns.ts";
+import { Askers, NO_ASKER, NO_STREAM } from "./askers.ts";
+import { HostNames, NOT_OURS } from "./host-names.ts";
+import { isOverTcp, NO_QUESTION, QUESTIONS_MAX } from "./questions.ts";
+import { payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
+import { type AnswerListener, Resolution } from "./resolution.ts";
+import { Resolvers } from "./resolvers.ts";
+import type { UpstreamParts } from "./upstream.ts";
+
+/** Where answers of our own are made, with room for a length in front. */
+const REPLY_OFFSET = DNS_REGION_OCTETS - REPLY_OCTETS;
+
+const QUERIES = counter("dns-queries");
+const ANSWERS = counter("dns-answers");
+const MERGED = counter("dns-merged");
+const TRUNCATED = counter("dns-truncated");
+const MALFORMED = dropReason("dns-malformed");
+const RESTRICTED = dropReason("destination-restricted");
+const TABLE_FULL = dropReason("flow-table-full");
+
+export interface DnsForwarderOptions extends Omit<UpstreamParts, "resolvers"> {
+  /** An arena offset with DNS_REGION_OCTETS octets. */
+  readonly regionAt: number;
+  readonly resolvers: readonly ResolverAddress[];
+  /** Names that stand for the host, and the address they have. */
+  readonly hostNames: readonly string[];
+  readonly hostAddress: number;
+  /** The guest's address that queries over UDP are sent to. */
+  readonly dnsAddress: number;
+  /** Nothing goes out: every query is refused, but for the names above. */
+  readonly restrict: boolean;
+  /** Sends a datagram from `server`, port 53, to the guest. The octets may be overwritten once it returns. */
+  readonly reply: (
+    guestAddress: number,
+    guestPort: number,
+    server: number,
+    payloadAt: number,
+    length: number,
+  ) => void;
+  /**
+   * Sends a message on a TCP connection of the guest; the two octets in front of it are free for its length. The
+   * connection is there afterwards, whatever becomes of it later.
+   */
+  readonly replyStream: (stream: number, at: number, length: number) => void;
+  /** Whether that connection has room for another message. */
+  readonly streamHasRoom: (stream: number) => boolean;
+  /** No more messages come for a question of that connection that has had some: it is over. */
+  readonly endStream: (stream: number) => void;
+}
+
+export class DnsForwarder implements AnswerListener {
+  private readonly view: DataView;
+  private readonly resolution: Resolution;
+  private readonly askers = new Askers();
+  private readonly hostNames: HostNames;
+  private readonly replyAt: number;
+
+  constructor(private readonly options: DnsForwarderOptions) {
+    this.view = options.view;
+    this.hostNames = new HostNames(options.hostNames, options.hostAddress);
+    const parts: UpstreamParts = { ...options, resolvers: new Resolvers(options.resolvers) };
+    this.resolution = new Resolution(parts, options.regionAt, this);
+    this.replyAt = options.regionAt + REPLY_OFFSET;
+  }
+
+  /** Questions under way. */
+  get inUse(): number {
+    return this.resolution.questions.inUse;
+  }
+
+  get resolvers(): Resolvers {
+    return this.resolution.resolvers;
+  }
+
+  /**
+   * Replaces the resolvers. Questions under way wait for the one they asked as long as they would have, then go to the
+   * new ones from the start.
+   */
+  setResolvers(resolvers: readonly ResolverAddress[]): void {
+    this.resolution.setResolvers(resolvers);
+  }
+
+  // --- queries -----------------------------------------------------------------------------------------------------
+
+  /** Takes a query over UDP: payload at `at`. Returns HANDLED or a drop reason. */
+  query(guestAddress: number, guestPort: number, at: number, length: number, nowMs: number): number {
+    return this.take(guestAddress, guestPort, NO_STREAM, at, length, nowMs);
+  }
+
+  /** Takes a query that came on the guest's TCP connection `stream`. Returns HANDLED or a drop reason. */
+  queryStream(stream: number, at: number, length: number, nowMs: number): number {
+    return this.take(0, 0, stream, at, length, nowMs);
+  }
+
+  /** Whether a query over TCP finds a place without another one giving way. */
+  get hasRoomForStream(): boolean {
+    return this.resolution.questions.tcpInUse < DNS_TCP_QUERIES_MAX && !this.askers.full;
+  }
+
+  /** Queries of that connection which have no answer yet. */
+  waitingOnStream(stream: number): number {
+    return this.askers.onStream[stream];
+  }
+
+  /** Nobody waits on that connection any more. */
+  streamGone(stream: number): void {
+    while (this.askers.onStream[stream] > 0) this.leave(this.askers.ofStream(stream));
+  }
+
+  /**
+   * A query to port 53 of an address the guest may not reach: refused in that address's stead, so that its resolver need
+   * not wait. What is no query gets no answer.
+   */
+  refuse(guestAddress: number, guestPort: number, server: number, at: number, length: number): void {
+    const { options, view, replyAt } = this;
+    if (checkQuery(view, at, length) !== HANDLED) return;
+    const octets = writeReply(options.octets, view, at, length, replyAt, RCODE_REFUSED, 0);
+    options.reply(guestAddress, guestPort, server, replyAt, octets);
+  }
+
+  private take(
+    guestAddress: number,
+    guestPort: number,
+    stream: number,
+    at: number,
+    length: number,
+    nowMs: number,
+  ): number {
+    const { view, askers, resolution } = this;
+    if (length > DNS_QUERY_OCTETS_MAX || checkQuery(view, at, length) !== HANDLED) return MALFORMED;
+    this.options.counters.add(QUERIES, 1);
+    const end = questionEnd(view, at, length);
+    const address = this.hostNames.answer(view, at, end);
+    if (address !== NOT_OURS || this.options.restrict) {
+      return this.answerHere(guestAddress, guestPort, stream, at, length, address);
+    }
+    const hash = queryHash(view, at, length, end);
+    const asker = askers.find(guestAddress, guestPort, stream, id(view, at));
+    if (asker !== NO_ASKER) {
+      const asked = askers.question[asker];
+      if (resolution.isSame(asked, hash, at, length)) return resolution.repeat(asked, nowMs);
+      this.leave(asker);
+    }
+    const overTcp = stream !== NO_STREAM;
+    const isTransfer = overTcp && isTransferType(view, at, end);
+    const same = isTransfer ? NO_QUESTION : resolution.find(overTcp, hash, at, length);
+    if (!this.makeRoomForAsker(same)) return TABLE_FULL;
+    const entry = same === NO_QUESTION ? resolution.place(overTcp, nowMs) : same;
+    askers.add(entry, guestAddress, guestPort, stream, view, at, end);
+    if (same === NO_QUESTION) return resolution.start(entry, hash, at, length, end, isTransfer, nowMs);
+    this.options.counters.add(MERGED, 1);
+    return HANDLED;
+  }
+
+  /** Names for the host, and refusals under `restrict`: answered from here, at once. */
+  private answerHere(
+    guestAddress: number,
+    guestPort: number,
+    stream: number,
+    at: number,
+    length: number,
+    address: number,
+  ): number {
+    const isRefused = address === NOT_OURS;
+    const bits = isRefused ? RCODE_REFUSED : FLAG_AUTHORITATIVE;
+    const record = isRefused ? 0 : address;
+    const octets = writeReply(this.options.octets, this.view, at, length, this.replyAt, bits, record);
+    this.send(guestAddress, guestPort, stream, this.replyAt, octets);
+    if (isRefused) return RESTRICTED;
+    this.options.counters.add(ANSWERS, 1);
+    return HANDLED;
+  }
+
+  private send(guestAddress: number, guestPort: number, stream: number, at: number, length: number): void {
+    const { options } = this;
+    if (stream === NO_STREAM) options.reply(guestAddress, guestPort, options.dnsAddress, at, length);
+    else options.replyStream(stream, at, length);
+  }
+
+  /** An asker leaves; a question nobody waits for ends. */
+  private leave(asker: number): void {
+    const entry = this.askers.question[asker];
+    this.askers.remove(asker);
+    if (this.askers.last(entry) === NO_ASKER) this.resolution.end(entry);
+  }
+
+  /** When every asker's place is taken the oldest question but `kept` gives way, with those who wait for it. */
+  private makeRoomForAsker(kept: number): boolean {
+    if (!this.askers.full) return true;
+    const oldest = this.resolution.questions.oldest(0, QUESTIONS_MAX, kept);
+    if (oldest === NO_QUESTION) return false;
+    this.options.counters.drop(TABLE_FULL);
+    this.resolution.end(oldest);
+    return true;
+  }
+
+  // --- answers -----------------------------------------------------------------------------------------------------
+
+  answered(entry: number, at: number, length: number, end: number): void {
+    const { view } = this;
+    const { counters } = this.options;
+    const slot = this.resolution.queryAt(entry);
+    if (!isOverTcp(entry)) {
+      const most = payloadMax(view, slot, this.resolution.questions.length[entry]);
+      if (length > most) {
+        length = truncate(view, at, length, end, most);
+        counters.add(TRUNCATED, 1);
+      }
+    }
+    counters.add(ANSWERS, 1);
+    // Letters that came back other than they were asked are left alone: an asker may go by them.
+    this.answerAll(entry, at, length, isSameName(view, slot, at, end) ? end : 0);
+  }
+
+  failed(entry: number, rcode: number): void {
+    const { replyAt, resolution } = this;
+    const slot = resolution.queryAt(entry);
+    const queryOctets = resolution.questions.length[entry];
+    const length = writeReply(this.options.octets, this.view, slot, queryOctets, replyAt, rcode, 0);
+    this.answerAll(entry, replyAt, length, resolution.questions.end[entry]);
+  }
+
+  /** `end` is where the question ends whose letters become the asker's, or 0. */
+  private answerAll(entry: number, at: number, length: number, end: number): void {
+    const { askers } = this;
+    for (let asker = askers.last(entry); asker !== NO_ASKER; asker = askers.before(asker)) {
+      askers.address(asker, this.view, at, end);
+      this.send(askers.guestAddress[asker], askers.guestPort[asker], askers.stream[asker], at, length);
+    }
+  }
+
+  /** The resolver has hung up, or says no more: so it looks to the guest. */
+  transferEnded(entry: number): void {
+    this.options.endStream(this.askers.stream[this.askers.last(entry)]);
+  }
+
+  ended(entry: number): void {
+    const { askers } = this;
+    for (let asker = askers.last(entry); asker !== NO_ASKER; asker = askers.last(entry)) askers.remove(asker);
+  }
+
+  hasRoom(entry: number): boolean {
+    return this.options.streamHasRoom(this.askers.stream[this.askers.last(entry)]);
+  }
+
+  // --- sockets and time --------------------------------------------------------------------------------------------
+
+  /** Readiness of the socket with token `token + entry`. */
+  handleEvent(entry: number, nowMs: number): void {
+    this.resolution.handleEvent(entry, nowMs);
+  }
+
+  poll(nowMs: number): void {
+    this.resolution.poll(nowMs);
+  }
+
+  /** Milliseconds from `nowMs` until `poll` has something to do: 0 or more, or -1 when nothing is under way. */
+  nextDeadlineMs(nowMs: number): number {
+    return this.resolution.nextDeadlineMs(nowMs);
+  }
+
+  /** Forgets all questions and closes their sockets. */
+  close(): void {
+    this.resolution.close();
+  }
+}
+
+function isTransferType(view: DataView, at: number, end: number): boolean {
+  if (end === DNS_HEADER_OCTETS) return false;
+  const type = questionType(view, at, end);
+  return type === TYPE_AXFR || type === TYPE_IXFR;
+}

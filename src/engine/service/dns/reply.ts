@@ -1,0 +1,90 @@
+/** Answers of our own, and answers cut to what the guest takes. */
+import {
+  additionals,
+  CLASS_IN,
+  DNS_HEADER_OCTETS,
+  FLAG_RECURSION_AVAILABLE,
+  FLAG_RECURSION_DESIRED,
+  FLAG_RESPONSE,
+  FLAG_TRUNCATED,
+  findOpt,
+  flags,
+  OPCODE_MASK,
+  OPT_OCTETS,
+  optOctets,
+  optPayloadOctets,
+  PLAIN_UDP_OCTETS,
+  questionEnd,
+  setFlags,
+  setRecordCounts,
+  TYPE_A,
+  writeOpt,
+} from "../../wire/dns.ts";
+
+/** Room that every answer of our own fits into: header, question of 255 + 4, an A record, OPT. */
+export const REPLY_OCTETS = 512;
+/** Octets of an A record whose name is a pointer to the question's. */
+const A_RECORD_OCTETS = 16;
+const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER_OCTETS;
+/** As long as the stub may remember: the network of a guest does not change while it runs. */
+const A_RECORD_TTL_SECONDS = 60;
+
+/**
+ * Makes an answer to the query of `length` octets at `from`: its id and question, `bits` for the flags (a code, AA), an A
+ * record unless `address` is 0, and an OPT record of ours if the query has one. Returns the length, at most REPLY_OCTETS.
+ */
+export function writeReply(
+  octets: Uint8Array,
+  view: DataView,
+  from: number,
+  length: number,
+  to: number,
+  bits: number,
+  address: number,
+): number {
+  const end = questionEnd(view, from, length);
+  const optAt = additionals(view, from) > 0 ? findOpt(view, from, length) : 0;
+  octets.copyWithin(to, from, from + end);
+  let total = end;
+  if (address !== 0) {
+    writeARecord(view, to + total, address);
+    total += A_RECORD_OCTETS;
+  }
+  if (optAt > 0) {
+    writeOpt(view, to + total, optAt);
+    total += OPT_OCTETS;
+  }
+  setRecordCounts(view, to, address === 0 ? 0 : 1, optAt > 0 ? 1 : 0);
+  const kept = flags(view, from) & (OPCODE_MASK | FLAG_RECURSION_DESIRED);
+  setFlags(view, to, FLAG_RESPONSE | FLAG_RECURSION_AVAILABLE | kept | bits);
+  return total;
+}
+
+function writeARecord(view: DataView, at: number, address: number): void {
+  view.setUint16(at, POINTER_TO_QUESTION);
+  view.setUint16(at + 2, TYPE_A);
+  view.setUint16(at + 4, CLASS_IN);
+  view.setUint32(at + 6, A_RECORD_TTL_SECONDS);
+  view.setUint16(at + 10, 4);
+  view.setInt32(at + 12, address);
+}
+
+/** The longest answer over UDP that the sender of this query takes. */
+export function payloadMax(view: DataView, at: number, length: number): number {
+  const optAt = findOpt(view, at, length);
+  return optAt > 0 ? optPayloadOctets(view, optAt) : PLAIN_UDP_OCTETS;
+}
+
+/** Cuts an answer down to question (it ends after `end` octets) and OPT, in place. Returns its length, at most `most`. */
+export function truncate(view: DataView, at: number, length: number, end: number, most: number): number {
+  const optAt = findOpt(view, at, length);
+  let total = end;
+  if (optAt > 0 && end + optOctets(view, optAt) <= most) {
+    const record = optOctets(view, optAt);
+    for (let i = 0; i < record; i++) view.setUint8(at + end + i, view.getUint8(optAt + i));
+    total += record;
+  }
+  setFlags(view, at, flags(view, at) | FLAG_TRUNCATED);
+  setRecordCounts(view, at, 0, total > end ? 1 : 0);
+  return total;
+}
