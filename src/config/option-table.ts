@@ -324,7 +324,7 @@ export const OPTIONS = {
   restrict: flag(
     "Policy",
     ALL,
-    "Nothing goes out, DNS included: connections are reset at once. Forwards and guest forwards still work.",
+    "Nothing goes out, DNS included: connections are reset and questions refused at once. Forwards and guest forwards still work.",
   ),
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
   "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 (cloud metadata) can be reached."),
@@ -389,6 +389,15 @@ export const OPTIONS = {
     property: "resolvers",
     help: "Ask this resolver, ADDRESS, IPV4:PORT or [IPV6]:PORT, instead of those in the host's resolv.conf.",
     parse: parseResolver,
+  }),
+  "dns-host-name": option({
+    group: "DNS",
+    commands: ALL,
+    placeholder: "NAME",
+    repeat: true,
+    property: "dnsHostNames",
+    help: "A name for the host, such as host.internal: DNS answers it with the gateway's address. The host's services are there with --allow-host-loopback.",
+    parse: parseDomainName,
   }),
 
   "ready-fd": option({

@@ -163,6 +163,7 @@ export function planEngine(options: OptionSet): EngineConfig {
     ...(guestMac ? { guestMac } : {}),
     dhcp: planDhcp(options, net, addresses, taken),
     resolvers: options.all("resolver").map((given) => given.value),
+    dnsHostNames: options.all("dns-host-name").map((given) => given.value),
     forwards: planForwards(options, net, addresses),
     guestForwards: options.all("guestfwd").map((given) => given.value),
     restrict: options.has("restrict"),
@@ -257,7 +258,7 @@ function hostAddressProblem(address: number, net: Network): string | undefined {
 
 function checkNoDns(options: OptionSet): void {
   if (options.has("no-dns")) {
-    for (const name of ["dns", "resolver"] as const) {
+    for (const name of ["dns", "resolver", "dns-host-name"] as const) {
       if (options.has(name)) options.reject(name, `nothing beside ${options.place("no-dns")}`);
     }
   }

@@ -168,6 +168,12 @@ describe("what run is told", () => {
     expect(host.resolvers).toBe("none");
   });
 
+  it("takes names for the host, any number of them", () => {
+    const names = ["--dns-host-name", "host.internal", "--dns-host-name", "host.docker.internal."];
+    expect(plan(...TAP, ...names).engine.dnsHostNames).toEqual(["host.internal", "host.docker.internal"]);
+    expect(plan(...TAP).engine.dnsHostNames).toEqual([]);
+  });
+
   it("takes the lease time from option 51", () => {
     expect(plan(...TAP, "--dhcp-option", "51=600").engine.dhcp).toMatchObject({
       leaseSeconds: 600,
@@ -229,6 +235,8 @@ describe("complaints", () => {
     [["--hostfwd", "tcp::80-1.2.3.4:80"], "--hostfwd"],
     [["--no-dns", "--resolver", "192.0.2.1"], "--resolver"],
     [["--no-dns", "--dns", "10.0.2.3"], "--dns"],
+    [["--no-dns", "--dns-host-name", "host.internal"], "--dns-host-name"],
+    [["--dns-host-name", "not a name"], "--dns-host-name"],
     [["--dhcp-option", "42=10.0.2.2", "--dhcp-option", "42=10.0.2.3"], "--dhcp-option"],
     [["--ready-fd", "4", "--exit-fd", "4"], "--exit-fd"],
     [["--userns", "/x"], "--userns"],
