@@ -5,10 +5,10 @@ import { join } from "node:path";
 import packet from "dns-packet";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Agent } from "../support/agent.ts";
-import { BIG_TEXTS, DnsServer } from "../support/dns-server.ts";
+import { BIG_TEXTS, DnsServer, type DnsServerBehaviour, HUGE_TEXTS } from "../support/dns-server.ts";
 import { HostNamespace, NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
-import { until } from "../support/program.ts";
-import { missing, needs } from "../support/requirements.ts";
+import { sluice, until } from "../support/program.ts";
+import { missing, needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const DNS = "10.0.2.3";
 
@@ -65,6 +65,207 @@ describe("DNS", () => {
     expect(all).toEqual(names.map(() => ["192.0.2.80"]));
     expect(new Set(server.asked.map((line) => line.split(" ")[1]))).toEqual(new Set(names));
   });
+});
+
+interface TcpAnswer {
+  readonly id: number;
+  readonly rcode: string;
+  readonly data: readonly unknown[];
+}
+
+describe("DNS, how it is asked", () => {
+  let guest: NamespaceGuest;
+  let server: DnsServer;
+
+  beforeAll(async () => {
+    if (!isPossible) return;
+    server = await new DnsServer("192.0.2.80", { delayMs: 100 }).listen();
+    guest = await NamespaceGuest.start({ options: ["--resolver", `127.0.0.1:${server.port}`] });
+  });
+  afterAll(async () => {
+    await guest?.close();
+    server?.close();
+  });
+  afterEach(() => {
+    server.asked.length = 0;
+    server.origins.length = 0;
+  });
+
+  const askUdp = (id: number, name: string) => {
+    const questions = [{ type: "A", name } as const];
+    const message = packet.encode({ type: "query", id, flags: packet.RECURSION_DESIRED, questions });
+    return guest.agent.do<{ text: string }>("udpAsk", {
+      host: DNS,
+      port: 53,
+      message: message.toString("hex"),
+      encoding: "hex",
+    });
+  };
+
+  it("once for the same question, asked many times at a time", async () => {
+    const ids = Array.from({ length: 20 }, (_, i) => 100 + i);
+    const answers = await Promise.all(ids.map((id) => askUdp(id, "same.test")));
+    expect(answers.map(({ text }) => packet.decode(Buffer.from(text, "hex")).id)).toEqual(ids);
+    expect(server.asked).toEqual(["udp same.test A"]);
+    expect((await guest.report()).counters["dns-merged"]).toBe(19);
+  });
+
+  it("under ids and from ports that the guest does not choose (RFC 5452)", async () => {
+    for (let i = 0; i < 8; i++) await askUdp(7, `n${i}.test`);
+    const { origins } = server;
+    expect(origins).toHaveLength(8);
+    expect(new Set(origins.map(({ id }) => id)).size).toBeGreaterThan(6);
+    expect(new Set(origins.map(({ port }) => port)).size).toBeGreaterThan(6);
+    const inOrder = (list: readonly number[]) => list.every((n, i) => i === 0 || n === list[i - 1] + 1);
+    expect(inOrder(origins.map(({ id }) => id))).toBe(false);
+    expect(inOrder(origins.map(({ port }) => port))).toBe(false);
+  });
+
+  it("over TCP, many questions on a connection, and an answer of 60 KiB comes intact", async () => {
+    const questions = [
+      { id: 1, type: "A", name: "one.test" },
+      { id: 2, type: "TXT", name: "huge.test" },
+      { id: 3, type: "A", name: "missing.test" },
+      ...Array.from({ length: 40 }, (_, i) => ({ id: 10 + i, type: "A", name: `n${i}.test` })),
+    ];
+    for (const pipelined of [false, true]) {
+      const answers = await guest.agent.do<TcpAnswer[]>("dnsOverTcp", { server: DNS, questions, pipelined });
+      const byId = new Map(answers.map((answer) => [answer.id, answer]));
+      expect(byId.size).toBe(questions.length);
+      expect(byId.get(1)).toMatchObject({ rcode: "NOERROR", data: ["192.0.2.80"] });
+      expect(byId.get(2)).toMatchObject({ rcode: "NOERROR", data: [HUGE_TEXTS] });
+      expect(byId.get(3)).toMatchObject({ rcode: "NXDOMAIN", data: [] });
+      expect(byId.get(49)).toMatchObject({ data: ["192.0.2.80"] });
+    }
+  });
+});
+
+describe("DNS with several resolvers", () => {
+  /** Asks while the first resolver fails in some way; the second one has 192.0.2.2. */
+  const besides = async <T>(
+    behaviour: DnsServerBehaviour,
+    use: (guest: NamespaceGuest) => Promise<T>,
+  ): Promise<T> => {
+    const first = await new DnsServer("192.0.2.1", behaviour).listen();
+    const second = await new DnsServer("192.0.2.2").listen();
+    const guest = await NamespaceGuest.start({
+      options: [first, second].flatMap(({ port }) => ["--resolver", `127.0.0.1:${port}`]),
+    });
+    try {
+      return await use(guest);
+    } finally {
+      await guest.close();
+      first.close();
+      second.close();
+    }
+  };
+  const address = (guest: NamespaceGuest) =>
+    guest.agent.do("resolve", { server: DNS, name: "host.test", type: "A" });
+  const overTcp = (guest: NamespaceGuest, type = "A", name = "host.test") =>
+    guest.agent.do<TcpAnswer[]>("dnsOverTcp", { server: DNS, questions: [{ id: 5, type, name }] });
+
+  it.for([
+    ["SERVFAIL", 2],
+    ["NOTIMP", 4],
+    ["REFUSED", 5],
+  ] as const)("asks the second when the first says %s, over UDP and TCP", async ([, rcode]) => {
+    await besides({ rcode }, async (guest) => {
+      expect(await address(guest)).toEqual(["192.0.2.2"]);
+      expect(await overTcp(guest)).toEqual([{ id: 5, rcode: "NOERROR", data: ["192.0.2.2"] }]);
+    });
+  });
+
+  it.for(["closed", "silent"] as const)(
+    "asks the second over TCP when the first one's is %s",
+    async (tcp) => {
+      await besides({ tcp }, async (guest) => {
+        expect(await address(guest)).toEqual(["192.0.2.1"]);
+        expect(await overTcp(guest)).toEqual([{ id: 5, rcode: "NOERROR", data: ["192.0.2.2"] }]);
+        // Truncated by the first over UDP, whole from the second.
+        expect(await guest.agent.do("resolve", { server: DNS, name: "big.test", type: "TXT" })).toEqual([
+          BIG_TEXTS,
+        ]);
+      });
+    },
+  );
+
+  it("takes a name that does not exist for an answer", async () => {
+    await besides({ rcode: 3 }, async (guest) => {
+      await expect(address(guest)).rejects.toThrow("ENOTFOUND");
+      expect(await overTcp(guest)).toMatchObject([{ rcode: "NXDOMAIN" }]);
+    });
+  });
+});
+
+describe("--dns-host-name", () => {
+  it("names the host, whose services are there with --allow-host-loopback", async () => {
+    const host = new Agent();
+    const port = await host.do<number>("tcpServer", { kind: "echo" });
+    const guest = await NamespaceGuest.start({
+      options: [
+        "--dns-host-name",
+        "host.internal",
+        "--dns-host-name",
+        "Host.Docker.Internal",
+        "--allow-host-loopback",
+      ],
+    });
+    const resolve = (name: string, type: string) => guest.agent.do("resolve", { server: DNS, name, type });
+    expect(await resolve("host.internal", "A")).toEqual(["10.0.2.2"]);
+    expect(await resolve("HOST.docker.internal", "A")).toEqual(["10.0.2.2"]);
+    await expect(resolve("host.internal", "AAAA")).rejects.toThrow("ENODATA");
+    expect(await guest.agent.do("exchange", { host: "10.0.2.2", port, message: "hello" })).toBe("hello");
+    await guest.close();
+    await host.close();
+  });
+});
+
+describe("DNS that is denied", () => {
+  const query = packet.encode({
+    type: "query",
+    id: 9,
+    flags: packet.RECURSION_DESIRED,
+    questions: [{ type: "A", name: "host.test" }],
+  });
+
+  it("is refused at once under --restrict, whoever is asked", async () => {
+    const guest = await NamespaceGuest.start({ options: ["--restrict"] });
+    guest.ip("route", "replace", "default", "dev", "tap0", "via", "10.0.2.2");
+    for (const host of [DNS, "198.51.100.53"]) {
+      const started = Date.now();
+      const ask = { host, port: 53, message: query.toString("hex"), encoding: "hex" };
+      const answer = await guest.agent.do<{ text: string; from: string }>("udpAsk", ask);
+      expect(answer.from).toBe(`${host}:53`);
+      expect(packet.decode(Buffer.from(answer.text, "hex"))).toMatchObject({ id: 9, rcode: "REFUSED" });
+      expect(Date.now() - started).toBeLessThan(1000);
+    }
+    const questions = [{ id: 5, type: "A", name: "host.test" }];
+    expect(await guest.agent.do("dnsOverTcp", { server: DNS, questions })).toMatchObject([
+      { rcode: "REFUSED" },
+    ]);
+    await guest.close();
+  });
+
+  it.for([["--restrict"], ["--no-dns"]])(
+    "lets a lookup in a command fail at once: %s",
+    async (options, context) => {
+      needs(context, { tun: true, userNamespaces: true, commands: ["getent"] });
+      const command = [
+        "exec",
+        "--tun-device",
+        TUN_DEVICE,
+        ...options,
+        "--",
+        "getent",
+        "ahostsv4",
+        "name.test",
+      ];
+      const started = Date.now();
+      const { status, stdout } = await sluice(command).ended;
+      expect([status, stdout]).toEqual([2, ""]);
+      expect(Date.now() - started).toBeLessThan(3000);
+    },
+  );
 });
 
 describe("the host's resolv.conf", () => {

@@ -314,6 +314,41 @@ const TASKS = {
       socket.send(answer, from.port, from.address);
     });
   },
+  /**
+   * Asks over TCP, several questions on one connection, all at once or one after the other's answer. Answers in the order
+   * in which they came; what the connection came to if it ended before.
+   */
+  async dnsOverTcp({ server, questions, pipelined = false, timeoutMs = 8000 }) {
+    const socket = connect(53, server);
+    socket.setTimeout(timeoutMs, () => socket.destroy(new Error("timeout")));
+    const frames = questions.map(({ id, type, name }) =>
+      packet.streamEncode({
+        type: "query",
+        id,
+        flags: packet.RECURSION_DESIRED,
+        questions: [{ type, name }],
+      }),
+    );
+    const answers = [];
+    if (pipelined) socket.write(Buffer.concat(frames));
+    else socket.write(frames[0]);
+    let received = Buffer.alloc(0);
+    for await (const octets of socket) {
+      received = Buffer.concat([received, octets]);
+      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
+        const { id, rcode, answers: records } = packet.streamDecode(received);
+        received = received.subarray(2 + received.readUInt16BE(0));
+        answers.push({
+          id,
+          rcode,
+          data: records.map(({ data }) => (Array.isArray(data) ? data.map(String) : data)),
+        });
+        if (answers.length === questions.length) return answers;
+        if (!pipelined) socket.write(frames[answers.length]);
+      }
+    }
+    return answers;
+  },
   /** Asks DNS as c-ares does: UDP, then TCP when the answer is truncated. */
   async resolve({ server, name, type, timeoutMs = 5000 }) {
     const resolver = new Resolver({ timeout: timeoutMs, tries: 2 });
