@@ -7,6 +7,8 @@ const FILES: Readonly<Record<string, string>> = {
   udp: "test/nat/udp.test.ts",
   tcp: "test/nat/tcp.test.ts",
   hairpin: "test/nat/hairpin.test.ts",
+  dns: "test/engine/service/dns-forwarder.test.ts",
+  "dns-tcp": "test/engine/service/dns-over-tcp.test.ts",
 };
 
 interface Row {
