@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const LOADER = "program-loader.js";
 /** Files without a code cache. */
-const PLAIN = [LOADER, "main.js", "engine-process.js"];
+const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 /** Those that the seccomp filter knows; elsewhere a start hashes the C sources. */
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file. */
@@ -79,12 +79,14 @@ async function makeProgram(directory) {
   // Not there where the package is installed, which needs the caches only.
   const { rolldown } = await import("rolldown");
   const engine = await bundle(rolldown, "supervisor/engine-process.js", "engine", directory, false);
+  const replay = await bundle(rolldown, "supervisor/replay-process.js", "replay", directory, false);
   const main = await bundle(rolldown, "cli/main.js", "main", directory, {
     groups: [{ name: "supervisor", test: SUPERVISOR }],
   });
   copyFileSync(join(ROOT, "src", "build", "program-loader.cjs"), join(directory, LOADER));
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
   writeEntry(directory, "engine-process.js", engine);
+  writeEntry(directory, "replay-process.js", replay);
   writeEntry(directory, "main.js", main);
 }
 

@@ -1,7 +1,7 @@
 /** `sluice replay`: a capture plays the guest; what the engine did with it is printed. */
 import { planEngine, planHost } from "../config/plan.ts";
 import { openLogFile } from "../supervisor/log.ts";
-import { replayFile } from "../supervisor/replay-run.ts";
+import { replayConfined } from "../supervisor/replay-client.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { COMMANDS } from "./commands.ts";
 import { commandHelp } from "./help.ts";
@@ -41,16 +41,18 @@ export async function replayCommand(argv: readonly string[]): Promise<number> {
   }
   if (options.problems.length > 0) return refuse("replay", options.problems);
   try {
-    const { log, close } = openLogFile(host.log);
-    const pcap = output ?? host.pcap;
-    const report = await replayFile({
+    const { log, logFd, close } = openLogFile(host.log);
+    const file = output ?? host.pcap;
+    await replayConfined({
       path,
       config,
       speed,
+      sandbox: host.sandbox,
       log,
-      ...(pcap === undefined ? {} : { pcap }),
+      logPlan: host.log,
+      logFd,
+      ...(file === undefined ? {} : { output: file }),
     });
-    process.stdout.write(report);
     close();
     return 0;
   } catch (error) {

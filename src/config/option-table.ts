@@ -430,7 +430,7 @@ export const OPTIONS = {
     help: "Started as root: run the engine as this user, NAME or UID[:GID].",
     parse: parseUser,
   }),
-  "no-sandbox": flag("Process", LIVE, "Do not confine the engine process."),
+  "no-sandbox": flag("Process", ALL, "Do not confine the engine process."),
 
   pcap: option({
     group: "Log",

@@ -7,11 +7,15 @@ import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
+import type { ReplayNews, ReplayPlan } from "./replay-client.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
 /** A stream socket over which descriptors travel: the link and the capture to the engine, guestfwd connections back. */
 export const COMMAND_FD = 4;
+/** In the process of a replay: the capture, and the file for the frames of both sides. */
+export const CAPTURE_FD = COMMAND_FD;
+export const OUTPUT_FD = 6;
 /** Where the engine's log goes. Standard error is for what Node itself has to say; the supervisor reads it. */
 export const LOG_FD = 5;
 /** The engine's first word, as a line: its modules are loaded. */
@@ -75,7 +79,7 @@ interface Octets {
 }
 
 /** JSON with octet strings. */
-export function encodeLine(message: Order | News): string {
+export function encodeLine(message: Order | News | ReplayPlan | ReplayNews): string {
   const text = JSON.stringify(message, (_key, value: unknown) =>
     value instanceof Uint8Array ? ({ $octets: Buffer.from(value).toString("hex") } satisfies Octets) : value,
   );

@@ -21,6 +21,7 @@ import {
   readLines,
   receivedLink,
 } from "./control.ts";
+import { closeLastWall } from "./last-wall.ts";
 import { type LineLog, openLog } from "./log.ts";
 import { formatHeap, formatState, formatSummary } from "./report.ts";
 
@@ -104,12 +105,6 @@ async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
     forwardPorts: engine.forwardPorts,
   });
   return engine;
-}
-
-/** From here on: no programs, no namespaces, no mounts, on every thread. */
-function closeLastWall(log: LineLog): void {
-  const result = native.applySeccomp();
-  if (result < 0) log.warn(`the engine runs without a seccomp filter: ${describeErrno(result)}`);
 }
 
 /** Ends the process once what was told has left. */

@@ -1,9 +1,9 @@
 /**
  * A capture plays the guest of a core that stands alone: no link, no sockets, no clock but the capture's own. Time
  * jumps from frame to frame and to the engine's deadlines between them, so that a replay is the same every time and
- * takes no longer than its work, unless it is to keep the capture's pace. Nothing native is needed, and nothing is sent
- * anywhere.
+ * takes no longer than its work, unless it is to keep the capture's pace. Nothing is sent anywhere.
  */
+import { fstatSync, ftruncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TOKEN_LINK } from "../engine/api.ts";
 import { type Entropy, type Logger, READABLE } from "../engine/boundary.ts";
@@ -18,12 +18,14 @@ import { UnreachableNetwork } from "../host/unreachable-network.ts";
 import { formatState } from "./report.ts";
 
 export interface ReplayRun {
+  /** The capture's name, and the descriptor it is open at, if it is. */
   readonly path: string;
+  readonly fd?: number;
   readonly config: EngineConfig;
   /** 0 waits for nothing; 1 is the capture's pace. */
   readonly speed: number;
-  /** Where the frames of both sides go. */
-  readonly pcap?: string;
+  /** Where the frames of both sides go: a path, or a descriptor open for writing, which is emptied. */
+  readonly pcap?: string | number;
   readonly log: Logger;
 }
 
@@ -48,7 +50,9 @@ function fixedEntropy(): Entropy {
  * StartError for a capture that cannot be read, or an output that cannot be written.
  */
 export async function replayFile(run: ReplayRun): Promise<string> {
-  const frames = readReplay(run.path, run.config.guestMac);
+  const frames = readReplay(run.path, run.config.guestMac, run.fd);
+  // Not before the capture has been read: it may be the same file.
+  if (typeof run.pcap === "number" && fstatSync(run.pcap).isFile()) ftruncateSync(run.pcap);
   const arena = new Arena(REASSEMBLY_REGION_OCTETS);
   const network = new UnreachableNetwork();
   const core = createEngineCore(

@@ -25,16 +25,16 @@ export interface ReplayFrame {
 }
 
 /**
- * The guest's frames in a capture file: those from `guestMac`, by default from whoever sent the first frame.
- * Throws StartError for a file that cannot be read, is no Ethernet capture, or has none.
+ * The guest's frames in a capture file: those from `guestMac`, by default from whoever sent the first frame. `fd`: where
+ * it is open already, which `path` then only names. Throws StartError for a file that cannot be read, is no Ethernet capture, or has none.
  */
-export function readReplay(path: string, guestMac?: Uint8Array): ReplayFrame[] {
+export function readReplay(path: string, guestMac?: Uint8Array, fd?: number): ReplayFrame[] {
   const place = `replay ${path}`;
   const frames: ReplayFrame[] = [];
   let mac = guestMac;
   let start = 0;
   try {
-    for (const packet of readCapture(new Uint8Array(readFileSync(path)))) {
+    for (const packet of readCapture(new Uint8Array(readFileSync(fd ?? path)))) {
       if (packet.linkType !== LINKTYPE_ETHERNET) {
         throw new CaptureFormatError(`Ethernet frames are needed; found link type ${packet.linkType}`);
       }
