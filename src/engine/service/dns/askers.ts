@@ -4,11 +4,10 @@
  */
 import { DNS_ASKERS_MAX, DNS_STREAMS_MAX } from "../../limits.ts";
 import { CASE_OCTETS, id, noteCase, restoreCase, setId } from "../../wire/dns.ts";
+import { NO_STREAM, type Query } from "./query.ts";
 import { QUESTIONS_MAX } from "./questions.ts";
 
 export const NO_ASKER = -1;
-/** `stream` of an asker that asked over UDP. */
-export const NO_STREAM = -1;
 
 export class Askers {
   readonly guestAddress = new Int32Array(DNS_ASKERS_MAX);
@@ -34,15 +33,16 @@ export class Askers {
     return this.free === NO_ASKER;
   }
 
-  /** The asker that a query with this id from there belongs to, or NO_ASKER. */
-  find(guestAddress: number, guestPort: number, stream: number, queryId: number): number {
+  /** The asker who asked under the same id before, or NO_ASKER. */
+  find(view: DataView, query: Query): number {
+    const queryId = id(view, query.at);
     for (let asker = 0; asker < DNS_ASKERS_MAX; asker++) {
       if (
         this.question[asker] >= 0 &&
         this.askedId[asker] === queryId &&
-        this.guestPort[asker] === guestPort &&
-        this.guestAddress[asker] === guestAddress &&
-        this.stream[asker] === stream
+        this.guestPort[asker] === query.guestPort &&
+        this.guestAddress[asker] === query.guestAddress &&
+        this.stream[asker] === query.stream
       ) {
         return asker;
       }
@@ -58,25 +58,17 @@ export class Askers {
     return NO_ASKER;
   }
 
-  /** Joins a question; the caller has seen that there is room. `end` is where the query's question ends. */
-  add(
-    question: number,
-    guestAddress: number,
-    guestPort: number,
-    stream: number,
-    view: DataView,
-    at: number,
-    end: number,
-  ): void {
+  /** Whoever sent `query` joins a question; the caller has seen that there is room. */
+  add(question: number, view: DataView, query: Query): void {
     const asker = this.free;
     this.free = this.next[asker];
     this.question[asker] = question;
-    this.guestAddress[asker] = guestAddress;
-    this.guestPort[asker] = guestPort;
-    this.stream[asker] = stream;
-    if (stream !== NO_STREAM) this.onStream[stream]++;
-    this.askedId[asker] = id(view, at);
-    noteCase(view, at, end, this.letters, asker * CASE_OCTETS);
+    this.guestAddress[asker] = query.guestAddress;
+    this.guestPort[asker] = query.guestPort;
+    this.stream[asker] = query.stream;
+    if (query.overTcp) this.onStream[query.stream]++;
+    this.askedId[asker] = id(view, query.at);
+    noteCase(view, query.at, query.end, this.letters, asker * CASE_OCTETS);
     this.next[asker] = this.head[question];
     this.head[question] = asker;
   }

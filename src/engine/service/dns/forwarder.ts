@@ -20,7 +20,6 @@ import {
   checkQuery,
   DNS_HEADER_OCTETS,
   FLAG_AUTHORITATIVE,
-  id,
   isSameName,
   queryHash,
   questionEnd,
@@ -29,8 +28,9 @@ import {
   TYPE_AXFR,
   TYPE_IXFR,
 } from "../../wire/dns.ts";
-import { Askers, NO_ASKER, NO_STREAM } from "./askers.ts";
+import { Askers, NO_ASKER } from "./askers.ts";
 import { HostNames, NOT_OURS } from "./host-names.ts";
+import { NO_STREAM, Query } from "./query.ts";
 import { isOverTcp, NO_QUESTION, QUESTIONS_MAX } from "./questions.ts";
 import { payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
 import { type AnswerListener, Resolution } from "./resolution.ts";
@@ -84,6 +84,7 @@ export class DnsForwarder implements AnswerListener {
   private readonly askers = new Askers();
   private readonly hostNames: HostNames;
   private readonly replyAt: number;
+  private readonly inHand = new Query();
 
   constructor(private readonly options: DnsForwarderOptions) {
     this.view = options.view;
@@ -114,12 +115,20 @@ export class DnsForwarder implements AnswerListener {
 
   /** Takes a query over UDP: payload at `at`. Returns HANDLED or a drop reason. */
   query(guestAddress: number, guestPort: number, at: number, length: number, nowMs: number): number {
-    return this.take(guestAddress, guestPort, NO_STREAM, at, length, nowMs);
+    const { inHand } = this;
+    inHand.guestAddress = guestAddress;
+    inHand.guestPort = guestPort;
+    inHand.stream = NO_STREAM;
+    return this.take(at, length, nowMs);
   }
 
   /** Takes a query that came on the guest's TCP connection `stream`. Returns HANDLED or a drop reason. */
   queryStream(stream: number, at: number, length: number, nowMs: number): number {
-    return this.take(0, 0, stream, at, length, nowMs);
+    const { inHand } = this;
+    inHand.guestAddress = 0;
+    inHand.guestPort = 0;
+    inHand.stream = stream;
+    return this.take(at, length, nowMs);
   }
 
   /** Whether a query over TCP finds a place without another one giving way. */
@@ -148,56 +157,45 @@ export class DnsForwarder implements AnswerListener {
     options.reply(guestAddress, guestPort, server, replyAt, octets);
   }
 
-  private take(
-    guestAddress: number,
-    guestPort: number,
-    stream: number,
-    at: number,
-    length: number,
-    nowMs: number,
-  ): number {
-    const { view, askers, resolution } = this;
+  /** The query in hand; who asks is written already. */
+  private take(at: number, length: number, nowMs: number): number {
+    const { view, askers, resolution, inHand: query } = this;
     if (length > DNS_QUERY_OCTETS_MAX || checkQuery(view, at, length) !== HANDLED) return MALFORMED;
     this.options.counters.add(QUERIES, 1);
     const end = questionEnd(view, at, length);
+    query.at = at;
+    query.length = length;
+    query.end = end;
+    query.hash = queryHash(view, at, length, end);
+    query.nowMs = nowMs;
     const address = this.hostNames.answer(view, at, end);
-    if (address !== NOT_OURS || this.options.restrict) {
-      return this.answerHere(guestAddress, guestPort, stream, at, length, address);
-    }
-    const hash = queryHash(view, at, length, end);
-    const asker = askers.find(guestAddress, guestPort, stream, id(view, at));
+    if (address !== NOT_OURS || this.options.restrict) return this.answerHere(query, address);
+    const asker = askers.find(view, query);
     if (asker !== NO_ASKER) {
       const asked = askers.question[asker];
-      if (resolution.isSame(asked, hash, at, length)) return resolution.repeat(asked, nowMs);
+      if (resolution.isSame(asked, query)) return resolution.repeat(asked, nowMs);
       this.leave(asker);
     }
-    const overTcp = stream !== NO_STREAM;
-    const isTransfer = overTcp && isTransferType(view, at, end);
-    const same = isTransfer ? NO_QUESTION : resolution.find(overTcp, hash, at, length);
+    const isTransfer = query.overTcp && isTransferType(view, at, end);
+    const same = isTransfer ? NO_QUESTION : resolution.find(query);
     if (!this.makeRoomForAsker(same)) return TABLE_FULL;
-    const entry = same === NO_QUESTION ? resolution.place(overTcp, nowMs) : same;
-    askers.add(entry, guestAddress, guestPort, stream, view, at, end);
-    if (same === NO_QUESTION) return resolution.start(entry, hash, at, length, end, isTransfer, nowMs);
+    const entry = same === NO_QUESTION ? resolution.place(query.overTcp, nowMs) : same;
+    askers.add(entry, view, query);
+    if (same === NO_QUESTION) return resolution.start(entry, query, isTransfer);
     this.options.counters.add(MERGED, 1);
     return HANDLED;
   }
 
   /** Names for the host, and refusals under `restrict`: answered from here, at once. */
-  private answerHere(
-    guestAddress: number,
-    guestPort: number,
-    stream: number,
-    at: number,
-    length: number,
-    address: number,
-  ): number {
+  private answerHere(query: Query, address: number): number {
+    const { octets, counters } = this.options;
     const isRefused = address === NOT_OURS;
     const bits = isRefused ? RCODE_REFUSED : FLAG_AUTHORITATIVE;
     const record = isRefused ? 0 : address;
-    const octets = writeReply(this.options.octets, this.view, at, length, this.replyAt, bits, record);
-    this.send(guestAddress, guestPort, stream, this.replyAt, octets);
+    const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, bits, record);
+    this.send(query.guestAddress, query.guestPort, query.stream, this.replyAt, length);
     if (isRefused) return RESTRICTED;
-    this.options.counters.add(ANSWERS, 1);
+    counters.add(ANSWERS, 1);
     return HANDLED;
   }
 

@@ -1,6 +1,7 @@
 /** The table of questions under way, and when something is due for one of them. Bounded; nothing is allocated. */
 import { DNS_QUERIES_MAX, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { RCODE_SERVFAIL } from "../../wire/dns.ts";
+import type { Query } from "./query.ts";
 
 /** Entries: those below DNS_QUERIES_MAX are asked over UDP, the others over TCP. */
 export const QUESTIONS_MAX = DNS_QUERIES_MAX + DNS_TCP_QUERIES_MAX;
@@ -36,13 +37,14 @@ export class Questions {
   /** No entry is due before this; it may be early. Meaningless while `inUse` is 0. */
   private earliestDue = 0;
 
-  begin(entry: number, hash: number, length: number, end: number, first: number, nowMs: number): void {
+  /** A question begins with the resolver of number `first`. */
+  begin(entry: number, query: Query, first: number): void {
     this.used[entry] = 1;
     this.inUse++;
     if (isOverTcp(entry)) this.tcpInUse++;
-    this.length[entry] = length;
-    this.hash[entry] = hash;
-    this.end[entry] = end;
+    this.length[entry] = query.length;
+    this.hash[entry] = query.hash;
+    this.end[entry] = query.end;
     this.resolver[entry] = -1;
     this.first[entry] = first;
     this.attempts[entry] = 0;
@@ -51,7 +53,7 @@ export class Questions {
     this.transfer[entry] = 0;
     this.passed[entry] = 0;
     this.held[entry] = 0;
-    this.startedAt[entry] = nowMs;
+    this.startedAt[entry] = query.nowMs;
   }
 
   remove(entry: number): void {

@@ -25,6 +25,7 @@ import {
   RCODE_MASK,
   RCODE_SERVFAIL,
 } from "../../wire/dns.ts";
+import type { Query } from "./query.ts";
 import { isOverTcp, NO_QUESTION, QUESTIONS_MAX, Questions } from "./questions.ts";
 import { OVER_TCP, OVER_UDP, type Resolvers } from "./resolvers.ts";
 import { TcpUpstream } from "./tcp-upstream.ts";
@@ -100,21 +101,22 @@ export class Resolution implements UpstreamListener {
   }
 
   /** The question under way that a query repeats, or NO_QUESTION. */
-  find(overTcp: boolean, hash: number, at: number, length: number): number {
-    const last = overTcp ? QUESTIONS_MAX : DNS_QUERIES_MAX;
-    for (let entry = overTcp ? DNS_QUERIES_MAX : 0; entry < last; entry++) {
-      if (this.questions.transfer[entry] === 0 && this.isSame(entry, hash, at, length)) return entry;
+  find(query: Query): number {
+    const last = query.overTcp ? QUESTIONS_MAX : DNS_QUERIES_MAX;
+    for (let entry = query.overTcp ? DNS_QUERIES_MAX : 0; entry < last; entry++) {
+      if (this.questions.transfer[entry] === 0 && this.isSame(entry, query)) return entry;
     }
     return NO_QUESTION;
   }
 
-  isSame(entry: number, hash: number, at: number, length: number): boolean {
-    const { used, hash: hashes, length: lengths, end } = this.questions;
+  /** Whether a query asks what the entry does. */
+  isSame(entry: number, query: Query): boolean {
+    const { used, hash, length } = this.questions;
     return (
-      hashes[entry] === hash &&
+      hash[entry] === query.hash &&
       used[entry] !== 0 &&
-      lengths[entry] === length &&
-      isSameQuery(this.view, this.queryAt(entry), at, length, end[entry])
+      length[entry] === query.length &&
+      isSameQuery(this.view, this.queryAt(entry), query.at, query.length, query.end)
     );
   }
 
@@ -136,21 +138,12 @@ export class Resolution implements UpstreamListener {
     return oldest;
   }
 
-  /** Asks the query of `length` octets at `at`, whose question ends after `end`. Returns HANDLED or a drop reason. */
-  start(
-    entry: number,
-    hash: number,
-    at: number,
-    length: number,
-    end: number,
-    isTransfer: boolean,
-    nowMs: number,
-  ): number {
-    this.now = nowMs;
-    const slot = this.queryAt(entry);
-    this.parts.octets.copyWithin(slot, at, at + length);
-    const first = this.resolvers.first(isOverTcp(entry) ? OVER_TCP : OVER_UDP, nowMs);
-    this.questions.begin(entry, hash, length, end, first, nowMs);
+  /** Asks a query. Returns HANDLED or a drop reason. */
+  start(entry: number, query: Query, isTransfer: boolean): number {
+    this.now = query.nowMs;
+    this.parts.octets.copyWithin(this.queryAt(entry), query.at, query.at + query.length);
+    const first = this.resolvers.first(isOverTcp(entry) ? OVER_TCP : OVER_UDP, query.nowMs);
+    this.questions.begin(entry, query, first);
     if (isTransfer) this.questions.transfer[entry] = 1;
     return this.next(entry);
   }

@@ -22,7 +22,7 @@ import type { DnsForwarder } from "./forwarder.ts";
 import { LENGTH_OCTETS } from "./tcp-upstream.ts";
 
 /** RFC 7766 section 6.2.3 leaves it to the server: a few seconds and more. */
-export const STREAM_IDLE_MS = 20_000;
+const STREAM_IDLE_MS = 20_000;
 /** How long the guest has to close its side after ours. */
 const LINGER_MS = 10_000;
 /** When a connection that found no room is looked at again. */

@@ -3,7 +3,6 @@
  * one. What can be done with one is in local.ts.
  */
 import { SYN_RECEIVED, type TcpConnection } from "./connection.ts";
-import type { TcpContext } from "./context.ts";
 
 /** Handles of local connections are this and below: LOCAL - n for number n. -1 is a host socket that is closed. */
 export const LOCAL = -2;
@@ -19,18 +18,18 @@ export interface LocalService {
 }
 
 /** The guest has acknowledged our SYN. */
-export function localEstablished(ctx: TcpContext, c: TcpConnection): void {
-  c.handle = LOCAL - (ctx.local?.opened(c) ?? 0);
+export function localEstablished(local: LocalService | null, c: TcpConnection): void {
+  c.handle = LOCAL - (local?.opened(c) ?? 0);
 }
 
 /** The guest sent something, or its FIN: for the service to look at. */
-export function localArrived(ctx: TcpContext, c: TcpConnection): void {
-  ctx.local?.arrived(LOCAL - c.handle);
+export function localArrived(local: LocalService | null, c: TcpConnection): void {
+  local?.arrived(LOCAL - c.handle);
 }
 
 /** The connection is being forgotten. One that is still half open the service never heard of. */
-export function localGone(ctx: TcpContext, c: TcpConnection): void {
+export function localGone(local: LocalService | null, c: TcpConnection): void {
   const n = LOCAL - c.handle;
   c.handle = -1;
-  if (c.state !== SYN_RECEIVED) ctx.local?.gone(n);
+  if (c.state !== SYN_RECEIVED) local?.gone(n);
 }

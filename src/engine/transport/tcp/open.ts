@@ -234,7 +234,7 @@ export function established(ctx: TcpContext, c: TcpConnection): void {
   c.timerKind = 0;
   c.idleAt = (ctx.now + KEEPALIVE_IDLE_MS) | 0;
   if (c.handle <= LOCAL) {
-    localEstablished(ctx, c);
+    localEstablished(ctx.local, c);
     return;
   }
   // What the host sent meanwhile raised its event long ago.

@@ -82,7 +82,7 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
     ctx.network.tcpClose(c.handle, !(c.hostEof && c.hostShutdown));
     c.handle = -1;
   } else if (c.handle <= LOCAL) {
-    localGone(ctx, c);
+    localGone(ctx.local, c);
   }
   releaseSent(ctx, c);
   releaseBacklog(ctx, c);

@@ -61,7 +61,7 @@ function closeHole(ctx: TcpContext, c: TcpConnection): void {
   countOctets(ctx, c, (c.rcvNxt - before) | 0);
   if (c.finKnown && c.rcvNxt === c.finAt) acceptFin(ctx, c);
   drainBacklog(ctx, c);
-  if (c.handle <= LOCAL) localArrived(ctx, c);
+  if (c.handle <= LOCAL) localArrived(ctx.local, c);
 }
 
 /** The guest's FIN is next in order. It counts once everything before it has a place. */
@@ -130,7 +130,7 @@ function finTaken(ctx: TcpContext, c: TcpConnection): void {
   if (c.state === ESTABLISHED) c.state = CLOSE_WAIT;
   else if (c.state === FIN_WAIT_1) c.state = CLOSING;
   else if (c.state === FIN_WAIT_2) enterTimeWait(ctx, c);
-  if (c.handle <= LOCAL) localArrived(ctx, c);
+  if (c.handle <= LOCAL) localArrived(ctx.local, c);
 }
 
 /** Hands the gathered octets to the host, or keeps them. */
@@ -219,7 +219,7 @@ function appendBacklog(ctx: TcpContext, c: TcpConnection, at: number, length: nu
     kept += piece;
   }
   c.backlogOctets += kept;
-  if (c.handle <= LOCAL) localArrived(ctx, c);
+  if (c.handle <= LOCAL) localArrived(ctx.local, c);
   return kept;
 }
 
