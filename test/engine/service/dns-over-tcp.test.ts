@@ -1,7 +1,7 @@
 /** DNS over TCP: the guest's connection ends in the engine, which asks the host's resolvers one after the other. */
 import * as packet from "dns-packet";
 import { describe, expect, it } from "vitest";
-import { ECONNREFUSED, EINPROGRESS } from "../../../src/engine/boundary.ts";
+import { ECONNREFUSED, EINPROGRESS, WRITABLE } from "../../../src/engine/boundary.ts";
 import type { EngineConfig, ResolverAddress } from "../../../src/engine/config.ts";
 import {
   DNS_STREAM_QUERIES_MAX,
@@ -342,6 +342,14 @@ describe("DNS over TCP: connections to resolvers", () => {
     chatty.guest.settle();
     expect(chatty.network.sockets[0].state).toBe("closed");
     expect(idsOf(chatty.guest)).toEqual([1]);
+  });
+
+  it("outlive an event that says no more than that they are writable", () => {
+    const { guest, network } = answered();
+    network.wake(network.sockets[0].token, WRITABLE);
+    guest.settle();
+    guest.send(framed(query(2)));
+    expect(network.sockets).toHaveLength(1);
   });
 
   it("are opened anew when the resolver gave up one that is used again", () => {

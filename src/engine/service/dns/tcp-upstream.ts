@@ -124,14 +124,16 @@ export class TcpUpstream implements Upstream {
   receive(entry: number): boolean {
     const slot = entry - DNS_QUERIES_MAX;
     if (this.handle[slot] === NO_HANDLE) return false;
+    const at = this.queryAt(entry) - LENGTH_OCTETS + ANSWER_OFFSET;
     if (this.idle[slot] !== 0) {
-      // The resolver hung up, or says what nobody asked for.
-      this.close(entry);
+      this.pair[0] = at;
+      this.pair[1] = ANSWER_OCTETS;
+      // The resolver hung up, or says what nobody asked for. An event alone means neither.
+      if (this.parts.network.tcpReceive(this.handle[slot], this.pair, 1) !== EAGAIN) this.close(entry);
       return false;
     }
     if (this.sent[slot] < this.total[slot] && this.send(slot) < 0) return this.broken(entry);
     if (this.connecting[slot] !== 0) return false;
-    const at = this.queryAt(entry) - LENGTH_OCTETS + ANSWER_OFFSET;
     for (let round = 0; this.listener.mayRead(entry, round); round++) {
       this.pair[0] = at + this.got[slot];
       this.pair[1] = ANSWER_OCTETS - this.got[slot];
