@@ -62,6 +62,12 @@ const POD_OPTIONS = {
   ...VM_OPTIONS,
 } as const;
 
+/** Options of the commands that start engines, or show how. */
+const ENGINE_OPTIONS = {
+  ...POD_OPTIONS,
+  "no-sandbox": { help: "Do not confine the engine processes (sluice run --no-sandbox)." },
+} as const;
+
 export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> = {
   validate: {
     usage: "sluice vm validate [OPTIONS] FILE...",
@@ -78,7 +84,7 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
       "Shows what `up` would do on this machine as it is now: bridges, addresses moved, DHCP given to the guest, engines, ports, QEMU arguments. Changes nothing and needs no root. What cannot be read here stands as <...>. The exit status is 1 when `up` would refuse.",
     options: {
       format: { placeholder: "text|json|mermaid|dot", help: "Words, data or a picture (default text)." },
-      ...POD_OPTIONS,
+      ...ENGINE_OPTIONS,
     },
     examples: [
       ["sluice vm plan vm.yaml", "read it before it happens"],
@@ -90,7 +96,7 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
     summary: "bring a VM's network up",
     description:
       "Does what `plan` shows and prints QEMU's arguments. A step that fails undoes everything before it. A VM that is up already stays as it is; engines and DHCP servers that died are started again. Outside a network namespace of its own it refuses to take an interface that --uplink does not name. Needs root in the pod (CAP_NET_ADMIN, CAP_NET_RAW) for the bridge binding.",
-    options: POD_OPTIONS,
+    options: ENGINE_OPTIONS,
     examples: [
       ["sluice vm up vm.yaml", "inside a pod"],
       [
@@ -120,7 +126,7 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
     summary: "up, QEMU with the arguments added, down",
     description:
       "Brings the network up, runs QEMU in the foreground with the network arguments behind its own, and takes the network down when it ends. Signals go to QEMU; the exit status is QEMU's (128 + N when signal N ended it).",
-    options: POD_OPTIONS,
+    options: ENGINE_OPTIONS,
     examples: [["sluice vm run vm.yaml -- qemu-system-x86_64 -m 1G disk.qcow2", "a VM on the pod's network"]],
   },
   "qemu-args": {

@@ -108,6 +108,7 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
     model: vm.model,
     uplink: uplinkOf(args),
     runDirectory: join(runRoot(args, io.env), name),
+    sandbox: !args.options.has("no-sandbox"),
     ...(owner === undefined ? {} : { owner }),
     ...(label === undefined ? {} : { hostname: label }),
   };

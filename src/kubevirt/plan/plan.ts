@@ -58,6 +58,8 @@ export interface PlanRequest {
   readonly uplink: string;
   /** Folder of the VM's sockets. */
   readonly runDirectory: string;
+  /** False: engines are not confined. */
+  readonly sandbox?: boolean;
   /** Who QEMU runs as. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Told to the guest by DHCP. */
@@ -172,7 +174,7 @@ class Planner {
   }
 
   private slirp(nic: VmNic): Part {
-    const { vm, runDirectory, hostname } = this.request;
+    const { vm, runDirectory, hostname, sandbox = true } = this.request;
     const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
     const mac = nic.mac ?? localMac(vm, nic.name, "");
     const { search, engineResolvers } = this.machine.resolver;
@@ -186,6 +188,7 @@ class Planner {
       ...(hostname === undefined ? [] : ["--hostname", hostname]),
       ...search.slice(0, SEARCH_DOMAINS_MAX).flatMap((domain) => ["--search", domain]),
       ...engineResolvers.flatMap((address) => ["--resolver", address]),
+      ...(sandbox ? [] : ["--no-sandbox"]),
     ];
     return {
       nic: {

@@ -80,6 +80,17 @@ describe("sluice vm validate", () => {
 });
 
 describe("sluice vm", () => {
+  it("plans engines that are confined, or not with --no-sandbox", async () => {
+    const argv = async (...options: string[]): Promise<string[]> => {
+      const { stdout } = await vm("plan", "--format", "json", ...options, file("good.yaml"));
+      const { steps } = JSON.parse(stdout) as { steps: { do: string; argv: string[] }[] };
+      return steps.find((step) => step.do === "start-engine")!.argv;
+    };
+    const confined = await argv();
+    expect(confined).not.toContain("--no-sandbox");
+    expect(await argv("--no-sandbox")).toEqual([...confined, "--no-sandbox"]);
+  });
+
   it("prints the JSON Schema", async () => {
     const { status, stdout } = await vm("schema");
     expect(status).toBe(0);
