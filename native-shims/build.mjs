@@ -9,7 +9,17 @@
  * that two builds at once, or a build under a running process, do no harm. CC names another compiler.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -76,6 +86,19 @@ function compile(args) {
   return output;
 }
 
+/** How the directories that builds work in begin; no build takes as long as STALE_MS. */
+const WORK = ".build-";
+const STALE_MS = 3_600_000;
+
+/** Removes what builds that were killed have left. */
+function sweep(into) {
+  for (const name of readdirSync(into).filter((entry) => entry.startsWith(WORK))) {
+    const path = join(into, name);
+    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+    if (age > STALE_MS) rmSync(path, { recursive: true, force: true });
+  }
+}
+
 /**
  * Builds one product unless it is current. Returns its path.
  * Throws NativeBuildError, or the file system's error when `into` cannot be written.
@@ -87,7 +110,8 @@ export function buildProduct(product, { into = join(here, "build"), force = fals
   if (!force && sources.isCurrent(target, fingerprint)) return target;
   const started = Date.now();
   mkdirSync(into, { recursive: true });
-  const work = mkdtempSync(join(into, ".build-"));
+  sweep(into);
+  const work = mkdtempSync(join(into, WORK));
   try {
     const mark = join(work, "fingerprint.c");
     const made = join(work, output);

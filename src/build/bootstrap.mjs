@@ -6,9 +6,12 @@
  */
 import { spawnSync } from "node:child_process";
 import {
+  accessSync,
   chmodSync,
+  constants,
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -95,10 +98,23 @@ function newestSource() {
   return Math.max(...inputs.map((name) => statSync(join(ROOT, name)).mtimeMs));
 }
 
+/** Whether files can be made in `directory`, which is made if need be; says so when not. */
+function canWrite(directory) {
+  try {
+    mkdirSync(directory, { recursive: true });
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    return true;
+  } catch (error) {
+    say(`the program has to be built, and nothing can be written in ${directory} (${error.code})`);
+    return false;
+  }
+}
+
 /** Compiles src/ to dist/src/ when a source is newer. Returns the compiler's exit status. */
 export function buildProgram() {
   const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   if (existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestSource()) return 0;
+  if (!canWrite(dirname(STAMP))) return 1;
   if (!existsSync(compiler)) {
     const status = installDependencies();
     if (status !== 0) return status;
@@ -113,10 +129,18 @@ export function buildProgram() {
   return status;
 }
 
+/** Removes what builds that were killed have left. */
+function sweepPrograms() {
+  const left = readdirSync(dirname(PROGRAM)).filter((name) => /^program-\d+$/.test(name));
+  for (const name of left.filter((entry) => !existsSync(`/proc/${entry.slice("program-".length)}`)))
+    rmSync(join(dirname(PROGRAM), name), { recursive: true, force: true });
+}
+
 /** Makes dist/program, what the command runs, of dist/src. */
 function bundleProgram() {
   // Put in place whole: somebody may be running the old one, or building at the same time.
   const made = `${PROGRAM}-${process.pid}`;
+  sweepPrograms();
   const status = run(process.execPath, [join(ROOT, "src", "build", "bundle.mjs"), made], { quiet: true });
   if (status === 0) {
     rmSync(PROGRAM, { recursive: true, force: true });
@@ -296,5 +320,12 @@ async function main([job, ...args]) {
 }
 
 if (process.argv[1] && pathToFileURL(process.argv[1]).href === import.meta.url) {
-  process.exitCode = await main(process.argv.slice(2));
+  try {
+    process.exitCode = await main(process.argv.slice(2));
+  } catch (error) {
+    // What the file system refused is nobody's mistake here.
+    if (error.syscall === undefined) throw error;
+    say(error.message);
+    process.exitCode = 1;
+  }
 }

@@ -39,6 +39,21 @@ async function run() {
   return require(PROGRAM).main(process.argv.slice(2));
 }
 
-run().then((status) => {
-  process.exitCode = status;
-});
+/**
+ * What the machine would not give (a compiler, a place to write) is a sentence; anything else is a mistake in the program,
+ * and shows where.
+ */
+function problemOf(error) {
+  const expected = error instanceof Error && (error.name === "ShimError" || error.syscall !== undefined);
+  return expected ? error.message : (error?.stack ?? String(error));
+}
+
+run().then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error) => {
+    process.stderr.write(`sluice: ${problemOf(error)}\n`);
+    process.exitCode = 1;
+  },
+);

@@ -2,13 +2,14 @@
  * Starts where something is missing that a login would have: a home, a place for temporary files, standard streams, a
  * working directory. And what is left of a start or a service that ends by SIGKILL.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { engineOf } from "../support/engine-pid.ts";
 import { freePort } from "../support/free-port.ts";
-import { sluice, until } from "../support/program.ts";
+import { run, sluice, until } from "../support/program.ts";
+import { PROJECT_ROOT } from "../support/project-root.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 import {
   after,
@@ -77,6 +78,69 @@ describe("a working directory that is gone", () => {
     needs(context, command === "exec" ? { tun: true, userNamespaces: true } : {});
     const { status } = await startIn({ enter: goneDirectory(directory) }, command);
     expect(status).toBe(COMMANDS[command].status);
+  });
+});
+
+describe("a native part that is not built", () => {
+  /** The package as npm installs it, without what was built of C; `spoil` puts things in the way. */
+  function unbuilt(spoil: (root: string) => void): string {
+    const root = mkdtempSync(join(directory, "package-"));
+    for (const name of ["package.json", "dist/program", "src/cli/sluice.cjs", "src/build", "native-shims"])
+      cpSync(join(PROJECT_ROOT, name), join(root, name), {
+        recursive: true,
+        filter: (path) => path !== join(PROJECT_ROOT, "native-shims", "build"),
+      });
+    spoil(root);
+    return root;
+  }
+  const start = (root: string, words: readonly string[]) =>
+    run(process.execPath, [join(root, "src/cli/sluice.cjs"), ...words], {
+      env: { ...homeless, HOME: join(root, "home"), CC: "/no/such/compiler" },
+    }).ended;
+  const inTheWay =
+    (...names: string[]) =>
+    (root: string): void => {
+      for (const name of names) writeFileSync(join(root, name), "in the way");
+    };
+
+  it.for([...Object.keys(COMMANDS), "vm up", "--version"])("is a sentence of %s", async (command) => {
+    const words = COMMANDS[command]?.words ?? command.split(" ");
+    const noCompiler = await start(
+      unbuilt(() => {}),
+      words,
+    );
+    expect(noCompiler.stderr).toMatch(
+      /^sluice: building its native part .*\nsluice[\w ]*: the C compiler "\/no\/such\/compiler" was not found; .*\n$/,
+    );
+    expect(noCompiler.status).toBe(1);
+    const nowhere = await start(unbuilt(inTheWay("native-shims/build", "home")), words);
+    expect(nowhere.stderr).toMatch(
+      /^sluice[\w ]*: the native part is not built, and neither .* is writable; .*\n$/,
+    );
+    expect(nowhere.status).toBe(1);
+  });
+
+  it("is no secret of npm start and npm run build either, nor is a program that cannot be built", async () => {
+    const root = unbuilt((at) => {
+      rmSync(join(at, "dist"), { recursive: true });
+      inTheWay("dist")(at);
+      mkdirSync(join(at, "node_modules"));
+      writeFileSync(join(at, "package.json"), '{ "name": "sluice", "version": "0.0.0" }');
+      for (const name of ["tsconfig.json", "tsconfig.build.json", "package-lock.json"])
+        writeFileSync(join(at, name), "{}");
+    });
+    const command = await start(root, ["--version"]);
+    expect(command.stderr).toMatch(
+      /^sluice: the program has to be built, and nothing can be written in .*\/dist \(\w+\)\n$/,
+    );
+    expect(command.status).toBe(1);
+    for (const job of ["start", "build"]) {
+      const { status, stderr } = await run(process.execPath, [join(root, "src/build/bootstrap.mjs"), job], {
+        env: { ...process.env, CC: "/no/such/compiler" },
+      }).ended;
+      expect(stderr).toMatch(/^sluice: the C compiler "\/no\/such\/compiler" was not found; .*\n$/);
+      expect(status).toBe(1);
+    }
   });
 });
 

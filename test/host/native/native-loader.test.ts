@@ -1,5 +1,15 @@
 import { execFile, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
@@ -173,6 +183,14 @@ describe("build.mjs", () => {
     expect(readdirSync(join(copy, "native-shims/build"))).toEqual(["sluice.node"]);
     const addon = createRequire(import.meta.url)(join(copy, "native-shims/build/sluice.node"));
     expect(typeof addon.nowMs()).toBe("number");
+  });
+
+  it("sweeps what a build that was killed has left, and not that of one that runs", () => {
+    const build = join(copy, "native-shims/build");
+    for (const name of [".build-killed", ".build-running"]) mkdirSync(join(build, name), { recursive: true });
+    utimesSync(join(build, ".build-killed"), 1, 1);
+    spawnSync(process.execPath, [script(), "--product", "helper"]);
+    expect(readdirSync(build).sort()).toEqual([".build-running", "sluice-helper"]);
   });
 
   it("leaves a current product alone, and ends with 1 and a sentence on failure", () => {
