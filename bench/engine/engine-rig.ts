@@ -147,6 +147,7 @@ class BenchNetwork implements HostNetwork {
   udpConnect(): number {
     return 0;
   }
+  udpToGroups(): void {}
   udpClose(): void {}
 }
 

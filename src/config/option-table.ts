@@ -328,6 +328,7 @@ export const OPTIONS = {
   ),
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
   "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 (cloud metadata) can be reached."),
+  "allow-multicast": flag("Policy", ALL, "Queries to groups (mDNS, SSDP) leave and are answered."),
   "outbound-addr": option({
     group: "Policy",
     commands: LIVE,

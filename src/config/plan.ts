@@ -169,6 +169,7 @@ export function planEngine(options: OptionSet): EngineConfig {
     restrict: options.has("restrict"),
     allowHostLoopback: options.has("allow-host-loopback"),
     allowLinkLocal: options.has("allow-link-local"),
+    allowMulticast: options.has("allow-multicast"),
     udpMapping: options.value("udp-mapping"),
     udpFiltering: options.value("udp-filtering"),
     udpTimeoutMs: options.value("udp-timeout") * 1000,

@@ -140,6 +140,11 @@ export interface HostNetwork {
   udpReceiveLocal(handle: number, batch: UdpBatch): number;
   /** Fixes the remote of a socket, so that ICMP errors arrive and others cannot answer. Returns 0 or -errno. */
   udpConnect(handle: number, to: AddressWords): number;
+  /**
+   * Datagrams to groups leave this socket with this TTL from now on; those already queued keep theirs. It hears no group
+   * that others of the host have joined.
+   */
+  udpToGroups(handle: number, ttl: number): void;
   udpClose(handle: number): void;
 }
 

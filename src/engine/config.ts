@@ -110,6 +110,8 @@ export interface EngineConfig {
   readonly restrict: boolean;
   readonly allowHostLoopback: boolean;
   readonly allowLinkLocal: boolean;
+  /** Datagrams to groups leave, and their answers come back. */
+  readonly allowMulticast: boolean;
   /** RFC 4787 behaviours. */
   readonly udpMapping: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
   readonly udpFiltering: "endpoint-independent" | "address-dependent" | "address-and-port-dependent";
@@ -182,6 +184,7 @@ export function defaultEngineConfig(): EngineConfig {
     restrict: false,
     allowHostLoopback: false,
     allowLinkLocal: false,
+    allowMulticast: false,
     udpMapping: "endpoint-independent",
     udpFiltering: "address-dependent",
     udpTimeoutMs: 300_000,

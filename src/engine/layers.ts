@@ -31,6 +31,7 @@ import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
 import { UdpInput, type UdpServiceEntry } from "./transport/udp/input.ts";
 import { Udp } from "./transport/udp/udp.ts";
+import { isMulticast } from "./wire/ipv4.ts";
 import { DHCP_SERVER_PORT, DNS_PORT } from "./wire/udp.ts";
 
 const BROADCAST = -1;
@@ -105,7 +106,7 @@ export class Layers {
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
     const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns), this.dns);
-    const guests = { sources, strangers, neighbours, own: arp };
+    const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
     this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
   }
@@ -119,6 +120,12 @@ function sourcesOf(config: EngineConfig, subnet: GuestSubnet): Sources {
     config.otherGuestAddresses,
     config.anyGuestAddress ? subnet : null,
   );
+}
+
+/** Where packets are not forwarded to: our own addresses, and groups that may be sent to. */
+function unforwarded(config: EngineConfig, arp: Arp): { isOwn(address: number): boolean } {
+  if (!config.allowMulticast) return arp;
+  return { isOwn: (address) => arp.isOwn(address) || isMulticast(address) };
 }
 
 /** What ARP answers for, the gateway first. */

@@ -7,7 +7,7 @@ import { TOKEN_FORWARD } from "../engine/api.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
 import type { Forward } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
-import { EACCES, EDGE_TRIGGERED, IP_PKTINFO, IPPROTO_IP } from "./native/linux.ts";
+import { EACCES, EDGE_TRIGGERED, IP_MULTICAST_ALL, IP_PKTINFO, IPPROTO_IP } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
@@ -59,6 +59,8 @@ function openForward(forward: Forward): number {
   // A client of a host with several addresses is answered from the one it asked.
   if (result === 0 && !tcp && forward.hostAddress === 0)
     result = native.setOption(fd, IPPROTO_IP, IP_PKTINFO, 1);
+  // A group that another program of the host has joined is not what was forwarded.
+  if (result === 0 && !tcp) result = native.setOption(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
   if (result === 0) return fd;
   native.close(fd);
   return result;

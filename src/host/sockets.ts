@@ -37,6 +37,8 @@ import type { UdpPorts } from "./engine-options.ts";
 import {
   EDGE_TRIGGERED,
   IP_BIND_ADDRESS_NO_PORT,
+  IP_MULTICAST_ALL,
+  IP_MULTICAST_TTL,
   IPPROTO_IP,
   SO_BINDTOIFINDEX,
   SOL_SOCKET,
@@ -380,14 +382,21 @@ export class KernelNetwork implements HostNetwork {
     return this.connect(handle, to);
   }
 
+  /** The interface is the routing table's choice, or the one everything leaves by; programs of the host hear it too. */
+  udpToGroups(handle: number, ttl: number): void {
+    this.sendQueuedOf(handle);
+    native.setOption(handle, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    native.setOption(handle, IPPROTO_IP, IP_MULTICAST_TTL, ttl);
+  }
+
   udpClose(handle: number): void {
-    this.forgetQueued(handle);
+    this.sendQueuedOf(handle);
     this.udpSockets--;
     native.close(handle);
   }
 
-  /** A closed descriptor's number may be another socket's a moment later: what it still had queued goes first. */
-  private forgetQueued(handle: number): void {
+  /** What a socket has queued goes before it changes: a closed one's number may be another socket's a moment later. */
+  private sendQueuedOf(handle: number): void {
     for (let i = 0; i < this.udpQueued; i++) {
       if (this.ints[this.udpOutIndex + i * DATAGRAM_INTS] === handle) {
         this.sendQueued();

@@ -70,5 +70,7 @@ export class UnreachableNetwork implements HostNetwork {
     return EINVAL;
   }
 
+  udpToGroups(): void {}
+
   udpClose(): void {}
 }

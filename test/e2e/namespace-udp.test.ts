@@ -79,3 +79,44 @@ describe("a UDP forward on all addresses", () => {
     expect((await guest.report()).flows.match(/^ {2}udp/gm)).toHaveLength(4);
   });
 });
+
+describe("a query to a group", () => {
+  const GROUPS = [
+    { group: "239.255.255.250", port: 1900, ttl: 2 },
+    { group: "224.0.0.251", port: 5353, ttl: 255 },
+  ];
+
+  /** What the guest hears of each group's member on the host's own link. */
+  async function discover(...options: string[]): Promise<unknown[]> {
+    const { host, guest } = await start(...options);
+    host.ip("link", "add", "lan", "type", "veth", "peer", "name", "far");
+    host.ip("address", "add", "192.0.2.1/24", "dev", "lan");
+    for (const device of ["lan", "far"]) host.ip("link", "set", device, "up");
+    host.ip("route", "add", "default", "dev", "lan");
+    const heard: unknown[] = [];
+    for (const { group, port, ttl } of GROUPS) {
+      await host.agent.do("udpServer", { kind: "echo", host: "0.0.0.0", port, group, on: "192.0.2.1" });
+      const ask = {
+        host: group,
+        port,
+        ttl,
+        message: "who is there?",
+        bindPort: port,
+        tries: 2,
+        timeoutMs: 1000,
+      };
+      heard.push(await guest.agent.do("udpAsk", ask));
+    }
+    return heard;
+  }
+
+  it("leaves by the host's default interface with --allow-multicast, and the answer comes from the answerer", async () => {
+    const heard = await discover("--allow-multicast");
+    expect(heard).toEqual(GROUPS.map(({ port }) => ({ text: "who is there?", from: `192.0.2.1:${port}` })));
+  });
+
+  it("goes nowhere without", async () => {
+    expect((await discover()).map((answer) => answer ?? null)).toEqual([null, null]);
+    expect((await guest?.report())?.drops["destination-refused"]).toBeGreaterThan(0);
+  });
+});

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import type { Forward } from "../../src/engine/config.ts";
 import { closeForwards, describeForward, forwardPort, openForwards } from "../../src/host/forwards.ts";
+import { IP_MULTICAST_ALL, IP_PKTINFO, IPPROTO_IP } from "../../src/host/native/linux.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 
@@ -38,10 +39,10 @@ it("binds all addresses when none is given", () => {
   closeForwards([handle]);
 });
 
-it("has a UDP port on all addresses tell which of them was asked", () => {
+it("has a UDP port on all addresses tell which of them was asked, and hear no group", () => {
   const handles = openForwards([forward("udp", 0, 0), forward("udp", LOOPBACK, 0)]);
-  // IP_PKTINFO (ip(7))
-  expect(handles.map((handle) => native.getOption(handle, 0, 8))).toEqual([1, 0]);
+  expect(handles.map((handle) => native.getOption(handle, IPPROTO_IP, IP_PKTINFO))).toEqual([1, 0]);
+  expect(handles.map((handle) => native.getOption(handle, IPPROTO_IP, IP_MULTICAST_ALL))).toEqual([0, 0]);
   closeForwards(handles);
 });
 

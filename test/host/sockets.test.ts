@@ -20,7 +20,13 @@ import type { GuestForward } from "../../src/engine/config.ts";
 import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
 import type { UdpPorts } from "../../src/host/engine-options.ts";
 import { closeForwards, forwardPort, openForwards } from "../../src/host/forwards.ts";
-import { SO_BINDTOIFINDEX, SOL_SOCKET } from "../../src/host/native/linux.ts";
+import {
+  IP_MULTICAST_ALL,
+  IP_MULTICAST_TTL,
+  IPPROTO_IP,
+  SO_BINDTOIFINDEX,
+  SOL_SOCKET,
+} from "../../src/host/native/linux.ts";
 import { native } from "../../src/host/native/native.ts";
 import { ephemeralPortsMax } from "../../src/host/outbound.ts";
 import { ServiceCommands } from "../../src/host/process/service-command.ts";
@@ -396,6 +402,20 @@ describe("UDP", () => {
       expect(answers.splice(0)).toEqual([`yes from ${address}:${port}`]);
       await until(() => net.udpReceiveLocal(handle, batch) === 1, "its own datagram");
     }
+  });
+
+  it("sends to groups with the TTL it was told, what was queued before as it was, and hears none of them", async () => {
+    const net = network();
+    const peer = await udpPeer();
+    const handle = net.udpOpen(37, 4, 0);
+    expect(native.getOption(handle, IPPROTO_IP, IP_MULTICAST_TTL)).toBe(1);
+    const { at, length } = put("before");
+    net.udpSend(handle, v4(LOOPBACK, peer.port), at, length);
+    net.udpToGroups(handle, 255);
+    await until(() => peer.heard.length === 1, "what was queued");
+    expect(native.getOption(handle, IPPROTO_IP, IP_MULTICAST_TTL)).toBe(255);
+    expect(native.getOption(handle, IPPROTO_IP, IP_MULTICAST_ALL)).toBe(0);
+    net.udpClose(handle);
   });
 
   it("takes a port of the ephemeral range with the guest's parity, never one a program may want", () => {

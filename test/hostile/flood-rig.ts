@@ -181,6 +181,7 @@ export class CountingNetwork implements HostNetwork {
   udpConnect(): number {
     return 0;
   }
+  udpToGroups(): void {}
   udpClose(handle: number): void {
     this.udpSockets--;
     this.free[this.freeCount++] = handle;

@@ -104,6 +104,8 @@ export class HeldNetwork implements HostNetwork {
   wake: (token: number, events: number) => void = () => {};
   private readonly udpTokens = new Map<number, number>();
   private readonly failing = new Set<number>();
+  /** What sockets were told of groups, in order. */
+  readonly groupTtls: { readonly handle: number; readonly ttl: number }[] = [];
   private arrivedOn = 0;
   private readonly arriving: ArrivingDatagram[] = [];
 
@@ -212,6 +214,9 @@ export class HeldNetwork implements HostNetwork {
   }
   udpConnect(): number {
     return 0;
+  }
+  udpToGroups(handle: number, ttl: number): void {
+    this.groupTtls.push({ handle, ttl });
   }
   udpClose(): void {}
 }

@@ -7,6 +7,7 @@
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
 import type { EngineConfig } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
+import { isMulticast } from "../wire/ipv4.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import type { Admission } from "./admission.ts";
 
@@ -17,6 +18,8 @@ import type { Admission } from "./admission.ts";
 export const GO = -1;
 /** The connection ends in the engine: DNS over TCP. (No refusal has this number: drop reason 0 is none.) */
 export const HERE = -2;
+/** For a datagram: it may go to a group. */
+export const GROUP = 0;
 
 /** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
 function refuse(reason: number): number {
@@ -33,6 +36,7 @@ const LOOPBACK = 0x7f000001;
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
+const NOT_LEGITIMATE = refuse(REFUSED);
 
 /** What a flow is wanted for. */
 interface Wish {
@@ -85,8 +89,12 @@ export class Destinations {
 
   /** A datagram to a remote. Fills `to` unless it is refused. */
   udp(wish: Wish, to: AddressWords, nowMs: number): number {
-    const verdict = this.route(wish, to);
-    if (verdict === GO && this.admission !== null && !this.admission.udp(wish, nowMs)) return refuse(REFUSED);
+    let verdict = this.route(wish, to);
+    if (verdict === NOT_LEGITIMATE && this.config.allowMulticast && isMulticast(wish.remoteAddress)) {
+      setMapped(to, wish.remoteAddress, wish.remotePort);
+      verdict = GROUP;
+    }
+    if (verdict >= GO && this.admission !== null && !this.admission.udp(wish, nowMs)) return refuse(REFUSED);
     return verdict;
   }
 
@@ -97,7 +105,7 @@ export class Destinations {
     let target = remote;
     if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;
     else if (this.onGuestNetwork(remote)) return refuse(NO_SERVICE);
-    else if (!this.isLegitimate(remote)) return refuse(REFUSED);
+    else if (!this.isLegitimate(remote)) return NOT_LEGITIMATE;
     setMapped(to, target, wish.remotePort);
     return GO;
   }

@@ -53,7 +53,7 @@ export interface Ipv4Parts {
   readonly sources: Sources;
   readonly strangers: Strangers;
   readonly neighbours: Neighbours;
-  /** The gateway's own addresses: packets to them are not forwarded, so their TTL does not matter. */
+  /** Packets to these are not forwarded, so their TTL does not matter: our own addresses, and groups that may be sent to. */
   readonly own: { isOwn(address: number): boolean };
   readonly tcp: Transport;
   readonly udp: Transport;

@@ -68,6 +68,11 @@ export function destination(view: DataView, at: number): number {
   return view.getInt32(at + DESTINATION);
 }
 
+/** 224.0.0.0/4 (RFC 5771). */
+export function isMulticast(address: number): boolean {
+  return address >>> 28 === 0xe;
+}
+
 /**
  * The only length check: after it every accessor above is safe and `totalLength` octets are there.
  * Returns HANDLED or a drop reason.

@@ -32,6 +32,8 @@ export const AF_UNIX = 1;
 export const IPPROTO_IP = 0;
 export const IP_PKTINFO = 8;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IP_MULTICAST_TTL = 33;
+export const IP_MULTICAST_ALL = 49;
 
 /** The uid and gid that own nothing (the overflow ids, `nobody` in most distributions). */
 export const NOBODY = 65534;

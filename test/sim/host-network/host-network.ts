@@ -417,6 +417,10 @@ export class SimulatedHost implements HostNetwork {
     return 0;
   }
 
+  udpToGroups(handle: number): void {
+    this.udp(handle, "udpToGroups");
+  }
+
   udpClose(handle: number): void {
     const socket = this.udp(handle, "udpClose");
     if (this.udpOut.some((queued) => queued.socket === socket)) this.sendQueued();

@@ -276,8 +276,10 @@ const TASKS = {
     held.get(name).resetAndDestroy();
     held.delete(name);
   },
-  async udpServer({ kind, host = "127.0.0.1", port = 0 }) {
+  /** With `group`: of that group on the interface with the address `on`, answering from there. */
+  async udpServer({ kind, host = "127.0.0.1", port = 0, group, on }) {
     const socket = await bindUdp(host, port);
+    if (group !== undefined) socket.addMembership(group, on);
     socket.on("message", (octets, from) => {
       const answer = kind === "echo" ? octets : Buffer.from(`${from.address}`);
       socket.send(answer, from.port, from.address);
@@ -296,8 +298,18 @@ const TASKS = {
     socket.close();
     return lost;
   },
-  async udpAsk({ host, port, message, encoding = "latin1", bind = "0.0.0.0", bindPort = 0, ...options }) {
+  async udpAsk({
+    host,
+    port,
+    message,
+    encoding = "latin1",
+    bind = "0.0.0.0",
+    bindPort = 0,
+    ttl,
+    ...options
+  }) {
     const socket = await bindUdp(bind, bindPort);
+    if (ttl !== undefined) socket.setMulticastTTL(ttl);
     const answer = await ask(socket, Buffer.from(message, encoding), { host, port, ...options });
     socket.close();
     return answer && { text: answer.octets.toString(encoding), from: answer.from };

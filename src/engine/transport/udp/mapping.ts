@@ -31,6 +31,9 @@ export class UdpMapping extends Path {
   octetsFromGuest = 0;
   octetsToGuest = 0;
   ready = false;
+  /** TTL of its datagrams to groups, 0 while it sent none; and when it sent the last one. */
+  groupTtl = 0;
+  groupAtMs = 0;
   /** Remotes remembered for filtering; when there are too many the oldest gives way. */
   private peers = new Int32Array(PEERS_START * 2);
   private peerCount = 0;
@@ -54,6 +57,7 @@ export class UdpMapping extends Path {
     this.remotePort = 0;
     this.octetsFromGuest = 0;
     this.octetsToGuest = 0;
+    this.groupTtl = 0;
     this.peerCount = 0;
     this.peerNext = 0;
     this.lastPort = -1;

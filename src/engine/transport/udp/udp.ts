@@ -33,9 +33,9 @@ import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, reasonOf } from "../../network/destinations.ts";
+import { type Destinations, GO, GROUP, reasonOf } from "../../network/destinations.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
-import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
+import { PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
 import { DNS_PORT } from "../../wire/udp.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { udpRows } from "../flow-rows.ts";
@@ -54,6 +54,7 @@ const MAPPINGS_FULL = dropReason("udp-mappings-full");
 const SOCKET_FAILED = dropReason("host-socket-failed");
 const SEND_REFUSED = dropReason("host-send-refused");
 const FILTERED = dropReason("inbound-filtered");
+const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
 
 /** Port numbers tried when two clients of a forward look alike to the guest. */
 const ALIAS_TRIES = 16;
@@ -67,6 +68,12 @@ const IN_USE_MS = 120_000;
 const DNS_IN_USE_MS = 10_000;
 /** The same when the host has no port or descriptor left: a conversation idle for a minute is hardly one any more. */
 const IN_USE_SHORT_MS = 60_000;
+/** 224.0.0.0/24, which no router forwards whatever the TTL (RFC 5771): mDNS asks for 255 there (RFC 6762 section 11). */
+const LOCAL_BLOCK = 0xe00000;
+/** What UPnP 1.0 sends SSDP with; 1.1 takes 2. */
+const GROUP_TTL_MAX = 4;
+/** SSDP asks for answers spread over 5 s (UPnP 1.1 section 1.3.2), mDNS sends them within one: with room for slow ones. */
+const GROUP_ANSWERS_MS = 30_000;
 /** Mappings looked at for one that may give way, per new one. */
 const EVICTION_LOOKS = 16;
 
@@ -135,28 +142,62 @@ export class Udp {
 
   /** A checked datagram of the guest for the world. Returns HANDLED or a drop reason. */
   datagram(packet: Packet): number {
-    const { flows, destinations } = this.parts;
-    const { guestAddress, guestPort, remoteAddress, remotePort } = packet;
     if (this.inboundOpen > 0) {
+      const { guestAddress, guestPort, remoteAddress, remotePort } = packet;
+      const { flows } = this.parts;
       const id = flows.find(PROTOCOL_UDP, guestAddress, remoteAddress, packPorts(guestPort, remotePort));
       const client = id === NO_FLOW ? null : this.mappings[id];
       if (client?.inbound) return this.answerClient(client, packet);
     }
-    const verdict = destinations.udp(packet, this.to, packet.nowMs);
-    if (verdict !== GO) return reasonOf(verdict);
-    const keyAddress = this.mappingByAddress ? remoteAddress : 0;
-    const keyPort = this.mappingByPort ? remotePort : 0;
-    let id = flows.find(PROTOCOL_UDP, guestAddress, keyAddress, packPorts(guestPort, keyPort));
-    if (id === NO_FLOW) {
-      id = this.openMapping(packet, keyAddress, keyPort);
-      if (id < 0) return -id;
-    }
+    const verdict = this.parts.destinations.udp(packet, this.to, packet.nowMs);
+    if (verdict !== GO) return verdict === GROUP ? this.datagramToGroup(packet) : reasonOf(verdict);
+    const id = this.mappingOf(packet);
+    return id < 0 ? -id : this.send(id, packet);
+  }
+
+  /** The id of the mapping for this datagram, new if need be, or a drop reason negated. */
+  private mappingOf(packet: Packet): number {
+    const keyAddress = this.mappingByAddress ? packet.remoteAddress : 0;
+    const keyPort = this.mappingByPort ? packet.remotePort : 0;
+    const ports = packPorts(packet.guestPort, keyPort);
+    const id = this.parts.flows.find(PROTOCOL_UDP, packet.guestAddress, keyAddress, ports);
+    return id === NO_FLOW ? this.openMapping(packet, keyAddress, keyPort) : id;
+  }
+
+  /** The datagram leaves by mapping `id` for the address in `to`. Returns HANDLED or a drop reason. */
+  private send(id: number, packet: Packet): number {
     const mapping = this.mappings[id];
     if (mapping === null) return TABLE_FULL;
-    mapping.remember(this.to[3], remotePort);
+    mapping.remember(this.to[3], packet.remotePort);
     this.refresh(mapping);
     this.queue(mapping, packet, null);
     return HANDLED;
+  }
+
+  /**
+   * A datagram to a group leaves as one of the host's own would, so far as the guest wanted it to go (RFC 1112), but
+   * outside of the local network's block no farther than discovery needs. Whoever answers is heard for a while: nobody
+   * can know who that will be.
+   */
+  private datagramToGroup(packet: Packet): number {
+    const wanted = ttl(this.parts.arena.view, packet.networkAt);
+    if (wanted === 0) return TTL_EXPIRED;
+    const id = this.mappingOf(packet);
+    const mapping = id < 0 ? null : this.mappings[id];
+    if (mapping === null) return id < 0 ? -id : TABLE_FULL;
+    const isLocal = packet.remoteAddress >>> 8 === LOCAL_BLOCK;
+    const reach = isLocal ? wanted : Math.min(wanted, GROUP_TTL_MAX);
+    if (mapping.groupTtl !== reach) {
+      this.parts.network.udpToGroups(mapping.handle, reach);
+      mapping.groupTtl = reach;
+    }
+    mapping.groupAtMs = this.now;
+    return this.send(id, packet);
+  }
+
+  /** Whether what comes from anybody may be an answer to a datagram to a group. */
+  private awaitsAnswers(mapping: UdpMapping): boolean {
+    return mapping.groupTtl > 0 && ((this.now - mapping.groupAtMs) | 0) < GROUP_ANSWERS_MS;
   }
 
   /**
@@ -333,7 +374,9 @@ export class Udp {
     const { batch, destinations } = this.parts;
     const address = batch.words[entry * ADDRESS_WORDS + 3];
     const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
-    if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) return FILTERED;
+    if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) {
+      if (!this.awaitsAnswers(mapping)) return FILTERED;
+    }
     mapping.octetsToGuest += batch.length[entry];
     const path = this.path;
     path.guestAddress = mapping.guestAddress;
