@@ -7,7 +7,9 @@
  */
 
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
+import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import { FLOWS_MAX } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
@@ -59,15 +61,22 @@ function registeredArena(): Arena {
 /** Descriptors beside those of flows and forwards: Node's and the link's. */
 const OTHER_DESCRIPTORS = 32;
 
-/** A sentence when the process may have fewer descriptors than its bounds promise, or undefined. */
-function descriptorShortage(limit: number, config: EngineConfig): string | undefined {
+/** With fewer than this a guest may come to feel it. */
+const FEW_DESCRIPTORS = 16_384;
+
+/**
+ * Says when the process may have fewer descriptors than its bounds promise: as a warning where they are few, or where the
+ * bound is one that somebody asked for.
+ */
+export function tellShortage(limit: number, config: EngineConfig, log: Logger): void {
   const others = OTHER_DESCRIPTORS + config.forwards.length;
-  if (limit >= config.maxFlows + others) return undefined;
+  if (limit >= config.maxFlows + others) return;
   const flows = Math.max(0, limit - others);
-  return (
+  const message =
     `RLIMIT_NOFILE allows ${limit} descriptors, room for about ${flows} flows of the ${config.maxFlows} of --max-flows; ` +
-    "raise its hard limit (ulimit -Hn, LimitNOFILE=), or ask for fewer"
-  );
+    "raise its hard limit (ulimit -Hn, LimitNOFILE=), or ask for fewer";
+  if (limit < FEW_DESCRIPTORS || config.maxFlows !== FLOWS_MAX) log.warn(message);
+  else log.info(message);
 }
 
 /** An engine that is serving; `startEngine` makes it. */
@@ -151,8 +160,7 @@ export class EngineHost {
 
   private openNetwork(): KernelNetwork {
     const { config, log } = this.options;
-    const shortage = descriptorShortage(native.raiseFileLimit(), config);
-    if (shortage !== undefined) log.warn(shortage);
+    tellShortage(native.raiseFileLimit(), config, log);
     let { spawnCommand } = this.options;
     const { udpPorts } = this.options.outbound ?? {};
     if (spawnCommand === undefined) {

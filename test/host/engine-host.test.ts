@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CreateEngineCore } from "../../src/engine/api.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
-import { type EngineHost, type EngineHostOptions, startEngine } from "../../src/host/engine-host.ts";
+import {
+  type EngineHost,
+  type EngineHostOptions,
+  startEngine,
+  tellShortage,
+} from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";
@@ -348,5 +353,36 @@ describe("start", () => {
     expect([...from.subarray(0, 4)]).toEqual([0, 0, 0xffff, 0x7f000001]);
     core.ports.network.tcpClose(handle, true);
     expect(core.events.filter(isForward)).toHaveLength(1);
+  });
+});
+
+describe("the limit of descriptors", () => {
+  const told = (limit: number, config: Partial<EngineConfig> = {}): string[] => {
+    const heard: string[] = [];
+    const note = (level: string) => (message: string) => void heard.push(`${level}: ${message}`);
+    const all = { error: note("error"), warn: note("warn"), info: note("info"), debug: note("debug") };
+    tellShortage(limit, { ...defaultEngineConfig(), ...config }, all);
+    return heard;
+  };
+
+  it("is told of where it is the smaller bound, as a warning where that may be felt", () => {
+    expect(told(1024)).toEqual([
+      "warn: RLIMIT_NOFILE allows 1024 descriptors, room for about 992 flows of the 57344 of --max-flows; " +
+        "raise its hard limit (ulimit -Hn, LimitNOFILE=), or ask for fewer",
+    ]);
+    expect(told(20_000)).toEqual([
+      expect.stringMatching(/^info: RLIMIT_NOFILE allows 20000 .* about 19968 flows/),
+    ]);
+    expect(told(65_536)).toEqual([]);
+  });
+
+  it("is told of as a warning where somebody asked for more", () => {
+    expect(told(65_536, { maxFlows: 100_000 })[0]).toMatch(/^warn: .* of the 100000 of --max-flows/);
+    expect(told(20_000, { maxFlows: 19_000 })).toEqual([]);
+    const forwards = [
+      { protocol: "udp", hostAddress: 0, hostPort: 53, guestAddress: 0, guestPort: 53 },
+    ] as const;
+    expect(told(1032, { maxFlows: 1000 })).toEqual([]);
+    expect(told(1032, { maxFlows: 1000, forwards })).toHaveLength(1);
   });
 });
