@@ -84,7 +84,8 @@ export class Layers {
     this.inbound = new InboundForwards({
       ...shared,
       forwards: config.forwards,
-      guestAddress: config.forwardsFollowGuest ? 0 : guestAddress,
+      guestAddress,
+      followGuest: config.forwardsFollowGuest,
       sources,
       neighbours,
       tcp,

@@ -33,8 +33,10 @@ const STALLED = 2;
 
 export interface InboundParts {
   readonly forwards: readonly Forward[];
-  /** The guest of forwards that name none; 0: the one heard from last when the first client comes. */
+  /** The guest of forwards that name none. */
   readonly guestAddress: number;
+  /** Rather the one heard from last when the first client comes; `guestAddress` is asked for while there is none. */
+  readonly followGuest: boolean;
   readonly sources: Sources;
   readonly network: HostNetwork;
   readonly egress: Egress;
@@ -58,12 +60,12 @@ export class InboundForwards {
   constructor(private readonly parts: InboundParts) {
     this.handles = new Int32Array(parts.forwards.length).fill(-1);
     this.state = new Uint8Array(parts.forwards.length);
-    this.guest = parts.guestAddress;
+    this.guest = parts.followGuest ? 0 : parts.guestAddress;
   }
 
   /** Another guest may be at the link: which one forwards go to is to be found out anew. */
   linkAttached(): void {
-    this.guest = this.parts.guestAddress;
+    this.guest = this.parts.followGuest ? 0 : this.parts.guestAddress;
   }
 
   /** Forward `index` has this listening or bound socket. */
@@ -101,7 +103,10 @@ export class InboundForwards {
 
   private serve(index: number, forward: Forward): number {
     const guest = forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress;
-    if (guest === 0) return STALLED;
+    if (guest === 0) {
+      this.parts.egress.unresolved = this.parts.guestAddress;
+      return STALLED;
+    }
     const known = this.parts.neighbours.find(guest) >= 0;
     if (forward.protocol === "tcp") return this.acceptTcp(index, guest, forward.guestPort);
     if (!known) {

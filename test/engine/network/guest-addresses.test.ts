@@ -109,12 +109,27 @@ describe("forwards that name no guest", () => {
   it("wait with any for the guest to be heard from, and stay with that one", () => {
     const exchange = new Forwarded({ ...ANY, forwardsFollowGuest: true });
     expect(exchange.ask()).toBe(0);
-    // Nobody is asked for: there is no address to ask about.
-    expect(exchange.pass(3000)).toEqual([]);
+    // The usual address is asked for: a guest that has it and is silent would not be heard from otherwise.
+    const asked = exchange.pass(3000).map((frame) => [frame[13], ...frame.subarray(38, 42)]);
+    expect(new Set(asked.map(String))).toEqual(new Set(["6,10,0,2,15"]));
     const [waiting] = exchange.send(udp({ from: STATIC })).replies.map(asUdp);
     expect(waiting.to).toBe(STATIC);
     exchange.send(udp({ from: OTHER }));
     expect(exchange.ask()).toBe(STATIC);
+  });
+
+  it("reach a guest that has the usual address and never said a word, once it answers ARP", () => {
+    const exchange = new Forwarded({ ...ANY, forwardsFollowGuest: true });
+    exchange.ask();
+    const reply = Buffer.from(
+      "5255 0a000202 525400123456 0806 0001 0800 06 04 0002 525400123456 0a00020f 52550a000202 0a000202".replaceAll(
+        " ",
+        "",
+      ),
+      "hex",
+    );
+    const [waiting] = [...exchange.send(reply).replies, ...exchange.pass(300)].map(asUdp);
+    expect(waiting.to).toBe(ip("10.0.2.15"));
   });
 
   it("find the guest anew when the link is attached anew", () => {
