@@ -183,17 +183,18 @@ describe("SIGKILL", () => {
   }
 
   it("of a supervisor that serves leaves no process, file or socket", async () => {
+    const home = mkdtempSync(join(directory, "served-"));
     const running = sluice(["run", "--qemu-listen", `tcp:127.0.0.1:${await freePort()}`], {
-      env: { ...homeless, HOME: directory, TMPDIR: directory },
+      env: { ...homeless, HOME: home, TMPDIR: home },
       detached: true,
     });
     await running.says(/ready/);
-    const before = readdirSync(directory);
+    const before = readdirSync(home);
     expect(session(running.child.pid!)).toContain(engineOf(running));
     running.child.kill("SIGKILL");
     await until(() => session(running.child.pid!).length === 0, "every process to end");
     expect(before).toEqual([]);
-    expect(readdirSync(directory)).toEqual([]);
+    expect(readdirSync(home)).toEqual([]);
   });
 
   it("of the supervisor at any moment of a start leaves nothing, with run", async () => {
