@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect } from "vitest";
 import type { SpecProblem } from "../../src/kubevirt/spec/spec-problem.ts";
+import type { BindingNames } from "../../src/kubevirt/spec/today-bindings.ts";
 import { type Validation, validateText } from "../../src/kubevirt/spec/validate.ts";
 import type { VmModel } from "../../src/kubevirt/spec/vm-model.ts";
 
@@ -38,9 +39,27 @@ export function oldForm(interfaces: string, networks = "[{name: red, pod: {}}]")
   return `kind: VM\nspec:\n  devices:\n    interfaces: ${interfaces}\n  networks: ${networks}\n`;
 }
 
+/** A VirtualMachineInstance of today's with these interfaces and networks, in YAML flow style; `more` goes into its spec. */
+export function today(
+  interfaces: string,
+  networks = "[{name: red, pod: {}}]",
+  more: Readonly<Record<string, string>> = {},
+): string {
+  const rest = Object.entries(more).map(([key, value]) => `  ${key}: ${value}\n`);
+  const devices = `  domain:\n    devices:\n      interfaces: ${interfaces}\n`;
+  return `apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nspec:\n${devices}  networks: ${networks}\n${rest.join("")}`;
+}
+
+/** `path: message` of the notes of a text that is right. */
+export function notesOf(text: string, bindings?: BindingNames): string[] {
+  const result = validateText("vm.yaml", text, bindings);
+  expect(result.problems).toEqual([]);
+  return result.notes.map((note) => `${note.path}: ${note.message}`);
+}
+
 /** The one VM of a text that must be right. */
-export function accepted(text: string): VmModel {
-  const result = validateText("vm.yaml", text);
+export function accepted(text: string, bindings?: BindingNames): VmModel {
+  const result = validateText("vm.yaml", text, bindings);
   expect(result.problems).toEqual([]);
   expect(result.vms).toHaveLength(1);
   return result.vms[0].model;

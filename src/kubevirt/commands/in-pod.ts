@@ -25,6 +25,7 @@ export async function runInPod(command: string, args: VmArguments, io: VmIo): Pr
   }
   const argv = [
     ...options.map(([name, value]) => (value === "" ? `--${name}` : `--${name}=${value}`)),
+    ...[...args.lists].flatMap(([name, values]) => values.map((value) => `--${name}=${value}`)),
     ...args.words,
     ...(args.rest === undefined ? [] : ["--", ...args.rest]),
   ];

@@ -2,11 +2,11 @@
 
 import { hostKernel } from "../machine/iproute.ts";
 import { planDot, planMermaid } from "../plan/plan-graph.ts";
-import { planText } from "../plan/plan-text.ts";
+import { planReport } from "../plan/plan-text.ts";
 import { EXIT_FAILED, EXIT_OK } from "./exit-status.ts";
 import { hostCommand } from "./host-command.ts";
 import { choiceOf, type VmArguments } from "./vm-arguments.ts";
-import { planFor } from "./vm-context.ts";
+import { planFor, theVm } from "./vm-context.ts";
 import type { VmIo } from "./vm-io.ts";
 
 export function planCommand(args: VmArguments, io: VmIo): Promise<number> {
@@ -15,10 +15,12 @@ export function planCommand(args: VmArguments, io: VmIo): Promise<number> {
 
 async function showPlan(args: VmArguments, io: VmIo): Promise<number> {
   const format = choiceOf(args, "format", ["text", "json", "mermaid", "dot"]);
-  const plan = await planFor(args, io, hostKernel);
+  const vm = theVm(args, io);
+  const plan = await planFor(args, vm, io, hostKernel);
+  const { notes } = vm;
   const texts = {
-    text: () => planText(plan),
-    json: () => `${JSON.stringify(plan, undefined, 2)}\n`,
+    text: () => planReport(plan, notes),
+    json: () => `${JSON.stringify({ ...plan, notes }, undefined, 2)}\n`,
     mermaid: () => planMermaid(plan),
     dot: () => planDot(plan),
   };

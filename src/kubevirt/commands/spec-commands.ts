@@ -1,8 +1,9 @@
 /** The commands that only read: `validate` and `schema`. */
-import { formatSpecProblem, quoteFile } from "../spec/spec-problem.ts";
-import { vmJsonSchema } from "../spec/spec-schema.ts";
+import { formatSpecNote, formatSpecProblem, type SpecNote } from "../spec/spec-problem.ts";
 import type { Validation } from "../spec/validate.ts";
+import { vmJsonSchema } from "../spec/vm-schema.ts";
 import { EXIT_OK, EXIT_WRONG } from "./exit-status.ts";
+import { bindingsOf } from "./network-options.ts";
 import { validateFiles } from "./spec-input.ts";
 import { UsageError } from "./usage-error.ts";
 import { choiceOf, type VmArguments } from "./vm-arguments.ts";
@@ -13,7 +14,7 @@ export function validateCommand(args: VmArguments, io: VmIo): number {
   const files = [...args.words, ...(args.rest ?? [])];
   if (files.length === 0)
     throw new UsageError([{ place: "FILE", allowed: "at least one spec file, or - for standard input" }]);
-  const result = validateFiles(files);
+  const result = validateFiles(files, bindingsOf(args));
   if (format === "json") io.stdout.write(`${JSON.stringify(validationReport(result), undefined, 2)}\n`);
   else printValidation(result, files.length, io);
   return result.problems.length === 0 ? EXIT_OK : EXIT_WRONG;
@@ -38,12 +39,16 @@ function printValidation(result: Validation, files: number, io: VmIo): void {
   );
 }
 
-/** What is wrong and what was skipped, for a person. */
+/** What is wrong, what was skipped and what to know, for a person. */
 export function printFaults({ problems, notes }: Validation, io: VmIo): void {
-  for (const note of notes) io.stderr.write(`note: ${quoteFile(note.file)}:${note.line}: ${note.message}\n`);
+  printNotes(notes, io);
   for (const problem of problems) io.stderr.write(`${formatSpecProblem(problem)}\n\n`);
   if (problems.length > 0)
     io.stderr.write(`${count(problems.length, "problem")} found; nothing was changed\n`);
+}
+
+export function printNotes(notes: readonly SpecNote[], io: VmIo): void {
+  for (const note of notes) io.stderr.write(`note: ${formatSpecNote(note)}\n`);
 }
 
 function count(number: number, what: string): string {

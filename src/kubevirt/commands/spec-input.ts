@@ -1,18 +1,19 @@
 /** Spec files from disk or standard input. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { failed, SPEC_FILE_MAX } from "../spec/spec-file.ts";
+import type { BindingNames } from "../spec/today-bindings.ts";
 import { mergeValidations, type Validation, validateText } from "../spec/validate.ts";
 
 /** Reads and validates files; `-` is standard input. A file that cannot be read is a problem like any other. */
-export function validateFiles(files: readonly string[]): Validation {
-  return mergeValidations(files.map(validateFile));
+export function validateFiles(files: readonly string[], bindings: BindingNames): Validation {
+  return mergeValidations(files.map((file) => validateFile(file, bindings)));
 }
 
-function validateFile(file: string): Validation {
+function validateFile(file: string, bindings: BindingNames): Validation {
   const name = file === "-" ? "<stdin>" : file;
   try {
     const text = readBounded(file === "-" ? 0 : file);
-    if (text !== undefined) return validateText(name, text);
+    if (text !== undefined) return validateText(name, text, bindings);
     const { problems } = failed(name, "too-large", "more", `a file of at most ${SPEC_FILE_MAX} octets`);
     return { vms: [], problems, notes: [] };
   } catch (error) {

@@ -4,7 +4,6 @@ import { constants } from "node:os";
 import { waitForDevice } from "../machine/device-wait.ts";
 import { type Host, thisHost } from "../machine/host.ts";
 import { bringUp, type Health, health, repair, takeDown } from "../machine/lifecycle.ts";
-import { inFirstNamespace } from "../machine/pod-namespace.ts";
 import { Refusal } from "../machine/refusal.ts";
 import { SignalRouter } from "../machine/signal-router.ts";
 import { StateFolder, type VmState } from "../machine/vm-state.ts";
@@ -12,6 +11,7 @@ import { DEVICE_WAIT_SECONDS, type Plan, planVm } from "../plan/plan.ts";
 import { shellQuoted } from "../plan/qemu-args.ts";
 import { EXIT_FAILED, EXIT_OK } from "./exit-status.ts";
 import { hostCommand } from "./host-command.ts";
+import { printNotes } from "./spec-commands.ts";
 import { UsageError } from "./usage-error.ts";
 import { choiceOf, type VmArguments } from "./vm-arguments.ts";
 import {
@@ -22,7 +22,7 @@ import {
   resolvConfOf,
   runRoot,
   theVm,
-  uplinkOf,
+  uplinkRefusal,
   vmName,
 } from "./vm-context.ts";
 import type { VmIo } from "./vm-io.ts";
@@ -44,10 +44,8 @@ export function upCommand(args: VmArguments, io: VmIo): Promise<number> {
 async function up(args: VmArguments, io: VmIo, host: Host, signal: AbortSignal): Promise<VmState> {
   const vm = theVm(args, io);
   const request = planRequest(args, vm, io);
-  refuseFirstNamespace(
-    args,
-    vm.model.nics.some((nic) => nic.binding === "bridge" && nic.backend.kind === "pod"),
-  );
+  const refusal = uplinkRefusal(args, vm.model);
+  if (refusal !== undefined) throw new UsageError([{ place: refusal.place, allowed: refusal.allowed }]);
   const folder = new StateFolder(runRoot(args, io.env), request.vm);
   return folder.locked(async () => {
     const before = folder.load();
@@ -63,19 +61,10 @@ async function up(args: VmArguments, io: VmIo, host: Host, signal: AbortSignal):
     }
     const plan = planVm(request, await readMachine(request, host, resources, resolvConfOf(args)));
     refuseBadPlan(plan);
+    printNotes(vm.notes, io);
     for (const warning of plan.warnings) io.stderr.write(`warning: ${warning}\n`);
     return bringUp(plan, asked, folder, host, signal);
   });
-}
-
-function refuseFirstNamespace(args: VmArguments, takesUplink: boolean): void {
-  if (!takesUplink || args.options.has("uplink") || !inFirstNamespace()) return;
-  throw new UsageError([
-    {
-      place: "--uplink",
-      allowed: `the network interface to take, when this is no pod: the address of ${uplinkOf(args)} would be this machine's own (or --pod-netns PATH|PID, to work inside a pod)`,
-    },
-  ]);
 }
 
 /** A VM that is up already: nothing to do, but to start processes that have died. */
@@ -156,7 +145,7 @@ export function qemuArgsCommand(args: VmArguments, io: VmIo): Promise<number> {
     const format = choiceOf(args, "format", ["shell", "json"]);
     const { folder } = namedFolder(args, io);
     const state = folder.load();
-    const plan = state?.phase === "up" ? state.plan : await planFor(args, io, thisHost);
+    const plan = state?.phase === "up" ? state.plan : await planFor(args, theVm(args, io), io, thisHost);
     if (state?.phase !== "up") refuseBadPlan(plan);
     const text = format === "json" ? JSON.stringify(plan.qemuArguments) : shellQuoted(plan.qemuArguments);
     io.stdout.write(`${text}\n`);

@@ -7,6 +7,8 @@ import { VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 export interface VmArguments {
   /** Values by option name; a flag's value is the empty string. */
   readonly options: ReadonlyMap<string, string>;
+  /** Values of options that may be given several times. */
+  readonly lists: ReadonlyMap<string, readonly string[]>;
   /** Words that are no options. */
   readonly words: readonly string[];
   /** What stands behind `--`; undefined when there is no `--`. */
@@ -24,6 +26,7 @@ export function parseVmArguments(command: VmCommandName, argv: readonly string[]
   }
   const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, tokens: true });
   const options = new Map<string, string>();
+  const lists = new Map<string, string[]>();
   const words: string[] = [];
   const problems: Problem[] = [];
   let rest: readonly string[] | undefined;
@@ -42,11 +45,13 @@ export function parseVmArguments(command: VmCommandName, argv: readonly string[]
         option === undefined
           ? unknownOption(command, token.rawName, Object.keys(known))
           : valueProblem(token, option.placeholder !== undefined, options.has(token.name));
-      if (problem === undefined) options.set(token.name, token.value ?? "");
-      else problems.push(problem);
+      if (problem !== undefined) problems.push(problem);
+      else if (option?.repeat === true)
+        lists.set(token.name, [...(lists.get(token.name) ?? []), token.value ?? ""]);
+      else options.set(token.name, token.value ?? "");
     }
   }
-  return { options, words, rest, help, problems };
+  return { options, lists, words, rest, help, problems };
 }
 
 interface OptionToken {

@@ -3,6 +3,8 @@
 export interface VmOption {
   /** What stands for the value in the help; absent for a flag. */
   readonly placeholder?: string;
+  /** May be given several times. */
+  readonly repeat?: true;
   readonly help: string;
 }
 
@@ -31,8 +33,23 @@ export type VmCommandName =
   | "schema"
   | "dhcp-serve";
 
+/** Options of every command that reads a spec. */
+const SPEC_OPTIONS = {
+  binding: {
+    placeholder: "OTHER=slirp|bridge",
+    repeat: true,
+    help: "Carry a cluster's own binding plugin, binding: {name: OTHER}, out as one of ours. Repeatable.",
+  },
+} as const;
+
 /** Options of every command that is about one VM. */
 const VM_OPTIONS = {
+  ...SPEC_OPTIONS,
+  network: {
+    placeholder: "NETWORK=DEVICE",
+    repeat: true,
+    help: "What the multus network NETWORK of the spec is here: a network interface, which becomes a port of a bridge with the VM, or a bridge that is there already. Repeatable.",
+  },
   vm: { placeholder: "NAME", help: "The VM whose metadata.name is NAME, where the file has several." },
   name: {
     placeholder: "NAME",
@@ -74,7 +91,10 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
     summary: "check spec files and tell everything that is wrong with them",
     description:
       "Reads YAML files (- is standard input) and reports every problem with its field, its place, what was found and what is allowed. Documents of other kinds are skipped with a note. The exit status is 0 when all VMs are right, 2 otherwise.",
-    options: { format: { placeholder: "text|json", help: "How problems are told (default text)." } },
+    options: {
+      format: { placeholder: "text|json", help: "How problems are told (default text)." },
+      ...SPEC_OPTIONS,
+    },
     examples: [["sluice vm validate vm.yaml --format json", "problems as data, for a program"]],
   },
   plan: {

@@ -11,17 +11,20 @@ import { parseResolvConf, RESOLV_CONF } from "../../host/resolv-conf.ts";
 import { findUser } from "../../host/users.ts";
 import { readDevice } from "../machine/device-state.ts";
 import type { Kernel } from "../machine/iproute.ts";
+import { inFirstNamespace } from "../machine/pod-namespace.ts";
 import { findResources, type Resources } from "../plan/device-plugin.ts";
 import {
   type DeviceView,
   type Machine,
   type Plan,
+  type PlanProblem,
   type PlanRequest,
   planVm,
   type ResolverView,
 } from "../plan/plan.ts";
 import type { FoundVm } from "../spec/validate.ts";
 import type { VmModel } from "../spec/vm-model.ts";
+import { bindingsOf, networkDevices } from "./network-options.ts";
 import { printFaults } from "./spec-commands.ts";
 import { validateFiles } from "./spec-input.ts";
 import { UsageError, WrongSpec } from "./usage-error.ts";
@@ -36,7 +39,7 @@ export function theVm(args: VmArguments, io: VmIo): FoundVm {
     const found = args.words.length === 0 ? {} : { found: args.words.join(" ") };
     throw new UsageError([{ place: "FILE", ...found, allowed: "one spec file, or - for standard input" }]);
   }
-  const result = validateFiles(args.words);
+  const result = validateFiles(args.words, bindingsOf(args));
   if (result.problems.length > 0) {
     printFaults(result, io);
     throw new WrongSpec();
@@ -46,7 +49,7 @@ export function theVm(args: VmArguments, io: VmIo): FoundVm {
   const [vm] = vms;
   if (vm !== undefined && vms.length === 1) return vm;
   printFaults(result, io);
-  const names = result.vms.map((vm) => vm.model.name ?? `document ${vm.document}`);
+  const names = result.vms.map((vm) => vm.model.name ?? vm.item ?? `document ${vm.document}`);
   const found = names.length === 0 ? "no VM in the file" : names.join(", ");
   throw new UsageError([
     {
@@ -84,7 +87,7 @@ export function runRoot(args: VmArguments, env: VmIo["env"]): string {
   return join(own === undefined || own === "" ? "/run" : own, "sluice", "vm");
 }
 
-export function uplinkOf(args: VmArguments): string {
+function uplinkOf(args: VmArguments): string {
   return checked("--uplink", args.options.get("uplink") ?? DEFAULT_UPLINK, parseDeviceName);
 }
 
@@ -102,7 +105,8 @@ function qemuOwner(args: VmArguments): { uid: number; gid: number } | undefined 
 export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanRequest {
   const name = vmName(args, vm);
   const owner = qemuOwner(args);
-  const label = hostLabel(vm.model.name) ?? hostLabel(hostname());
+  const label = vm.model.hostname ?? hostLabel(vm.model.name) ?? hostLabel(hostname());
+  const devices = networkDevices(args, vm.model);
   return {
     vm: name,
     model: vm.model,
@@ -111,6 +115,7 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
     sandbox: !args.options.has("no-sandbox"),
     ...(owner === undefined ? {} : { owner }),
     ...(label === undefined ? {} : { hostname: label }),
+    ...(Object.keys(devices).length === 0 ? {} : { devices }),
   };
 }
 
@@ -138,6 +143,7 @@ export async function readMachine(
   const bridged = request.model.nics.filter((nic) => nic.binding === "bridge");
   const names = new Set(bridged.some((nic) => nic.backend.kind === "pod") ? [request.uplink] : []);
   for (const device of resources.devices.values()) names.add(device);
+  for (const device of Object.values(request.devices ?? {})) names.add(device);
   const devices = new Map<string, DeviceView>();
   for (const name of names) {
     const view = await readDevice(kernel, name);
@@ -151,7 +157,9 @@ export function readResolver(path: string): ResolverView {
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   const { resolvers, search } = parseResolvConf(text, () => 0);
   return {
-    engineResolvers: path === RESOLV_CONF ? [] : resolvers.map(formatResolver),
+    ...(path === RESOLV_CONF
+      ? { engineResolvers: [], resolvers: resolvers.map(formatResolver) }
+      : { engineResolvers: resolvers.map(formatResolver) }),
     nameServers: resolvers.flatMap(({ words }) =>
       words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [formatIpv4(words[3])] : [],
     ),
@@ -178,10 +186,22 @@ export function resolvConfOf(args: VmArguments): string {
   return args.options.get("resolv-conf") ?? RESOLV_CONF;
 }
 
-/** The plan of the VM a command names, for the machine as it is. */
-export async function planFor(args: VmArguments, io: VmIo, kernel: Kernel): Promise<Plan> {
-  const vm = theVm(args, io);
+/** Why `up` would not take the uplink: it is this machine's own, and nobody has named it. */
+export function uplinkRefusal(args: VmArguments, model: VmModel): PlanProblem | undefined {
+  const takesUplink = model.nics.some((nic) => nic.binding === "bridge" && nic.backend.kind === "pod");
+  if (!takesUplink || args.options.has("uplink") || !inFirstNamespace()) return undefined;
+  return {
+    place: "--uplink",
+    found: "none, on a machine that is no pod",
+    allowed: `the network interface to take, when this is no pod: the address of ${uplinkOf(args)} would be this machine's own (or --pod-netns PATH|PID, to work inside a pod)`,
+  };
+}
+
+/** The plan of a VM, for the machine as it is. */
+export async function planFor(args: VmArguments, vm: FoundVm, io: VmIo, kernel: Kernel): Promise<Plan> {
   const request = planRequest(args, vm, io);
   const resources = modelResources(vm.model, io.env);
-  return planVm(request, await readMachine(request, kernel, resources, resolvConfOf(args)));
+  const plan = planVm(request, await readMachine(request, kernel, resources, resolvConfOf(args)));
+  const refusal = uplinkRefusal(args, vm.model);
+  return refusal === undefined ? plan : { ...plan, problems: [refusal, ...plan.problems] };
 }

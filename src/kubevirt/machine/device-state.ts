@@ -19,6 +19,7 @@ const LINK = z.looseObject({
   mtu: z.number(),
   flags: z.array(z.string()),
   master: z.string().optional(),
+  linkinfo: z.looseObject({ info_kind: z.string().optional() }).optional(),
   addr_info: z.array(ADDRESS),
 });
 
@@ -75,7 +76,7 @@ export async function deviceExists(kernel: Kernel, device: string): Promise<bool
 export async function readDevice(kernel: Kernel, device: string): Promise<DeviceState | undefined> {
   if (!(await deviceExists(kernel, device))) return undefined;
   // `ip -4 -json` answers with empty objects for devices that have no such address; the plain form does not.
-  const [link] = await query(kernel, z.array(LINK), ["address", "show", "dev", device]);
+  const [link] = await query(kernel, z.array(LINK), ["-details", "address", "show", "dev", device]);
   if (link === undefined) return undefined;
   const routes = await query(kernel, z.array(ROUTE), ["-4", "route", "show", "table", "all", "dev", device]);
   const v4 = link.addr_info.filter((address) => address.family === "inet");
@@ -86,6 +87,7 @@ export async function readDevice(kernel: Kernel, device: string): Promise<Device
     mac: link.address,
     mtu: link.mtu,
     ...(link.master === undefined ? {} : { master: link.master }),
+    ...(link.linkinfo?.info_kind === "bridge" ? { isBridge: true } : {}),
     addresses: v4.map(({ local, prefixlen, broadcast }) => ({
       address: local,
       prefixLength: prefixlen,

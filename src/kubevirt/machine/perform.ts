@@ -65,6 +65,7 @@ export async function perform(step: Step, index: number, stage: Stage): Promise<
       const owner =
         step.owner === undefined ? [] : ["user", String(step.owner.uid), "group", String(step.owner.gid)];
       await kernel.run("ip", ["tuntap", "add", "dev", step.device, "mode", "tap", ...owner]);
+      if (step.mac !== undefined) await link(step.device, "address", step.mac);
       return;
     }
     case "set-mtu":

@@ -3,6 +3,7 @@
  * network interface has, and from the pod's resolv.conf.
  */
 import { inNetwork, netmask, parseIpv4, parseMac } from "../../config/address.ts";
+import { parseDhcpOption } from "../../config/dhcp-option.ts";
 import type { DhcpConfig } from "../../engine/config.ts";
 import { formatIpv4 } from "../../engine/wire/address-text.ts";
 import {
@@ -12,6 +13,7 @@ import {
   encodeText,
   HOST_NAME,
 } from "../../engine/wire/dhcp-options.ts";
+import type { ExtraOption } from "../spec/vm-model.ts";
 
 /** An IPv4 address on a network interface. */
 export interface InterfaceAddress {
@@ -62,6 +64,13 @@ export interface DhcpOffer {
   readonly leaseSeconds: number;
   /** Option 121, default route last; empty: not sent. */
   readonly routes: readonly OfferedRoute[];
+  /** What the spec adds. */
+  readonly options?: readonly ExtraOption[];
+}
+
+/** An option as `--dhcp-option` takes it. */
+export function optionText({ code, form, value }: ExtraOption): string {
+  return `${code}=${form}:${value}`;
 }
 
 /** 999 days: the pod's address does not change while the pod lives. */
@@ -160,6 +169,6 @@ export function dhcpConfigOf(offer: DhcpOffer): DhcpConfig {
       ...(offer.domain === undefined ? [] : [{ code: DOMAIN_NAME, value: encodeText(offer.domain) }]),
       { code: DOMAIN_SEARCH, value: encodeSearchList(offer.searchDomains) },
     ],
-    extraOptions: [],
+    extraOptions: (offer.options ?? []).map((option) => parseDhcpOption(optionText(option))),
   };
 }

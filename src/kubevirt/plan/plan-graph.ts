@@ -1,4 +1,5 @@
 /** A picture of a plan: who is connected to whom, as Mermaid or Graphviz. */
+import { slirpAddresses } from "../spec/nat-addresses.ts";
 import type { NicPlan, Plan } from "./plan.ts";
 import { portText } from "./plan-text.ts";
 import { formatAddress } from "./steps.ts";
@@ -42,7 +43,12 @@ const CLUSTER: GraphNode = { id: "cluster", lines: ["cluster network"] };
 function slirpGraph(nic: NicPlan, index: number): Graph {
   const forwarded = nic.ports.map(portText).join(", ");
   return {
-    guest: [{ id: `nic${index}`, lines: [`${nic.name} (${nic.model})`, nic.mac, "10.0.2.15 by DHCP"] }],
+    guest: [
+      {
+        id: `nic${index}`,
+        lines: [`${nic.name} (${nic.model})`, nic.mac, `${(nic.nat ?? slirpAddresses()).guest} by DHCP`],
+      },
+    ],
     pod: [
       { id: `engine${index}`, lines: ["sluice engine", "NAT, DHCP, DNS"] },
       { id: `sockets${index}`, lines: ["sockets of the pod"] },

@@ -1,4 +1,7 @@
 /** A plan for a person to read before anything happens. */
+import { quote } from "../../config/problem.ts";
+import { slirpAddresses } from "../spec/nat-addresses.ts";
+import { formatSpecNote, type SpecNote } from "../spec/spec-problem.ts";
 import type { DhcpOffer } from "./delegation.ts";
 import type { NicPlan, Plan } from "./plan.ts";
 import { shellQuoted } from "./qemu-args.ts";
@@ -22,6 +25,11 @@ export function planText(plan: Plan): string {
   return `${out.join("\n")}\n`;
 }
 
+/** The plan and the notes about its spec. */
+export function planReport(plan: Plan, notes: readonly SpecNote[]): string {
+  return [planText(plan), ...notes.map((note) => `note: ${formatSpecNote(note)}\n`)].join("\n");
+}
+
 function count(number: number, what: string): string {
   return `${number === 0 ? "no" : number} ${what}${number === 1 ? "" : "s"}`;
 }
@@ -38,7 +46,7 @@ function nicLines(nic: NicPlan): string[] {
   if (nic.way === "slirp") {
     return [
       `${head}, user-mode NAT behind the pod`,
-      `  guest address      10.0.2.15 by DHCP (gateway 10.0.2.2, DNS 10.0.2.3)`,
+      `  guest address      ${natText(nic.nat)}`,
       ...(nic.ports.length === 0
         ? ["  ports              none: nothing reaches the guest from outside"]
         : []),
@@ -56,14 +64,20 @@ function nicLines(nic: NicPlan): string[] {
   ];
 }
 
-/** `http 80/TCP`. */
+function natText({ guest, gateway, dns } = slirpAddresses()): string {
+  return `${guest} by DHCP (gateway ${gateway}, ${dns === undefined ? "no DNS" : `DNS ${dns}`})`;
+}
+
+/** `80/TCP (http)`, or `8000-8010/TCP`. */
 export function portText(port: {
   readonly name?: string;
   readonly port: number;
+  readonly end?: number;
   readonly protocol: string;
 }): string {
   const name = port.name === undefined ? "" : ` (${port.name})`;
-  return `${port.port}/${port.protocol.toUpperCase()}${name}`;
+  const last = port.end === undefined ? "" : `-${port.end}`;
+  return `${port.port}${last}/${port.protocol.toUpperCase()}${name}`;
 }
 
 function offerLines(offer: DhcpOffer | undefined): string[] {
@@ -75,6 +89,7 @@ function offerLines(offer: DhcpOffer | undefined): string[] {
     ["DNS", [...offer.dnsServers, ...offer.searchDomains.map((domain) => `search ${domain}`)].join(", ")],
     ["host name", offer.hostname ?? "none"],
     ["MTU", String(offer.mtu)],
+    ...(offer.options ?? []).map(({ code, value }) => [`DHCP option ${code}`, quote(value)] as const),
   ];
   return rows.map(([what, value]) => `  ${what.padEnd(18)} ${value}`);
 }

@@ -6,6 +6,7 @@
  * `unknown`; such a plan can be read but not carried out. What was read and cannot work is in `problems`.
  */
 
+import { type NatAddresses, slirpAddresses } from "../spec/nat-addresses.ts";
 import type { VmModel, VmNic, VmPort } from "../spec/vm-model.ts";
 import {
   type DhcpOffer,
@@ -17,9 +18,13 @@ import {
   offeredRoutes,
 } from "./delegation.ts";
 import type { Resources } from "./device-plugin.ts";
+import { engineArguments } from "./engine-arguments.ts";
 import { type QemuNic, qemuArguments } from "./qemu-args.ts";
+import { type GuestResolver, guestResolver, type ResolverView, SEARCH_DOMAINS_MAX } from "./resolver.ts";
 import { deviceName, localMac, siblingMac, socketName } from "./stable-name.ts";
 import { formatAddress, type Step } from "./steps.ts";
+
+export type { ResolverView } from "./resolver.ts";
 
 /** A network interface as it is now. */
 export interface DeviceView {
@@ -27,19 +32,12 @@ export interface DeviceView {
   readonly mtu: number;
   /** The bridge it is a port of. */
   readonly master?: string;
+  /** It is a bridge itself. */
+  readonly isBridge?: boolean;
   readonly addresses: readonly InterfaceAddress[];
   readonly routes: readonly InterfaceRoute[];
   /** Global IPv6 addresses: they stay where they are. */
   readonly ipv6Addresses: readonly string[];
-}
-
-/** What the pod's resolv.conf says. */
-export interface ResolverView {
-  /** IPv4 ones: what DHCPv4 can carry. */
-  readonly nameServers: readonly string[];
-  /** All of them, when they must be told to an engine because its own resolv.conf is another file. */
-  readonly engineResolvers: readonly string[];
-  readonly search: readonly string[];
 }
 
 /** The machine, or the pod, as it is now. */
@@ -64,17 +62,21 @@ export interface PlanRequest {
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Told to the guest by DHCP. */
   readonly hostname?: string;
+  /** A network interface or a bridge for each multus network, by the network's name. */
+  readonly devices?: Readonly<Record<string, string>>;
 }
 
 export interface NicPlan extends QemuNic {
   /** How frames get from the guest to the network. */
   readonly way: "slirp" | "delegated" | "ethernet";
-  /** `pod`, or the resource's name. */
+  /** `pod`, or the name of the resource or of the NetworkAttachmentDefinition. */
   readonly network: string;
   /** The pod-side interface, for the bridge binding. */
   readonly device?: string;
   readonly bridge?: string;
   readonly ports: readonly VmPort[];
+  /** Of slirp. */
+  readonly nat?: NatAddresses;
   readonly offer?: DhcpOffer;
   /** Address the pod-side interface keeps on the bridge (plain Ethernet on pod). */
   readonly keeps?: readonly InterfaceAddress[];
@@ -104,7 +106,6 @@ export const DEVICE_WAIT_SECONDS = 60;
 
 /** DHCP is served from the first of these that nothing else in the pod uses. */
 const SERVER_ADDRESSES = ["169.254.75.10", "169.254.75.11", "169.254.75.12", "169.254.75.13"] as const;
-const SEARCH_DOMAINS_MAX = 32;
 
 interface Part {
   readonly nic: NicPlan;
@@ -116,6 +117,7 @@ export function planVm(request: PlanRequest, machine: Machine): Plan {
   const planner = new Planner(request, machine);
   const parts = request.model.nics.map((nic) => planner.part(nic));
   const nics = parts.map((part) => part.nic);
+  planner.checkDevices(nics);
   return {
     vm: request.vm,
     nics,
@@ -137,12 +139,27 @@ class Planner {
   readonly warnings: string[] = [];
   readonly problems: PlanProblem[] = [];
   readonly unknown: string[] = [];
+  private readonly resolver: GuestResolver;
 
   constructor(
     private readonly request: PlanRequest,
     private readonly machine: Machine,
   ) {
     this.problems.push(...machine.resources.problems);
+    this.resolver = guestResolver(request.model, machine.resolver);
+  }
+
+  /** One interface of the machine cannot be a port of two bridges. */
+  checkDevices(nics: readonly NicPlan[]): void {
+    const seen = new Set<string>();
+    for (const { name, device, bridge } of nics) {
+      if (device === undefined || device.startsWith("<") || bridge === device) continue;
+      if (seen.has(device)) {
+        const allowed = "a network interface of its own for each, or a bridge that is there already";
+        this.problems.push({ place: name, found: `${device}, which another interface has`, allowed });
+      }
+      seen.add(device);
+    }
   }
 
   part(nic: VmNic): Part {
@@ -156,13 +173,21 @@ class Planner {
     }
     if (view?.master !== undefined) {
       const found = `a port of ${view.master}`;
-      this.problems.push({ place: device, found, allowed: "an interface that is no port of a bridge yet" });
+      const bridge =
+        nic.backend.kind === "multus" ? ` (--network ${nic.name}=${view.master} uses that one)` : "";
+      const allowed = `an interface that is no port of a bridge yet${bridge}`;
+      this.problems.push({ place: device, found, allowed });
     }
     if (view !== undefined && view.ipv6Addresses.length > 0) {
       const list = view.ipv6Addresses.join(", ");
       this.warnings.push(
         `the pod's IPv6 addresses on ${device} (${list}) do not work while it is a port of a bridge`,
       );
+    }
+    if (nic.backend.kind === "multus" && view?.isBridge === true) return this.onBridge(nic, device, view);
+    if (nic.backend.kind === "multus" && view !== undefined && view.addresses.length > 0) {
+      const list = view.addresses.map(formatAddress).join(", ");
+      this.warnings.push(`the addresses on ${device} (${list}) do not work while it is a port of a bridge`);
     }
     const delegates = nic.delegate && (view === undefined || view.addresses.length > 0);
     if (nic.delegate && !delegates) {
@@ -177,19 +202,8 @@ class Planner {
     const { vm, runDirectory, hostname, sandbox = true } = this.request;
     const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
     const mac = nic.mac ?? localMac(vm, nic.name, "");
-    const { search, engineResolvers } = this.machine.resolver;
-    const argv = [
-      "run",
-      "--qemu-listen",
-      `unix:${socket}`,
-      "--guest-mac",
-      mac,
-      ...nic.ports.flatMap(({ protocol, port }) => ["--publish", `${protocol}:0.0.0.0:${port}:${port}`]),
-      ...(hostname === undefined ? [] : ["--hostname", hostname]),
-      ...search.slice(0, SEARCH_DOMAINS_MAX).flatMap((domain) => ["--search", domain]),
-      ...engineResolvers.flatMap((address) => ["--resolver", address]),
-      ...(sandbox ? [] : ["--no-sandbox"]),
-    ];
+    const { argv, warnings } = engineArguments({ nic, mac, socket, hostname, sandbox, resolver: this.resolver });
+    this.warnings.push(...warnings);
     return {
       nic: {
         name: nic.name,
@@ -200,6 +214,8 @@ class Planner {
         way: "slirp",
         network: "pod",
         ports: nic.ports,
+        nat: nic.nat ?? slirpAddresses(),
+        ...(nic.place === undefined ? {} : { place: nic.place }),
       },
       steps: [{ do: "start-engine", nic: nic.name, socket, ports: nic.ports, argv }],
     };
@@ -215,7 +231,7 @@ class Planner {
     const mtu = view?.mtu ?? 1500;
     const addresses = view?.addresses ?? [{ address: `<IPv4 address of ${device}>`, prefixLength: 32 }];
     const mac = nic.mac ?? oldMac;
-    const offer = this.offer(device, view, mac, mtu);
+    const offer = { ...this.offer(device, view, mac, mtu), ...optionsOf(nic) };
     this.warnings.push(
       `the pod is left without an IPv4 address on ${device}: what needs one in the pod (service meshes, probes) does not work while the VM runs`,
     );
@@ -241,7 +257,7 @@ class Planner {
   }
 
   private offer(device: string, view: DeviceView | undefined, mac: string, mtu: number): DhcpOffer {
-    const { nameServers, search } = this.machine.resolver;
+    const { nameServers, search, domain = search[0] } = this.resolver;
     const { hostname } = this.request;
     const [own] = view?.addresses ?? [];
     const gateway = view === undefined ? `<gateway of ${device}>` : defaultGateway(view.routes);
@@ -254,8 +270,13 @@ class Planner {
       });
     }
     if (nameServers.length === 0) {
-      const allowed = "at least one IPv4 nameserver line, to be given to the guest";
-      this.problems.push({ place: "resolv.conf", found: "no IPv4 name server", allowed });
+      const isSpec = this.request.model.dns?.alone === true;
+      const allowed = `at least one IPv4 ${isSpec ? "address" : "nameserver line"}, to be given to the guest`;
+      this.problems.push({
+        place: isSpec ? "dnsConfig.nameservers" : "resolv.conf",
+        found: "no IPv4 name server",
+        allowed,
+      });
     }
     const taken = new Set([own?.address, gateway, ...mainRoutes.map((route) => route.gateway)]);
     return {
@@ -266,7 +287,7 @@ class Planner {
       ...(gateway === undefined ? {} : { router: gateway }),
       dnsServers: nameServers,
       ...(hostname === undefined ? {} : { hostname }),
-      ...(search[0] === undefined ? {} : { domain: search[0] }),
+      ...(domain === undefined ? {} : { domain }),
       searchDomains: search.slice(0, SEARCH_DOMAINS_MAX),
       mtu,
       leaseSeconds: LEASE_SECONDS,
@@ -288,13 +309,15 @@ class Planner {
       nic: {
         ...this.tapNic(nic, guestMac, mtu, tap),
         way: "ethernet",
-        network: nic.backend.kind === "pod" ? "pod" : nic.backend.resourceName,
+        network: networkName(nic),
         device,
         bridge,
         ...(keeps.length > 0 ? { keeps } : {}),
       },
       steps: [
-        ...(isPod ? [] : [{ do: "wait-for-device", device, seconds: DEVICE_WAIT_SECONDS } as const]),
+        ...(nic.backend.kind === "resource"
+          ? [{ do: "wait-for-device", device, seconds: DEVICE_WAIT_SECONDS } as const]
+          : []),
         { do: "create-bridge", device: bridge, mtu, mac: bridgeMac },
         ...(keeps.length > 0 ? [] : [{ do: "disable-ipv6", device: bridge } as const]),
         { do: "bring-up", device: bridge },
@@ -307,11 +330,37 @@ class Planner {
     };
   }
 
-  /** The pod-side interface of a bridged NIC; `<...>` where the device plugin has not said. */
+  /** One more TAP on a bridge that was there before. */
+  private onBridge(nic: VmNic, bridge: string, view: DeviceView): Part {
+    const { vm } = this.request;
+    const tap = deviceName("tp", vm, nic.name);
+    const mac = nic.mac ?? localMac(vm, nic.name, view.mac);
+    return {
+      nic: {
+        ...this.tapNic(nic, mac, view.mtu, tap),
+        way: "ethernet",
+        network: networkName(nic),
+        device: bridge,
+        bridge,
+      },
+      // A bridge takes the lowest MAC of its ports for its own: it is not to become this one's.
+      steps: this.tapSteps(tap, bridge, view.mtu, `fe${mac.slice(2)}`),
+    };
+  }
+
+  /** The machine's interface of a bridged NIC; `<...>` where nobody has said which. */
   private deviceOf(nic: VmNic): string {
-    if (nic.backend.kind === "pod") return this.request.uplink;
-    const device = this.machine.resources.devices.get(nic.name);
-    return device ?? `<interface of ${nic.backend.resourceName}>`;
+    const { backend, name } = nic;
+    if (backend.kind === "pod") return this.request.uplink;
+    if (backend.kind === "resource") {
+      return this.machine.resources.devices.get(name) ?? `<interface of ${backend.resourceName}>`;
+    }
+    const device = this.request.devices?.[name];
+    if (device === undefined) {
+      const allowed = `--network ${name}=DEVICE, a network interface or a bridge of this machine`;
+      this.problems.push({ place: `network ${name}`, found: "no device for it", allowed });
+    }
+    return device ?? `<device of ${name}>`;
   }
 
   private tapNic(
@@ -319,7 +368,7 @@ class Planner {
     mac: string,
     mtu: number,
     tap: string,
-  ): Pick<NicPlan, "name" | "model" | "mac" | "mtu" | "netdev" | "ports"> {
+  ): Pick<NicPlan, "name" | "model" | "mac" | "mtu" | "netdev" | "ports" | "place"> {
     return {
       name: nic.name,
       model: nic.model,
@@ -327,19 +376,34 @@ class Planner {
       mtu,
       netdev: { kind: "tap", device: tap },
       ports: nic.ports,
+      ...(nic.place === undefined ? {} : { place: nic.place }),
     };
   }
 
-  private tapSteps(tap: string, bridge: string, mtu: number): Step[] {
+  private tapSteps(tap: string, bridge: string, mtu: number, mac?: string): Step[] {
     const { owner } = this.request;
     return [
-      { do: "create-tap", device: tap, ...(owner === undefined ? {} : { owner }) },
+      {
+        do: "create-tap",
+        device: tap,
+        ...(owner === undefined ? {} : { owner }),
+        ...(mac === undefined ? {} : { mac }),
+      },
       { do: "set-mtu", device: tap, mtu },
       { do: "disable-ipv6", device: tap },
       { do: "enslave", device: tap, bridge },
       { do: "bring-up", device: tap },
     ];
   }
+}
+
+function networkName({ backend }: VmNic): string {
+  if (backend.kind === "pod") return "pod";
+  return backend.kind === "resource" ? backend.resourceName : backend.networkName;
+}
+
+function optionsOf({ dhcpOptions }: VmNic): Pick<DhcpOffer, "options"> {
+  return dhcpOptions === undefined ? {} : { options: dhcpOptions };
 }
 
 /** The pod keeps its address, on the bridge. Routes that lead to gateways come after those they stand on. */

@@ -1,5 +1,6 @@
 /** QEMU arguments for a VM's network interfaces. */
 import type { NicModel } from "../spec/spec-schema.ts";
+import type { CardPlace } from "../spec/vm-model.ts";
 
 /** A NIC as QEMU needs to know it. */
 export interface QemuNic {
@@ -8,6 +9,7 @@ export interface QemuNic {
   readonly mac: string;
   /** Octets; told to virtio guests when it is not Ethernet's usual 1500. */
   readonly mtu: number;
+  readonly place?: CardPlace;
   readonly netdev:
     | { readonly kind: "tap"; readonly device: string }
     | { readonly kind: "stream"; readonly path: string };
@@ -28,10 +30,19 @@ function netdevOf({ name, netdev }: QemuNic): string {
     : `stream,${id},server=off,addr.type=unix,addr.path=${escaped(netdev.path)}`;
 }
 
-function deviceOf({ name, model, mac, mtu }: QemuNic): string {
-  const device = model === "virtio" ? "virtio-net-pci" : model;
-  const hostMtu = model === "virtio" && mtu !== MTU_OF_ETHERNET ? `,host_mtu=${mtu}` : "";
-  return `${device},netdev=net-${name},id=nic-${name},mac=${mac}${hostMtu}`;
+function deviceOf({ name, model, mac, mtu, place = {} }: QemuNic): string {
+  const virtio = place.transitional === true ? "virtio-net-pci-transitional" : "virtio-net-pci";
+  const { bootOrder, acpiIndex, pciSlot } = place;
+  return [
+    model === "virtio" ? virtio : model,
+    `netdev=net-${name}`,
+    `id=nic-${name}`,
+    `mac=${mac}`,
+    ...(model === "virtio" && mtu !== MTU_OF_ETHERNET ? [`host_mtu=${mtu}`] : []),
+    ...(bootOrder === undefined ? [] : [`bootindex=${bootOrder}`]),
+    ...(acpiIndex === undefined ? [] : [`acpi-index=${acpiIndex}`]),
+    ...(pciSlot === undefined ? [] : [`addr=${pciSlot}`]),
+  ].join(",");
 }
 
 /** QEMU's option parser ends a value at a comma; a doubled one is part of it. */

@@ -30,6 +30,8 @@ export type Step =
   | {
       readonly do: "create-tap";
       readonly device: string;
+      /** Of the TAP itself, which is not the guest's. */
+      readonly mac?: string;
       readonly owner?: { readonly uid: number; readonly gid: number };
     }
   | { readonly do: "set-mtu"; readonly device: string; readonly mtu: number }

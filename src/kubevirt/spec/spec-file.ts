@@ -41,6 +41,8 @@ export interface SpecDocument {
   readonly value: unknown;
   /** Where a field stands: its value, or its key. For a field that is not there, the nearest parent that is. */
   locate(path: FieldPath, part: "key" | "value"): Span;
+  /** The text of a scalar that is written without quotes; undefined for anything else. */
+  plainScalar(path: FieldPath): string | undefined;
 }
 
 export interface SpecFile {
@@ -71,7 +73,7 @@ export function readSpecText(file: string, text: string): SpecFile {
   const problems: SpecProblem[] = [];
   parsed.forEach((doc, index) => {
     const number = index + 1;
-    const faults = doc.errors.map((error) => syntaxProblem(file, number, cursor, error));
+    const faults = telling(doc.errors).map((error) => syntaxProblem(file, number, cursor, error));
     const tree = new Tree(cursor);
     const root = faults.length === 0 ? tree.read(doc.contents) : undefined;
     problems.push(...faults, ...tree.faults.map((fault) => treeProblem(file, number, cursor, fault)));
@@ -80,6 +82,7 @@ export function readSpecText(file: string, text: string): SpecFile {
         number,
         value: root,
         locate: (path, part) => tree.locate(doc.contents, path, part),
+        plainScalar: (path) => tree.plainScalar(doc.contents, path),
       });
     }
   });
@@ -96,13 +99,23 @@ export function failed(file: string, code: SpecProblemCode, found: string, allow
   return { file, documents: [], problems: [{ code, file, document: 0, path: "", found, allowed }] };
 }
 
-function syntaxProblem(
-  file: string,
-  document: number,
-  cursor: TextCursor,
-  error: { readonly code: string; readonly message: string; readonly pos: readonly [number, number] },
-): SpecProblem {
+interface SyntaxFault {
+  readonly code: string;
+  readonly message: string;
+  readonly pos: readonly [number, number];
+}
+
+/** Behind the first place that is no YAML the parser guesses: what it says of the rest is about its guesses. */
+function telling(errors: readonly SyntaxFault[]): readonly SyntaxFault[] {
+  const isDuplicate = (error: SyntaxFault): boolean => error.code === "DUPLICATE_KEY";
+  const first = errors.find((error) => !isDuplicate(error));
+  if (first === undefined) return errors;
+  return [...errors.filter((error) => isDuplicate(error) && error.pos[0] < first.pos[0]), first];
+}
+
+function syntaxProblem(file: string, document: number, cursor: TextCursor, error: SyntaxFault): SpecProblem {
   const duplicate = error.code === "DUPLICATE_KEY";
+  const hint = duplicate ? undefined : syntaxHint(cursor.span(error.pos[0], error.pos[1]).text);
   return {
     code: duplicate ? "duplicate" : "syntax",
     file,
@@ -111,7 +124,14 @@ function syntaxProblem(
     span: cursor.span(error.pos[0], error.pos[1]),
     found: duplicate ? "a key that stands in this mapping already" : "text that is not YAML",
     allowed: duplicate ? "every key once" : firstLine(error.message),
+    ...(hint === undefined ? {} : { hint }),
   };
+}
+
+/** What people do to YAML that they print somewhere. */
+function syntaxHint(line: string): string | undefined {
+  if (/^\s*\.\.\.\s*$/.test(line)) return "the ... stands for something left out: take the line away";
+  return /^ *\t/.test(line) ? "indent with blanks" : undefined;
 }
 
 function firstLine(text: string): string {
@@ -254,6 +274,19 @@ class Tree {
       }
     }
     return this.cursor.span(range[0], range[1]);
+  }
+
+  plainScalar(root: unknown, path: FieldPath): string | undefined {
+    let node = this.resolve(root);
+    for (const step of path) {
+      const next: unknown = isMap(node)
+        ? node.items.find((item) => keyText(item.key) === step)?.value
+        : isSeq(node) && typeof step === "number"
+          ? node.items[step]
+          : undefined;
+      node = this.resolve(next);
+    }
+    return isScalar(node) && node.type === "PLAIN" ? node.source : undefined;
   }
 
   private resolve(node: unknown): unknown {

@@ -23,6 +23,8 @@ export type SpecProblemCode =
   | "value"
   | "required"
   | "unknown-key"
+  | "misplaced"
+  | "unsupported"
   | "duplicate"
   | "conflict"
   | "unconnected";
@@ -41,12 +43,19 @@ export interface SpecProblem {
   readonly hint?: string;
 }
 
-/** A document that was left alone, and why. */
+/** A document that was left alone, and why; or what a person should know about a VM that is right. */
 export interface SpecNote {
   readonly file: string;
   readonly document: number;
+  /** The field it is about; empty for the document as a whole. */
+  readonly path: string;
   readonly line: number;
   readonly message: string;
+}
+
+/** `vm.yaml:7: spec.hostname: message`. */
+export function formatSpecNote({ file, line, path, message }: SpecNote): string {
+  return `${quoteFile(file)}:${line}: ${path === "" ? "" : `${path}: `}${message}`;
 }
 
 /** `spec.networks[0].name`; keys that are no plain word are quoted in brackets. */
@@ -102,7 +111,7 @@ export function formatSpecProblem(problem: SpecProblem): string {
 }
 
 /** A file name safe to print: as it is, unless it holds something a terminal would act on. */
-export function quoteFile(file: string): string {
+function quoteFile(file: string): string {
   const quoted = quote(file);
   return quoted === `"${file}"` ? file : quoted;
 }

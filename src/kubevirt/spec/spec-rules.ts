@@ -3,59 +3,54 @@
  * combinations that do not exist. They run over the raw document beside the field checks, so that a slip in one field
  * hides nothing about another; whatever has the wrong type is passed over here and reported there.
  */
-import { nearest } from "../../config/problem.ts";
-import { describeValue, type FieldPath, type SpecProblemCode } from "./spec-problem.ts";
-import { isName, knownKeys } from "./spec-schema.ts";
+
+import { type Entry, entries } from "./entry.ts";
+import { at, type Finding, isMapping, type Mapping } from "./finding.ts";
+import { guess } from "./guess.ts";
+import { describeValue } from "./spec-problem.ts";
+import { ALL_BINDINGS, ALL_NETWORK_TYPES, type BindingNames } from "./today-bindings.ts";
+import { todayRules } from "./today-rules.ts";
+import { mentionsInterfaces, type Vocabulary } from "./vm-kind.ts";
 import { NEW_FORM, OLD_FORM, type SpecForm } from "./vm-model.ts";
+import { knownKeys } from "./vm-schema.ts";
 
-/** What a rule found, before it is given its place in the file. The path starts at the VM's spec. */
-export interface Finding {
-  readonly code: SpecProblemCode;
-  readonly path: FieldPath;
-  readonly found: string;
-  readonly allowed: string;
-  readonly hint?: string;
-  /** Show the key rather than the value. */
-  readonly atKey?: boolean;
-}
-
-type Mapping = Readonly<Record<string, unknown>>;
-
-interface Entry {
-  readonly path: FieldPath;
-  readonly value: Mapping;
-  /** The trimmed name, when there is a legal one. */
-  readonly name: string | undefined;
+/** How the rules read a spec. */
+export interface Reading {
+  readonly vocabulary: Vocabulary;
+  readonly mayBeOld: boolean;
+  readonly bindings: BindingNames;
 }
 
 /** Which form a spec has, judged by what concerns networks. `both` when it mixes them. */
-export function specForm(spec: Mapping): { readonly form: SpecForm; readonly both: boolean } {
+export function specForm(
+  spec: Mapping,
+  mayBeOld: boolean,
+): { readonly form: SpecForm; readonly both: boolean } {
+  if (!mayBeOld) return { form: NEW_FORM, both: false };
   const hasNew = mentionsInterfaces(at(spec, NEW_FORM.devicesPath));
   const hasOld = mentionsInterfaces(at(spec, OLD_FORM.devicesPath));
   return { form: hasOld && !hasNew ? OLD_FORM : NEW_FORM, both: hasNew && hasOld };
 }
 
-function mentionsInterfaces(devices: unknown): boolean {
-  return isMapping(devices) && ("interfaces" in devices || "autoattachPodInterface" in devices);
-}
-
-/** Every rule that the spec breaks. */
-export function checkRules(spec: Mapping): Finding[] {
-  const { form, both } = specForm(spec);
+/** Every rule that the spec breaks; paths start at the VM's spec. */
+export function checkRules(spec: Mapping, reading: Reading): Finding[] {
+  const { form, both } = specForm(spec, reading.mayBeOld);
   const listsPath = [...form.devicesPath, "interfaces"];
   const interfaces = entries(at(spec, listsPath), listsPath);
   const networks = entries(spec["networks"], ["networks"]);
   return [
     ...(both ? [bothForms()] : []),
     ...onlyOneList(spec, interfaces, networks, form),
-    ...networks.flatMap((network) => oneType(network)),
-    ...interfaces.flatMap((nic) => oneBinding(nic, form)),
+    ...networks.flatMap((network) => oneType(network, reading.vocabulary)),
+    ...interfaces.flatMap((nic) => oneBinding(nic, form, reading.vocabulary)),
     ...duplicateNames(networks, "a network"),
     ...duplicateNames(interfaces, "an interface"),
     ...onePodNetwork(networks),
     ...unconnected(interfaces, networks),
-    ...interfaces.flatMap((nic) => combination(nic, networks, form)),
     ...interfaces.flatMap((nic) => duplicatePorts(nic)),
+    ...(reading.vocabulary === "today"
+      ? todayRules(spec, interfaces, networks, reading.bindings)
+      : interfaces.flatMap((nic) => combination(nic, networks, form))),
     ...(form.form === "old" ? oldFormLimits(interfaces, networks) : []),
   ];
 }
@@ -108,28 +103,46 @@ function isAbsentOrEmpty(value: unknown): boolean {
 
 const NETWORK_TYPES = ["pod", "resource"];
 
-function oneType(network: Entry): Finding[] {
-  return exactlyOne(network, NETWORK_TYPES, "exactly one network type, pod or resource");
+function oneType(network: Entry, vocabulary: Vocabulary): Finding[] {
+  if (vocabulary === "2018") {
+    return exactlyOne(network, NETWORK_TYPES, "exactly one network type, pod or resource", vocabulary);
+  }
+  return exactlyOne(
+    network,
+    ALL_NETWORK_TYPES,
+    "exactly one network type: pod, multus or resource",
+    vocabulary,
+  );
 }
 
-function oneBinding(nic: Entry, form: SpecForm): Finding[] {
+function oneBinding(nic: Entry, form: SpecForm, vocabulary: Vocabulary): Finding[] {
+  if (vocabulary === "today") {
+    const allowed = "exactly one binding: bridge, slirp, masquerade, passtBinding or binding: {name: PLUGIN}";
+    return exactlyOne(nic, ALL_BINDINGS, allowed, vocabulary);
+  }
   if (form.form === "new")
-    return exactlyOne(nic, ["bridge", "slirp"], "exactly one binding, bridge or slirp");
-  return exactlyOne(nic, ["bridge"], "a binding, which in this form is bridge");
+    return exactlyOne(nic, ["bridge", "slirp"], "exactly one binding, bridge or slirp", vocabulary);
+  return exactlyOne(nic, ["bridge"], "a binding, which in this form is bridge", vocabulary);
 }
 
-function exactlyOne(entry: Entry, keys: readonly string[], allowed: string): Finding[] {
-  const present = keys.filter((key) => key in entry.value);
+function exactlyOne(
+  entry: Entry,
+  keys: readonly string[],
+  allowed: string,
+  vocabulary: Vocabulary,
+): Finding[] {
+  const present = [...new Set(keys)].filter((key) => key in entry.value);
   if (present.length === 1) return [];
   if (present.length > 1)
     return [{ code: "conflict", path: entry.path, found: present.join(" and "), allowed }];
-  // A misspelt key is reported as such; saying that the right one is missing would be the same news twice.
-  const known = knownKeys(entry.path);
-  const misspelt = Object.keys(entry.value).some((key) => {
-    const guess = known.includes(key) ? undefined : nearest(key, known);
-    return guess !== undefined && keys.includes(guess);
+  // A misspelt or unknown key is reported as such; saying that the right one is missing would be the same news twice.
+  const known = knownKeys(entry.path, vocabulary);
+  const meant = Object.entries(entry.value).some(([key, value]) => {
+    if (known.includes(key)) return false;
+    const candidate = guess(key, known);
+    return candidate === undefined ? isMapping(value) || value === null : keys.includes(candidate);
   });
-  return misspelt ? [] : [{ code: "required", path: entry.path, found: "none", allowed }];
+  return meant ? [] : [{ code: "required", path: entry.path, found: "none", allowed }];
 }
 
 function duplicateNames(list: readonly Entry[], what: string): Finding[] {
@@ -181,7 +194,7 @@ function notIn(list: readonly Entry[], others: readonly Entry[], what: string): 
   return list.flatMap((entry) => {
     const name = entry.name;
     if (name === undefined || names.includes(name)) return [];
-    const guess = nearest(name, names);
+    const meant = guess(name, names);
     return [
       {
         code: "unconnected",
@@ -189,7 +202,7 @@ function notIn(list: readonly Entry[], others: readonly Entry[], what: string): 
         found: describeValue(name),
         allowed:
           names.length === 0 ? what : `${what}: ${names.map((known) => describeValue(known)).join(", ")}`,
-        ...(guess === undefined ? {} : { hint: `did you mean ${describeValue(guess)}?` }),
+        ...(meant === undefined ? {} : { hint: `did you mean ${describeValue(meant)}?` }),
       },
     ];
   });
@@ -275,29 +288,4 @@ function duplicatePorts(nic: Entry): Finding[] {
     numbers.add(key);
     return findings;
   });
-}
-
-function entries(list: unknown, path: FieldPath): Entry[] {
-  if (!Array.isArray(list)) return [];
-  return list.flatMap((value, index) => {
-    if (!isMapping(value)) return [];
-    const name = value["name"];
-    // An illegal name is reported as one; what it matches is of no interest.
-    return [{ path: [...path, index], value, name: isName(name) ? name.trim() : undefined }];
-  });
-}
-
-/** Whether a value is a mapping (and no list). */
-export function isMapping(value: unknown): value is Mapping {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The value at a path, or undefined. */
-export function at(value: unknown, path: FieldPath): unknown {
-  let current = value;
-  for (const step of path) {
-    if (typeof step === "number") current = Array.isArray(current) ? current[step] : undefined;
-    else current = isMapping(current) && Object.hasOwn(current, step) ? current[step] : undefined;
-  }
-  return current;
 }

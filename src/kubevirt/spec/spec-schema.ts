@@ -1,6 +1,7 @@
 /**
- * The VM network spec, defined once: the validator's field checks, the TypeScript types and the JSON Schema that
- * editors complete against all come from here. What a check allows is the `error` text beside it.
+ * The VM network spec of KubeVirt's early pages, defined once: the validator's field checks, the TypeScript types and
+ * the JSON Schema that editors complete against all come from here. What a check allows is the `error` text beside it.
+ * KubeVirt's fields of today are in `spec-today.ts`.
  *
  * Two forms exist. The newer has interfaces under `spec.domain.devices`, the older under `spec.devices` with
  * `delegateIp`. Inside `networks`, `interfaces` and their children unknown keys are errors; every other part of a VM
@@ -8,13 +9,12 @@
  */
 import * as z from "zod";
 
-/** NIC models a spec may ask for, as it writes them. */
+/** NIC models a spec of 2018 may ask for, as it writes them. */
 export const NIC_MODELS = ["e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139", "virtio"] as const;
-export type NicModel = (typeof NIC_MODELS)[number];
+/** What came later. */
+export const NIC_MODELS_TODAY = [...NIC_MODELS, "igb"] as const;
+export type NicModel = (typeof NIC_MODELS_TODAY)[number];
 export const NIC_MODEL_DEFAULT: NicModel = "virtio";
-
-export const VM_KINDS = ["VM", "VirtualMachineInstance", "VirtualMachine"] as const;
-export type VmKind = (typeof VM_KINDS)[number];
 
 /** Names reach a QEMU command line, where `,` and `=` would start another option. */
 const NAME_ALLOWED = "a name of letters, digits, - and _";
@@ -24,10 +24,12 @@ const MAC_ALLOWED =
 const PORT_NAME_ALLOWED =
   "an IANA service name: 1 to 15 letters, digits and single inner hyphens, with at least one letter";
 const RESOURCE_ALLOWED = "<device-plugin>/<network> with exactly one slash and both parts given";
+/** What an object that takes no fields may be. */
+export const empty = { error: "{} (no further fields)" };
 
 const NAME_PATTERN = /^\s*[A-Za-z0-9_-]+\s*$/;
 
-const name = z.string({ error: NAME_ALLOWED }).regex(NAME_PATTERN, { error: NAME_ALLOWED }).trim();
+export const name = z.string({ error: NAME_ALLOWED }).regex(NAME_PATTERN, { error: NAME_ALLOWED }).trim();
 
 /** Two hexadecimal digits whose number is even (unicast), and not six zero octets. */
 const MAC_PATTERN =
@@ -60,7 +62,8 @@ const port = z
   )
   .meta({ id: "Port", description: "A port the virtual machine listens on." });
 
-const frontend = {
+/** Fields of an interface that both vocabularies have. */
+export const frontend = {
   name: name.meta({ description: "Name of the interface and of the network it connects to." }),
   model: z
     .enum(NIC_MODELS, { error: `one of ${NIC_MODELS.join(", ")}` })
@@ -82,12 +85,12 @@ const newInterface = z
   .strictObject(
     {
       ...frontend,
-      bridge: z.strictObject({}, { error: "{} (no further fields)" }).optional().meta({
+      bridge: z.strictObject({}, empty).optional().meta({
         description:
           "Connect through a Linux bridge; on a pod network the pod's IPv4 address is given to the guest.",
       }),
       slirp: z
-        .strictObject({}, { error: "{} (no further fields)" })
+        .strictObject({}, empty)
         .optional()
         .meta({ description: "Connect through user-mode NAT: TCP and UDP only, declared ports forwarded." }),
     },
@@ -119,6 +122,19 @@ const oldInterface = z
   )
   .meta({ id: "OldInterface", description: interfaceDescription, required: ["name", "bridge"] });
 
+export const resource = z
+  .strictObject(
+    {
+      resourceName: z
+        .string({ error: RESOURCE_ALLOWED })
+        .regex(/^[^/\s]+\/[^/\s]+$/, { error: RESOURCE_ALLOWED })
+        .meta({ description: "<device-plugin>/<network> as the device plugin announces it." }),
+    },
+    { error: "a mapping with resourceName" },
+  )
+  .optional()
+  .meta({ description: "A network exposed by a network device plugin." });
+
 const network = z
   .strictObject(
     {
@@ -126,21 +142,10 @@ const network = z
         description: "Unique name; the interface of the same name connects to this network.",
       }),
       pod: z
-        .strictObject({}, { error: "{} (no further fields)" })
+        .strictObject({}, empty)
         .optional()
         .meta({ description: "The pod's default network interface, eth0." }),
-      resource: z
-        .strictObject(
-          {
-            resourceName: z
-              .string({ error: RESOURCE_ALLOWED })
-              .regex(/^[^/\s]+\/[^/\s]+$/, { error: RESOURCE_ALLOWED })
-              .meta({ description: "<device-plugin>/<network> as the device plugin announces it." }),
-          },
-          { error: "a mapping with resourceName" },
-        )
-        .optional()
-        .meta({ description: "A network exposed by a network device plugin." }),
+      resource,
     },
     { error: "a mapping with name and one of pod and resource" },
   )
@@ -150,12 +155,12 @@ const network = z
     oneOf: [{ required: ["pod"] }, { required: ["resource"] }],
   });
 
-const autoattachPodInterface = z
+export const autoattachPodInterface = z
   .boolean({ error: "true or false" })
   .optional()
   .meta({ description: "false: no network interface at all when none is listed." });
 
-const mapping = { error: "a mapping" };
+export const mapping = { error: "a mapping" };
 
 const newDevices = z.looseObject(
   {
@@ -178,7 +183,8 @@ const oldDevices = z
     deprecated: true,
   });
 
-const vmSpec = z
+/** The part of a document of 2018 that says how the VM is connected. */
+export const spec2018 = z
   .looseObject(
     {
       domain: z.looseObject({ devices: newDevices.optional() }, mapping).optional(),
@@ -190,57 +196,12 @@ const vmSpec = z
     },
     mapping,
   )
-  .meta({ id: "VmSpec", description: "How the virtual machine is connected." });
+  .meta({ id: "VmSpec2018", description: "How the virtual machine is connected." });
 
-const vm = z.looseObject({ kind: z.literal("VM"), spec: vmSpec });
-const vmInstance = z.looseObject({ kind: z.literal("VirtualMachineInstance"), spec: vmSpec });
-const virtualMachine = z.looseObject({
-  kind: z.literal("VirtualMachine"),
-  spec: z.looseObject({ template: z.looseObject({ spec: vmSpec }, mapping) }, mapping),
-});
-
-export const VM_DOCUMENT = z
-  .discriminatedUnion("kind", [vm, vmInstance, virtualMachine])
-  .meta({ title: "VM network spec", description: "A virtual machine and how it is connected to networks." });
-
-/** A document that passed the field checks, defaults filled in. */
-export type VmDocument = z.output<typeof VM_DOCUMENT>;
-/** The part that says how the VM is connected, wherever its kind keeps it. */
-export type VmSpec = z.output<typeof vmSpec>;
 export type PortSpec = z.output<typeof port>;
-export type NetworkSpec = z.output<typeof network>;
-
-/** The JSON Schema (draft 2020-12) of what a spec file may hold. */
-export function vmJsonSchema(): unknown {
-  return z.toJSONSchema(VM_DOCUMENT, { io: "input" });
-}
+export type Spec2018 = z.output<typeof spec2018>;
 
 /** Whether a value is a legal name; blanks around it do not count. */
 export function isName(value: unknown): value is string {
   return typeof value === "string" && NAME_PATTERN.test(value);
-}
-
-/** Where `VmSpec` lies in a document of a kind. */
-export function specPath(kind: VmKind): readonly string[] {
-  return kind === "VirtualMachine" ? ["spec", "template", "spec"] : ["spec"];
-}
-
-/** The keys a mapping at `path` of a `VmSpec` may have; empty where any may stand. */
-export function knownKeys(path: readonly (string | number)[]): readonly string[] {
-  let schema: z.core.$ZodType = vmSpec;
-  for (const step of path) {
-    schema = unwrapped(schema);
-    if (schema instanceof z.ZodArray) schema = schema.element;
-    else if (schema instanceof z.ZodObject && typeof step === "string" && Object.hasOwn(schema.shape, step)) {
-      schema = schema.shape[step];
-    } else return [];
-  }
-  schema = unwrapped(schema);
-  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
-}
-
-function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
-  let inner = schema;
-  while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault) inner = inner.unwrap();
-  return inner;
 }

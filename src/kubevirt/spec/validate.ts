@@ -1,8 +1,8 @@
 /** From the text of a spec file to models of the VMs in it, or to everything that is wrong with them at once. */
-
-import { distance } from "fastest-levenshtein";
-import type { z } from "zod";
-import { nearest } from "../../config/problem.ts";
+import { fieldFindings } from "./field-findings.ts";
+import { at, type Finding, isMapping, type Mapping, type Remark } from "./finding.ts";
+import { misplaced } from "./misplaced.ts";
+import { remarks } from "./remarks.ts";
 import { readSpecText, type SpecDocument } from "./spec-file.ts";
 import {
   describeValue,
@@ -11,42 +11,43 @@ import {
   type SpecNote,
   type SpecProblem,
 } from "./spec-problem.ts";
-import { at, checkRules, type Finding, isMapping, specForm } from "./spec-rules.ts";
-import {
-  knownKeys,
-  specPath,
-  VM_DOCUMENT,
-  VM_KINDS,
-  type VmDocument,
-  type VmKind,
-  type VmSpec,
-} from "./spec-schema.ts";
-import { type VmModel, vmModel } from "./vm-model.ts";
+import { checkRules, specForm } from "./spec-rules.ts";
+import type { Spec2018 } from "./spec-schema.ts";
+import type { SpecToday } from "./spec-today.ts";
+import { type BindingNames, NO_BINDINGS } from "./today-bindings.ts";
+import { type ObjectKind, objectKind, specPath, VM_KINDS, type VmKind } from "./vm-kind.ts";
+import { todayModel, type VmModel, vmModel } from "./vm-model.ts";
+import { objectSchema } from "./vm-schema.ts";
 
 /** A VM of a file. */
 export interface FoundVm {
   readonly file: string;
   readonly document: number;
+  /** Where it stands in a document that is a list: `items[1]`. */
+  readonly item?: string;
   readonly kind: VmKind;
   readonly model: VmModel;
+  /** What is read and not acted upon, or carried out in another way. */
+  readonly notes: readonly SpecNote[];
 }
 
 export interface Validation {
   /** The VMs without problems. */
   readonly vms: readonly FoundVm[];
   readonly problems: readonly SpecProblem[];
+  /** Documents that were skipped, and the notes of every VM. */
   readonly notes: readonly SpecNote[];
 }
 
-/** Validates the text of one file. Never throws. */
-export function validateText(file: string, text: string): Validation {
+/** Validates the text of one file; `bindings` are the binding plugins that are carried out as one of ours. Never throws. */
+export function validateText(file: string, text: string, bindings: BindingNames = NO_BINDINGS): Validation {
   const { documents, problems } = readSpecText(file, text);
-  const results = documents.map((document) => validateDocument(file, document));
-  return {
-    vms: results.flatMap((result) => result.vms),
-    problems: inFileOrder([...problems, ...results.flatMap((result) => result.problems)]),
-    notes: results.flatMap((result) => result.notes),
-  };
+  const results = documents.map((document) => {
+    const place = { file, document, path: [], bindings };
+    return validateObject(place, document.value);
+  });
+  const all = mergeValidations(results);
+  return { ...all, problems: inFileOrder([...problems, ...all.problems]) };
 }
 
 /** Results of several files as one. */
@@ -66,139 +67,116 @@ function inFileOrder(problems: readonly SpecProblem[]): SpecProblem[] {
   return [...problems].sort((a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1]);
 }
 
-function validateDocument(file: string, document: SpecDocument): Validation {
-  const kind = isMapping(document.value) ? document.value["kind"] : undefined;
-  if (!isVmKind(kind)) return otherKind(file, document, kind);
-  const parsed = VM_DOCUMENT.safeParse(document.value);
-  const base = specPath(kind);
-  const spec = at(document.value, base);
-  const findings = [
-    ...(parsed.success
-      ? []
-      : parsed.error.issues.flatMap((issue) => fieldFindings(document.value, issue, base))),
-    ...(isMapping(spec)
-      ? checkRules(spec).map((finding) => ({ ...finding, path: [...base, ...finding.path] }))
-      : []),
-  ];
-  if (findings.length > 0 || !parsed.success) {
-    return { vms: [], notes: [], problems: findings.map((finding) => placed(file, document, finding)) };
+/** Where an object stands, and how it is read. */
+interface Place {
+  readonly file: string;
+  readonly document: SpecDocument;
+  /** Of the object in its document: empty, or `items[1]`. */
+  readonly path: FieldPath;
+  readonly bindings: BindingNames;
+}
+
+function validateObject(place: Place, value: unknown): Validation {
+  const what = objectKind(value);
+  if (what.is === "wrong") return failed(place, [what.finding]);
+  if (what.is === "list") return validateList(place, value as Mapping);
+  if (what.is === "other") return skipped(place, value, what);
+  return validateVm(place, value as Mapping, what);
+}
+
+function failed(place: Place, findings: readonly Finding[]): Validation {
+  return { vms: [], notes: [], problems: findings.map((finding) => placed(place, finding)) };
+}
+
+/** What `kubectl get -o yaml` prints: each item is an object of its own. */
+function validateList(place: Place, list: Mapping): Validation {
+  const items = list["items"];
+  if (!Array.isArray(items)) {
+    const code = items === undefined ? "required" : "type";
+    return failed(place, [
+      { code, path: ["items"], found: describeValue(items), allowed: "a list of objects" },
+    ]);
   }
-  const found = specOf(parsed.data);
-  const model = vmModel(
-    found,
-    specForm(spec as Record<string, unknown>).form,
-    at(document.value, ["metadata", "name"]),
+  if (items.length === 0) {
+    return { vms: [], problems: [], notes: [note(place, { path: ["items"], message: "the list is empty" })] };
+  }
+  return mergeValidations(
+    items.map((item, index) => validateObject({ ...place, path: [...place.path, "items", index] }, item)),
   );
-  return { vms: [{ file, document: document.number, kind, model }], problems: [], notes: [] };
 }
 
-function specOf(document: VmDocument): VmSpec {
-  return document.kind === "VirtualMachine" ? document.spec.template.spec : document.spec;
-}
-
-function isVmKind(kind: unknown): kind is VmKind {
-  return (VM_KINDS as readonly unknown[]).includes(kind);
-}
-
-/** Not a VM: a note, unless the kind looks like a slip of the fingers. */
-function otherKind(file: string, document: SpecDocument, kind: unknown): Validation {
-  const guess = typeof kind === "string" ? slipOf(kind) : undefined;
-  if (guess !== undefined) {
-    const finding: Finding = {
-      code: "kind",
-      path: ["kind"],
-      found: describeValue(kind),
-      allowed: `one of ${VM_KINDS.join(", ")}`,
-      hint: `did you mean ${guess}?`,
-    };
-    return { vms: [], notes: [], problems: [placed(file, document, finding)] };
-  }
-  const what = kind === undefined ? "has no kind" : `is of kind ${describeValue(kind)}`;
-  const message = `document ${document.number} ${what} and was skipped; VMs are ${VM_KINDS.join(", ")}`;
-  const line = document.locate(["kind"], "value").line;
-  return { vms: [], problems: [], notes: [{ file, document: document.number, line, message }] };
-}
-
-/** A VM kind that differs in case or by two letters; VirtualMachinePool and its like are kinds of their own. */
-function slipOf(kind: string): VmKind | undefined {
-  const word = kind.trim();
-  const sameLetters = VM_KINDS.find((known) => known.toLowerCase() === word.toLowerCase());
-  if (sameLetters !== undefined) return sameLetters;
-  const long = VM_KINDS.filter((known) => known.length > SLIP_LETTERS_MAX && word.length < 2 * known.length);
-  return long.find((known) => distance(word, known) <= SLIP_LETTERS_MAX);
-}
-
-const SLIP_LETTERS_MAX = 2;
-
-/** What a failed field check says, in our words. */
-function fieldFindings(root: unknown, issue: z.core.$ZodIssue, base: readonly string[]): Finding[] {
-  const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step)) as FieldPath;
-  if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, base));
-  const value = at(root, path);
-  const missing = value === undefined;
-  const numeral = issue.code === "invalid_type" && issue.expected === "number" && isNumeral(value);
-  return [
-    {
-      code: missing ? "required" : issue.code === "invalid_type" ? "type" : "value",
-      path,
-      found: describeValue(value),
-      allowed: issue.message,
-      ...hintFor(issue, value, numeral),
-    },
-  ];
-}
-
-function isNumeral(value: unknown): boolean {
-  return typeof value === "string" && /^\d+$/.test(value);
-}
-
-function hintFor(issue: z.core.$ZodIssue, value: unknown, numeral: boolean): { hint?: string } {
-  if (numeral) return { hint: "this is text; a number stands without quotes" };
-  if (value === null && issue.code === "invalid_type") {
-    const form = issue.expected === "object" ? "{}" : issue.expected === "array" ? "[]" : undefined;
-    return form === undefined ? {} : { hint: `write ${form} for an empty one, or leave the key out` };
-  }
-  if (issue.code !== "invalid_value" || typeof value !== "string") return {};
-  const guess = nearest(
-    value.toLowerCase(),
-    issue.values.map((known) => String(known).toLowerCase()),
-  );
-  const known = issue.values.find((candidate) => String(candidate).toLowerCase() === guess);
-  return known === undefined ? {} : { hint: `did you mean ${String(known)}?` };
-}
-
-function unknownKey(path: FieldPath, key: string, base: readonly string[]): Finding {
-  const known = knownKeys(path.slice(base.length));
-  const guess = nearest(key, known) ?? nearest(key.toLowerCase(), known);
+/** Not a VM: a note. */
+function skipped(place: Place, value: unknown, what: Extract<ObjectKind, { is: "other" }>): Validation {
+  const where = `${place.path.length === 0 ? "" : `${formatPath(place.path)} of `}document ${place.document.number}`;
+  const advice = what.advice === undefined ? `VMs are ${VM_KINDS.join(", ")}` : what.advice;
+  const message = `${where} ${what.says} and was skipped; ${advice}`;
+  const path = isMapping(value) && what.says.startsWith("is of kind") ? ["kind"] : ["apiVersion"];
+  const line = place.document.locate([...place.path, ...path], "value").line;
   return {
-    code: "unknown-key",
-    path: [...path, key],
-    found: `the unknown key ${describeValue(key)}`,
-    allowed: known.length === 0 ? "no keys: {}" : `the keys ${known.join(", ")}`,
-    ...(guess === undefined ? hintForKey(path, key) : { hint: `did you mean ${guess}?` }),
-    atKey: true,
+    vms: [],
+    problems: [],
+    notes: [{ file: place.file, document: place.document.number, path: "", line, message }],
   };
 }
 
-/** Keys that exist in the other form. */
-function hintForKey(path: FieldPath, key: string): { hint?: string } {
-  if (key === "delegateIp") {
-    return { hint: "in this form bridge: {} on a pod network always gives the address to the guest" };
-  }
-  if (key === "slirp" && path.includes("interfaces")) {
-    return { hint: "slirp exists in the newer form, under spec.domain.devices" };
-  }
-  return {};
+function validateVm(place: Place, value: Mapping, what: Extract<ObjectKind, { is: "vm" }>): Validation {
+  const { kind, vocabulary, mayBeOld } = what;
+  const base = specPath(kind);
+  const spec = at(value, base);
+  const parsed = objectSchema(kind, vocabulary).safeParse(value);
+  const wrongPlaces = misplaced(kind, value, mayBeOld);
+  const fields = parsed.success
+    ? []
+    : parsed.error.issues.flatMap((issue) => fieldFindings(value, issue, what));
+  const rules = isMapping(spec) ? checkRules(spec, { vocabulary, mayBeOld, bindings: place.bindings }) : [];
+  const others = [...fields, ...rules.map((rule) => ({ ...rule, path: [...base, ...rule.path] }))];
+  const findings = [...wrongPlaces, ...(wrongPlaces.length === 0 ? others : others.filter(isOwnNews))];
+  if (findings.length > 0 || !parsed.success) return failed(place, findings);
+  const found = at(parsed.data, base);
+  const name = at(value, ["metadata", "name"]);
+  const model =
+    vocabulary === "today"
+      ? todayModel(found as SpecToday, name, place.bindings)
+      : vmModel(found as Spec2018, specForm(spec as Mapping, mayBeOld).form, name);
+  const source = (path: FieldPath): string | undefined =>
+    place.document.plainScalar([...place.path, ...path]);
+  const notes =
+    vocabulary === "today"
+      ? remarks({ kind, value, model, bindings: place.bindings, source }).map((remark) => note(place, remark))
+      : [];
+  const item = place.path.length === 0 ? {} : { item: formatPath(place.path) };
+  const vm: FoundVm = { file: place.file, document: place.document.number, ...item, kind, model, notes };
+  return { vms: [vm], problems: [], notes };
 }
 
-function placed(file: string, document: SpecDocument, finding: Finding): SpecProblem {
-  const { code, path, found, allowed, hint } = finding;
+/** What a field in the wrong place leaves missing elsewhere is no news. */
+function isOwnNews(finding: Finding): boolean {
+  if (finding.code === "unconnected") return false;
+  const last = finding.path.at(-1);
+  const isParent = ["spec", "template", "networks", "interfaces"].some((key) => key === last);
+  return !(finding.code === "required" && isParent);
+}
+
+function note(place: Place, { path, message }: Remark): SpecNote {
+  const whole = [...place.path, ...path];
+  return {
+    file: place.file,
+    document: place.document.number,
+    path: formatPath(whole),
+    line: place.document.locate(whole, "value").line,
+    message,
+  };
+}
+
+function placed(place: Place, finding: Finding): SpecProblem {
+  const { code, found, allowed, hint } = finding;
+  const path = [...place.path, ...finding.path];
   return {
     code,
-    file,
-    document: document.number,
+    file: place.file,
+    document: place.document.number,
     path: formatPath(path),
-    span: document.locate(path, finding.atKey ? "key" : "value"),
+    span: place.document.locate(path, finding.atKey ? "key" : "value"),
     found,
     allowed,
     ...(hint === undefined ? {} : { hint }),

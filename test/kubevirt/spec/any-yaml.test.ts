@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import { formatSpecProblem } from "../../../src/kubevirt/spec/spec-problem.ts";
+import { formatSpecNote, formatSpecProblem } from "../../../src/kubevirt/spec/spec-problem.ts";
 import { validateText } from "../../../src/kubevirt/spec/validate.ts";
 
 const NAME = /^[A-Za-z0-9_-]+$/;
@@ -14,6 +14,7 @@ function check(text: string): void {
     expect(shown).not.toMatch(/[^\P{Cc}\n]/u);
     expect(problem.allowed).not.toBe("");
   }
+  for (const note of result.notes) expect(formatSpecNote(note)).not.toMatch(/[^\P{Cc}\n]/u);
   for (const vm of result.vms) {
     for (const nic of vm.model.nics) {
       expect(nic.name).toMatch(NAME);
@@ -42,6 +43,30 @@ const word = fc.constantFrom(
   "macAddress",
   "de:ad:00:00:be:af",
   "delegateIp",
+  "masquerade",
+  "passtBinding",
+  "binding",
+  "sriov",
+  "multus",
+  "networkName",
+  "vmNetworkCIDR",
+  "10.010.1.0/24",
+  "portRanges",
+  "start",
+  "end",
+  "bootOrder",
+  "pciAddress",
+  "0000:00:05.0",
+  "dhcpOptions",
+  "privateOptions",
+  "template",
+  "domain",
+  "devices",
+  "cloudInitNoCloud",
+  "networkData",
+  "tcpSocket",
+  "kubevirt.io/v1",
+  "items",
   "interfaces",
   "networks",
   "__proto__",
@@ -59,10 +84,17 @@ const value = fc.letrec((tie) => ({
 
 const name = fc.oneof(fc.constantFrom("red", "blue", " red "), fc.string());
 const nic = fc.record(
-  { name, model: scalar, macAddress: scalar, ports: value, bridge: value, slirp: fc.constant({}) },
+  {
+    ...{ name, model: scalar, macAddress: scalar, ports: value, bridge: value, slirp: fc.constant({}) },
+    ...{ masquerade: fc.constant({}), binding: value, portRanges: value, dhcpOptions: value },
+    ...{ bootOrder: scalar, acpiIndex: scalar, pciAddress: scalar, state: scalar, tag: scalar, sriov: value },
+  },
   { requiredKeys: ["name"] },
 );
-const network = fc.record({ name, pod: fc.constant({}), resource: value }, { requiredKeys: ["name"] });
+const network = fc.record(
+  { name, pod: value, resource: value, multus: value, genie: value },
+  { requiredKeys: ["name"] },
+);
 
 describe("any YAML", () => {
   it("any text", () => {
@@ -97,14 +129,22 @@ describe("any YAML", () => {
         ),
         devices: fc.oneof(value, fc.record({ interfaces: fc.array(nic) })),
         networks: fc.oneof(value, fc.array(network)),
+        volumes: value,
+        readinessProbe: value,
+        dnsConfig: value,
+        hostname: scalar,
+        template: value,
       },
       { requiredKeys: [] },
     );
+    const kinds = fc.constantFrom("VM", "VirtualMachineInstance", "VirtualMachine", "List");
+    const heads = fc.constantFrom({}, { apiVersion: "kubevirt.io/v1" }, { apiVersion: "v1" });
     fc.assert(
-      fc.property(fc.constantFrom("VM", "VirtualMachineInstance"), spec, (kind, body) =>
-        check(stringify({ kind, spec: body })),
-      ),
-      { numRuns: 300 },
+      fc.property(kinds, heads, spec, value, (kind, head, body, items) => {
+        const inner = kind === "VirtualMachine" ? { template: { spec: body } } : body;
+        check(stringify({ ...head, kind, spec: inner, items }));
+      }),
+      { numRuns: 500 },
     );
   });
 
