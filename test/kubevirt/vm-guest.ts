@@ -88,7 +88,12 @@ export class VmGuest {
   constructor(
     rig: PodRig,
     spec: string,
-    options: { readonly kernel?: GuestKernel; readonly env?: Readonly<Record<string, string>> } = {},
+    options: {
+      readonly kernel?: GuestKernel;
+      readonly env?: Readonly<Record<string, string>>;
+      /** Options of `sluice vm run`. */
+      readonly more?: readonly string[];
+    } = {},
   ) {
     this.specFile = join(rig.folder, "vm.yaml");
     writeFileSync(this.specFile, spec);
@@ -99,7 +104,10 @@ export class VmGuest {
       script: GUEST_SCRIPT,
       kernel: options.kernel ?? "virtio",
       files: { "/lease.script": UDHCPC_SCRIPT, "/guest-echo": readFileSync(echoProgram(rig)) },
-      command: [...words, ...vmArguments(rig, "run"), this.specFile, "--", "qemu-system-x86_64"],
+      command: [
+        ...[...words, ...vmArguments(rig, "run"), ...(options.more ?? []), this.specFile],
+        ...["--", "qemu-system-x86_64"],
+      ],
     });
   }
 
