@@ -6,6 +6,9 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { planVm } from "../../src/kubevirt/plan/plan.ts";
 import { planMermaid } from "../../src/kubevirt/plan/plan-graph.ts";
+import { planReport } from "../../src/kubevirt/plan/plan-text.ts";
+import { formatSpecProblem } from "../../src/kubevirt/spec/spec-problem.ts";
+import { validateText } from "../../src/kubevirt/spec/validate.ts";
 import { accepted, sample, WHOLE_SAMPLES, wrappedFragment } from "./samples.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -16,7 +19,7 @@ function numbers(letter: string, last: number): string[] {
 }
 
 /** `| S1 | text | files |`. */
-const ROWS = [...DOCUMENT.matchAll(/^\| ([SD]\d+) \| ([^|]+) \| ([^|]+) \|$/gm)].map(
+const ROWS = [...DOCUMENT.matchAll(/^\| ([SDK]\d+) \| ([^|]+) \| ([^|]+) \|$/gm)].map(
   ([, number, , files]) => ({
     number,
     files: [...files.matchAll(/`([^`]+)`/g)].map(([, file]) => file),
@@ -24,15 +27,16 @@ const ROWS = [...DOCUMENT.matchAll(/^\| ([SD]\d+) \| ([^|]+) \| ([^|]+) \|$/gm)]
 );
 
 describe("docs/vm-spec.md", () => {
-  it("has one row for each S1-S41 and D1-D14", () => {
-    expect(ROWS.map(({ number }) => number)).toEqual([...numbers("S", 41), ...numbers("D", 14)]);
+  it("has one row for each S1-S41, D1-D14 and K1-K16", () => {
+    const all = [...numbers("S", 41), ...numbers("D", 14), ...numbers("K", 16)];
+    expect(ROWS.map(({ number }) => number)).toEqual(all);
   });
 
   it.each(ROWS)("$number is tested where the table says", ({ number, files }) => {
     expect(files.length).toBeGreaterThan(0);
     for (const file of files) {
       const titles = [
-        ...readFileSync(new URL(`test/${file}`, ROOT), "utf8").matchAll(/"((?:[SD]\d+ )[^"]*)"/g),
+        ...readFileSync(new URL(`test/${file}`, ROOT), "utf8").matchAll(/"((?:[SDK]\d+ )[^"]*)"/g),
       ].map(([, title]) => title);
       expect(
         titles.some((title) => new RegExp(`\\b${number}\\b`).test(title)),
@@ -68,4 +72,42 @@ describe("docs/vm-spec.md", () => {
       expect(DOCUMENT).toContain(`\`\`\`mermaid\n${planMermaid(plan)}\`\`\`\n`);
     },
   );
+
+  it("K16 has today's bindings, each with a sample and what sluice says to it", () => {
+    const section = /^## Today's KubeVirt$(.*?)^## /ms.exec(DOCUMENT)?.[1] ?? "";
+    const pairs = [...section.matchAll(/^```yaml\n(.*?)^```\n\n```\n(.*?)^```\n/gms)];
+    expect(pairs.map(([, text]) => BINDING.exec(text ?? "")?.[1])).toEqual([
+      "masquerade",
+      "passtBinding",
+      "binding",
+      "bridge",
+      "sriov",
+    ]);
+    for (const [, text = "", said] of pairs) expect(said).toBe(answer(text));
+  });
 });
+
+const BINDING = /^ +(?:- )?(masquerade|passtBinding|binding|bridge|sriov):/m;
+
+/** What `plan` says in a pod with an eth1 for the secondary network, or why it says nothing. */
+function answer(text: string): string {
+  const { vms, problems } = validateText("web.yaml", text);
+  const [vm] = vms;
+  if (vm === undefined) return problems.map((problem) => `${formatSpecProblem(problem)}\n`).join("\n");
+  const eth1 = { mac: "0a:58:c0:a8:32:02", mtu: 1500, addresses: [], routes: [], ipv6Addresses: [] };
+  const plan = planVm(
+    {
+      vm: "web",
+      model: vm.model,
+      uplink: "eth0",
+      runDirectory: "/run/sluice/vm/web",
+      devices: { lan: "eth1" },
+    },
+    {
+      devices: new Map([["eth1", eth1]]),
+      resolver: { nameServers: ["10.96.0.10"], engineResolvers: [], search: [] },
+      resources: { devices: new Map(), problems: [] },
+    },
+  );
+  return planReport(plan, vm.notes);
+}
