@@ -7,7 +7,6 @@ import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
-import type { ReplayNews, ReplayPlan } from "./replay-client.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -79,7 +78,7 @@ interface Octets {
 }
 
 /** JSON with octet strings. */
-export function encodeLine(message: Order | News | ReplayPlan | ReplayNews): string {
+export function encodeLine<Message extends object>(message: Message): string {
   const text = JSON.stringify(message, (_key, value: unknown) =>
     value instanceof Uint8Array ? ({ $octets: Buffer.from(value).toString("hex") } satisfies Octets) : value,
   );
