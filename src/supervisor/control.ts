@@ -78,7 +78,7 @@ interface Octets {
 }
 
 /** JSON with octet strings. */
-export function encodeLine<Message extends object>(message: Message): string {
+export function encodeLine(message: object): string {
   const text = JSON.stringify(message, (_key, value: unknown) =>
     value instanceof Uint8Array ? ({ $octets: Buffer.from(value).toString("hex") } satisfies Octets) : value,
   );

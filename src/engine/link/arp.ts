@@ -25,7 +25,16 @@ import {
   writeSender,
   writeTarget,
 } from "../wire/arp.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_ARP, isGroup, writeEthernet } from "../wire/ethernet.ts";
+import {
+  BROADCAST_HIGH,
+  BROADCAST_LOW,
+  ETHERNET_HEADER_OCTETS,
+  ETHERTYPE_ARP,
+  isGroup,
+  macHigh,
+  macLow,
+  writeEthernet,
+} from "../wire/ethernet.ts";
 import type { Egress } from "./egress.ts";
 import type { Neighbours } from "./neighbours.ts";
 
@@ -39,8 +48,6 @@ const ARP_REPLIES = counter("arp-replies");
 const LINK_FULL = dropReason("link-full");
 const MALFORMED = dropReason("arp-malformed");
 const NOT_OURS = dropReason("arp-not-ours");
-const BROADCAST_HIGH = 0xffff;
-const BROADCAST_LOW = -1;
 
 export interface ArpOptions {
   /** The arena's view: packets are read from it and replies written to it. */
@@ -64,12 +71,11 @@ export class ArpResponder {
   private readonly netmask: number;
 
   constructor(options: ArpOptions) {
-    const mac = options.gatewayMac;
     this.view = options.view;
     this.neighbours = options.neighbours;
     this.own = Int32Array.from(new Set(options.ownAddresses));
-    this.macHigh = (mac[0] << 8) | mac[1];
-    this.macLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
+    this.macHigh = macHigh(options.gatewayMac);
+    this.macLow = macLow(options.gatewayMac);
     this.network = options.network;
     this.netmask = options.netmask;
   }

@@ -11,7 +11,7 @@ import type { ChunkPool } from "../memory/chunk-pool.ts";
 import { TransmitQueue } from "../memory/transmit-queue.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, macHigh, macLow, writeEthernet } from "../wire/ethernet.ts";
 import type { Neighbours } from "./neighbours.ts";
 
 const FRAMES_TO_GUEST = counter("link-frames-to-guest");
@@ -44,9 +44,8 @@ export class Egress {
     private readonly counters: Counters,
   ) {
     this.queue = new TransmitQueue(TX_QUEUE_MAX, arena.txHeadersAt);
-    const mac = new DataView(gatewayMac.buffer, gatewayMac.byteOffset, 6);
-    this.gatewayMacHigh = mac.getUint16(0);
-    this.gatewayMacLow = mac.getInt32(2);
+    this.gatewayMacHigh = macHigh(gatewayMac);
+    this.gatewayMacLow = macLow(gatewayMac);
   }
 
   /** Another link, or none: what still waits is offered to it. */

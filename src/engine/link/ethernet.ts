@@ -10,6 +10,8 @@ import {
   ETHERTYPE_IPV6,
   etherType,
   isGroup,
+  macHigh,
+  macLow,
   sourceHigh,
   sourceLow,
 } from "../wire/ethernet.ts";
@@ -50,9 +52,8 @@ export class Ethernet {
     this.view = parts.view;
     this.ownHigh = parts.egress.gatewayMacHigh;
     this.ownLow = parts.egress.gatewayMacLow;
-    const mac = parts.guestMac && new DataView(parts.guestMac.buffer, parts.guestMac.byteOffset, 6);
-    this.guestHigh = mac?.getUint16(0) ?? -1;
-    this.guestLow = mac?.getInt32(2) ?? 0;
+    this.guestHigh = parts.guestMac === undefined ? -1 : macHigh(parts.guestMac);
+    this.guestLow = parts.guestMac === undefined ? 0 : macLow(parts.guestMac);
     this.arp = parts.arp;
     this.ipv4 = parts.ipv4;
   }

@@ -12,7 +12,7 @@
  * Lookups happen per packet: a linear scan over at most GUESTS_MAX ints, starting with the last hit.
  */
 import { GUESTS_MAX } from "../limits.ts";
-import { isGroup } from "../wire/ethernet.ts";
+import { isGroup, macHigh, macLow } from "../wire/ethernet.ts";
 
 const FREE = 0;
 const LEARNED = 1;
@@ -72,8 +72,7 @@ export class Neighbours {
 
   /** `declare` with a MAC of six octets. */
   declareMac(address: number, mac: Uint8Array): boolean {
-    const view = new DataView(mac.buffer, mac.byteOffset, 6);
-    return this.declare(address, view.getUint16(0), view.getInt32(2));
+    return this.declare(address, macHigh(mac), macLow(mac));
   }
 
   /** The lease on `address` ended: what is known stays known, but may be evicted. */

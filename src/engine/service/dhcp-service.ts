@@ -14,7 +14,15 @@ import { type Counters, counter } from "../metrics/counters.ts";
 import { DROP_REASONS, dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import type { Sources } from "../network/sources.ts";
 import type { UdpService } from "../transport/udp/input.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../wire/ethernet.ts";
+import {
+  BROADCAST_HIGH,
+  BROADCAST_LOW,
+  ETHERNET_HEADER_OCTETS,
+  ETHERTYPE_IPV4,
+  macHigh,
+  macLow,
+  writeEthernet,
+} from "../wire/ethernet.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_UDP, pseudoSum, writeIpv4 } from "../wire/ipv4.ts";
 import { DHCP_CLIENT_PORT, DHCP_SERVER_PORT, UDP_HEADER_OCTETS, writeUdp } from "../wire/udp.ts";
 import { type DhcpReply, DhcpServer } from "./dhcp.ts";
@@ -46,8 +54,7 @@ export class DhcpService implements UdpService {
     this.server = config.dhcp === null ? null : new DhcpServer(config.dhcp);
     if (this.server === null) return;
     this.server.onLease = (lease) => {
-      const mac = new DataView(lease.mac.buffer, lease.mac.byteOffset, 6);
-      neighbours.lease(lease.address, mac.getUint16(0), mac.getInt32(2));
+      neighbours.lease(lease.address, macHigh(lease.mac), macLow(lease.mac));
       sources.lease(lease.address);
     };
     this.server.onRelease = (lease) => {
@@ -89,7 +96,7 @@ export class DhcpService implements UdpService {
     return this.send(outcome);
   }
 
-  private send({ reply, destination, address, mac: client }: DhcpReply): number {
+  private send({ reply, destination, address, mac }: DhcpReply): number {
     const { config, arena, egress, scratch, checksum, counters } = this.parts;
     const at = scratch.keep(reply.length);
     if (at === 0 || !egress.hasRoom()) return LINK_FULL;
@@ -99,14 +106,13 @@ export class DhcpService implements UdpService {
     const server = config.dhcp?.serverAddress ?? config.gateway;
     const broadcast = destination === "broadcast";
     const to = broadcast ? -1 : address;
-    const mac = new DataView(client.buffer, client.byteOffset, 6);
     const udpAt = egress.queue.nextHeaderEnd() - UDP_HEADER_OCTETS;
     const ipAt = udpAt - IPV4_HEADER_OCTETS;
     writeEthernet(
       view,
       ipAt - ETHERNET_HEADER_OCTETS,
-      broadcast ? 0xffff : mac.getUint16(0),
-      broadcast ? -1 : mac.getInt32(2),
+      broadcast ? BROADCAST_HIGH : macHigh(mac),
+      broadcast ? BROADCAST_LOW : macLow(mac),
       egress.gatewayMacHigh,
       egress.gatewayMacLow,
       ETHERTYPE_IPV4,

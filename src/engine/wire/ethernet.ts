@@ -40,6 +40,18 @@ export function etherType(view: DataView, at: number): number {
   return view.getUint16(at + TYPE);
 }
 
+/** The two ints of a MAC address in six octets. */
+export function macHigh(mac: Uint8Array): number {
+  return (mac[0] << 8) | mac[1];
+}
+export function macLow(mac: Uint8Array): number {
+  return (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
+}
+
+/** The broadcast address. */
+export const BROADCAST_HIGH = 0xffff;
+export const BROADCAST_LOW = -1;
+
 /** Group (multicast or broadcast) addresses are legal destinations, never sources. */
 export function isGroup(high: number): boolean {
   return (high & GROUP_BIT) !== 0;

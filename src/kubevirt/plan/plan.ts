@@ -6,6 +6,7 @@
  * `unknown`; such a plan can be read but not carried out. What was read and cannot work is in `problems`.
  */
 
+import { MTU_DEFAULT } from "../../engine/limits.ts";
 import { type NatAddresses, slirpAddresses } from "../spec/nat-addresses.ts";
 import type { VmModel, VmNic, VmPort } from "../spec/vm-model.ts";
 import {
@@ -202,14 +203,21 @@ class Planner {
     const { vm, runDirectory, hostname, sandbox = true } = this.request;
     const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
     const mac = nic.mac ?? localMac(vm, nic.name, "");
-    const { argv, warnings } = engineArguments({ nic, mac, socket, hostname, sandbox, resolver: this.resolver });
+    const { argv, warnings } = engineArguments({
+      nic,
+      mac,
+      socket,
+      hostname,
+      sandbox,
+      resolver: this.resolver,
+    });
     this.warnings.push(...warnings);
     return {
       nic: {
         name: nic.name,
         model: nic.model,
         mac,
-        mtu: 1500,
+        mtu: MTU_DEFAULT,
         netdev: { kind: "stream", path: socket },
         way: "slirp",
         network: "pod",
@@ -228,7 +236,7 @@ class Planner {
     const oldMac = view?.mac ?? `<MAC of ${device}>`;
     const newMac =
       view === undefined ? `<MAC with the vendor prefix of ${device}'s>` : siblingMac(view.mac, vm);
-    const mtu = view?.mtu ?? 1500;
+    const mtu = view?.mtu ?? MTU_DEFAULT;
     const addresses = view?.addresses ?? [{ address: `<IPv4 address of ${device}>`, prefixLength: 32 }];
     const mac = nic.mac ?? oldMac;
     const offer = { ...this.offer(device, view, mac, mtu), ...optionsOf(nic) };
@@ -301,7 +309,7 @@ class Planner {
     const tap = deviceName("tp", vm, nic.name);
     const isPod = nic.backend.kind === "pod";
     const deviceMac = view?.mac ?? `<MAC of ${device}>`;
-    const mtu = view?.mtu ?? 1500;
+    const mtu = view?.mtu ?? MTU_DEFAULT;
     const guestMac = nic.mac ?? (isPod ? localMac(vm, nic.name, deviceMac) : deviceMac);
     const keeps = isPod && view !== undefined && view.addresses.length > 0 ? view.addresses : [];
     const bridgeMac = isPod ? deviceMac : localMac(vm, nic.name, `bridge ${deviceMac}`);
