@@ -82,6 +82,7 @@ static const struct mixed_call mixed_calls[] = {
     {"bind", shim_bind, "iwib"},
     {"accept", shim_accept, "iw"},
     {"localAddress", shim_local_address, "iw"},
+    {"tcpInfo", shim_tcp_info, "ig"},
     {"unixListen", shim_unix_listen, "ss"},
     {"unixConnect", shim_unix_connect, "ss"},
     {"connectUnixDatagram", shim_connect_unix_datagram, "is"},

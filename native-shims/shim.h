@@ -116,6 +116,7 @@ int32_t shim_close(const int32_t *a);
 int32_t shim_close_reset(const int32_t *a);
 int32_t shim_set_option(const int32_t *a);
 int32_t shim_get_option(const int32_t *a);
+int32_t shim_tcp_info(const struct arg *a);
 int32_t shim_set_non_blocking(const int32_t *a);
 
 /** Fills a socket address from four address words and a port (v4-mapped: AF_INET). Returns its length. */

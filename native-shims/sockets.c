@@ -2,8 +2,8 @@
 #include "shim.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 #ifndef IPV6_FREEBIND
@@ -202,6 +202,19 @@ int32_t shim_get_option(const int32_t *a) {
   socklen_t length = sizeof value;
   if (getsockopt(a[0], a[1], a[2], &value, &length) < 0) return -errno;
   return value;
+}
+
+/* The kernel cuts the structure to what it knows; fields it does not know stay 0. */
+int32_t shim_tcp_info(const struct arg *a) {
+  struct tcp_info info = {0};
+  socklen_t length = sizeof info;
+  if (a[1].length < 4) return -EINVAL;
+  if (getsockopt(a[0].i, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return -errno;
+  a[1].ints[0] = (int32_t)info.tcpi_last_data_recv;
+  a[1].ints[1] = (int32_t)info.tcpi_last_ack_recv;
+  a[1].ints[2] = (int32_t)info.tcpi_unacked;
+  a[1].ints[3] = (int32_t)info.tcpi_notsent_bytes;
+  return 0;
 }
 
 int32_t shim_set_non_blocking(const int32_t *a) {

@@ -116,6 +116,13 @@ class BenchNetwork implements HostNetwork {
     return octets;
   }
   tcpShutdown(): void {}
+  tcpStatus(_handle: number, status: Int32Array): number {
+    status.fill(0);
+    return 0;
+  }
+  tcpProbe(): number {
+    return 0;
+  }
   tcpClose(): void {}
 
   udpOpen(token: number): number {

@@ -83,6 +83,13 @@ export const ADDRESS_PORT = 4;
 /** The third word of an IPv4 address held as v4-mapped; the two before it are 0 (RFC 4291 section 2.5.5.2). */
 export const V4_MAPPED = 0xffff;
 
+/** What `HostNetwork.tcpStatus` fills in. */
+export const PEER_STATUS_WORDS = 2;
+/** Milliseconds since the peer was last heard: an octet, or an acknowledgment. */
+export const PEER_QUIET_MS = 0;
+/** Not 0 while the kernel has octets or a FIN that the peer has not acknowledged. */
+export const PEER_UNACKNOWLEDGED = 1;
+
 /**
  * The host's sockets. `token` is an int the readiness event will carry back. Handles are ints >= 0. All sockets
  * are non-blocking; TCP ones have SO_OOBINLINE and TCP_NODELAY set, and readiness is edge-triggered.
@@ -111,6 +118,13 @@ export interface HostNetwork {
   tcpSend(handle: number, gather: Int32Array, count: number): number;
   /** Sends FIN, keeps receiving. */
   tcpShutdown(handle: number): void;
+  /** How the connection to the peer stands. Returns 0, or -errno for what is not TCP (a Unix socket). */
+  tcpStatus(handle: number, status: Int32Array): number;
+  /**
+   * Has the kernel ask a peer that has been quiet for a second for a sign of life, once, now. The answer shows in
+   * `tcpStatus`; a peer that knows nothing of the connection ends it. Returns 0, or -errno as `tcpStatus`.
+   */
+  tcpProbe(handle: number): number;
   /** Closes; with `reset` the peer sees a RST (SO_LINGER 0). */
   tcpClose(handle: number, reset: boolean): void;
 

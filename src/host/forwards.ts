@@ -7,7 +7,15 @@ import { TOKEN_FORWARD } from "../engine/api.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
 import type { Forward } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
-import { EACCES, EDGE_TRIGGERED, IP_MULTICAST_ALL, IP_PKTINFO, IPPROTO_IP } from "./native/linux.ts";
+import {
+  EACCES,
+  EDGE_TRIGGERED,
+  IP_MULTICAST_ALL,
+  IP_PKTINFO,
+  IPPROTO_IP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+} from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 
@@ -55,7 +63,7 @@ function openForward(forward: Forward): number {
   const words = new Int32Array(ADDRESS_WORDS);
   words.set([0, 0, 0xffff, forward.hostAddress, forward.hostPort]);
   let result = native.bind(fd, words, 4, false);
-  if (result === 0 && tcp) result = native.listen(fd, BACKLOG);
+  if (result === 0 && tcp) result = listen(fd);
   // A client of a host with several addresses is answered from the one it asked.
   if (result === 0 && !tcp && forward.hostAddress === 0)
     result = native.setOption(fd, IPPROTO_IP, IP_PKTINFO, 1);
@@ -64,6 +72,15 @@ function openForward(forward: Forward): number {
   if (result === 0) return fd;
   native.close(fd);
   return result;
+}
+
+/**
+ * Accepted sockets have the listener's options: a client that vanished without a word is found by the kernel's keepalive,
+ * when the kernel's own settings say (net.ipv4.tcp_keepalive_time, _intvl and _probes: 2 h and 11 min in all).
+ */
+function listen(fd: number): number {
+  const result = native.setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  return result < 0 ? result : native.listen(fd, BACKLOG);
 }
 
 /** `forward tcp 127.0.0.1:2222`, or `forward udp *:53`. */

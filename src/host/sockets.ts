@@ -25,6 +25,8 @@ import {
   ENOTCONN,
   type HostNetwork,
   PEER_CLOSED,
+  PEER_QUIET_MS,
+  PEER_UNACKNOWLEDGED,
   READABLE,
   type UdpBatch,
   URGENT,
@@ -40,14 +42,29 @@ import {
   IP_MULTICAST_ALL,
   IP_MULTICAST_TTL,
   IPPROTO_IP,
+  IPPROTO_TCP,
   SO_BINDTOIFINDEX,
+  SO_KEEPALIVE,
   SOL_SOCKET,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
 } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
 
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
 const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
+
+/** The largest the kernel takes (MAX_TCP_KEEPCNT, MAX_TCP_KEEPINTVL). */
+const KEEPCNT_MAX = 127;
+const KEEPINTVL_MAX_S = 32_767;
+
+/** Index of each int32 that `tcpInfo` fills in. */
+const INFO_DATA_AGO_MS = 0;
+const INFO_ACK_AGO_MS = 1;
+const INFO_UNACKNOWLEDGED = 2;
+const INFO_NOT_SENT = 3;
 
 /** Ports the kernel is asked for until one has the guest's parity: all in vain once in a million. */
 const PARITY_TRIES = 20;
@@ -104,6 +121,7 @@ export class KernelNetwork implements HostNetwork {
   private readonly words = new Int32Array(ADDRESS_WORDS);
   private readonly bound = new Int32Array(ADDRESS_WORDS);
   private udpSockets = 0;
+  private readonly tcpInfo = new Int32Array(4);
   private reserve: number;
   private scoped: readonly ResolverAddress[] = [];
 
@@ -235,6 +253,27 @@ export class KernelNetwork implements HostNetwork {
 
   tcpShutdown(handle: number): void {
     native.shutdownWrite(handle);
+  }
+
+  tcpStatus(handle: number, status: Int32Array): number {
+    const info = this.tcpInfo;
+    const result = native.tcpInfo(handle, info);
+    if (result < 0) return result;
+    status[PEER_QUIET_MS] = Math.min(info[INFO_DATA_AGO_MS], info[INFO_ACK_AGO_MS]);
+    status[PEER_UNACKNOWLEDGED] = info[INFO_UNACKNOWLEDGED] | info[INFO_NOT_SENT];
+    return 0;
+  }
+
+  /**
+   * With SO_KEEPALIVE on, setting TCP_KEEPIDLE to what has passed already makes the kernel probe at once, and an interval
+   * as long as can be keeps it from doing so again before it is asked to. After 127 probes without an answer it ends the
+   * connection.
+   */
+  tcpProbe(handle: number): number {
+    native.setOption(handle, IPPROTO_TCP, TCP_KEEPCNT, KEEPCNT_MAX);
+    native.setOption(handle, IPPROTO_TCP, TCP_KEEPINTVL, KEEPINTVL_MAX_S);
+    native.setOption(handle, SOL_SOCKET, SO_KEEPALIVE, 1);
+    return native.setOption(handle, IPPROTO_TCP, TCP_KEEPIDLE, 1);
   }
 
   tcpClose(handle: number, reset: boolean): void {

@@ -2,7 +2,7 @@
  * A host without a network: every connection is refused as unreachable, every datagram is lost. For the replay of
  * somebody's capture, which must not send anything anywhere.
  */
-import { EAGAIN, EINVAL, ENETUNREACH, type HostNetwork } from "../engine/boundary.ts";
+import { EAGAIN, EINVAL, ENETUNREACH, ENOTCONN, type HostNetwork } from "../engine/boundary.ts";
 
 export class UnreachableNetwork implements HostNetwork {
   private handles = 0;
@@ -37,6 +37,14 @@ export class UnreachableNetwork implements HostNetwork {
   }
 
   tcpShutdown(): void {}
+
+  tcpStatus(): number {
+    return ENOTCONN;
+  }
+
+  tcpProbe(): number {
+    return ENOTCONN;
+  }
 
   tcpClose(): void {}
 

@@ -1,7 +1,16 @@
+import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import type { Forward } from "../../src/engine/config.ts";
 import { closeForwards, describeForward, forwardPort, openForwards } from "../../src/host/forwards.ts";
-import { IP_MULTICAST_ALL, IP_PKTINFO, IPPROTO_IP } from "../../src/host/native/linux.ts";
+import {
+  IP_MULTICAST_ALL,
+  IP_PKTINFO,
+  IPPROTO_IP,
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+} from "../../src/host/native/linux.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 
@@ -44,6 +53,19 @@ it("has a UDP port on all addresses tell which of them was asked, and hear no gr
   expect(handles.map((handle) => native.getOption(handle, IPPROTO_IP, IP_PKTINFO))).toEqual([1, 0]);
   expect(handles.map((handle) => native.getOption(handle, IPPROTO_IP, IP_MULTICAST_ALL))).toEqual([0, 0]);
   closeForwards(handles);
+});
+
+it("has the kernel look after clients that may vanish, when its own settings say", () => {
+  const [listener] = openForwards([forward("tcp", LOOPBACK, 0)]);
+  const client = native.tcpSocket(4);
+  const words = new Int32Array(5);
+  native.localAddress(listener, words);
+  native.connect(client, words);
+  const accepted = native.accept(listener, new Int32Array(5));
+  expect(native.getOption(accepted, SOL_SOCKET, SO_KEEPALIVE)).toBe(1);
+  const idle = Number(readFileSync("/proc/sys/net/ipv4/tcp_keepalive_time", "utf8"));
+  expect(native.getOption(accepted, IPPROTO_TCP, TCP_KEEPIDLE)).toBe(idle);
+  closeForwards([accepted, client, listener]);
 });
 
 it("tells every port that cannot be bound, and why", () => {

@@ -13,6 +13,9 @@ import {
   EINPROGRESS,
   FAILED,
   PEER_CLOSED,
+  PEER_QUIET_MS,
+  PEER_STATUS_WORDS,
+  PEER_UNACKNOWLEDGED,
   READABLE,
   WRITABLE,
 } from "../../src/engine/boundary.ts";
@@ -149,6 +152,54 @@ describe("TCP", () => {
     await event(1, READABLE | PEER_CLOSED);
     expect(received(net, handle)).toBe("you said hello");
     expect(received(net, handle)).toBe(0);
+    net.tcpClose(handle, false);
+  });
+
+  it("tells how long the peer has been quiet, and has the kernel ask it", async () => {
+    const net = network();
+    const port = await listen((socket) => socket.resume(), { port: 0 });
+    const handle = net.tcpConnect(20, v4(LOOPBACK, port));
+    await event(20, WRITABLE);
+    const status = new Int32Array(PEER_STATUS_WORDS);
+    const quietMs = (): number => {
+      expect(net.tcpStatus(handle, status)).toBe(0);
+      return status[PEER_QUIET_MS];
+    };
+    // The kernel asks no peer that it heard within the second.
+    await until(() => quietMs() > 1100, "a second of quiet");
+    expect(status[PEER_UNACKNOWLEDGED]).toBe(0);
+    expect(net.tcpProbe(handle)).toBe(0);
+    await until(() => quietMs() < 1000, "a sign of life", 900);
+    // Once: nothing keeps it asking.
+    await until(() => quietMs() > 2200, "quiet again");
+    net.tcpClose(handle, false);
+  });
+
+  it("tells what the peer has not acknowledged, sent or not", async () => {
+    const net = network();
+    const port = await listen((socket) => socket.pause(), { port: 0 });
+    const handle = net.tcpConnect(21, v4(LOOPBACK, port));
+    await event(21, WRITABLE);
+    const a = put("x".repeat(4096));
+    let taken = 0;
+    for (let sent = 1; sent > 0; taken += Math.max(sent, 0)) {
+      sent = net.tcpSend(handle, Int32Array.of(a.at, 4096), 1);
+    }
+    expect(taken).toBeGreaterThan(4096);
+    const status = new Int32Array(PEER_STATUS_WORDS);
+    expect(net.tcpStatus(handle, status)).toBe(0);
+    expect(status[PEER_UNACKNOWLEDGED]).not.toBe(0);
+    net.tcpClose(handle, true);
+  });
+
+  it("knows no quiet where there is no network: a Unix socket", async () => {
+    const path = join(directory, "quiet");
+    await listen((socket) => socket.resume(), { path });
+    const net = network([{ address: 1, port: 1, target: { kind: "unix", path } }]);
+    const handle = net.tcpConnectService(22, 0);
+    await event(22, WRITABLE);
+    expect(net.tcpStatus(handle, new Int32Array(PEER_STATUS_WORDS))).toBeLessThan(0);
+    expect(net.tcpProbe(handle)).toBeLessThan(0);
     net.tcpClose(handle, false);
   });
 

@@ -140,6 +140,13 @@ export class CountingNetwork implements HostNetwork {
     return octets;
   }
   tcpShutdown(): void {}
+  tcpStatus(_handle: number, status: Int32Array): number {
+    status.fill(0);
+    return 0;
+  }
+  tcpProbe(): number {
+    return 0;
+  }
   tcpClose(handle: number): void {
     this.tcpOpen--;
     const far = this.kind[handle] === HANG ? this.far.findIndex((one) => one.handle === handle) : -1;

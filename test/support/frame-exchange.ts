@@ -153,6 +153,13 @@ export class HeldNetwork implements HostNetwork {
   tcpShutdown(handle: number): void {
     this.sockets[handle].shutDown = true;
   }
+  tcpStatus(_handle: number, status: Int32Array): number {
+    status.fill(0);
+    return 0;
+  }
+  tcpProbe(): number {
+    return 0;
+  }
   tcpClose(handle: number, reset: boolean): void {
     this.sockets[handle].state = reset ? "reset" : "closed";
   }

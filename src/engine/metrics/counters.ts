@@ -39,6 +39,7 @@ const COUNTERS = [
   "tcp-zero-window-probes",
   "tcp-challenge-acks",
   "tcp-keepalives",
+  "tcp-keepalives-relayed",
   "udp-mappings-opened",
   "udp-mappings-expired",
   "udp-mappings-evicted",

@@ -126,6 +126,11 @@ export interface Native {
   setOption(fd: number, level: number, name: number, value: number): number;
   getOption(fd: number, level: number, name: number): number;
   /**
+   * What TCP_INFO says (tcp(7)): milliseconds since octets and since an acknowledgment came, segments under way, octets
+   * not sent yet. Fills the first four of `info`; 0 or -errno (-EOPNOTSUPP for a Unix socket).
+   */
+  tcpInfo(fd: number, info: Int32Array): number;
+  /**
    * Non-blocking Unix sockets. A path that begins with NUL is an abstract name; one over 107 octets gives
    * -ENAMETOOLONG. An existing file is not removed (-EADDRINUSE). "dgram" is bound only. Return fd or -errno
    * (connect: -EAGAIN when the listener's queue is full).

@@ -21,6 +21,7 @@ export const EDGE_TRIGGERED = -0x80000000;
 export const SOL_SOCKET = 1;
 export const SO_TYPE = 3;
 export const SO_SNDBUF = 7;
+export const SO_KEEPALIVE = 9;
 export const SO_ACCEPTCONN = 30;
 export const SO_DOMAIN = 39;
 export const SO_BINDTOIFINDEX = 62;
@@ -34,6 +35,12 @@ export const IP_PKTINFO = 8;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IP_MULTICAST_TTL = 33;
 export const IP_MULTICAST_ALL = 49;
+
+/** tcp(7), and linux/tcp.h for the numbers. */
+export const IPPROTO_TCP = 6;
+export const TCP_KEEPIDLE = 4;
+export const TCP_KEEPINTVL = 5;
+export const TCP_KEEPCNT = 6;
 
 /** The uid and gid that own nothing (the overflow ids, `nobody` in most distributions). */
 export const NOBODY = 65534;

@@ -77,6 +77,8 @@ export interface SegmentFields extends TcpOptions {
 export interface ScriptOptions {
   readonly sendBuffer?: number;
   readonly receiveBuffer?: number;
+  /** One way between host and peer, milliseconds. */
+  readonly peerDelayMs?: number;
   readonly offload?: boolean;
   readonly mtu?: number;
   readonly config?: Partial<EngineConfig>;
@@ -196,14 +198,14 @@ export class TcpScript {
   }
 
   private newSocket(handle: number, token: number): TcpSocket {
-    const { sendBuffer = 200_000, receiveBuffer = 200_000 } = this.options;
+    const { sendBuffer = 200_000, receiveBuffer = 200_000, peerDelayMs = 0 } = this.options;
     const socket = new TcpSocket(
       this.world,
       this.world.random.fork(),
       handle,
       token,
       "peer",
-      { sendBuffer, receiveBuffer, delayMs: 0, hiccups: 0 },
+      { sendBuffer, receiveBuffer, delayMs: peerDelayMs, hiccups: 0 },
       this.fromGuest,
       this.fromPeer,
       this.peer,
@@ -224,6 +226,20 @@ export class TcpScript {
   hostConnects(): void {
     this.socket.connected();
     this.advance(0);
+  }
+
+  /** The way to the peer is cut, or whole again. */
+  peerVanishes(): void {
+    this.socket.vanishes();
+  }
+
+  peerReturns(): void {
+    this.socket.returns();
+  }
+
+  /** How often the host's kernel was asked to probe the peer. */
+  get probes(): number {
+    return this.socket.probes;
   }
 
   hostFails(errno: number): void {

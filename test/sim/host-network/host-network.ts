@@ -18,6 +18,8 @@ import {
   EMFILE,
   ENETUNREACH,
   type HostNetwork,
+  PEER_QUIET_MS,
+  PEER_UNACKNOWLEDGED,
   READABLE,
   type UdpBatch,
 } from "../../../src/engine/boundary.ts";
@@ -307,6 +309,18 @@ export class SimulatedHost implements HostNetwork {
   tcpShutdown(handle: number): void {
     this.tcp(handle, "shutdown").shutdown();
     this.call("shutdown", handle, 0);
+  }
+
+  tcpStatus(handle: number, status: Int32Array): number {
+    const socket = this.tcp(handle, "tcpStatus");
+    status[PEER_QUIET_MS] = socket.quietMs;
+    status[PEER_UNACKNOWLEDGED] = socket.unacknowledged;
+    return this.call("TCP_INFO", handle, 0);
+  }
+
+  tcpProbe(handle: number): number {
+    this.tcp(handle, "tcpProbe").probe();
+    return this.call("probe", handle, 0);
   }
 
   tcpClose(handle: number, reset: boolean): void {

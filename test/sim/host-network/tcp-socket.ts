@@ -58,6 +58,13 @@ export class TcpSocket {
   /** The engine closed its descriptor; the kernel may still be delivering. */
   closed = false;
   private noSpace = false;
+  /** When the peer was last heard, and what it has acknowledged. A peer that has vanished says nothing any more. */
+  private heardAtMs: number;
+  private acknowledged = 0;
+  private finAcknowledged = false;
+  private vanished = false;
+  /** How often the kernel was asked to probe. */
+  probes = 0;
   /** Position of an urgent octet that a recv(2) stops in front of, or -1. */
   private urgentAt = -1;
 
@@ -72,13 +79,16 @@ export class TcpSocket {
     private readonly fromPeer: Pattern,
     private readonly peer: PeerEnd,
     private readonly wake: (socket: TcpSocket) => void,
-  ) {}
+  ) {
+    this.heardAtMs = world.nowMs;
+  }
 
   // --- the connection's beginning ----------------------------------------------------------------------------------
 
   connected(): void {
     if (this.state !== "connecting" || this.closed) return;
     this.state = "connected";
+    this.heardAtMs = this.world.nowMs;
     this.wake(this);
     this.world.after(this.settings.delayMs, () => {
       if (this.state === "connected") this.peer.established(this);
@@ -178,7 +188,10 @@ export class TcpSocket {
     }
     const reached = this.sent;
     this.world.after(this.settings.delayMs, () => {
+      if (this.vanished) return;
       this.reached = reached;
+      this.acknowledged = reached;
+      this.heardAtMs = this.world.nowMs;
       this.peer.incoming();
     });
     return octets;
@@ -193,7 +206,10 @@ export class TcpSocket {
 
   private sendFin(): void {
     this.world.after(this.settings.delayMs, () => {
+      if (this.vanished) return;
       this.finReached = true;
+      this.finAcknowledged = true;
+      this.heardAtMs = this.world.nowMs;
       this.peer.incoming();
     });
   }
@@ -213,6 +229,24 @@ export class TcpSocket {
       this.shutdownDone = true;
       this.sendFin();
     }
+  }
+
+  /** tcp_info's tcpi_last_data_recv and tcpi_last_ack_recv, the smaller. */
+  get quietMs(): number {
+    return this.world.nowMs - this.heardAtMs;
+  }
+
+  /** SIOCOUTQ: octets and FIN. */
+  get unacknowledged(): number {
+    return this.sent - this.acknowledged + (this.shutdownDone && !this.finAcknowledged ? 1 : 0);
+  }
+
+  /** The kernel asks the peer for a sign of life. */
+  probe(): void {
+    this.probes++;
+    this.world.after(2 * this.settings.delayMs, () => {
+      if (!this.vanished) this.heardAtMs = this.world.nowMs;
+    });
   }
 
   private wakeSoon(): void {
@@ -237,6 +271,7 @@ export class TcpSocket {
         return;
       }
       this.arrived = end;
+      this.heardAtMs = this.world.nowMs;
       if (urgent) this.urgentAt = end - 1;
       this.wake(this);
     });
@@ -273,6 +308,16 @@ export class TcpSocket {
     this.state = "dead";
     this.error = errno;
     this.wake(this);
+  }
+
+  /** The peer's machine is gone, or the way to it: nothing comes from there any more. */
+  vanishes(): void {
+    this.vanished = true;
+  }
+
+  /** It is back, and knows the connection. */
+  returns(): void {
+    this.vanished = false;
   }
 
   spuriousEvent(): void {

@@ -86,6 +86,12 @@ const SERVICES = {
   hold(socket) {
     socket.resume();
   },
+  /** Leaves every connection open, also when its client has closed; see sayToAll. */
+  keep(socket, _options, server) {
+    server.kept ??= new Set();
+    server.kept.add(socket);
+    socket.resume();
+  },
 };
 
 const servers = new Map();
@@ -242,11 +248,33 @@ const TASKS = {
       socket.resume();
     });
   },
-  /** Keeps a connection open. */
-  async hold({ host, port, name, message = "held" }) {
+  /** Keeps a connection open; with `keepAliveMs` its kernel asks after so long (Node: then ten times, 1 s apart). */
+  async hold({ host, port, name, message = "held", keepAliveMs = 0 }) {
     const socket = await open(host, port);
+    if (keepAliveMs > 0) socket.setKeepAlive(true, keepAliveMs);
     held.set(name, socket);
     socket.write(message);
+  },
+  /** Opens so many connections, sends an octet on each and closes them. */
+  async abandon({ host, port, count }) {
+    for (const socket of await Promise.all(Array.from({ length: count }, () => open(host, port)))) {
+      socket.write("x");
+      socket.destroySoon();
+    }
+  },
+  /** What a server of the kind "keep" says on every connection before it closes it. */
+  sayToAll({ port, message }) {
+    for (const socket of servers.get(port).kept) socket.end(message);
+  },
+  /** Closes its direction of a kept connection; gives what comes before the other side's end. */
+  async finishHeld({ name }) {
+    const socket = held.get(name);
+    socket.end();
+    return text(socket);
+  },
+  /** The code a kept connection failed with. */
+  failureHeld({ name }) {
+    return held.get(name).failure;
   },
   /** Has an echo answer on a kept connection that was opened with an empty message; gives whether it was right. */
   async askHeld({ name, message }) {

@@ -25,6 +25,7 @@ const ACK_DELAYED = 1 << 17;
 const STARVED = 1 << 18;
 const READY = 1 << 19;
 const HOST_FAILED = 1 << 20;
+const PEER_ASKED = 1 << 21;
 
 const INITIAL = OUTBOUND | HOST_WRITABLE;
 
@@ -135,6 +136,14 @@ export class ConnectionFlags extends Path {
   }
   set hostFailed(on: boolean) {
     this.bits = on ? this.bits | HOST_FAILED : this.bits & ~HOST_FAILED;
+  }
+
+  /** The guest's keepalive waits for the peer to show itself. */
+  get peerAsked(): boolean {
+    return (this.bits & PEER_ASKED) !== 0;
+  }
+  set peerAsked(on: boolean) {
+    this.bits = on ? this.bits | PEER_ASKED : this.bits & ~PEER_ASKED;
   }
 
   get hostWritable(): boolean {

@@ -144,6 +144,10 @@ export class TcpConnection extends ConnectionFlags {
   /** Keepalive, TIME-WAIT end, or the bound of a half-open connection. */
   idleAt = 0;
   keepaliveProbes = 0;
+  /** How often the guest was asked since it closed its half. */
+  halfClosedProbes = 0;
+  /** When the peer was last asked for a sign of life; peerAsked says whether an answer is awaited. */
+  peerAskedAtMs = 0;
   lastHeardMs = 0;
 
   // Congestion (RFC 5681, 6582, 6675).

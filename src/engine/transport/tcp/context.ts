@@ -1,6 +1,6 @@
 /** What every part of the TCP layer works with. One per engine; `now` is set once per turn. */
 
-import type { ChecksumKernel, HostNetwork } from "../../boundary.ts";
+import { type ChecksumKernel, type HostNetwork, PEER_STATUS_WORDS } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
 import { RX_BATCH_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
@@ -73,6 +73,8 @@ export class TcpContext {
   /** Pairs for `HostNetwork.tcpReceive`, and the chunks they lie in. */
   readonly receiveList = new Int32Array(READ_CHUNKS_MAX * 2);
   readonly receiveChunks = new Int32Array(READ_CHUNKS_MAX);
+  /** Filled in by `HostNetwork.tcpStatus`. */
+  readonly peerStatus = new Int32Array(PEER_STATUS_WORDS);
   /** Connections with gathered octets or an ACK to send, in order of arrival. */
   readonly touched: Int32Array;
   touchedCount = 0;

@@ -4,6 +4,7 @@
  * passed is in timers.ts.
  */
 import {
+  CLOSE_WAIT,
   type TcpConnection,
   TIMER_NONE,
   TIMER_PERSIST,
@@ -21,6 +22,25 @@ const REORDER_WAIT_MIN_MS = 2;
 export const HALF_OPEN_MAX_MS = 240_000;
 /** RFC 9293 section 3.8.4: 2 h by default; then every 75 s, nine times, which passes RFC 5382's 2 h 4 min. */
 export const KEEPALIVE_IDLE_MS = 7_200_000;
+/**
+ * A guest that has closed its half is asked whether it still knows of the connection. A kernel whose program is gone keeps
+ * FIN-WAIT-2 for 60 s (Linux's tcp_fin_timeout, BSD's finwait2_timeout; Windows 120 s), so the first question comes a
+ * little later. Each comes as long again after the last, up to KEEPALIVE_IDLE_MS: seven segments in the first two hours
+ * and a half, and a guest that forgets later than that is found in as much time as it had waited.
+ */
+export const HALF_CLOSED_PROBE_MS = 65_000;
+const HALF_CLOSED_DOUBLINGS = 7;
+
+/** How long the guest of an established connection may be silent before it is asked. */
+export function idlePatience(c: TcpConnection): number {
+  if (c.state !== CLOSE_WAIT || c.halfClosedProbes >= HALF_CLOSED_DOUBLINGS) return KEEPALIVE_IDLE_MS;
+  return HALF_CLOSED_PROBE_MS << c.halfClosedProbes;
+}
+
+/** Sets the slow deadline of an established connection by when the guest was last heard. */
+export function waitForGuest(c: TcpConnection): void {
+  c.idleAt = (c.lastHeardMs + idlePatience(c)) | 0;
+}
 
 /** Files the earlier of the connection's deadlines. */
 export function arm(ctx: TcpContext, c: TcpConnection): void {

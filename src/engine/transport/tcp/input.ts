@@ -30,6 +30,7 @@ import {
   startRetransmitTimer,
   stopTimer,
 } from "./deadline.ts";
+import { guestForgot, isKeepalive, peerVouched } from "./liveness.ts";
 import { established, sendSyn, takeSyn } from "./open.ts";
 import { storeOutOfOrder } from "./out-of-order.ts";
 import { sendAck, sendStrayReset } from "./output.ts";
@@ -197,8 +198,10 @@ function unacceptable(ctx: TcpContext, c: TcpConnection, s: Segment): number {
     return HANDLED;
   }
   ctx.counters.add(DUPLICATES, 1);
-  c.ackPending = true;
-  ctx.touch(c);
+  if (!isKeepalive(c, s) || peerVouched(ctx, c)) {
+    c.ackPending = true;
+    ctx.touch(c);
+  }
   if (c.state === TIME_WAIT && (s.flags & FIN) !== 0) {
     // The guest did not hear our last ACK: the wait begins anew (RFC 9293 section 3.10.7.4).
     c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
@@ -222,6 +225,10 @@ function completeCrossing(ctx: TcpContext, c: TcpConnection, s: Segment): number
 function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
     ctx.counters.add(RESETS_FROM_GUEST, 1);
+    if (c.halfClosedProbes > 0 && c.handle >= 0 && (s.flags & ACK) === 0) {
+      guestForgot(ctx, c);
+      return HANDLED;
+    }
     // Both directions had ended for the guest; what the host has yet to take was acknowledged and is owed to it.
     if (c.state !== TIME_WAIT || c.backlogOctets === 0) removeConnection(ctx, c);
     return HANDLED;

@@ -210,6 +210,11 @@ export function sendAck(ctx: TcpContext, c: TcpConnection): boolean {
   return sendBare(ctx, c, bareSequence(c), ACK);
 }
 
+/** A segment just below the window makes a live guest answer with its window; it carries no octet. */
+export function probe(ctx: TcpContext, c: TcpConnection): void {
+  sendBare(ctx, c, (c.sndUna - 1) | 0, ACK);
+}
+
 /** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
 export function sendReset(ctx: TcpContext, c: TcpConnection): void {
   if (sendBare(ctx, c, bareSequence(c), RST | ACK)) ctx.counters.add(RESETS_TO_GUEST, 1);

@@ -3,7 +3,6 @@
 import { ETIMEDOUT } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
-import { ACK } from "../../wire/tcp.ts";
 import {
   CLOSED,
   CONNECTING,
@@ -18,9 +17,10 @@ import {
   TIMER_REORDER,
 } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
-import { arm, KEEPALIVE_IDLE_MS, startPersistTimer, startRetransmitTimer, stopTimer } from "./deadline.ts";
+import { arm, startPersistTimer, startRetransmitTimer, stopTimer } from "./deadline.ts";
+import { idleTooLong } from "./liveness.ts";
 import { failConnect, sendSyn } from "./open.ts";
-import { sendBare } from "./output.ts";
+import { probe } from "./output.ts";
 import { enterRecovery } from "./recovery.ts";
 import { REORDERING_MIN, rememberForUndo } from "./reordering.ts";
 import { abortBoth, removeConnection, TIME_WAIT_MS } from "./teardown.ts";
@@ -28,7 +28,6 @@ import { pump, pumpSmall } from "./to-guest.ts";
 
 const TIMEOUTS = counter("tcp-timeouts");
 const PROBES = counter("tcp-zero-window-probes");
-const KEEPALIVES = counter("tcp-keepalives");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
 
 /**
@@ -44,8 +43,6 @@ const TRIES_MIN = 6;
  */
 const STARVED_TRIES = 3;
 const STARVED_SILENCE_MS = 2000;
-const KEEPALIVE_INTERVAL_MS = 75_000;
-const KEEPALIVE_PROBES_MAX = 9;
 
 /** The hole is still there: a loss, however few octets beyond it were acknowledged. */
 function reorderTimeout(ctx: TcpContext, c: TcpConnection): void {
@@ -123,11 +120,6 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
   pump(ctx, c);
 }
 
-/** A segment just below the window makes a live peer answer with its window; it carries no octet. */
-function probe(ctx: TcpContext, c: TcpConnection): void {
-  sendBare(ctx, c, (c.sndUna - 1) | 0, ACK);
-}
-
 function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
   if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
     abortBoth(ctx, c);
@@ -159,18 +151,5 @@ function idleTimeout(ctx: TcpContext, c: TcpConnection): void {
     abortBoth(ctx, c);
     return;
   }
-  const idle = (ctx.now - c.lastHeardMs) | 0;
-  if (idle < KEEPALIVE_IDLE_MS) {
-    c.keepaliveProbes = 0;
-    c.idleAt = (c.lastHeardMs + KEEPALIVE_IDLE_MS) | 0;
-    return;
-  }
-  if (c.keepaliveProbes >= KEEPALIVE_PROBES_MAX) {
-    abortBoth(ctx, c);
-    return;
-  }
-  c.keepaliveProbes++;
-  ctx.counters.add(KEEPALIVES, 1);
-  probe(ctx, c);
-  c.idleAt = (ctx.now + KEEPALIVE_INTERVAL_MS) | 0;
+  idleTooLong(ctx, c);
 }

@@ -22,6 +22,7 @@ import {
   type TcpConnection,
 } from "./connection.ts";
 import { GATHER_MAX, GATHER_SEND_MAX, type TcpContext } from "./context.ts";
+import { arm, waitForGuest } from "./deadline.ts";
 import { LOCAL, localArrived } from "./local-service.ts";
 import { takeInOrder } from "./out-of-order.ts";
 import { sendAck } from "./output.ts";
@@ -127,8 +128,11 @@ export function flushDelayedAcks(ctx: TcpContext): void {
 
 /** State changes of RFC 9293 section 3.10.7.4, eighth step. */
 function finTaken(ctx: TcpContext, c: TcpConnection): void {
-  if (c.state === ESTABLISHED) c.state = CLOSE_WAIT;
-  else if (c.state === FIN_WAIT_1) c.state = CLOSING;
+  if (c.state === ESTABLISHED) {
+    c.state = CLOSE_WAIT;
+    if (!c.peerAsked) waitForGuest(c);
+    arm(ctx, c);
+  } else if (c.state === FIN_WAIT_1) c.state = CLOSING;
   else if (c.state === FIN_WAIT_2) enterTimeWait(ctx, c);
   if (c.handle <= LOCAL) localArrived(ctx.local, c);
 }
