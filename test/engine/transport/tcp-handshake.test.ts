@@ -1,6 +1,7 @@
 /** Opening connections: RFC 9293 section 3.5, from both sides, and what happens when the host cannot. */
 import { describe, expect, it } from "vitest";
 import { ECONNREFUSED, ENETUNREACH, ETIMEDOUT } from "../../../src/engine/boundary.ts";
+import { ip } from "../../support/frames.ts";
 import { TcpScript } from "./tcp-script.ts";
 
 describe("opening by the guest", () => {
@@ -114,7 +115,64 @@ describe("opening by the guest", () => {
   });
 });
 
+describe("out of descriptors", () => {
+  /** A connection that the host does not answer, of this age, and another for which no descriptor is left. */
+  const second = (ageMs: number, descriptorsShort: number): TcpScript => {
+    const s = new TcpScript();
+    s.inject("S", { mss: 1460 });
+    s.advance(ageMs);
+    expect(s.flowCount).toBe(1);
+    s.descriptorsShort = descriptorsShort;
+    s.startOver(0x1000_0000, 40_001);
+    s.inject("S", { mss: 1460 });
+    return s;
+  };
+
+  it("a half-open connection that has waited for a second gives its own up", () => {
+    const s = second(1000, 1);
+    expect(s.connects).toBe(2);
+    expect(s.host.openHandles).toBe(1);
+    expect(s.core.flows(s.world.clock).map(({ guest }) => guest)).toEqual(["10.0.2.15:40001"]);
+    s.hostConnects();
+    s.expect("S.", { ack: 1 });
+  });
+
+  it("one that is younger is let finish: the new SYN is dropped, and will come again", () => {
+    const s = second(996, 1);
+    expect(s.connects).toBe(1);
+    expect(s.core.flows(s.world.clock).map(({ guest }) => guest)).toEqual(["10.0.2.15:40000"]);
+    s.hostConnects();
+    s.advance(10);
+    s.drain();
+    s.inject("S", { mss: 1460 });
+    expect(s.connects).toBe(2);
+  });
+
+  it("one that gave way in vain is not missed twice: the SYN is dropped in silence", () => {
+    const s = second(5000, 2);
+    s.expectNothing(10);
+    expect(s.connects).toBe(1);
+    expect(s.flowCount).toBe(0);
+    expect(s.host.openHandles).toBe(0);
+  });
+});
+
 describe("opening towards the guest", () => {
+  it("shows the guest a caller from its own subnet as the gateway, and any other as it is", () => {
+    for (const [caller, seen] of [
+      ["10.0.2.77", "10.0.2.2"],
+      ["10.0.2.15", "10.0.2.2"],
+      ["127.0.0.1", "10.0.2.2"],
+      ["127.200.0.9", "10.0.2.2"],
+      ["10.0.3.77", "10.0.3.77"],
+      ["198.51.100.7", "198.51.100.7"],
+    ]) {
+      const s = new TcpScript();
+      s.peerCalls(50_000, ip(caller));
+      expect(s.core.flows(s.world.clock)[0].remote).toBe(`${seen}:50000`);
+    }
+  });
+
   it("sends a SYN for a caller and completes with an ACK (RFC 9293 3.5 figure 6)", () => {
     const s = new TcpScript();
     s.peerCalls();
@@ -235,14 +293,21 @@ describe("options of the handshake", () => {
     expect(Math.max(...segments.map((segment) => segment.payload.length))).toBe(536);
   });
 
-  it("keeps an absurd MSS from making absurd segments", () => {
-    const s = new TcpScript();
-    s.open({ mss: 1 });
-    s.peerWrites(2000);
-    s.advance(50);
-    const segments = s.drain().filter((segment) => segment.payload.length > 0);
-    expect(segments.length).toBeGreaterThan(0);
-    expect(segments.length).toBeLessThan(100);
+  it("keeps an absurd MSS from making absurd segments: 48 octets it is, options included", () => {
+    for (const [mss, timestamp, octets] of [
+      [1, undefined, 48],
+      [47, undefined, 48],
+      [48, undefined, 48],
+      [49, undefined, 49],
+      [1, [1, 0] as const, 36],
+    ] as const) {
+      const s = new TcpScript();
+      s.open(timestamp === undefined ? { mss } : { mss, timestamp });
+      s.peerWrites(2000);
+      const lengths = s.drain().map((segment) => segment.payload.length);
+      expect(lengths).toEqual(new Array(lengths.length).fill(octets));
+      expect(lengths.length).toBeGreaterThan(1);
+    }
   });
 
   it("scales the guest's window by the agreed shift, but not in the SYN (RFC 7323 2.2)", () => {

@@ -8,6 +8,7 @@
  */
 
 import type { EngineCore } from "../../../src/engine/api.ts";
+import { EMFILE } from "../../../src/engine/boundary.ts";
 import { defaultEngineConfig, type EngineConfig } from "../../../src/engine/config.ts";
 import { EngineLoop } from "../../sim/engine-loop.ts";
 import { arenaForWorld, makeEngine } from "../../sim/engine-under-test.ts";
@@ -142,6 +143,8 @@ export class TcpScript {
   connects = 0;
   /** Returned by connect(2) at once instead of a socket, when set. */
   connectErrno = 0;
+  /** So many attempts find the host without a free descriptor. */
+  descriptorsShort = 0;
 
   constructor(private readonly options: ScriptOptions = {}) {
     const world = new World(options.seed ?? 1, options.clock);
@@ -182,6 +185,10 @@ export class TcpScript {
     this.loop.attach(this.link);
     this.core.openForward(0, this.host.openListener(0));
     this.host.serveTcp(REMOTE_IP, REMOTE_PORT, (handle, token) => {
+      if (this.descriptorsShort > 0) {
+        this.descriptorsShort--;
+        return EMFILE;
+      }
       this.connects++;
       return this.connectErrno !== 0 ? this.connectErrno : this.newSocket(handle, token);
     });
@@ -284,12 +291,12 @@ export class TcpScript {
   }
 
   /** Somebody connects to the forwarded port: from here on the script is about that connection. */
-  peerCalls(port = 50_000): void {
+  peerCalls(port = 50_000, ip = REMOTE_IP): void {
     this.guestPort = FORWARD_PORT;
     this.remotePort = port;
-    this.remoteIp = REMOTE_IP;
+    this.remoteIp = ip;
     this.host.callListener(0, {
-      ip: REMOTE_IP,
+      ip,
       port,
       accepted: (handle, token) => this.newSocket(handle, token),
       refused: () => this.peer.resetByEngine(),
