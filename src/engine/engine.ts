@@ -62,6 +62,7 @@ class Engine implements EngineCore {
     this.layers.egress.attach(link);
     this.layers.inbound.linkAttached();
     this.linkReadable = link !== null;
+    if (link !== null) this.layers.tcp.guestHeard();
   }
 
   openForward(index: number, handle: number): void {
@@ -155,6 +156,7 @@ class Engine implements EngineCore {
     counters.add(OCTETS_FROM_GUEST, octets);
     tcp.endOfBatch();
     udp.endOfBatch();
+    if (count > 0) tcp.guestHeard();
     if (batch.drained) this.linkReadable = false;
     return !batch.drained;
   }

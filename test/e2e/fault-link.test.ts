@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Agent } from "../support/agent.ts";
 import { engineOf } from "../support/engine-pid.ts";
 import { NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
-import { isAlive, sluice } from "../support/program.ts";
+import { isAlive, sluice, until } from "../support/program.ts";
 import { findCommand, missing, needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const GATEWAY = "10.0.2.2";
@@ -66,6 +66,23 @@ describe("a TAP that", () => {
     });
     expect(await guest.agent.do("askHeld", { name: "idle", message: "still there?" })).toBe(true);
     expect((await guest.report()).drops["link-down"]).toBeGreaterThan(0);
+  });
+
+  it("is down while the host resets a connection: the guest, which only listens, hears of it later", async (context) => {
+    needs(context, NAMESPACE_NEEDS);
+    const port = await host.do<number>("tcpServer", { kind: "keep" });
+    await guest.agent.do("hold", { host: GATEWAY, port, name: "listens", listening: true });
+    await passes(200);
+    const open = async (): Promise<boolean> => (await guest.report()).flows.includes(`${GATEWAY}:${port}`);
+    expect(await open()).toBe(true);
+    guest.ip("link", "set", guest.device, "down");
+    await host.do("resetAll", { port });
+    await until(async () => !(await open()), "the engine hears of the reset");
+    guest.ip("link", "set", guest.device, "up");
+    guest.ip("route", "replace", "default", "via", GATEWAY);
+    const failed = async (): Promise<boolean> =>
+      (await guest.agent.do("failureHeld", { name: "listens" })) === "ECONNRESET";
+    await until(failed, "the guest hears of the reset", 20_000);
   });
 
   it("holds two frames loses no octet", async (context) => {

@@ -53,6 +53,8 @@ export class SimulatedLink implements FrameLink {
   private held = 0;
   private wasFull = false;
   broken = false;
+  /** Frames to the guest are lost, and the engine is told so. */
+  refusing = false;
   closed = false;
   framesHanded = 0;
   framesSent = 0;
@@ -124,6 +126,7 @@ export class SimulatedLink implements FrameLink {
   transmit(queue: TransmitQueue): number {
     if (this.closed) this.world.violation("the engine writes to a link it has closed");
     if (this.broken) return EIO;
+    if (this.refusing) return this.refuse(queue);
     let taken = 0;
     while (queue.length > taken) {
       const i = (queue.first + taken) & (queue.capacity - 1);
@@ -139,6 +142,14 @@ export class SimulatedLink implements FrameLink {
     }
     queue.taken(taken);
     return taken;
+  }
+
+  /** As a TAP that is set down: every frame is taken and lost. */
+  private refuse(queue: TransmitQueue): number {
+    const count = queue.length;
+    for (let i = 0; i < count; i++) queue.lose(i);
+    queue.taken(count);
+    return count;
   }
 
   private full(octets: number): boolean {

@@ -130,8 +130,12 @@ export class Egress {
   }
 
   private discard(): void {
-    for (let i = this.queue.length; i > 0; i--) this.counters.drop(LINK_DOWN);
-    this.queue.taken(this.queue.length);
+    const { queue } = this;
+    for (let i = 0; i < queue.length; i++) {
+      this.counters.drop(LINK_DOWN);
+      queue.lose(i);
+    }
+    queue.taken(queue.length);
     if (this.pool !== null) this.pool.reclaim();
   }
 }

@@ -28,6 +28,8 @@ export class TransmitQueue {
   /** Frames ever taken by the link, and ever queued; int32 that wrap. */
   headSequence = 0;
   tailSequence = 0;
+  /** Told of each frame that the link would not have: the offset of its Ethernet header. */
+  lost: (headerAt: number) => void = () => {};
 
   /** `capacity` is a power of two; `slotsAt` is an arena offset with capacity * TX_HEADER_SLOT_OCTETS octets. */
   constructor(
@@ -79,6 +81,11 @@ export class TransmitQueue {
     this.segmentSize[i] = segmentSize;
     this.transportOffset[i] = transportOffset;
     this.tailSequence = (this.tailSequence + 1) | 0;
+  }
+
+  /** The frame `behind` the oldest by so many will not reach the guest; it is taken all the same. */
+  lose(behind: number): void {
+    this.lost(this.headerAt[(this.headSequence + behind) & (this.capacity - 1)]);
   }
 
   /** Removes the `count` oldest frames: the link has them. */

@@ -130,25 +130,28 @@ export class QemuDatagramLink implements HostLink {
         return this.fail(sent);
       } else if (!isAbsence(sent)) {
         this.counters.drop(DROP_LINK_REFUSED);
-        taken++;
+        queue.lose(taken++);
       } else if (this.options.paired) {
         queue.taken(taken);
         return this.fail(sent);
       } else if (this.options.reconnect !== undefined && !reconnected) {
         reconnected = true;
-        if (this.options.reconnect() < 0) taken = this.dropRest(taken, count);
+        if (this.options.reconnect() < 0) taken = this.dropRest(queue, taken, count);
       } else {
         // UDP reports the refusal of an earlier datagram once; the frame itself was not sent.
         this.counters.drop(DROP_LINK_DOWN);
-        taken++;
+        queue.lose(taken++);
       }
     }
     queue.taken(taken);
     return taken;
   }
 
-  private dropRest(taken: number, count: number): number {
-    for (let i = taken; i < count; i++) this.counters.drop(DROP_LINK_DOWN);
+  private dropRest(queue: TransmitQueue, taken: number, count: number): number {
+    for (let i = taken; i < count; i++) {
+      this.counters.drop(DROP_LINK_DOWN);
+      queue.lose(i);
+    }
     return count;
   }
 

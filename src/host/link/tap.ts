@@ -279,7 +279,7 @@ export class TapLink implements HostLink {
         return this.fail(written);
       } else {
         this.counters.drop(written === EIO ? DROP_LINK_DOWN : DROP_LINK_REFUSED);
-        taken++;
+        queue.lose(taken++);
       }
     }
     queue.taken(taken);

@@ -25,6 +25,64 @@ describe("segments without a connection (RFC 9293 3.10.7.1)", () => {
   });
 });
 
+describe("a reset that cannot leave", () => {
+  it("waits for the next link, and is sent once", () => {
+    const s = new TcpScript();
+    s.open();
+    s.linkGoes();
+    s.peerResets();
+    expect(s.flowCount).toBe(0);
+    s.advance(30_000);
+    s.linkReturns();
+    s.expect("R.", { seq: 1, ack: 1 });
+    s.linkGoes();
+    s.linkReturns();
+    s.expectNothing(10_000);
+  });
+
+  it("that waits in the queue when the link goes waits on", () => {
+    const s = new TcpScript();
+    s.open();
+    s.deviceIsDown(true);
+    s.peerResets();
+    s.linkGoes();
+    s.deviceIsDown(false);
+    s.linkReturns();
+    s.expect("R.", { seq: 1, ack: 1 });
+  });
+
+  it("waits while the device is down, until the guest is heard", () => {
+    const s = new TcpScript();
+    s.open();
+    s.peerWrites(100);
+    s.expect(".", { seq: 1, length: 100 });
+    s.inject(".", { seq: 1, ack: 101 });
+    s.deviceIsDown(true);
+    s.peerResets();
+    s.inject("R", { seq: 7, port: 50_000 });
+    s.expectNothing(60_000);
+    s.deviceIsDown(false);
+    s.expectNothing(1000);
+    // A frame that needs no answer.
+    s.inject("R", { seq: 7, port: 50_000 });
+    s.expect("R.", { seq: 101, ack: 1 });
+    s.inject("R", { seq: 7, port: 50_000 });
+    s.expectNothing(1000);
+  });
+
+  it("is not for the connection that has begun between the same ends since", () => {
+    const s = new TcpScript();
+    s.open();
+    s.deviceIsDown(true);
+    s.peerResets();
+    s.deviceIsDown(false);
+    s.startOver(0x1234_0000);
+    s.open();
+    s.expectNothing(1000);
+    expect(s.state).toBe("ESTABLISHED");
+  });
+});
+
 describe("resets of a connection", () => {
   it("passes the guest's RST on to the host", () => {
     const s = new TcpScript();

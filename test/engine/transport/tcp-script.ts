@@ -304,6 +304,22 @@ export class TcpScript {
     this.advance(0);
   }
 
+  /** The link is gone, as when QEMU is killed; and there is another. */
+  linkGoes(): void {
+    this.loop.attach(null);
+    this.advance(0);
+  }
+
+  linkReturns(): void {
+    this.loop.attach(this.link);
+    this.advance(0);
+  }
+
+  /** The device is down, or up again: frames that come meanwhile are lost, and the link says so. */
+  deviceIsDown(down: boolean): void {
+    this.link.refusing = down;
+  }
+
   // --- the wire ------------------------------------------------------------------------------------------------------
 
   private toEngine(octets: Buffer, partialChecksum = false, segmentSize = 0): void {

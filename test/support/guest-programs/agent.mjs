@@ -249,9 +249,10 @@ const TASKS = {
     });
   },
   /** Keeps a connection open; with `keepAliveMs` its kernel asks after so long (Node: then ten times, 1 s apart). */
-  async hold({ host, port, name, message = "held", keepAliveMs = 0 }) {
+  async hold({ host, port, name, message = "held", keepAliveMs = 0, listening = false }) {
     const socket = await open(host, port);
     if (keepAliveMs > 0) socket.setKeepAlive(true, keepAliveMs);
+    if (listening) socket.resume();
     held.set(name, socket);
     socket.write(message);
   },
@@ -265,6 +266,10 @@ const TASKS = {
   /** What a server of the kind "keep" says on every connection before it closes it. */
   sayToAll({ port, message }) {
     for (const socket of servers.get(port).kept) socket.end(message);
+  },
+  /** Resets every connection of a server of the kind "keep". */
+  resetAll({ port }) {
+    for (const socket of servers.get(port).kept) socket.resetAndDestroy();
   },
   /** Closes its direction of a kept connection; gives what comes before the other side's end. */
   async finishHeld({ name }) {

@@ -12,6 +12,7 @@ import { TimerWheel } from "../../time/timer-wheel.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
+import { HeldResets } from "./held-resets.ts";
 import type { LocalService } from "./local-service.ts";
 
 /** Chunks that one read from a host socket may fill. */
@@ -48,6 +49,7 @@ export class TcpContext {
   readonly flows: FlowTable;
   readonly pool: ChunkPool;
   readonly wheel: TimerWheel;
+  readonly heldResets: HeldResets;
   readonly mtu: number;
   readonly secret0: number;
   readonly secret1: number;
@@ -117,6 +119,7 @@ export class TcpContext {
     this.token = parts.token;
     this.pool = new ChunkPool(parts.arena, parts.egress.queue);
     parts.egress.pool = this.pool;
+    this.heldResets = new HeldResets(this.view, parts.egress, parts.flows);
     const flows = parts.flows.capacity;
     const ring = powerOfTwo(flows);
     this.wheel = new TimerWheel(flows, nowMs, fire);

@@ -217,7 +217,9 @@ export function probe(ctx: TcpContext, c: TcpConnection): void {
 
 /** RST for a connection that exists: exactly at what the guest expects next (RFC 5961 section 3). */
 export function sendReset(ctx: TcpContext, c: TcpConnection): void {
-  if (sendBare(ctx, c, bareSequence(c), RST | ACK)) ctx.counters.add(RESETS_TO_GUEST, 1);
+  const at = bareSequence(c);
+  if (sendBare(ctx, c, at, RST | ACK)) ctx.counters.add(RESETS_TO_GUEST, 1);
+  else ctx.heldResets.hold(c, at, c.rcvTaken);
 }
 
 /** RST in answer to a segment without a connection (RFC 9293 section 3.10.7.1), between the ends the segment names. */

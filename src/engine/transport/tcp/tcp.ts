@@ -154,6 +154,7 @@ export class Tcp {
   /** Serves connections with host work. True when some are left. */
   work(): boolean {
     const ctx = this.ctx;
+    if (ctx.heldResets.due) this.releaseResets();
     const most = Math.min(ctx.readyCount, READY_PER_TURN);
     for (let i = 0; i < most && !ctx.egress.blocked; i++) {
       const c = ctx.nextReady();
@@ -234,6 +235,17 @@ export class Tcp {
       sendSyn(ctx, c);
       startRetransmitTimer(ctx, c);
     }
+  }
+
+  /** The guest sent a frame, or has another link. */
+  guestHeard(): void {
+    this.ctx.heldResets.guestHeard();
+  }
+
+  private releaseResets(): void {
+    this.ctx.heldResets.release((ends, at, acknowledged) =>
+      sendStrayReset(this.ctx, ends, at, acknowledged, RST | ACK),
+    );
   }
 
   /** How many connections filled windows lately: they share what the link can queue. */
