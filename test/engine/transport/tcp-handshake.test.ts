@@ -228,7 +228,10 @@ describe("opening towards the guest", () => {
     s.expect("S");
     s.expect("S", { seq: 0 }, 1100, 900);
     s.expect("S", { seq: 0 }, 2200, 1800);
-    s.advance(300_000);
+    // Not before three minutes (RFC 9293 3.8.3), and within RFC 5382's four.
+    s.advance(176_000);
+    expect(s.flowCount).toBe(1);
+    s.advance(30_000);
     s.drain();
     expect(s.peer.sawReset).toBe(true);
     expect(s.flowCount).toBe(0);
