@@ -18,6 +18,7 @@ import {
   type Node,
   type Pair,
   parseAllDocuments,
+  type YAMLMap,
 } from "yaml";
 import {
   type FieldPath,
@@ -230,8 +231,28 @@ class Tree {
 
   private readPairs(pairs: readonly Pair[], depth: number): Record<string, unknown> {
     const value: Record<string, unknown> = Object.create(null);
-    for (const pair of pairs) value[keyText(pair.key)] = this.read(pair.value, depth + 1);
+    for (const pair of pairs) {
+      if (!isMergeKey(pair)) value[keyText(pair.key)] = this.read(pair.value, depth + 1);
+    }
+    for (const pair of pairs) if (isMergeKey(pair)) this.merge(pair, value, depth);
     return value;
+  }
+
+  /** YAML 1.1's `<<: *base`, which kubectl reads: fields of other mappings, where this one has none of the name. */
+  private merge(pair: Pair, value: Record<string, unknown>, depth: number): void {
+    const source = this.read(pair.value, depth + 1);
+    for (const base of Array.isArray(source) ? source : [source]) {
+      if (typeof base !== "object" || base === null || Array.isArray(base)) {
+        const range = isNode(pair.key) ? rangeOf(pair.key) : ([0, 1] as const);
+        this.fault(
+          range,
+          "<< with something that is no mapping",
+          "a mapping to take fields from, or a list of them",
+        );
+        return;
+      }
+      for (const [key, child] of Object.entries(base)) if (!(key in value)) value[key] = child;
+    }
   }
 
   private overLimit(node: Node, depth: number): boolean {
@@ -259,7 +280,7 @@ class Tree {
     for (const [index, step] of path.entries()) {
       const last = index === path.length - 1;
       if (isMap(node)) {
-        const pair = node.items.find((item) => keyText(item.key) === step);
+        const pair = this.pairOf(node, step);
         if (pair === undefined) break;
         const key = isNode(pair.key) ? rangeOf(pair.key) : range;
         const value = this.resolve(pair.value);
@@ -280,13 +301,28 @@ class Tree {
     let node = this.resolve(root);
     for (const step of path) {
       const next: unknown = isMap(node)
-        ? node.items.find((item) => keyText(item.key) === step)?.value
+        ? this.pairOf(node, step)?.value
         : isSeq(node) && typeof step === "number"
           ? node.items[step]
           : undefined;
       node = this.resolve(next);
     }
     return isScalar(node) && node.type === "PLAIN" ? node.source : undefined;
+  }
+
+  /** The pair of a key, also where it comes from a merged mapping. */
+  private pairOf(map: YAMLMap, key: string | number): Pair | undefined {
+    const own = map.items.find((item) => !isMergeKey(item) && keyText(item.key) === key);
+    if (own !== undefined) return own;
+    for (const item of map.items) {
+      if (!isMergeKey(item)) continue;
+      const source = this.resolve(item.value);
+      for (const base of isSeq(source) ? source.items.map((entry) => this.resolve(entry)) : [source]) {
+        const pair = isMap(base) ? this.pairOf(base, key) : undefined;
+        if (pair !== undefined) return pair;
+      }
+    }
+    return undefined;
   }
 
   private resolve(node: unknown): unknown {
@@ -307,6 +343,10 @@ function rangeOf(node: Node): readonly [number, number] {
 /** A value that is written as nothing has no place of its own: its key is shown. */
 function emptyNode(node: unknown): boolean {
   return !isNode(node) || (node.range != null && node.range[0] === node.range[1]);
+}
+
+function isMergeKey({ key }: Pair): boolean {
+  return isScalar(key) && key.type === "PLAIN" && key.value === "<<";
 }
 
 function keyText(key: unknown): string {

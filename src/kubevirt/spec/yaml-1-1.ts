@@ -15,6 +15,8 @@ export function inYaml11(plain: string): string | undefined {
   if (isOneCase && FALSE.includes(plain.toLowerCase())) return "false";
   if (/^[-+]?0[0-7]+$/.test(plain)) return `the octal number ${Number.parseInt(plain, 8)}`;
   if (/^[-+]?0b[01]+$/.test(plain)) return `the binary number ${Number.parseInt(plain.replace("0b", ""), 2)}`;
+  if (/^[-+]?0o[0-7]+$/.test(plain)) return "text";
+  if (/^\d{4}-\d\d-\d\d$/.test(plain)) return "a date";
   // A MAC of decimal digits; of a time, the first number may not have a leading zero, but not every parser minds.
   if (/^[-+]?\d+(:[0-5]?\d)+$/.test(plain) || /^\d\d(:\d\d){5}$/.test(plain))
     return "a number to the base of 60";

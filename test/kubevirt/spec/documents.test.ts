@@ -76,6 +76,32 @@ describe("which documents", () => {
     expect(accepted(virtualMachine(GOOD).replaceAll("\n", "\r\n")).nics).toHaveLength(1);
   });
 
+  it("K1 merge keys are read, as kubectl reads them, and problems shown where the value stands", () => {
+    const base =
+      "x-nic: &nic {model: MODEL, slirp: {}}\nx-more: &more {ports: [{port: 80}], model: e1000e}\n";
+    const nic = "{<<: [*nic, *more], name: red}";
+    const text = `${base}apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nspec: {domain: {devices: {interfaces: [${nic}]}}, networks: ${POD}}\n`;
+    expect(accepted(text.replace("MODEL", "e1000")).nics[0]).toMatchObject({
+      name: "red",
+      model: "e1000",
+      binding: "slirp",
+      ports: [{ port: 80 }],
+    });
+    expect(refused(text.replace("MODEL", "e100"))).toMatchObject([
+      { path: "spec.domain.devices.interfaces[0].model", span: { line: 1, column: 21 } },
+    ]);
+    const whole = "x: &spec {domain: {interfaces: []}}\nkind: VM\nspec: {<<: *spec}\n";
+    expect(summary(refused(whole))).toEqual(["spec.domain.interfaces: misplaced"]);
+    expect(refused("kind: VM\nspec: {<<: 5}\n")[0]?.found).toBe("<< with something that is no mapping");
+    expect(
+      summary(
+        refused(
+          'kind: VM\nspec: {domain: {devices: {interfaces: [{"<<": {}, name: red, slirp: {}}]}}, networks: [{name: red, pod: {}}]}\n',
+        ),
+      ),
+    ).toEqual(['spec.domain.devices.interfaces[0]["<<"]: unknown-key']);
+  });
+
   it("K1 kinds that make VMs, and kinds of networks, are skipped with what to write", () => {
     const advice = (kind: string): string =>
       validateText("x", `kind: ${kind}\nspec: {}\n`).notes[0]?.message ?? "";

@@ -199,7 +199,13 @@ describe("K12 cross-checks", () => {
     expect(notesOf(text.replaceAll(`name: ${name}`, `name: "${name}"`))).toEqual([]);
   });
 
-  it("K12 MACs of decimal digits and octal numbers, in what kubectl reads", () => {
+  it("K12 MACs of decimal digits, octal numbers and dates, in what kubectl reads", () => {
+    expect(notesOf(today("[{name: 2026-01-02, slirp: {}}]", "[{name: 2026-01-02, pod: {}}]"))[0]).toContain(
+      "as a date",
+    );
+    expect(notesOf(today("[{name: red, slirp: {}, ports: [{port: 0o120}]}]"))[0]).toContain(
+      "as text (YAML 1.1): write 80",
+    );
     expect(places(today("[{name: red, slirp: {}, macAddress: 52:54:00:12:34:56}]"))).toEqual([
       `${IFS}[0].macAddress`,
     ]);
