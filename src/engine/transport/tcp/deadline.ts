@@ -28,7 +28,7 @@ export const KEEPALIVE_IDLE_MS = 7_200_000;
  * little later. Each comes as long again after the last, up to KEEPALIVE_IDLE_MS: seven segments in the first two hours
  * and a half, and a guest that forgets later than that is found in as much time as it had waited.
  */
-export const HALF_CLOSED_PROBE_MS = 65_000;
+const HALF_CLOSED_PROBE_MS = 65_000;
 const HALF_CLOSED_DOUBLINGS = 7;
 
 /** How long the guest of an established connection may be silent before it is asked. */
