@@ -61,12 +61,12 @@ export function nextLine(): OtherNode {
   return { command: [join(directory, "package", "bin", "node")] };
 }
 
-/** The mirror that this Debian gets its packages from. */
+/** A mirror of Debian: the one that this machine gets its packages from, or debootstrap's own, on another distribution. */
 function mirror(): string {
-  const sources = ["/etc/apt/sources.list", ...listing("/etc/apt/sources.list.d")];
+  const sources = ["/etc/apt/sources.list", ...listing("/etc/apt/sources.list.d"), "/usr/sbin/debootstrap"];
   const text = sources.filter((path) => existsSync(path)).map((path) => readFileSync(path, "utf8"));
-  const found = /https?:\/\/\S+\/debian\/?(?=\s|$)/m.exec(text.join("\n").replace(/^ *#.*$/gm, ""));
-  if (found === null) throw new Error("apt has no mirror of Debian here");
+  const found = /https?:\/\/[^\s"]+\/debian\/?(?=[\s"]|$)/m.exec(text.join("\n").replace(/^ *#.*$/gm, ""));
+  if (found === null) throw new Error("no mirror of Debian is known here (apt's sources, or debootstrap)");
   return found[0];
 }
 
