@@ -4,7 +4,7 @@ import type { Problem } from "../../config/problem.ts";
 import { Unacceptable } from "../../config/problem.ts";
 import { guess } from "../spec/guess.ts";
 import type { Binding, BindingNames } from "../spec/today-bindings.ts";
-import type { VmModel } from "../spec/vm-model.ts";
+import type { VmNic } from "../spec/vm-model.ts";
 import { UsageError } from "./usage-error.ts";
 import type { VmArguments } from "./vm-arguments.ts";
 
@@ -17,9 +17,9 @@ export function bindingsOf(args: VmArguments): BindingNames {
   });
 }
 
-/** The device of each multus network the model has, by the network's name. Throws UsageError. */
-export function networkDevices(args: VmArguments, model: VmModel): Readonly<Record<string, string>> {
-  const names = model.nics.filter((nic) => nic.backend.kind === "multus").map((nic) => nic.name);
+/** The device of each multus network that one of the interfaces has, by the network's name. Throws UsageError. */
+export function networkDevices(args: VmArguments, nics: readonly VmNic[]): Readonly<Record<string, string>> {
+  const names = nics.filter((nic) => nic.backend.kind === "multus").map((nic) => nic.name);
   const devices = pairs(
     args,
     "network",

@@ -3,7 +3,7 @@ import { formatSpecNote, formatSpecProblem, type SpecNote } from "../spec/spec-p
 import type { Validation } from "../spec/validate.ts";
 import { vmJsonSchema } from "../spec/vm-schema.ts";
 import { EXIT_OK, EXIT_WRONG } from "./exit-status.ts";
-import { bindingsOf } from "./network-options.ts";
+import { bindingsOf, networkDevices } from "./network-options.ts";
 import { validateFiles } from "./spec-input.ts";
 import { UsageError } from "./usage-error.ts";
 import { choiceOf, type VmArguments } from "./vm-arguments.ts";
@@ -15,6 +15,12 @@ export function validateCommand(args: VmArguments, io: VmIo): number {
   if (files.length === 0)
     throw new UsageError([{ place: "FILE", allowed: "at least one spec file, or - for standard input" }]);
   const result = validateFiles(files, bindingsOf(args));
+  // A VM that is wrong has no interfaces yet whose networks could be named.
+  if (result.problems.length === 0)
+    networkDevices(
+      args,
+      result.vms.flatMap((vm) => vm.model.nics),
+    );
   if (format === "json") io.stdout.write(`${JSON.stringify(validationReport(result), undefined, 2)}\n`);
   else printValidation(result, files.length, io);
   return result.problems.length === 0 ? EXIT_OK : EXIT_WRONG;

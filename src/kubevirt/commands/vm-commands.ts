@@ -40,16 +40,16 @@ const SPEC_OPTIONS = {
     repeat: true,
     help: "Carry a cluster's own binding plugin, binding: {name: OTHER}, out as one of ours. Repeatable.",
   },
-} as const;
-
-/** Options of every command that is about one VM. */
-const VM_OPTIONS = {
-  ...SPEC_OPTIONS,
   network: {
     placeholder: "NETWORK=DEVICE",
     repeat: true,
     help: "What the multus network NETWORK of the spec is here: a network interface, which becomes a port of a bridge with the VM, or a bridge that is there already. Repeatable.",
   },
+} as const;
+
+/** Options of every command that is about one VM. */
+const VM_OPTIONS = {
+  ...SPEC_OPTIONS,
   vm: { placeholder: "NAME", help: "The VM whose metadata.name is NAME, where the file has several." },
   name: {
     placeholder: "NAME",

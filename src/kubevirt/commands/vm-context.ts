@@ -106,7 +106,7 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
   const name = vmName(args, vm);
   const owner = qemuOwner(args);
   const label = vm.model.hostname ?? hostLabel(vm.model.name) ?? hostLabel(hostname());
-  const devices = networkDevices(args, vm.model);
+  const devices = networkDevices(args, vm.model.nics);
   return {
     vm: name,
     model: vm.model,

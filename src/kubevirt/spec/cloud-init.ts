@@ -3,8 +3,9 @@
  * itself that are not its own, and MACs that no card has. Versions 1 and 2, and OpenStack's form.
  */
 import { parse } from "yaml";
+import { inNetwork, isIpv4, parseIpv4 } from "../../config/address.ts";
 import { at, isMapping, type Mapping, mappingsOf, type Remark } from "./finding.ts";
-import { slirpAddresses } from "./nat-addresses.ts";
+import { parseGuestNetwork, slirpAddresses } from "./nat-addresses.ts";
 import { describeValue, type FieldPath } from "./spec-problem.ts";
 import { normaliseMac, type VmModel, type VmNic } from "./vm-model.ts";
 
@@ -103,17 +104,24 @@ function linkRemarks(link: Link, path: FieldPath, model: VmModel): Remark[] {
     const message = `it sets up the card with the MAC ${describeValue(mac)}, which no interface has: write it as macAddress of the interface that is meant`;
     return [{ path, message }];
   }
-  const nic = withMac ?? nicOf(link.name, model);
+  const named = withMac ?? nicOf(link.name, model);
+  const nic = named ?? model.nics.find((candidate) => candidate.binding === "slirp");
   if (nic?.binding !== "slirp") return [];
-  const { guest } = nic.nat ?? slirpAddresses();
+  const { guest, network } = nic.nat ?? slirpAddresses();
   return link.addresses.flatMap((written) => {
     const address = written.replace(/\/.*/, "").trim();
-    if (address === guest) return [];
+    // Of a card that cannot be told from others only an address in NAT's own subnet says that it is meant.
+    if (address === guest || (named === undefined && !isInside(address, network))) return [];
     const message = address.includes(":")
       ? `it gives the guest the address ${describeValue(address)}, but behind this NAT the guest has no IPv6`
       : `it gives the guest the address ${describeValue(address)}, but the guest of interface ${nic.name} is ${guest}: what is forwarded goes there`;
     return [{ path, message }];
   });
+}
+
+function isInside(address: string, network: string): boolean {
+  const subnet = parseGuestNetwork(network);
+  return subnet !== undefined && isIpv4(address) && inNetwork(parseIpv4(address), subnet);
 }
 
 /** The interface a guest's name for a card means: the only one, or the Nth by `ethN`. */

@@ -113,6 +113,8 @@ describe("today's manifests", () => {
 
   it("K5 --network: without it validate is content, plan shows a placeholder, up refuses", async () => {
     const run = ["--run-dir", file("run"), file("today.yaml")];
+    expect((await vm("validate", "--network", "blue=eth1", file("today.yaml"))).status).toBe(0);
+    expect((await vm("validate", "--network", "bleu=eth1", file("today.yaml"))).status).toBe(2);
     const plan = await vm("plan", ...run);
     expect(plan.status).toBe(1);
     expect(plan.stdout).toContain("make <device of blue> a port of");

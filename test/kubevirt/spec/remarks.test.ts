@@ -186,6 +186,20 @@ describe("K12 cross-checks", () => {
     ]);
   });
 
+  it("K12 of several cards one is meant by its number, or by an address of its subnet", () => {
+    const notes = (link: string, address: string): string[] => {
+      const text = JSON.stringify(`version: 2\nethernets:\n  ${link}: {addresses: [${address}/24]}\n`);
+      const nics = "[{name: red, slirp: {}}, {name: blue, bridge: {}}]";
+      const nets = "[{name: red, pod: {}}, {name: blue, multus: {networkName: a}}]";
+      return notesOf(today(nics, nets, { volumes: `[{name: c, cloudInitNoCloud: {networkData: ${text}}}]` }));
+    };
+    expect(notes("eth0", "192.168.1.5")).toHaveLength(1);
+    expect(notes("eth1", "192.168.1.5")).toEqual([]);
+    expect(notes("enp1s0", "192.168.1.5")).toEqual([]);
+    expect(notes("enp1s0", "10.0.2.7")).toHaveLength(1);
+    expect(notes("enp1s0", "10.0.2.15")).toEqual([]);
+  });
+
   it("K12 network data that is no YAML, or something else, is none of ours", () => {
     for (const text of ["a: [", "[]", "hello", "version: 2\nethernets: 5\n", "config: {a: b}", "&a [*a]"]) {
       expect(data(SLIRP, text)).toEqual([]);
