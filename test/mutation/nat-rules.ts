@@ -26,10 +26,10 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-3 no port overloading |",
     file: `${UDP}/udp.ts`,
-    find: "flows.find(PROTOCOL_UDP, guestAddress, keyAddress, packPorts(guestPort, keyPort))",
-    replace: "flows.find(PROTOCOL_UDP, guestAddress, keyAddress, packPorts(guestPort & 0xff00, keyPort))",
+    find: "const ports = packPorts(packet.guestPort, keyPort);",
+    replace: "const ports = packPorts(packet.guestPort & 0xff00, keyPort);",
     test: UDP_TEST,
-    name: "REQ-1: endpoint-independent mapping",
+    name: "REQ-3: no port overloading",
   },
   {
     row: "| REQ-5 timer |",
@@ -74,7 +74,7 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-11 determinism |",
     file: `${UDP}/udp.ts`,
-    find: "if (!this.inUse(mapping)) {",
+    find: "if (!this.inUse(mapping, leastMs)) {",
     replace: "{",
     test: UDP_TEST,
     name: "REQ-11: when all mappings are in use",

@@ -8,8 +8,9 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROJECT_ROOT } from "../support/project-root.ts";
+import { LOSS_RULES } from "./loss-rules.ts";
 import { NAT_RULES } from "./nat-rules.ts";
-import { type Rule, TCP_RULES } from "./rules.ts";
+import { CONNECTION_RULES, type Rule } from "./rules.ts";
 
 /** The named tests fail, and not because none is named so. */
 function isNoticed(tree: string, { test, name }: Rule): boolean {
@@ -38,7 +39,7 @@ function tryRule(tree: string, rule: Rule): boolean {
 }
 
 const words = process.argv.slice(2).join(" ");
-const rules = [...TCP_RULES, ...NAT_RULES].filter(({ row }) => row.includes(words));
+const rules = [...CONNECTION_RULES, ...LOSS_RULES, ...NAT_RULES].filter(({ row }) => row.includes(words));
 const tree = mkdtempSync(join(tmpdir(), "sluice-rules-"));
 let missed = 0;
 try {

@@ -3,9 +3,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { PROJECT_ROOT } from "../support/project-root.ts";
+import { LOSS_RULES } from "./loss-rules.ts";
 import { NAT_RULES } from "./nat-rules.ts";
-import { TCP_RULES } from "./rules.ts";
+import { CONNECTION_RULES } from "./rules.ts";
 
+const TCP_RULES = [...CONNECTION_RULES, ...LOSS_RULES];
 const read = (path: string): string => readFileSync(join(PROJECT_ROOT, path), "utf8");
 const rows = (path: string): string[] =>
   read(path)
