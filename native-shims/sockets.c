@@ -208,12 +208,13 @@ int32_t shim_get_option(const int32_t *a) {
 int32_t shim_tcp_info(const struct arg *a) {
   struct tcp_info info = {0};
   socklen_t length = sizeof info;
-  if (a[1].length < 4) return -EINVAL;
+  if (a[1].length < 5) return -EINVAL;
   if (getsockopt(a[0].i, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return -errno;
   a[1].ints[0] = (int32_t)info.tcpi_last_data_recv;
   a[1].ints[1] = (int32_t)info.tcpi_last_ack_recv;
   a[1].ints[2] = (int32_t)info.tcpi_unacked;
   a[1].ints[3] = (int32_t)info.tcpi_notsent_bytes;
+  a[1].ints[4] = (int32_t)info.tcpi_segs_in;
   return 0;
 }
 

@@ -84,11 +84,13 @@ export const ADDRESS_PORT = 4;
 export const V4_MAPPED = 0xffff;
 
 /** What `HostNetwork.tcpStatus` fills in. */
-export const PEER_STATUS_WORDS = 2;
+export const PEER_STATUS_WORDS = 3;
 /** Milliseconds since the peer was last heard: an octet, or an acknowledgment. */
 export const PEER_QUIET_MS = 0;
 /** Not 0 while the kernel has octets or a FIN that the peer has not acknowledged. */
 export const PEER_UNACKNOWLEDGED = 1;
+/** Segments the peer has sent so far, its keepalive's among them; they wrap. */
+export const PEER_SEGMENTS = 2;
 
 /**
  * The host's sockets. `token` is an int the readiness event will carry back. Handles are ints >= 0. All sockets

@@ -26,6 +26,7 @@ import {
   type HostNetwork,
   PEER_CLOSED,
   PEER_QUIET_MS,
+  PEER_SEGMENTS,
   PEER_UNACKNOWLEDGED,
   READABLE,
   type UdpBatch,
@@ -65,6 +66,7 @@ const INFO_DATA_AGO_MS = 0;
 const INFO_ACK_AGO_MS = 1;
 const INFO_UNACKNOWLEDGED = 2;
 const INFO_NOT_SENT = 3;
+const INFO_SEGMENTS_IN = 4;
 
 /** Ports the kernel is asked for until one has the guest's parity: all in vain once in a million. */
 const PARITY_TRIES = 20;
@@ -121,7 +123,7 @@ export class KernelNetwork implements HostNetwork {
   private readonly words = new Int32Array(ADDRESS_WORDS);
   private readonly bound = new Int32Array(ADDRESS_WORDS);
   private udpSockets = 0;
-  private readonly tcpInfo = new Int32Array(4);
+  private readonly tcpInfo = new Int32Array(5);
   private reserve: number;
   private scoped: readonly ResolverAddress[] = [];
 
@@ -261,6 +263,7 @@ export class KernelNetwork implements HostNetwork {
     if (result < 0) return result;
     status[PEER_QUIET_MS] = Math.min(info[INFO_DATA_AGO_MS], info[INFO_ACK_AGO_MS]);
     status[PEER_UNACKNOWLEDGED] = info[INFO_UNACKNOWLEDGED] | info[INFO_NOT_SENT];
+    status[PEER_SEGMENTS] = info[INFO_SEGMENTS_IN];
     return 0;
   }
 

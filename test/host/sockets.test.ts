@@ -14,6 +14,7 @@ import {
   FAILED,
   PEER_CLOSED,
   PEER_QUIET_MS,
+  PEER_SEGMENTS,
   PEER_STATUS_WORDS,
   PEER_UNACKNOWLEDGED,
   READABLE,
@@ -168,8 +169,10 @@ describe("TCP", () => {
     // The kernel asks no peer that it heard within the second.
     await until(() => quietMs() > 1100, "a second of quiet");
     expect(status[PEER_UNACKNOWLEDGED]).toBe(0);
+    const segments = status[PEER_SEGMENTS];
     expect(net.tcpProbe(handle)).toBe(0);
     await until(() => quietMs() < 1000, "a sign of life", 900);
+    expect(status[PEER_SEGMENTS]).toBe(segments + 1);
     // Once: nothing keeps it asking.
     await until(() => quietMs() > 2200, "quiet again");
     net.tcpClose(handle, false);

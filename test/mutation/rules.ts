@@ -230,6 +230,22 @@ export const CONNECTION_RULES: readonly Rule[] = [
     name: "is passed on, and answered when the peer has answered",
   },
   {
+    row: "a forward's client with keepalive of its own",
+    file: `${TCP}/client-keepalive.ts`,
+    find: "if (isFirst || questions === 0) {",
+    replace: "if (isFirst || questions >= 0) {",
+    test: script("liveness"),
+    name: "is reset when three questions are left unanswered",
+  },
+  {
+    row: "a forward's client with keepalive of its own",
+    file: `${TCP}/client-keepalive.ts`,
+    find: "c.clientPaceMs = Math.min(c.clientPaceMs * 2, KEEPALIVE_IDLE_MS);",
+    replace: "c.clientPaceMs *= 1;",
+    test: script("liveness"),
+    name: "never asks costs seven calls in two hours and no segment",
+  },
+  {
     row: "urgent octets in line both ways",
     file: `${TCP}/tcp.ts`,
     find: "if ((events & URGENT) !== 0) c.hostUrgent = true;",

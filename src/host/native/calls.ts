@@ -127,7 +127,7 @@ export interface Native {
   getOption(fd: number, level: number, name: number): number;
   /**
    * What TCP_INFO says (tcp(7)): milliseconds since octets and since an acknowledgment came, segments under way, octets
-   * not sent yet. Fills the first four of `info`; 0 or -errno (-EOPNOTSUPP for a Unix socket).
+   * not sent yet, segments that came. Fills the first five of `info`; 0 or -errno (-EOPNOTSUPP for a Unix socket).
    */
   tcpInfo(fd: number, info: Int32Array): number;
   /**

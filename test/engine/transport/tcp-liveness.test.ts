@@ -259,3 +259,70 @@ describe("who never asks", () => {
     expect(s.probes).toBe(0);
   });
 });
+
+describe("a forward's client that asks after the guest", () => {
+  const called = (): TcpScript => {
+    const s = new TcpScript();
+    s.peerCalls();
+    s.expect("S");
+    s.inject("S.", { seq: 0, ack: 1, mss: 1460 });
+    s.expect(".", { ack: 1 });
+    return s;
+  };
+  /** The client asks every five seconds for so long; the guest answers or not. Gives how often it was asked. */
+  const asks = (s: TcpScript, ms: number, answers: boolean): number => {
+    let asked = 0;
+    for (let passed = 0; passed < ms && s.flowCount > 0; passed += 500) {
+      s.advance(500);
+      if (s.flowCount > 0 && passed % 5000 === 0) s.peerAsks();
+      for (const segment of s.drain()) {
+        if ((segment.flags & 0x04) !== 0) continue;
+        asked++;
+        if (answers) s.inject(".", { seq: 1, ack: 1 });
+      }
+    }
+    return asked;
+  };
+
+  it("has it asked, at half its pace", () => {
+    const s = called();
+    const asked = asks(s, 10 * MINUTE_MS, true);
+    // From the second look on, after 130 s: every ten seconds.
+    expect(asked).toBeGreaterThan(40);
+    expect(asked).toBeLessThan(50);
+    expect(s.state).toBe("ESTABLISHED");
+  });
+
+  it("is reset when three questions are left unanswered", () => {
+    const s = called();
+    asks(s, 10 * MINUTE_MS, true);
+    expect(asks(s, MINUTE_MS, false)).toBe(3);
+    expect(s.flowCount).toBe(0);
+    expect(s.peer.sawReset).toBe(true);
+  });
+
+  it("and no longer does is left alone", () => {
+    const s = called();
+    asks(s, 5 * MINUTE_MS, true);
+    s.advance(20_000);
+    s.drain();
+    s.expectNothing(HOUR_MS);
+    expect(s.state).toBe("ESTABLISHED");
+  });
+
+  it("never asks costs seven calls in two hours and no segment", () => {
+    const s = called();
+    const calls = s.host.calls;
+    s.expectNothing(2 * HOUR_MS - 10_000);
+    expect(s.host.calls - calls).toBe(7);
+  });
+
+  it("is not asked after while octets for the guest are under way", () => {
+    const s = called();
+    s.peerWrites(100);
+    s.expect(".", { seq: 1, length: 100 });
+    // The guest is silent: the octets are sent again until R2, and then it is given up.
+    expect(asks(s, 100_000, false)).toBe(8);
+    expect(s.flowCount).toBe(1);
+  });
+});

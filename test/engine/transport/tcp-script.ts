@@ -244,6 +244,11 @@ export class TcpScript {
     this.socket.returns();
   }
 
+  /** The peer's keepalive arrives at the host's kernel. */
+  peerAsks(): void {
+    this.socket.peerAsks();
+  }
+
   /** How often the host's kernel was asked to probe the peer. */
   get probes(): number {
     return this.socket.probes;

@@ -19,6 +19,7 @@ import {
   ENETUNREACH,
   type HostNetwork,
   PEER_QUIET_MS,
+  PEER_SEGMENTS,
   PEER_UNACKNOWLEDGED,
   READABLE,
   type UdpBatch,
@@ -315,6 +316,7 @@ export class SimulatedHost implements HostNetwork {
     const socket = this.tcp(handle, "tcpStatus");
     status[PEER_QUIET_MS] = socket.quietMs;
     status[PEER_UNACKNOWLEDGED] = socket.unacknowledged;
+    status[PEER_SEGMENTS] = socket.segments;
     return this.call("TCP_INFO", handle, 0);
   }
 

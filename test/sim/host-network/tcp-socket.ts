@@ -65,6 +65,8 @@ export class TcpSocket {
   private vanished = false;
   /** How often the kernel was asked to probe. */
   probes = 0;
+  /** Segments the peer has sent. */
+  segments = 0;
   /** Position of an urgent octet that a recv(2) stops in front of, or -1. */
   private urgentAt = -1;
 
@@ -191,6 +193,7 @@ export class TcpSocket {
       if (this.vanished) return;
       this.reached = reached;
       this.acknowledged = reached;
+      this.segments++;
       this.heardAtMs = this.world.nowMs;
       this.peer.incoming();
     });
@@ -271,6 +274,7 @@ export class TcpSocket {
         return;
       }
       this.arrived = end;
+      this.segments++;
       this.heardAtMs = this.world.nowMs;
       if (urgent) this.urgentAt = end - 1;
       this.wake(this);
@@ -308,6 +312,12 @@ export class TcpSocket {
     this.state = "dead";
     this.error = errno;
     this.wake(this);
+  }
+
+  /** The peer's keepalive: the kernel answers it, and says nothing. */
+  peerAsks(): void {
+    this.segments++;
+    this.heardAtMs = this.world.nowMs;
   }
 
   /** The peer's machine is gone, or the way to it: nothing comes from there any more. */

@@ -146,6 +146,10 @@ export class TcpConnection extends ConnectionFlags {
   keepaliveProbes = 0;
   /** How often the guest was asked since it closed its half. */
   halfClosedProbes = 0;
+  /** Of a forward's client: how often it is looked at, 0 for other peers; when it last was, and its segments then. */
+  clientPaceMs = 0;
+  clientLookedAtMs = 0;
+  clientSegments = -1;
   /** When the peer was last asked for a sign of life; peerAsked says whether an answer is awaited. */
   peerAskedAtMs = 0;
   lastHeardMs = 0;

@@ -5,6 +5,7 @@
  */
 import {
   CLOSE_WAIT,
+  ESTABLISHED,
   type TcpConnection,
   TIMER_NONE,
   TIMER_PERSIST,
@@ -33,6 +34,7 @@ const HALF_CLOSED_DOUBLINGS = 7;
 
 /** How long the guest of an established connection may be silent before it is asked. */
 export function idlePatience(c: TcpConnection): number {
+  if (c.state === ESTABLISHED && c.clientPaceMs > 0) return c.clientPaceMs;
   if (c.state !== CLOSE_WAIT || c.halfClosedProbes >= HALF_CLOSED_DOUBLINGS) return KEEPALIVE_IDLE_MS;
   return HALF_CLOSED_PROBE_MS << c.halfClosedProbes;
 }

@@ -6,11 +6,13 @@
  *   peer    asked when the guest asks (its keepalive, RFC 9293 section 3.8.4): the host's kernel sends a probe of its own,
  *           and the guest gets its answer when the peer has answered
  *
- * Who never asks costs nothing: no segment, no call, no timer beyond the one that every connection has.
+ * Who never asks costs nothing: no segment, no call, no timer beyond the one that every connection has. The other way round,
+ * a client of a forward that asks after the guest, is client-keepalive.ts.
  */
 import { PEER_QUIET_MS, PEER_UNACKNOWLEDGED } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { ACK } from "../../wire/tcp.ts";
+import { lookAtClient } from "./client-keepalive.ts";
 import { CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { arm, idlePatience, KEEPALIVE_IDLE_MS, waitForGuest } from "./deadline.ts";
@@ -43,7 +45,8 @@ export function idleTooLong(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   if (idle < KEEPALIVE_IDLE_MS) {
-    askHalfClosed(ctx, c);
+    if (c.state === CLOSE_WAIT) askHalfClosed(ctx, c);
+    else lookAtClient(ctx, c);
     return;
   }
   if (c.keepaliveProbes >= KEEPALIVE_PROBES_MAX) {

@@ -22,9 +22,10 @@ import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import { keyedHash, NO_FLOW, packPorts, placeAt } from "../flow-table.ts";
 import type { Ends, Path } from "../path.ts";
+import { CLIENT_LOOK_MS } from "./client-keepalive.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
-import { arm, HALF_OPEN_MAX_MS, KEEPALIVE_IDLE_MS, startRetransmitTimer } from "./deadline.ts";
+import { arm, HALF_OPEN_MAX_MS, startRetransmitTimer, waitForGuest } from "./deadline.ts";
 import { LOCAL, localEstablished } from "./local-service.ts";
 import { sendBare, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
@@ -232,7 +233,8 @@ export function established(ctx: TcpContext, c: TcpConnection): void {
   c.sndUna = (c.iss + 1) | 0;
   c.backoff = 0;
   c.timerKind = 0;
-  c.idleAt = (ctx.now + KEEPALIVE_IDLE_MS) | 0;
+  if (!c.outbound) c.clientPaceMs = CLIENT_LOOK_MS;
+  waitForGuest(c);
   if (c.handle <= LOCAL) {
     localEstablished(ctx.local, c);
     return;
