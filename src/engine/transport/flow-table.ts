@@ -73,15 +73,16 @@ export class FlowTable {
   find(protocol: number, guest: number, remote: number, ports: number): number {
     const last = this.lastHit;
     if (this.holds(last, protocol, guest, remote, ports)) return last;
-    let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & this.indexMask;
+    const { index, indexMask } = this;
+    let slot = keyedHash(this.key0, this.key1, protocol, guest, remote, ports) & indexMask;
     for (;;) {
-      const id = this.index[slot] - 1;
+      const id = index[slot] - 1;
       if (id < 0) return NO_FLOW;
       if (this.holds(id, protocol, guest, remote, ports)) {
         this.lastHit = id;
         return id;
       }
-      slot = (slot + 1) & this.indexMask;
+      slot = (slot + 1) & indexMask;
     }
   }
 
@@ -90,15 +91,16 @@ export class FlowTable {
     const key = protocol | FAMILY_IPV6;
     const last = this.lastHit;
     if (this.holds6(last, key, pair, ports)) return last;
-    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & this.indexMask;
+    const { index, indexMask } = this;
+    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & indexMask;
     for (;;) {
-      const id = this.index[slot] - 1;
+      const id = index[slot] - 1;
       if (id < 0) return NO_FLOW;
       if (this.holds6(id, key, pair, ports)) {
         this.lastHit = id;
         return id;
       }
-      slot = (slot + 1) & this.indexMask;
+      slot = (slot + 1) & indexMask;
     }
   }
 
