@@ -36,9 +36,9 @@ export const LOSS_RULES: readonly Rule[] = [
   },
   {
     row: "fast retransmit at the third duplicate ACK",
-    file: `${TCP}/reordering.ts`,
-    find: "export const REORDERING_MIN = 3;",
-    replace: "export const REORDERING_MIN = 4;",
+    file: `${TCP}/connection.ts`,
+    find: "  reordering = 3;",
+    replace: "  reordering = 4;",
     test: script("retransmission"),
     name: "comes with the third duplicate acknowledgment, not before",
   },

@@ -339,11 +339,15 @@ describe("options of the handshake", () => {
 
   it("treats a shift over 14 as 14 (RFC 7323 2.3)", () => {
     const s = new TcpScript();
-    s.open({ mss: 1460, windowScale: 200 }, 1);
-    s.peerWrites(20_000);
+    s.open({ mss: 1460, windowScale: 15 }, 1);
+    // Once the congestion window is larger than that.
+    s.peerWrites(14_600);
+    const last = s.drain().at(-1)!;
+    s.inject(".", { seq: 1, ack: last.sequence + last.payload.length, win: 1 });
+    s.peerWrites(40_000);
     s.advance(5);
     const sent = s.drain().reduce((sum, segment) => sum + segment.payload.length, 0);
-    expect(sent).toBeGreaterThan(1);
+    expect(sent).toBeGreaterThan(14_600);
     expect(sent).toBeLessThanOrEqual(1 << 14);
   });
 });
