@@ -10,6 +10,7 @@ import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
 import { type LineLog, openLogFile } from "../supervisor/log.ts";
+import type { ServiceManager } from "../supervisor/service-manager.ts";
 import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
@@ -59,6 +60,12 @@ interface RunPlan {
   readonly user: UserIds | undefined;
 }
 
+/** Who is told how the service is, if there is anybody. */
+async function serviceManager(log: LineLog): Promise<ServiceManager | undefined> {
+  if (process.env["NOTIFY_SOCKET"] === undefined) return undefined;
+  return (await import("../supervisor/service-manager.ts")).takeServiceManager(log);
+}
+
 async function serve(plan: RunPlan): Promise<number> {
   const { config, host } = plan;
   const { log, logFd, close } = openLogFile(host.log);
@@ -66,6 +73,7 @@ async function serve(plan: RunPlan): Promise<number> {
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
   let opened: LinkHandover | undefined;
+  const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
     client = new EngineClient({
@@ -90,14 +98,19 @@ async function serve(plan: RunPlan): Promise<number> {
     const signalled = watch.end.then((reason) => ({ reason: "signalled" as const, message: reason }));
     const started = await Promise.race([client.ready, signalled]);
     if ("reason" in started) return await end(client, log, started.message);
-    log.info(describeService(config, started));
+    const line = describeService(config, started);
+    log.info(line);
     announce(host);
+    manager?.ready(line);
+    manager?.watch((answered) => client?.ask(answered));
     const ended = await Promise.race([client.ended, signalled]);
+    manager?.stopping(ended.message);
     if (ended.reason === "signalled") return await end(client, log, ended.message);
     return exitStatus(ended, log);
   } finally {
     watch.close();
     await client?.stop();
+    manager?.close();
     opened?.remove?.();
     if (host.pidFile !== undefined) removePidFile(host.pidFile);
     close();

@@ -55,6 +55,8 @@ export type Order =
   | { readonly type: "start"; readonly plan: EnginePlan }
   | { readonly type: "resolv-conf"; readonly text: string }
   | { readonly type: "report" }
+  /** Answered by `pong`. */
+  | { readonly type: "ping" }
   | { readonly type: "stop" };
 
 /** Engine to supervisor. */
@@ -69,6 +71,7 @@ export type News =
     }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "link"; readonly up: boolean }
+  | { readonly type: "pong" }
   /** A guestfwd connection's descriptor is on the command socket; run the command of this guest forward. */
   | { readonly type: "command"; readonly index: number }
   | ({ readonly type: "ended" } & EngineEnd);
@@ -114,6 +117,8 @@ export function asNews(value: unknown): News | undefined {
       return typeof news["message"] === "string" ? (news as unknown as News) : undefined;
     case "link":
       return typeof news["up"] === "boolean" ? (news as unknown as News) : undefined;
+    case "pong":
+      return news as unknown as News;
     case "command":
       return Number.isInteger(news["index"]) ? (news as unknown as News) : undefined;
     case "ended":

@@ -36,6 +36,7 @@ export class EngineClient {
   /** The process has loaded, or has gone: it will not be started again. */
   #settled = false;
   #unfollow: () => void = () => {};
+  #answered: () => void = () => {};
   #lastWords: EngineExit | undefined;
   #settleReady:
     | { resolve: (news: Extract<News, { type: "ready" }>) => void; reject: (error: Error) => void }
@@ -116,6 +117,12 @@ export class EngineClient {
     this.#order({ type: "report" });
   }
 
+  /** Calls `answered` when the engine's loop comes to the question; one that hangs never does. */
+  ask(answered: () => void): void {
+    this.#answered = answered;
+    this.#order({ type: "ping" });
+  }
+
   /** Ends the engine, by force if need be. Settles when it is gone. */
   async stop(): Promise<EngineExit> {
     this.#node.expectEnd();
@@ -146,6 +153,9 @@ export class EngineClient {
         return;
       case "link":
         this.#launch.onLink?.(news.up);
+        return;
+      case "pong":
+        this.#answered();
         return;
       case "command":
         this.#runCommand(news.index);

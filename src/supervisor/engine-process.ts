@@ -150,6 +150,9 @@ async function obey(order: Order): Promise<void> {
       resolvConf.text = order.text;
       resolvConf.changed();
       return;
+    case "ping":
+      tell({ type: "pong" });
+      return;
     case "report": {
       const running = await engine;
       if (running) reportTo?.text(heapNow() + formatState(running.counters(), running.flows()));
