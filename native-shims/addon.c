@@ -63,6 +63,7 @@ static const struct int_call int_calls[] = {
     {"setOption", shim_set_option, 4},
     {"getOption", shim_get_option, 3},
     {"setNonBlocking", shim_set_non_blocking, 1},
+    {"replaceDescriptor", shim_replace_descriptor, 2},
     {"sendDescriptor", shim_send_descriptor, 2},
     {"receiveDescriptor", shim_receive_descriptor, 1},
     {"udpSocket", shim_udp_socket, 1},

@@ -70,3 +70,9 @@ int32_t shim_set_close_on_exec(const struct arg *a) {
   if (flags < 0) return -errno;
   return result_of(fcntl(a[0].i, F_SETFD, a[1].i ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC));
 }
+
+int32_t shim_replace_descriptor(const int32_t *a) {
+  int r;
+  RETRY(r, dup2(a[0], a[1]));
+  return r < 0 ? -errno : 0;
+}

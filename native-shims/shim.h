@@ -78,6 +78,7 @@ int32_t shim_now_ms(const int32_t *a);
 int32_t shim_boot_ms(const int32_t *a);
 int32_t shim_random_int32(const int32_t *a);
 int32_t shim_raise_file_limit(const int32_t *a);
+int32_t shim_replace_descriptor(const int32_t *a);
 int32_t shim_discard_pages(const int32_t *a);
 int32_t shim_set_close_on_exec(const struct arg *a);
 

@@ -17,7 +17,7 @@ export const COMMANDS: Readonly<Record<CommandName, CommandDescription>> = {
     usage: "sluice run LINK [OPTIONS]",
     summary: "serve one guest on a TAP or a QEMU socket",
     description:
-      "Serves one guest, in the foreground, until a signal, or until the guest's namespace, the parent process or --exit-fd goes away. Exactly one link option is needed.",
+      "Serves one guest, in the foreground or with --background, until a signal, or until the guest's namespace, the parent process or --exit-fd goes away. Exactly one link option is needed.",
     own: {},
     examples: [
       [
@@ -31,6 +31,10 @@ export const COMMANDS: Readonly<Record<CommandName, CommandDescription>> = {
       [
         "sluice run --tap tap0 --net 192.168.7.0/24 --restrict",
         "a guest that reaches nothing, on a subnet of its own",
+      ],
+      [
+        "sluice run --background --pid-file /tmp/vm.pid --qemu-listen unix:/tmp/vm.sock",
+        "return once it serves; SIGTERM to the process in the pid file ends it",
       ],
     ],
   },

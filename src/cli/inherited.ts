@@ -1,6 +1,7 @@
 /** Descriptors given by number: they have to be there. */
 import { fstatSync, type Stats } from "node:fs";
 import type { OptionSet } from "../config/option-set.ts";
+import { DESCRIPTOR_OPTIONS } from "../config/plan.ts";
 
 function statOf(fd: number): Stats | undefined {
   try {
@@ -12,7 +13,7 @@ function statOf(fd: number): Stats | undefined {
 
 /** Complains about descriptors that are not open, or not of a kind that could tell when its other end is closed. */
 export function checkInherited(options: OptionSet): void {
-  for (const name of ["fd", "tap-fd", "ready-fd", "exit-fd"] as const) {
+  for (const name of DESCRIPTOR_OPTIONS) {
     const fd = options.get(name);
     if (fd === undefined) continue;
     const stat = statOf(fd);

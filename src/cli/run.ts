@@ -46,7 +46,13 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return refuse("run", options.problems);
   try {
-    return await serve({ link, config, host, outbound, user });
+    if (!host.background) return await serve({ link, config, host, outbound, user });
+    const { takeStarter, tellStarter } = await import("./background-starter.ts");
+    const starter = takeStarter();
+    if (starter === undefined)
+      return await (await import("./background.ts")).startInBackground(argv, options);
+    const tell: RunPlan["tellStarter"] = (line, logFd) => tellStarter(starter, line, logFd);
+    return await serve({ link, config, host, outbound, user, tellStarter: tell });
   } catch (error) {
     return fail("run", error);
   }
@@ -58,6 +64,8 @@ interface RunPlan {
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
   readonly user: UserIds | undefined;
+  /** In the background: tells who waits for it that the guest is served. */
+  readonly tellStarter?: (line: string, logFd: number) => void;
 }
 
 /** Who is told how the service is, if there is anybody. */
@@ -101,7 +109,8 @@ async function serve(plan: RunPlan): Promise<number> {
     const line = describeService(config, started);
     log.info(line);
     announce(host);
-    manager?.ready(line);
+    if (plan.tellStarter) plan.tellStarter(line, logFd);
+    else manager?.ready(line);
     manager?.watch((answered) => client?.ask(answered));
     const ended = await Promise.race([client.ended, signalled]);
     manager?.stopping(ended.message);

@@ -69,6 +69,8 @@ export interface HostPlan {
   readonly readyFd?: number;
   readonly exitFd?: number;
   readonly oneOff: boolean;
+  /** Serve in a process of its own, apart from the caller's session and streams. */
+  readonly background: boolean;
   /** Keep serving when the parent process ends. */
   readonly outliveParent: boolean;
   readonly pidFile?: string;

@@ -31,6 +31,7 @@ const COMMAND_ONLY = [
   "ready-fd",
   "exit-fd",
   "pid-file",
+  "background",
   "outlive-parent",
   "user",
   "no-sandbox",

@@ -38,7 +38,6 @@ import {
   parseNamespace,
   parsePath,
   parseStreamAddress,
-  parseUser,
 } from "./link-grammar.ts";
 import {
   type CommandName,
@@ -50,6 +49,7 @@ import {
   parseFieldText,
 } from "./option-definition.ts";
 import { Unacceptable } from "./problem.ts";
+import { PROCESS_OPTIONS } from "./process-options.ts";
 
 const RUN: readonly CommandName[] = ["run"];
 const TAPS: readonly CommandName[] = ["run", "exec"];
@@ -401,37 +401,7 @@ export const OPTIONS = {
     parse: parseDomainName,
   }),
 
-  "ready-fd": option({
-    group: "Process",
-    commands: RUN,
-    placeholder: "N",
-    help: "Write 1 to descriptor N and close it once the guest is served.",
-    parse: parseDescriptor,
-  }),
-  "exit-fd": option({
-    group: "Process",
-    commands: RUN,
-    placeholder: "N",
-    help: "End when descriptor N is closed at its other end.",
-    parse: parseDescriptor,
-  }),
-  "one-off": flag("Process", RUN, "End when the first guest's connection ends (QEMU links)."),
-  "pid-file": option({
-    group: "Process",
-    commands: RUN,
-    placeholder: "FILE",
-    help: "Write the process id to FILE; removed at the end.",
-    parse: parsePath,
-  }),
-  "outlive-parent": flag("Process", RUN, "Keep serving when the process that started this one ends."),
-  user: option({
-    group: "Process",
-    commands: RUN,
-    placeholder: "USER",
-    help: "Started as root: run the engine as this user, NAME or UID[:GID].",
-    parse: parseUser,
-  }),
-  "no-sandbox": flag("Process", ALL, "Do not confine the engine process."),
+  ...PROCESS_OPTIONS,
 
   pcap: option({
     group: "Log",

@@ -106,14 +106,16 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
     ...optional("readyFd", options.get("ready-fd")),
     ...optional("exitFd", options.get("exit-fd")),
     oneOff: options.has("one-off"),
-    outliveParent: options.has("outlive-parent"),
+    background: options.has("background"),
+    outliveParent: options.has("outlive-parent") || options.has("background"),
     ...optional("pidFile", options.get("pid-file")),
     ...optional("user", options.get("user")),
     sandbox: !options.has("no-sandbox"),
   };
 }
 
-const DESCRIPTOR_OPTIONS = ["fd", "tap-fd", "ready-fd", "exit-fd"] as const;
+/** Options that name a descriptor of the process. */
+export const DESCRIPTOR_OPTIONS = ["fd", "tap-fd", "ready-fd", "exit-fd"] as const;
 
 /** Two options cannot use one descriptor. */
 function checkDescriptors(options: OptionSet): void {

@@ -32,6 +32,7 @@ describe("what run is told", () => {
       udpPorts: "ephemeral",
       log: { level: "info", format: "text" },
       oneOff: false,
+      background: false,
       outliveParent: false,
       sandbox: true,
     });

@@ -142,6 +142,8 @@ export interface Native {
   /** Two connected, non-blocking Unix sockets; on failure both are -errno. */
   socketPair(type: "stream" | "dgram" | "seqpacket"): [number, number];
   setNonBlocking(fd: number): number;
+  /** dup2(2): from now on `target` is what `fd` is; what it was is closed. Programs inherit it. 0 or -errno. */
+  replaceDescriptor(fd: number, target: number): number;
 
   // --- UDP -----------------------------------------------------------------------------------------------------
   /**
@@ -212,8 +214,8 @@ export interface Native {
   /** A packet socket (AF_PACKET, SOCK_RAW, all protocols, non-blocking) bound to a device. fd or -errno. */
   packetSocket(device: string): number;
   /**
-   * FD_CLOEXEC, which Node sets at start on every descriptor it inherited. 0 or -errno. For the tests alone, which
-   * leak a descriptor to prove that none gets into a confined process.
+   * FD_CLOEXEC, which Node sets at start on descriptors it inherited, up to the first number over 15 that is free. 0
+   * or -errno. The tests leak a descriptor with it, to prove that none gets into a confined process.
    */
   setCloseOnExec(fd: number, on: boolean): number;
   /**

@@ -79,8 +79,8 @@ function observe(early: boolean): GivenState {
   const note = process.env[NOTE];
   delete process.env[NOTE];
   const [, pid, blocked, ignored, descriptors, soft] = NOTED.exec(note ?? "") ?? [];
-  // That of another start would say nothing about this one.
-  if (Number(pid) === process.pid) {
+  // That of another start would say nothing about this one, unless it started this one and passed its own on.
+  if (Number(pid) === process.pid || Number(pid) === process.ppid) {
     return {
       blocked: BigInt(`0x${blocked}`),
       ignored: BigInt(`0x${ignored}`),
@@ -99,6 +99,14 @@ function observe(early: boolean): GivenState {
 }
 
 let given: GivenState | undefined;
+
+const mask = (signals: bigint): string => signals.toString(16).padStart(16, "0");
+
+/** The environment by which a process that this one starts knows what this one was given, descriptors aside. */
+export function givenNote(): NodeJS.ProcessEnv {
+  const { fileLimit = "", ignored, blocked } = givenState();
+  return { [NOTE]: `${process.pid} ${mask(blocked)} ${mask(ignored)} , ${fileLimit}` };
+}
 
 /** To be called before anything is opened; takes the note out of the environment. */
 export function noteGivenState(): void {

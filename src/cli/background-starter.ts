@@ -1,0 +1,36 @@
+/** What a process in the background knows of the one that started it and waits for it (background.ts). */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { native } from "../host/native/native.ts";
+import { describeErrno, StartError } from "../host/start-error.ts";
+
+const NOTE = "SLUICE_STARTER";
+const STDERR_FD = 2;
+
+/** The environment by which the started process finds its end of the socket, descriptor `readyFd`. */
+export function starterNote(readyFd: number): NodeJS.ProcessEnv {
+  return { [NOTE]: String(readyFd) };
+}
+
+/** The descriptor of `starterNote`, which goes from the environment; undefined in the process that is to start another. */
+export function takeStarter(): number | undefined {
+  const note = process.env[NOTE];
+  delete process.env[NOTE];
+  return note === undefined ? undefined : Number(note);
+}
+
+/**
+ * Tells the waiting process that the guest is served, with the ready line, and lets go of it: standard error becomes the
+ * log's file, or nothing. Throws StartError when nobody waits any more: a start that was given up is none.
+ */
+export function tellStarter(readyFd: number, line: string, logFd: number): void {
+  try {
+    writeSync(readyFd, `${line}\n`);
+    closeSync(readyFd);
+  } catch (error) {
+    throw new StartError([{ place: "--background", reason: (error as Error).message }]);
+  }
+  const target = logFd === STDERR_FD ? openSync("/dev/null", "w") : logFd;
+  const failure = native.replaceDescriptor(target, STDERR_FD);
+  if (target !== logFd) closeSync(target);
+  if (failure < 0) throw new StartError([{ place: "--background", reason: describeErrno(failure) }]);
+}
