@@ -153,7 +153,8 @@ describe("--restrict", () => {
     const guest = await startGuest({ options: ["--restrict", "--allow-host-loopback", "-p", "0:80"] });
     guest.ip("route", "replace", "default", "dev", "tap0", "via", "10.0.2.2");
     // Every one is told at once: nothing waits for a timeout of its own.
-    for (const to of [{ port }, { host: "192.0.2.1", port: 80 }, { host: "10.0.2.3", port: 53 }]) {
+    // (The DNS address takes a connection, to refuse what it is asked: namespace-services.test.ts.)
+    for (const to of [{ port }, { host: "192.0.2.1", port: 80 }]) {
       const dial = { host: "10.0.2.2", timeoutMs: 1500, ...to };
       expect(await guest.agent.do("dial", dial)).toMatchObject({ outcome: "ECONNREFUSED" });
     }
