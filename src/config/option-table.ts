@@ -9,11 +9,11 @@ import {
   BOOT_FILE_NAME,
   DOMAIN_NAME,
   DOMAIN_SEARCH,
-  encodeSearchList,
   encodeText,
   HOST_NAME,
   TFTP_SERVER_NAME,
 } from "../engine/wire/dhcp-options.ts";
+import { encodeSearchList } from "../engine/wire/domain-list.ts";
 import {
   formatMac,
   formatNetwork,

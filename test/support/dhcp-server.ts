@@ -6,12 +6,12 @@ import {
   BOOT_FILE_NAME,
   DOMAIN_NAME,
   DOMAIN_SEARCH,
-  encodeSearchList,
   encodeText,
   HOST_NAME,
   type Option,
   TFTP_SERVER_NAME,
 } from "../../src/engine/wire/dhcp-options.ts";
+import { encodeSearchList } from "../../src/engine/wire/domain-list.ts";
 import { type ClientMessage, clientMessage, isReply, type PlainReply, plain } from "./dhcp-client.ts";
 import { ip } from "./frames.ts";
 

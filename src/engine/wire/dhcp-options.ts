@@ -208,40 +208,6 @@ export function encodeText(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-const LABEL_MAX = 63;
-const POINTER = 0xc000;
-const POINTER_OFFSET_MAX = 0x3fff;
-
-/**
- * A search list (RFC 3397): domain names in DNS form, a suffix that occurred before replaced by a pointer to it
- * (RFC 1035 section 4.1.4; offsets count from the start of the list). Labels over 63 octets are an error of the
- * caller.
- */
-export function encodeSearchList(domains: readonly string[]): Uint8Array {
-  const octets: number[] = [];
-  const seen = new Map<string, number>();
-  for (const domain of domains) {
-    const labels = domain.split(".").filter((label) => label !== "");
-    let ended = false;
-    for (let i = 0; i < labels.length; i++) {
-      const suffix = labels.slice(i).join(".").toLowerCase();
-      const earlier = seen.get(suffix);
-      if (earlier !== undefined) {
-        octets.push((POINTER | earlier) >>> 8, earlier & 0xff);
-        ended = true;
-        break;
-      }
-      if (octets.length <= POINTER_OFFSET_MAX) seen.set(suffix, octets.length);
-      const label = encodeText(labels[i]);
-      if (label.length > LABEL_MAX)
-        throw new RangeError(`label "${labels[i]}" of "${domain}" is over 63 octets`);
-      octets.push(label.length, ...label);
-    }
-    if (!ended) octets.push(0);
-  }
-  return Uint8Array.from(octets);
-}
-
 /** A route as option 121 has it; `gateway` 0 is on-link. */
 export interface Route {
   readonly destination: number;

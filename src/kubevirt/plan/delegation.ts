@@ -6,13 +6,8 @@ import { inNetwork, netmask, parseIpv4, parseMac } from "../../config/address.ts
 import { parseDhcpOption } from "../../config/dhcp-option.ts";
 import type { DhcpConfig } from "../../engine/config.ts";
 import { formatIpv4 } from "../../engine/wire/address-text.ts";
-import {
-  DOMAIN_NAME,
-  DOMAIN_SEARCH,
-  encodeSearchList,
-  encodeText,
-  HOST_NAME,
-} from "../../engine/wire/dhcp-options.ts";
+import { DOMAIN_NAME, DOMAIN_SEARCH, encodeText, HOST_NAME } from "../../engine/wire/dhcp-options.ts";
+import { encodeSearchList } from "../../engine/wire/domain-list.ts";
 import type { ExtraOption } from "../spec/vm-model.ts";
 
 /** An IPv4 address on a network interface. */

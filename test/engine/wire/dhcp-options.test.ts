@@ -181,30 +181,6 @@ describe("writing DHCP options", () => {
 });
 
 describe("option values", () => {
-  it("compresses a search list as RFC 3397 section 3 shows it", () => {
-    const text = (word: string): number[] => [word.length, ...new TextEncoder().encode(word)];
-    expect([...option.encodeSearchList(["eng.apple.com", "marketing.apple.com"])]).toEqual([
-      ...[...text("eng"), ...text("apple"), ...text("com"), 0],
-      ...[...text("marketing"), 0xc0, 0x04],
-    ]);
-  });
-
-  it("points a repeated name to its first occurrence whatever its case, and takes a trailing dot", () => {
-    expect([...option.encodeSearchList(["a.b.", "A.B"])]).toEqual([1, 97, 1, 98, 0, 0xc0, 0]);
-    expect([...option.encodeSearchList([])]).toEqual([]);
-  });
-
-  it("points no further than a pointer can", () => {
-    const names = Array.from({ length: 400 }, (_, i) => `${"x".repeat(60)}.${"y".repeat(50)}${i}`);
-    const octets = option.encodeSearchList([...names, names[399]]);
-    expect(octets.length).toBeGreaterThan(0x4000);
-    expect([...octets.slice(-1)]).toEqual([0]);
-  });
-
-  it("refuses a label no name may have", () => {
-    expect(() => option.encodeSearchList([`${"x".repeat(64)}.org`])).toThrow(/63 octets/);
-  });
-
   it.each([
     [
       [
