@@ -79,6 +79,23 @@ export const REASSEMBLY_QUEUES_MAX = 16;
 export const REASSEMBLY_FRAGMENTS_MAX = 128;
 export const REASSEMBLY_TIMEOUT_MS = 30_000;
 
+/** How long a fragmented IPv6 datagram may take (RFC 8200 section 4.5). */
+export const REASSEMBLY6_TIMEOUT_MS = 60_000;
+
+/** Smallest MTU of a link that carries IPv6 (RFC 8200 section 5). */
+export const IPV6_MTU_MIN = 1280;
+
+/**
+ * IPv6 addresses of guests on one link: sixteen guests, each with a link-local, a leased, a stable and a temporary
+ * one. A single MAC takes at most three quarters, so that one guest's inventions leave room for the others.
+ */
+export const NEIGHBOURS6_MAX = 64;
+export const NEIGHBOURS6_PER_MAC_MAX = 48;
+
+/** Extension headers of one packet, and octets of them together (RFC 8504 section 5.3 lets a node bound both). */
+export const EXTENSION_HEADERS_MAX = 8;
+export const EXTENSION_OCTETS_MAX = 512;
+
 /**
  * DNS queries waiting for an answer (one host socket each), and the longest one carried. A query is a question and
  * an OPT record, well under 512 octets; updates with a signature (RFC 2136, 8945) are the long ones.
