@@ -1,0 +1,217 @@
+/**
+ * What an address is, whoever asks: the special ranges of both families, the IPv4 addresses that hide in IPv6 ones,
+ * and the addresses by which clouds hand out secrets.
+ *
+ * IPv4 is int32 in host order, IPv6 four words by place (`words`, index of the first).
+ */
+
+const LINK_LOCAL_4 = 0xa9fe;
+/** Metadata services that are not link-local: Alibaba, Azure, Oracle (classic). They hand out what 169.254.169.254 does. */
+const METADATA_4 = Int32Array.of(
+  (100 << 24) | (100 << 16) | (100 << 8) | 200,
+  (168 << 24) | (63 << 16) | (129 << 8) | 16,
+  (192 << 24) | 192,
+);
+
+/** An IPv4 address anybody may be at: not 0/8, loopback, multicast, class E or broadcast. */
+function isUnicast4(address: number): boolean {
+  const first = address >>> 24;
+  return first !== 0 && first !== 127 && first < 224;
+}
+
+/**
+ * Whether the guest may send to this IPv4 address. `allowLinkLocal` opens 169.254/16 and the metadata services
+ * outside it.
+ */
+export function isLegitimate4(address: number, allowLinkLocal: boolean): boolean {
+  if (!isUnicast4(address)) return false;
+  return allowLinkLocal || (address >>> 16 !== LINK_LOCAL_4 && !METADATA_4.includes(address));
+}
+
+/** Metadata services: four words of an address, four of a mask (AWS has a whole /32 of services). */
+const METADATA_6 = Int32Array.of(
+  // fd00:ec2::/32, AWS
+  ...[0xfd000ec2, 0, 0, 0, -1, 0, 0, 0],
+  // fd20:ce::254, GCP
+  ...[0xfd2000ce, 0, 0, 0x254, -1, -1, -1, -1],
+  // fd00:c1::a9fe:a9fe, Oracle
+  ...[0xfd0000c1, 0, 0, 0xa9fea9fe, -1, -1, -1, -1],
+  // fd00:42::42, Scaleway
+  ...[0xfd000042, 0, 0, 0x42, -1, -1, -1, -1],
+  // fd00:a9fe:a9fe::1, Linode
+  ...[0xfd00a9fe, 0xa9fe0000, 0, 1, -1, -1, -1, -1],
+  // fd00:100::100:200, Alibaba
+  ...[0xfd000100, 0, 0, 0x01000200, -1, -1, -1, -1],
+);
+
+/** Never a destination outside: four words of a prefix, four of a mask (RFC 4291 section 2.5, RFC 6890). */
+const RESERVED_6 = Int32Array.of(
+  // ::/96: unspecified, loopback and the IPv4-compatible addresses
+  ...[0, 0, 0, 0, -1, -1, -1, 0],
+  // ::ffff:0:0/96, IPv4-mapped
+  ...[0, 0, 0xffff, 0, -1, -1, -1, 0],
+  // ff00::/8, multicast
+  ...[0xff000000, 0, 0, 0, 0xff000000, 0, 0, 0],
+  // 100::/64, discard-only (RFC 6666)
+  ...[0x01000000, 0, 0, 0, -1, -1, 0, 0],
+  // 5f00::/16, segment identifiers (RFC 9602)
+  ...[0x5f000000, 0, 0, 0, 0xffff0000, 0, 0, 0],
+);
+const RESERVED_WORDS = 8;
+const LINK_LOCAL_6 = 0xfe800000 | 0;
+const LINK_LOCAL_6_MASK = 0xffc00000 | 0;
+
+const NAT64 = 0x0064ff9b;
+const TEREDO = 0x20010000;
+const SIX_TO_FOUR = 0x2002;
+const SIIT_WORD = 0xffff0000 | 0;
+/** ISATAP interface identifiers (RFC 5214 section 6.1): the universal bit may be set. */
+const ISATAP = 0x00005efe;
+const ISATAP_MASK = 0xfdffffff | 0;
+
+function isIn(table: Int32Array, words: Int32Array, index: number): boolean {
+  for (let i = 0; i < table.length; i += RESERVED_WORDS) {
+    if (
+      (words[index] & table[i + 4]) === table[i] &&
+      (words[index + 1] & table[i + 5]) === table[i + 1] &&
+      (words[index + 2] & table[i + 6]) === table[i + 2] &&
+      (words[index + 3] & table[i + 7]) === table[i + 3]
+    ) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** Whether a network interface may have this address: neither `::`, nor ::1, nor multicast, nor an IPv4 address. */
+export function isUnicast6(words: Int32Array, index: number): boolean {
+  return !isIn(RESERVED_6, words, index);
+}
+
+/** Whether the address is in the prefix of this length, 0 to 128. */
+export function isInPrefix(
+  words: Int32Array,
+  index: number,
+  prefix: Int32Array,
+  prefixLength: number,
+): boolean {
+  for (let i = 0, left = prefixLength; left > 0; i++, left -= 32) {
+    const mask = left >= 32 ? -1 : -1 << (32 - left);
+    if (((words[index + i] ^ prefix[i]) & mask) !== 0) return false;
+  }
+  return true;
+}
+
+/**
+ * Whether the guest may send to this IPv6 address, its own network not considered. An IPv4 address inside is held to
+ * the IPv4 rules: 64:ff9b::127.0.0.1 is somebody's loopback. `allowLinkLocal` opens fe80::/10 no more than the guest
+ * could name an interface of the host, which is never; it opens the metadata services and, inside of translated
+ * addresses, 169.254/16.
+ */
+export function isLegitimate6(words: Int32Array, index: number, allowLinkLocal: boolean): boolean {
+  if (!isUnicast6(words, index) || (words[index] & LINK_LOCAL_6_MASK) === LINK_LOCAL_6) return false;
+  if (!allowLinkLocal && isIn(METADATA_6, words, index)) return false;
+  for (let i = embeddedIpv4(words, index, EMBEDDED) - 1; i >= 0; i--) {
+    if (!isLegitimate4(EMBEDDED[i], allowLinkLocal)) return false;
+  }
+  return true;
+}
+
+/** Most addresses `embeddedIpv4` finds in one. */
+export const EMBEDDED_MAX = 4;
+const EMBEDDED = new Int32Array(EMBEDDED_MAX);
+
+/**
+ * The IPv4 addresses in an IPv6 address, put into `found`; returns how many. Known are
+ *
+ *   64:ff9b::/96       NAT64 (RFC 6052)
+ *   64:ff9b:1::/48     NAT64 of a network's own, any prefix length in it (RFC 8215)
+ *   ::ffff:0:0:0/96    SIIT (RFC 2765)
+ *   2002::/16          6to4 (RFC 3056)
+ *   2001::/32          Teredo, server and client, the client's inverted (RFC 4380)
+ *   …:[02]00:5efe:…    ISATAP (RFC 5214)
+ *
+ * The prefix length inside 64:ff9b:1::/48 is the translator's secret. A form counts where the octets it says are zero
+ * (RFC 6052 section 2.2) are zero; of several, one in 0/8 is nobody's address and cannot be the form that is meant.
+ */
+export function embeddedIpv4(words: Int32Array, index: number, found: Int32Array): number {
+  const w0 = words[index];
+  const w1 = words[index + 1];
+  const w2 = words[index + 2];
+  const w3 = words[index + 3];
+  if (w0 === NAT64 && w1 >>> 16 === 1) return embeddedInLocalNat64(words, index, found);
+  let count = 0;
+  if ((w0 === NAT64 && w1 === 0 && w2 === 0) || (w0 === 0 && w1 === 0 && w2 === SIIT_WORD)) {
+    found[count++] = w3;
+  } else if (w0 >>> 16 === SIX_TO_FOUR) {
+    found[count++] = (w0 << 16) | (w1 >>> 16);
+  } else if (w0 === TEREDO) {
+    found[count++] = w1;
+    found[count++] = ~w3;
+  }
+  if ((w2 & ISATAP_MASK) === ISATAP) found[count++] = w3;
+  return count;
+}
+
+const LOCAL_NAT64_LENGTHS: readonly number[] = [48, 56, 64, 96];
+
+function embeddedInLocalNat64(words: Int32Array, index: number, found: Int32Array): number {
+  let count = 0;
+  for (let i = 0; i < LOCAL_NAT64_LENGTHS.length; i++) {
+    const prefixLength = LOCAL_NAT64_LENGTHS[i];
+    if (!isTranslated(words, index, prefixLength)) continue;
+    const address = extractIpv4(words, index, prefixLength);
+    if (address >>> 24 !== 0) found[count++] = address;
+  }
+  if (count === 0) found[count++] = 0;
+  return count;
+}
+
+/** Whether the octets that RFC 6052 section 2.2 reserves in addresses of this prefix length are zero. */
+function isTranslated(words: Int32Array, index: number, prefixLength: number): boolean {
+  if (prefixLength === 96) return true;
+  if (words[index + 2] >>> 24 !== 0) return false;
+  // The address ends 40 bits behind its prefix, the octet at 64 left out.
+  const suffix = prefixLength - 24;
+  const low = suffix < 32 ? words[index + 2] << suffix : 0;
+  const last = suffix <= 32 ? words[index + 3] : words[index + 3] << (suffix - 32);
+  return low === 0 && last === 0;
+}
+
+/** The IPv4 address in an address translated with a prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2). */
+export function extractIpv4(words: Int32Array, index: number, prefixLength: number): number {
+  if (prefixLength === 96) return words[index + 3];
+  if (prefixLength === 32) return words[index + 1];
+  const before = 64 - prefixLength;
+  const high = before === 0 ? 0 : words[index + 1] << (32 - before);
+  // Behind the octet at 64, 24 bits are in this word and what is left in the next.
+  const low24 = words[index + 2] & 0xffffff;
+  const wanted = 32 - before;
+  const low = wanted <= 24 ? low24 >>> (24 - wanted) : (low24 << 8) | (words[index + 3] >>> 24);
+  return high | low;
+}
+
+/** Writes the IPv4 address translated with this prefix at `words[index]`; the other way round of `extractIpv4`. */
+export function embedIpv4(
+  prefix: Int32Array,
+  prefixLength: number,
+  address: number,
+  words: Int32Array,
+  index: number,
+): void {
+  words[index] = prefix[0];
+  words[index + 1] = prefix[1];
+  words[index + 2] = 0;
+  words[index + 3] = 0;
+  if (prefixLength === 96) {
+    words[index + 2] = prefix[2];
+    words[index + 3] = address;
+    return;
+  }
+  const before = 64 - prefixLength;
+  const mask = before === 32 ? 0 : -1 << before;
+  words[index + 1] = (prefix[1] & mask) | (before === 0 ? 0 : address >>> (32 - before));
+  const rest = before === 32 ? 0 : address << before;
+  words[index + 2] = rest >>> 8;
+  words[index + 3] = rest << 24;
+}
