@@ -327,7 +327,7 @@ export const OPTIONS = {
     "Nothing goes out, DNS included: connections are reset and questions refused at once. Forwards and guest forwards still work.",
   ),
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
-  "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 (cloud metadata) can be reached."),
+  "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 and cloud metadata elsewhere can be reached."),
   "allow-multicast": flag("Policy", ALL, "Queries to groups (mDNS, SSDP) leave and are answered."),
   "outbound-addr": option({
     group: "Policy",

@@ -10,6 +10,7 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import type { Admission } from "./admission.ts";
+import { isLegitimate4 } from "./addresses.ts";
 
 /**
  * A verdict is an int: 0 and more name the guest-forward that serves the address, GO says that the host may be asked, and
@@ -105,16 +106,9 @@ export class Destinations {
     let target = remote;
     if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;
     else if (this.onGuestNetwork(remote)) return refuse(NO_SERVICE);
-    else if (!this.isLegitimate(remote)) return NOT_LEGITIMATE;
+    else if (!isLegitimate4(remote, this.config.allowLinkLocal)) return NOT_LEGITIMATE;
     setMapped(to, target, wish.remotePort);
     return GO;
-  }
-
-  /** Not 0/8, loopback, multicast, class E or broadcast; link-local only where allowed. */
-  private isLegitimate(address: number): boolean {
-    const first = address >>> 24;
-    if (first === 0 || first === 127 || first >= 224) return false;
-    return address >>> 16 !== 0xa9fe || this.config.allowLinkLocal;
   }
 
   /**
