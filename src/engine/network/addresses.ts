@@ -90,9 +90,9 @@ export function isUnicast6(words: Int32Array, index: number): boolean {
 
 /** Whether the address is in the prefix of this length, 0 to 128. */
 export function isInPrefix(
-  words: Int32Array,
+  words: ArrayLike<number>,
   index: number,
-  prefix: Int32Array,
+  prefix: ArrayLike<number>,
   prefixLength: number,
 ): boolean {
   for (let i = 0, left = prefixLength; left > 0; i++, left -= 32) {

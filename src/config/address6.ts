@@ -1,0 +1,89 @@
+/**
+ * IPv6 addresses as people write them, to and from four words, int32 in host order. A parser of its own: it is part of
+ * every start, and reads nothing but addresses.
+ */
+import { isInPrefix } from "../engine/network/addresses.ts";
+import { formatIpv6 } from "../engine/wire/address6-text.ts";
+import { Unacceptable } from "./unacceptable.ts";
+
+/** Four words. */
+export type Ipv6 = readonly [number, number, number, number];
+
+const ADDRESS = "an IPv6 address such as 2001:db8::1";
+const GROUPS = 8;
+const GROUP = /^[0-9a-f]{1,4}$/i;
+const QUAD = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
+
+/** The address, or null when `text` is none (RFC 4291 section 2.2, all three forms). A zone or brackets are no part. */
+export function readIpv6(text: string): Ipv6 | null {
+  const halves = text.split("::");
+  if (halves.length > 2) return null;
+  const before = readGroups(halves[0], halves.length === 1);
+  const after = halves.length === 2 ? readGroups(halves[1], true) : [];
+  if (before === null || after === null) return null;
+  const missing = GROUPS - before.length - after.length;
+  if (halves.length === 2 ? missing < 1 : missing !== 0) return null;
+  const groups = [...before, ...new Array<number>(missing).fill(0), ...after];
+  const word = (i: number): number => (groups[i * 2] << 16) | groups[i * 2 + 1];
+  return [word(0), word(1), word(2), word(3)];
+}
+
+/** Groups of 16 bits; the last two may be a dotted quad where the text is the end of the address. */
+function readGroups(text: string, isEnd: boolean): number[] | null {
+  if (text === "") return [];
+  const parts = text.split(":");
+  const groups: number[] = [];
+  for (const [i, part] of parts.entries()) {
+    const quad = isEnd && i === parts.length - 1 ? QUAD.exec(part) : null;
+    if (quad) {
+      const octets = quad.slice(1).map(Number);
+      if (octets.some((octet) => octet > 255)) return null;
+      groups.push((octets[0] << 8) | octets[1], (octets[2] << 8) | octets[3]);
+    } else if (GROUP.test(part)) {
+      groups.push(Number.parseInt(part, 16));
+    } else {
+      return null;
+    }
+  }
+  return groups;
+}
+
+export function isIpv6(text: string): boolean {
+  return readIpv6(text) !== null;
+}
+
+export function parseIpv6(text: string): Ipv6 {
+  const address = readIpv6(text);
+  if (address === null) throw new Unacceptable(ADDRESS, text);
+  return address;
+}
+
+/** Prefixes the guest's network cannot be, each with the reason. */
+const NO_GUEST_NETWORK: readonly (readonly [text: string, length: number, why: string])[] = [
+  ["fe80::", 10, "fe80::/10 is link-local"],
+  ["fec0::", 10, "fec0::/10 is deprecated (RFC 3879)"],
+  ["ff00::", 8, "ff00::/8 is multicast"],
+  ["64:ff9b::", 96, "64:ff9b::/96 is NAT64's"],
+  ["2002::", 16, "2002::/16 is 6to4's"],
+  ["::", 8, "::/8 is reserved"],
+];
+
+/** The guest's network, `PREFIX/64`: a unicast /64 whose host part is zero. Returns the address of the prefix. */
+export function parseNetwork6(text: string): Ipv6 {
+  const match = /^([^/]+)\/(\d{1,3})$/.exec(text);
+  const address = match && readIpv6(match[1]);
+  if (!match || !address) throw new Unacceptable("PREFIX/64, such as fd71:1ae0:d44d:2::/64", text);
+  if (match[2] !== "64") {
+    throw new Unacceptable("a prefix of 64 bits: guests make their own addresses of nothing else", text);
+  }
+  for (const [prefix, length, why] of NO_GUEST_NETWORK) {
+    if (isInPrefix(address, 0, parseIpv6(prefix), length)) {
+      throw new Unacceptable(`a prefix for a network; ${why}`, text);
+    }
+  }
+  if (address[2] !== 0 || address[3] !== 0) {
+    const network = formatIpv6([address[0], address[1], 0, 0]);
+    throw new Unacceptable(`a network address, whose host part is zero: did you mean ${network}/64?`, text);
+  }
+  return address;
+}
