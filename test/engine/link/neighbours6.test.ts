@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { NEIGHBOURS6_PER_MAC_MAX } from "../../../src/engine/limits.ts";
+import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
+
+const HIGH = 0x5254;
+/** Address number `n`; any of its words may be the one that differs. */
+const address = (n: number, word = 3): Int32Array => new Int32Array(4).fill(7).with(word, n);
+
+describe("IPv6 neighbour table", () => {
+  it("finds what it learned by all four words, and the last MAC wins", () => {
+    const table = new Neighbours6();
+    const wide = Int32Array.of(0, ...address(1));
+    expect(table.find(wide, 1)).toBe(-1);
+    expect(table.learn(wide, 1, HIGH, 9)).toBe(true);
+    expect(table.learn(wide, 1, HIGH, 5)).toBe(true);
+    const i = table.find(address(1), 0);
+    expect([table.macHigh[i], table.macLow[i], ...table.words.slice(i * 4, i * 4 + 4)]).toEqual([
+      HIGH,
+      5,
+      ...address(1),
+    ]);
+    for (let word = 0; word < 4; word++) {
+      expect(table.find(address(1).with(word, 99), 0)).toBe(-1);
+    }
+    expect(table.size).toBe(1);
+  });
+
+  it("does not find :: in an empty table", () => {
+    expect(new Neighbours6().find(new Int32Array(4), 0)).toBe(-1);
+  });
+
+  it("N18 refuses group and zero MACs", () => {
+    const table = new Neighbours6();
+    expect(table.learn(address(1), 0, 0x3333, 1)).toBe(false);
+    expect(table.learn(address(1), 0, 0xffff, -1)).toBe(false);
+    expect(table.learn(address(1), 0, 0, 0)).toBe(false);
+    expect(table.size).toBe(0);
+  });
+
+  it("N20 keeps a live flow's address, leases and declarations through 100,000 inventions of one MAC", () => {
+    const table = new Neighbours6();
+    table.lease(address(1), 0, HIGH, 1);
+    table.declare(address(2), 0, HIGH, 2);
+    table.learn(address(3), 0, HIGH, 3);
+    for (let n = 0; n < 100_000; n++) table.learn(address(1000 + n), 0, HIGH, 666);
+    expect(table.size).toBe(3 + NEIGHBOURS6_PER_MAC_MAX);
+    for (const n of [1, 2, 3]) expect(table.macLow[table.find(address(n), 0)]).toBe(n);
+  });
+
+  it("N20 lets the learned entry unused longest give way to many MACs", () => {
+    const table = new Neighbours6(3, 2);
+    for (const n of [1, 2, 3]) table.learn(address(n), 0, HIGH, n);
+    table.find(address(1), 0);
+    table.learn(address(4), 0, HIGH, 4);
+    expect(table.find(address(2), 0)).toBe(-1);
+    for (const n of [1, 3, 4]) expect(table.find(address(n), 0)).toBeGreaterThanOrEqual(0);
+  });
+
+  it("N20 counts leases into the quota, and takes no more when all of a MAC's entries are pinned", () => {
+    const table = new Neighbours6(8, 2);
+    table.lease(address(1), 0, HIGH, 1);
+    table.lease(address(2), 0, HIGH, 1);
+    expect(table.learn(address(3), 0, HIGH, 1)).toBe(false);
+    expect(table.learn(address(3), 0, HIGH, 2)).toBe(true);
+    table.release(address(1), 0);
+    expect(table.learn(address(4), 0, HIGH, 1)).toBe(true);
+    expect(table.find(address(1), 0)).toBe(-1);
+  });
+
+  it("N20 lets a MAC with its quota take over no address of others", () => {
+    const table = new Neighbours6(8, 2);
+    for (const n of [1, 2]) table.learn(address(n), 0, HIGH, 666);
+    table.learn(address(3), 0, HIGH, 3);
+    expect(table.learn(address(3), 0, HIGH, 666)).toBe(false);
+    expect(table.learn(address(2), 0, HIGH, 666)).toBe(true);
+    expect(table.macLow[table.find(address(3), 0)]).toBe(3);
+  });
+
+  it("N20 takes nothing new when every entry is pinned", () => {
+    const table = new Neighbours6(2, 2);
+    table.lease(address(1), 0, HIGH, 1);
+    table.declare(address(2), 0, HIGH, 2);
+    expect(table.learn(address(3), 0, HIGH, 3)).toBe(false);
+    expect(table.lease(address(3), 0, HIGH, 3)).toBe(false);
+  });
+
+  it("N20 moves a lease by a lease alone, a declaration never", () => {
+    const table = new Neighbours6();
+    table.lease(address(1), 0, HIGH, 1);
+    table.declare(address(2), 0, HIGH, 2);
+    expect(table.learn(address(1), 0, HIGH, 5)).toBe(false);
+    expect(table.learn(address(1), 0, HIGH, 1)).toBe(true);
+    expect(table.lease(address(1), 0, HIGH, 6)).toBe(true);
+    expect(table.lease(address(2), 0, HIGH, 5)).toBe(false);
+    table.release(address(2), 0);
+    expect(table.learn(address(2), 0, HIGH, 5)).toBe(false);
+    expect([1, 2].map((n) => table.macLow[table.find(address(n), 0)])).toEqual([6, 2]);
+    table.release(address(1), 0);
+    expect(table.learn(address(1), 0, HIGH, 7)).toBe(true);
+  });
+
+  it("goes on counting uses when the count wraps", () => {
+    const table = new Neighbours6(2);
+    Object.assign(table, { clock: 0x7ffffffe });
+    table.learn(address(1), 0, HIGH, 1);
+    table.learn(address(2), 0, HIGH, 2);
+    table.find(address(1), 0);
+    table.learn(address(3), 0, HIGH, 3);
+    expect(table.find(address(2), 0)).toBe(-1);
+    expect(table.find(address(1), 0)).toBeGreaterThanOrEqual(0);
+  });
+});
