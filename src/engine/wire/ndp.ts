@@ -58,8 +58,10 @@ export const ON_LINK = 0x80;
 export const AUTONOMOUS = 0x40;
 
 export const LINK_LAYER_OPTION_OCTETS = 8;
-const PREFIX_OPTION_OCTETS = 32;
-const PREF64_OPTION_OCTETS = 16;
+export const MTU_OPTION_OCTETS = 8;
+export const PREFIX_OPTION_OCTETS = 32;
+export const RDNSS_OPTION_OCTETS = 24;
+export const PREF64_OPTION_OCTETS = 16;
 /** RFC 8781 section 4: lifetimes count in units of 8 seconds, 13 bits of them. */
 const PREF64_LIFETIME_UNIT = 8;
 const PREF64_LIFETIME_MAX = 0x1fff;
@@ -216,7 +218,7 @@ export function writeLinkLayer(
 export function writeMtu(view: DataView, at: number, mtu: number): number {
   view.setInt32(at, (MTU << 24) | (1 << 16));
   view.setInt32(at + 4, mtu);
-  return at + 8;
+  return at + MTU_OPTION_OCTETS;
 }
 
 /** A /64 of which the first two words of `words` are sent; the bits behind it are zero (RFC 4861 section 4.6.2). */
@@ -246,20 +248,22 @@ export function writeRdnss(view: DataView, at: number, lifetime: number, words: 
   view.setInt32(at, (RECURSIVE_DNS << 24) | (3 << 16));
   view.setUint32(at + 4, lifetime);
   writeAddress(view, at + 8, words, 0);
-  return at + 24;
+  return at + RDNSS_OPTION_OCTETS;
 }
 
 /** A search list as `encodeDomainList` makes it, padded with zeros to a multiple of 8 (RFC 8106 section 5.2). */
 export function writeDnssl(view: DataView, at: number, lifetime: number, names: Uint8Array): number {
-  const octets = (8 + names.length + 7) & ~7;
+  const octets = dnsslOctets(names.length);
   view.setInt32(at, (DNS_SEARCH_LIST << 24) | ((octets >>> 3) << 16));
   view.setUint32(at + 4, lifetime);
   for (let i = 0; i < octets - 8; i++) view.setUint8(at + 8 + i, i < names.length ? names[i] : 0);
   return at + octets;
 }
 
-/** Longest list of names that fits into one option. */
-export const DNSSL_NAMES_MAX = 255 * 8 - 8;
+/** Octets of the search list option with names of so many; at most 2032 fit into one. */
+export function dnsslOctets(names: number): number {
+  return (8 + names + 7) & ~7;
+}
 
 /** The prefix of the network's NAT64, 32 to 96 bits (RFC 8781). Lifetimes are rounded up to 8 seconds. */
 export function writePref64(

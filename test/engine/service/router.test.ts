@@ -1,0 +1,277 @@
+import { describe, expect, it } from "vitest";
+import { Counters } from "../../../src/engine/metrics/counters.ts";
+import { HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
+import { RouterAdvertiser, type RouterOptions } from "../../../src/engine/service/router.ts";
+import { formatIpv6 } from "../../../src/engine/wire/address6-text.ts";
+import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
+import { icmp6, ip6 } from "../../support/frames6.ts";
+import { needs } from "../../support/requirements.ts";
+import { readWithTshark } from "../../support/tshark.ts";
+
+const LINK_LOCAL = "fe80::5054:ff:fe12:3456";
+const FRAME_AT = 1024;
+const words = (text: string): Int32Array => Int32Array.from(ip6(text));
+
+interface Advertisement {
+  readonly at: number;
+  readonly to: string;
+  readonly lifetime: number;
+  readonly mac: string;
+}
+
+function setUp(changes: Partial<RouterOptions> = {}) {
+  const octets = new Uint8Array(8192);
+  const view = new DataView(octets.buffer);
+  const counters = new Counters();
+  const frames: Uint8Array[] = [];
+  const log: Advertisement[] = [];
+  let now = 0;
+  let open = true;
+  let draws = 0;
+  const router = new RouterAdvertiser({
+    view,
+    checksum: new JavaScriptChecksum(view),
+    counters,
+    // The ends of the interval, in turn.
+    entropy: { int32: () => (draws++ % 2 === 0 ? 0 : 400_000) },
+    address: words("fe80::2"),
+    mac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
+    prefix: words("fd71:1ae0:d44d:2::"),
+    preferredSeconds: 14_400,
+    validSeconds: 86_400,
+    mtu: 1500,
+    managed: true,
+    resolver: words("fd71:1ae0:d44d:2::3"),
+    searchDomains: [],
+    nat64: null,
+    keep: () => FRAME_AT,
+    send: (at, length) => {
+      if (!open) return false;
+      const frame = octets.slice(at, at + length);
+      frames.push(frame);
+      const reader = new DataView(frame.buffer);
+      log.push({
+        at: now,
+        to: formatIpv6(Array.from({ length: 4 }, (_, i) => reader.getInt32(38 + i * 4))),
+        lifetime: reader.getUint16(60),
+        mac: Buffer.from(frame.subarray(0, 6)).toString("hex"),
+      });
+      return true;
+    },
+    ...changes,
+  });
+  const times = () => log.map(({ at }) => at);
+  return {
+    router,
+    frames,
+    log,
+    counters,
+    times,
+    setOpen: (isOpen: boolean) => {
+      open = isOpen;
+    },
+    /** Lets time pass from deadline to deadline; returns what was sent meanwhile. */
+    run(until: number): Advertisement[] {
+      const before = log.length;
+      for (;;) {
+        const left = router.nextDeadlineMs(now);
+        if (left < 0 || now + left > until) break;
+        now += left;
+        router.poll(now);
+      }
+      now = until;
+      return log.slice(before);
+    },
+    solicit(source: string): Advertisement[] {
+      const before = log.length;
+      octets.set(icmp6({ source, payload: [133, 0, 0, 0, 0, 0, 0, 0] }), 16);
+      expect(router.solicited(16, 0x5254, 0x00123456, now)).toBe(HANDLED);
+      return log.slice(before);
+    },
+    at: () => now,
+  };
+}
+
+const MULTICAST = { to: "ff02::1", mac: "333300000001" };
+
+describe("router advertisements: when", () => {
+  it("N6 three 16 s apart from the link's start, then every 200 to 600 s", () => {
+    const { router, run, times, counters } = setUp();
+    expect(run(100_000)).toEqual([]);
+    router.linkChanged(true, 100_000);
+    run(2_000_000);
+    const first = [100_000, 116_000, 132_000];
+    expect(times()).toEqual([...first, 332_000, 932_000, 1_132_000, 1_732_000, 1_932_000]);
+    expect(counters.value("router-advertisements")).toBe(8);
+  });
+
+  it("N6 across the wrap of the clock", () => {
+    const { router } = setUp();
+    const start = 0x7fffffff - 5;
+    router.linkChanged(true, start);
+    router.poll(start);
+    expect(router.nextDeadlineMs((start + 10) | 0)).toBe(15_990);
+  });
+
+  it("N10 a new link starts over", () => {
+    const { router, run, times } = setUp();
+    router.linkChanged(true, 0);
+    run(50_000);
+    router.linkChanged(false, 50_000);
+    expect(router.nextDeadlineMs(50_000)).toBe(-1);
+    run(60_000);
+    router.linkChanged(true, 60_000);
+    run(100_000);
+    expect(times()).toEqual([0, 16_000, 32_000, 60_000, 76_000, 92_000]);
+  });
+
+  it("N1 a solicitation is answered at once, unicast, each one", () => {
+    const { router, run, solicit } = setUp();
+    router.linkChanged(true, 0);
+    run(10);
+    for (let n = 0; n < 3; n++) {
+      expect(solicit(LINK_LOCAL)).toMatchObject([{ at: 10, to: LINK_LOCAL, mac: "525400123456" }]);
+    }
+    // Unicast ones do not count against the schedule.
+    expect(run(16_000)).toMatchObject([{ at: 16_000, ...MULTICAST }]);
+  });
+
+  it("N2 a hundred solicitations from :: are answered to all, 3 s apart", () => {
+    const { router, run, solicit, times } = setUp();
+    router.linkChanged(true, 0);
+    run(1000);
+    for (let n = 0; n < 100; n++) {
+      solicit("::");
+      run(1000 + n * 90);
+    }
+    run(15_000);
+    expect(times()).toEqual([0, 3000, 6000, 9000, 12_000]);
+  });
+
+  it("N2 the first is answered at once", () => {
+    const { router, run, solicit } = setUp();
+    router.linkChanged(true, 0);
+    run(5000);
+    expect(solicit("::")).toMatchObject([{ at: 5000, ...MULTICAST }]);
+    expect(run(20_999)).toEqual([]);
+    expect(run(21_000)).toHaveLength(1);
+  });
+
+  it("N5 a change of the way out is told within a second, both ways", () => {
+    const { router, run, at } = setUp();
+    router.linkChanged(true, 0);
+    router.setDefaultRouter(true, 0);
+    expect(run(100_000)).toMatchObject([{ lifetime: 1800 }, { lifetime: 1800 }, { lifetime: 1800 }]);
+    router.setDefaultRouter(false, at());
+    router.setDefaultRouter(false, at());
+    expect(run(100_500)).toMatchObject([{ at: 100_000, lifetime: 0, ...MULTICAST }]);
+    router.setDefaultRouter(true, at());
+    expect(run(110_000)).toMatchObject([{ at: 101_000, lifetime: 1800, ...MULTICAST }]);
+  });
+
+  it("N5 a change that is taken back before it was told is told all the same, once", () => {
+    const { router, run } = setUp();
+    router.linkChanged(true, 0);
+    run(100);
+    for (let n = 0; n < 9; n++) router.setDefaultRouter(n % 2 === 0, 100);
+    expect(run(5000)).toMatchObject([{ at: 1000, lifetime: 1800 }]);
+  });
+
+  it("N5 lifetime 0 stays due while the link is full", () => {
+    const { router, run, setOpen, at } = setUp();
+    router.linkChanged(true, 0);
+    router.setDefaultRouter(true, 0);
+    run(50_000);
+    setOpen(false);
+    router.setDefaultRouter(false, at());
+    expect(run(60_000)).toEqual([]);
+    expect(router.nextDeadlineMs(at())).toBeGreaterThan(0);
+    setOpen(true);
+    expect(run(60_200)).toMatchObject([{ lifetime: 0, ...MULTICAST }]);
+  });
+
+  it("N5 stays due while there is no room for it", () => {
+    let room = 0;
+    const { router, run } = setUp({ keep: () => room });
+    router.linkChanged(true, 0);
+    expect(run(500)).toEqual([]);
+    room = FRAME_AT;
+    expect(run(600)).toHaveLength(1);
+  });
+
+  it("N7 the end takes the default route back", () => {
+    const { router, run, log } = setUp();
+    router.close();
+    expect(log).toEqual([]);
+    router.linkChanged(true, 0);
+    router.setDefaultRouter(true, 0);
+    run(100);
+    router.close();
+    expect(log.at(-1)).toMatchObject({ lifetime: 0, ...MULTICAST });
+    expect(router.nextDeadlineMs(200)).toBe(-1);
+  });
+});
+
+describe("router advertisements: what", () => {
+  it("N4 N8 are as the design says, and tshark has nothing to say against them", (context) => {
+    needs(context, { commands: ["tshark"] });
+    const { router, run, frames } = setUp({
+      prefix: words("fd71:1ae0:d44d:2:ffff:ffff:ffff:ffff"),
+      searchDomains: ["example.org", "a.test"],
+      nat64: { words: words("64:ff9b::"), length: 96 },
+    });
+    router.linkChanged(true, 0);
+    router.setDefaultRouter(true, 0);
+    run(0);
+    const expected: Record<string, string[]> = {
+      "ipv6.src": ["fe80::2"],
+      "ipv6.hlim": ["255"],
+      "icmpv6.nd.ra.cur_hop_limit": ["64"],
+      "icmpv6.nd.ra.flag": ["0xc0"],
+      "icmpv6.nd.ra.router_lifetime": ["1800"],
+      "icmpv6.nd.ra.reachable_time": ["0"],
+      "icmpv6.nd.ra.retrans_timer": ["0"],
+      "icmpv6.opt.linkaddr": ["52:55:0a:00:02:02"],
+      "icmpv6.opt.mtu": ["1500"],
+      "icmpv6.opt.prefix": ["fd71:1ae0:d44d:2::"],
+      "icmpv6.opt.prefix.flag": ["0xc0"],
+      "icmpv6.opt.prefix.valid_lifetime": ["86400"],
+      "icmpv6.opt.prefix.preferred_lifetime": ["14400"],
+      "icmpv6.opt.rdnss": ["fd71:1ae0:d44d:2::3"],
+      "icmpv6.opt.rdnss.lifetime": ["1800"],
+      "icmpv6.opt.dnssl": ["example.org", "a.test"],
+      "icmpv6.opt.dnssl.lifetime": ["1800"],
+      "icmpv6.opt.pref64.scaled_lifetime": ["225"],
+    };
+    const [reading] = readWithTshark([frames[0]], Object.keys(expected));
+    expect(reading).toEqual({ fields: expected, complaints: [] });
+    expect((frames[0].length - 54) % 8).toBe(0);
+  });
+
+  it("N43 name no resolver and no default router where nothing goes out, and no DHCPv6 where there is none", (context) => {
+    needs(context, { commands: ["tshark"] });
+    const { router, run, frames } = setUp({ resolver: null, managed: false });
+    router.linkChanged(true, 0);
+    run(0);
+    const fields = ["icmpv6.opt.type", "icmpv6.nd.ra.flag", "icmpv6.nd.ra.router_lifetime"];
+    expect(readWithTshark(frames, fields)).toEqual([
+      {
+        fields: {
+          "icmpv6.opt.type": ["1", "5", "3"],
+          "icmpv6.nd.ra.flag": ["0x00"],
+          "icmpv6.nd.ra.router_lifetime": ["0"],
+        },
+        complaints: [],
+      },
+    ]);
+  });
+
+  it("N8 hold as many names as the smallest MTU has room for", () => {
+    const searchDomains = Array.from({ length: 100 }, (_, n) => `${"x".repeat(60)}.n${n}.example`);
+    const { router, run, frames } = setUp({ searchDomains });
+    router.linkChanged(true, 0);
+    run(0);
+    expect(frames[0].length).toBeLessThanOrEqual(14 + 1280);
+    expect(frames[0].length).toBeGreaterThan(1000);
+  });
+});
