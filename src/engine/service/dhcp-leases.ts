@@ -15,7 +15,16 @@
  * only repeats the MAC counts as none. When one side has no identifier of its own the MAC decides: firmware that
  * boots without an identifier and the system that it boots with one are the same NIC, and keep the same address.
  */
-import type { DhcpConfig } from "../config.ts";
+import type { Reservation } from "../config.ts";
+
+/** Addresses to lease. They are int32; of IPv6 they are the last word, and the rest is the server's business. */
+export interface LeasePlan {
+  readonly rangeStart: number;
+  readonly rangeSize: number;
+  readonly reservations: readonly Reservation[];
+  /** Addresses of the range that are ours, and nobody's else. */
+  readonly taken: readonly number[];
+}
 
 /** A lease in force. */
 export interface Lease {
@@ -64,7 +73,8 @@ export function clientOf(mac: Uint8Array, identifier: Uint8Array | undefined): C
   return { key: byMac ? `mac ${macKey}` : `id ${own}`, byMac, macKey, mac: mac.slice() };
 }
 
-function hex(octets: Iterable<number>): string {
+/** Octets as text, to compare and to keep in keys. */
+export function hex(octets: Iterable<number>): string {
   return Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join("");
 }
 
@@ -76,10 +86,10 @@ export class LeaseTable {
   private readonly slots: Slot[];
   private uses = 0;
 
-  constructor(config: DhcpConfig) {
-    const ours = new Set([config.serverAddress, config.router, ...config.dnsServers]);
-    const reserved = new Map(config.reservations.map((r) => [r.address, hex(r.mac)]));
-    const range = Array.from({ length: config.rangeSize }, (_, i) => (config.rangeStart + i) | 0);
+  constructor(plan: LeasePlan) {
+    const ours = new Set(plan.taken);
+    const reserved = new Map(plan.reservations.map((r) => [r.address, hex(r.mac)]));
+    const range = Array.from({ length: plan.rangeSize }, (_, i) => (plan.rangeStart + i) | 0);
     const addresses = new Set([...range.filter((address) => !ours.has(address)), ...reserved.keys()]);
     this.slots = Array.from(addresses, (address) => ({
       address,

@@ -97,7 +97,10 @@ export class DhcpServer {
   /** Throws RangeError for extra options that the protocol sets itself. */
   constructor(private readonly config: DhcpConfig) {
     this.parameters = new DhcpParameters(config);
-    this.table = new LeaseTable(config);
+    this.table = new LeaseTable({
+      ...config,
+      taken: [config.serverAddress, config.router, ...config.dnsServers],
+    });
   }
 
   /** Called when an address is leased or renewed. */
