@@ -80,6 +80,41 @@ export interface DhcpConfig {
   readonly extraOptions: readonly DhcpOption[];
 }
 
+/** An IPv6 address that is reserved for a MAC: four words of the guest's prefix. */
+export interface Reservation6 {
+  readonly mac: Uint8Array;
+  readonly address: Ipv6Words;
+}
+
+export type Ipv6Words = readonly [number, number, number, number];
+
+/** The DHCPv6 server's view of the world. */
+export interface Dhcp6Config {
+  /** Of the server's identifier, which is a DUID-LL. */
+  readonly serverMac: Uint8Array;
+  /** The guest's /64: two words of prefix, two zeros. */
+  readonly prefix: Ipv6Words;
+  /** First address leased, and how many from there on, at most GUESTS_MAX. */
+  readonly rangeStart: Ipv6Words;
+  readonly rangeSize: number;
+  /** Addresses of the prefix that are ours. */
+  readonly ownAddresses: readonly Ipv6Words[];
+  readonly reservations: readonly Reservation6[];
+  readonly preferredSeconds: number;
+  readonly validSeconds: number;
+  /** Option 23; empty: not sent. */
+  readonly dnsServers: readonly Ipv6Words[];
+  /** Option 39, with `domain` behind it. */
+  readonly hostname?: string;
+  readonly domain?: string;
+  /** Option 24. */
+  readonly searchDomains: readonly string[];
+  /** Option 59. */
+  readonly bootUrl?: string;
+  /** Any other option by number; replaces one the server would send itself. */
+  readonly extraOptions: readonly DhcpOption[];
+}
+
 export interface EngineConfig {
   readonly mtu: number;
   /** Network address and prefix of the guest's subnet. */

@@ -62,7 +62,6 @@ export const DROP_REASONS = [
   "dhcp-no-address",
   "dhcp6-malformed",
   "dhcp6-not-ours",
-  "dhcp6-no-address",
   "dns-malformed",
   "dns-no-resolver",
   "flow-table-full",
