@@ -3,7 +3,7 @@
  * every start, and reads nothing but addresses.
  */
 import { isInPrefix } from "../engine/network/addresses.ts";
-import { formatIpv6 } from "../engine/wire/address6-text.ts";
+import { formatIpv6 } from "../engine/wire/address-text.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 /** Four words. */
@@ -11,20 +11,20 @@ export type Ipv6 = readonly [number, number, number, number];
 
 const ADDRESS = "an IPv6 address such as 2001:db8::1";
 const GROUPS = 8;
+const OCTET = /^(0|[1-9]\d{0,2})$/;
 const GROUP = /^[0-9a-f]{1,4}$/i;
-const QUAD = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
 
 /** The address, or null when `text` is none (RFC 4291 section 2.2, all three forms). A zone or brackets are no part. */
 export function readIpv6(text: string): Ipv6 | null {
-  const halves = text.split("::");
-  if (halves.length > 2) return null;
-  const before = readGroups(halves[0], halves.length === 1);
-  const after = halves.length === 2 ? readGroups(halves[1], true) : [];
+  const [first = "", second, ...more] = text.split("::");
+  if (more.length > 0) return null;
+  const before = readGroups(first, second === undefined);
+  const after = second === undefined ? [] : readGroups(second, true);
   if (before === null || after === null) return null;
   const missing = GROUPS - before.length - after.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return null;
+  if (second === undefined ? missing !== 0 : missing < 1) return null;
   const groups = [...before, ...new Array<number>(missing).fill(0), ...after];
-  const word = (i: number): number => (groups[i * 2] << 16) | groups[i * 2 + 1];
+  const word = (i: number): number => ((groups[i * 2] ?? 0) << 16) | (groups[i * 2 + 1] ?? 0);
   return [word(0), word(1), word(2), word(3)];
 }
 
@@ -34,11 +34,9 @@ function readGroups(text: string, isEnd: boolean): number[] | null {
   const parts = text.split(":");
   const groups: number[] = [];
   for (const [i, part] of parts.entries()) {
-    const quad = isEnd && i === parts.length - 1 ? QUAD.exec(part) : null;
-    if (quad) {
-      const octets = quad.slice(1).map(Number);
-      if (octets.some((octet) => octet > 255)) return null;
-      groups.push((octets[0] << 8) | octets[1], (octets[2] << 8) | octets[3]);
+    const quad = isEnd && i === parts.length - 1 ? readQuad(part) : null;
+    if (quad !== null) {
+      groups.push(quad >>> 16, quad & 0xffff);
     } else if (GROUP.test(part)) {
       groups.push(Number.parseInt(part, 16));
     } else {
@@ -46,6 +44,13 @@ function readGroups(text: string, isEnd: boolean): number[] | null {
     }
   }
   return groups;
+}
+
+/** A dotted quad without leading zeros. */
+function readQuad(text: string): number | null {
+  const octets = text.split(".");
+  if (octets.length !== 4 || !octets.every((octet) => OCTET.test(octet) && Number(octet) < 256)) return null;
+  return octets.reduce((address, octet) => (address << 8) | Number(octet), 0);
 }
 
 export function isIpv6(text: string): boolean {
@@ -71,7 +76,7 @@ const NO_GUEST_NETWORK: readonly (readonly [text: string, length: number, why: s
 /** The guest's network, `PREFIX/64`: a unicast /64 whose host part is zero. Returns the address of the prefix. */
 export function parseNetwork6(text: string): Ipv6 {
   const match = /^([^/]+)\/(\d{1,3})$/.exec(text);
-  const address = match && readIpv6(match[1]);
+  const address = match && readIpv6(match[1] ?? "");
   if (!match || !address) throw new Unacceptable("PREFIX/64, such as fd71:1ae0:d44d:2::/64", text);
   if (match[2] !== "64") {
     throw new Unacceptable("a prefix of 64 bits: guests make their own addresses of nothing else", text);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { Address6 } from "ip-address";
 import { describe, expect, it } from "vitest";
 import { isIpv6, parseIpv6, parseNetwork6, readIpv6 } from "../../src/config/address6.ts";
-import { formatAddress, formatIpv6 } from "../../src/engine/wire/address6-text.ts";
+import { formatAddress, formatIpv6 } from "../../src/engine/wire/address-text.ts";
 import { ip6 } from "../support/frames6.ts";
 
 /** Whether the library takes the text as a bare address; what is behind % or / is no part of one. */

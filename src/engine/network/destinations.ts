@@ -9,8 +9,8 @@ import type { EngineConfig } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
 import { DNS_PORT } from "../wire/udp.ts";
-import type { Admission } from "./admission.ts";
 import { isLegitimate4 } from "./addresses.ts";
+import type { Admission } from "./admission.ts";
 
 /**
  * A verdict is an int: 0 and more name the guest-forward that serves the address, GO says that the host may be asked, and

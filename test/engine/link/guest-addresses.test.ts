@@ -5,7 +5,7 @@ import {
   PROBES,
   REACHABLE_MS,
 } from "../../../src/engine/link/guest-addresses.ts";
-import { formatIpv6 } from "../../../src/engine/wire/address6-text.ts";
+import { formatIpv6 } from "../../../src/engine/wire/address-text.ts";
 import { ip6 } from "../../support/frames6.ts";
 
 const PREFIX = "fd71:1ae0:d44d:2::";

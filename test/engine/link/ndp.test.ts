@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { NDP_FRAME_OCTETS, NeighbourDiscovery } from "../../../src/engine/link/ndp.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
 import { DROP_REASONS, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
-import { formatIpv6 } from "../../../src/engine/wire/address6-text.ts";
+import { formatIpv6 } from "../../../src/engine/wire/address-text.ts";
 import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
 import {
   GUEST6,

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Counters } from "../../../src/engine/metrics/counters.ts";
 import { HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
 import { RouterAdvertiser, type RouterOptions } from "../../../src/engine/service/router.ts";
-import { formatIpv6 } from "../../../src/engine/wire/address6-text.ts";
+import { formatIpv6 } from "../../../src/engine/wire/address-text.ts";
 import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
 import { icmp6, ip6 } from "../../support/frames6.ts";
 import { needs } from "../../support/requirements.ts";
