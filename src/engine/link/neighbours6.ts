@@ -32,6 +32,8 @@ export class Neighbours6 {
   private readonly usedAt: Int32Array;
   private clock = 0;
   private lastHit = 0;
+  /** Called with an address that was learned and had no entry. */
+  appeared: (words: Int32Array, index: number) => void = () => {};
 
   constructor(
     readonly capacity: number = NEIGHBOURS6_MAX,
@@ -49,7 +51,18 @@ export class Neighbours6 {
    * leased or declared address, or no entry left that may be evicted.
    */
   learn(words: Int32Array, index: number, macHigh: number, macLow: number): boolean {
-    return this.put(words, index, macHigh, macLow, LEARNED);
+    const isNew = this.indexOf(words, index) < 0;
+    if (!this.put(words, index, macHigh, macLow, LEARNED)) return false;
+    if (isNew) this.appeared(words, index);
+    return true;
+  }
+
+  /** `learn` for the source of a packet: cheap where nothing is new. */
+  noteSource(words: Int32Array, index: number, macHigh: number, macLow: number): void {
+    const i = this.find(words, index);
+    if (i < 0 || this.macHigh[i] !== macHigh || this.macLow[i] !== macLow) {
+      this.learn(words, index, macHigh, macLow);
+    }
   }
 
   /** As `learn`, keeps the entry until `release`, and moves an earlier lease to this MAC. */

@@ -25,6 +25,18 @@ describe("IPv6 neighbour table", () => {
     expect(table.size).toBe(1);
   });
 
+  it("tells of an address once, when it is new, and notes sources without more", () => {
+    const table = new Neighbours6();
+    const appeared: number[] = [];
+    table.appeared = (words, index) => appeared.push(words[index + 3]);
+    table.noteSource(address(1), 0, HIGH, 1);
+    table.noteSource(address(1), 0, HIGH, 1);
+    table.noteSource(address(1), 0, HIGH, 2);
+    table.noteSource(address(2), 0, 0, 0);
+    expect(appeared).toEqual([1]);
+    expect(table.macLow[table.find(address(1), 0)]).toBe(2);
+  });
+
   it("does not find :: in an empty table", () => {
     expect(new Neighbours6().find(new Int32Array(4), 0)).toBe(-1);
   });
