@@ -11,6 +11,9 @@
  */
 
 import type { ChecksumKernel } from "../boundary.ts";
+import type { Packet } from "../memory/packet.ts";
+import type { Scratch } from "../memory/scratch.ts";
+import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV6, writeEthernet } from "../wire/ethernet.ts";
 import {
@@ -54,12 +57,16 @@ import {
   writeNeighbourMessage,
   writeSolicitedNode,
 } from "../wire/ndp.ts";
+import type { Egress } from "./egress.ts";
 import type { Neighbours6 } from "./neighbours6.ts";
 
 const MESSAGE_OCTETS = NEIGHBOUR_MESSAGE_OCTETS + LINK_LAYER_OPTION_OCTETS;
 /** Octets of a whole frame with a neighbour message and its option. */
 export const NDP_FRAME_OCTETS = ETHERNET_HEADER_OCTETS + IPV6_HEADER_OCTETS + MESSAGE_OCTETS;
 
+const NDP_REPLIES = counter("ndp-replies");
+const NDP_REQUESTS = counter("ndp-requests");
+const LINK_FULL = dropReason("link-full");
 const MALFORMED = dropReason("ndp-malformed");
 const NOT_OURS = dropReason("ndp-not-ours");
 const ROUTER = dropReason("ndp-router");
@@ -72,6 +79,8 @@ const MULTICAST_MAC_HIGH = 0x3333;
 const ALL_NODES = Int32Array.of(0xff020000, 0, 0, 1);
 /** N17: how often we insist on an address of ours. */
 const DEFENCE_INTERVAL_MS = 1000;
+/** N19: a guest that is not known is asked for so often. */
+const REQUEST_INTERVAL_MS = 1000;
 /** Our addresses that are the router's. */
 const ROUTER_ADDRESSES = 2;
 
@@ -96,7 +105,7 @@ export interface NdpOptions {
   readonly prefix: Int32Array;
 }
 
-/** A message behind its IPv6 header. */
+/** Reads messages and writes answers; `Ndp` takes them from the link and puts them there. */
 export class NeighbourDiscovery {
   private readonly view: DataView;
   private readonly checksum: ChecksumKernel;
@@ -126,6 +135,10 @@ export class NeighbourDiscovery {
     this.macLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
   }
 
+  isOwn(words: Int32Array, index: number): boolean {
+    return this.ownIndex(words, index) >= 0;
+  }
+
   /** Index of the first word of our own address that this is, or -1. */
   ownIndex(words: Int32Array, index: number): number {
     const own = this.own;
@@ -143,22 +156,12 @@ export class NeighbourDiscovery {
   }
 
   /**
-   * Handles the ICMPv6 message of `octets` at `at` in the packet at `ipAt`, from a frame with this source MAC.
-   * `verify`: the link does not vouch for the checksum. `fragmented`: it came with a fragment header (RFC 6980).
-   * Returns the length of the frame written at `replyAt`, 0 when none is due, or a negative drop reason.
+   * Handles the ICMPv6 message that is the transport of `packet`. Returns the length of the frame written at `replyAt`,
+   * 0 when none is due, or a negative drop reason.
    */
-  handle(
-    ipAt: number,
-    at: number,
-    octets: number,
-    frameHigh: number,
-    frameLow: number,
-    verify: boolean,
-    fragmented: boolean,
-    replyAt: number,
-    nowMs: number,
-  ): number {
+  handle(packet: Packet, replyAt: number): number {
     const view = this.view;
+    const { networkAt: ipAt, transportAt: at, transportOctets: octets, nowMs } = packet;
     if (octets < ICMPV6_HEADER_OCTETS) return -ICMPV6;
     const messageType = type(view, at);
     if (isMld(messageType)) return -MLD;
@@ -170,13 +173,14 @@ export class NeighbourDiscovery {
     ) {
       return -ICMPV6;
     }
-    if (fragmented || checkNdp(view, ipAt, at, octets) !== HANDLED) return -MALFORMED;
-    if (verify && icmpv6Sum(this.checksum, view, ipAt, at, octets) !== 0xffff) return -MALFORMED;
+    // RFC 6980: discovery never needs fragments, and who looks at it on its way must see all of it.
+    if (packet.fragmented || checkNdp(view, ipAt, at, octets) !== HANDLED) return -MALFORMED;
+    if (packet.verify && icmpv6Sum(this.checksum, view, ipAt, at, octets) !== 0xffff) return -MALFORMED;
     readAddress(view, ipAt + SOURCE, this.source, 0);
     const option = messageType === NEIGHBOUR_ADVERTISEMENT ? TARGET_LINK_LAYER : SOURCE_LINK_LAYER;
     const macAt = linkLayerOption(view, at, octets, option);
-    this.senderHigh = macAt === 0 ? frameHigh : view.getUint16(macAt);
-    this.senderLow = macAt === 0 ? frameLow : view.getInt32(macAt + 2);
+    this.senderHigh = macAt === 0 ? packet.sourceHigh : view.getUint16(macAt);
+    this.senderLow = macAt === 0 ? packet.sourceLow : view.getInt32(macAt + 2);
     if (messageType === ROUTER_SOLICITATION) return this.routerSolicitation(ipAt);
     readAddress(view, at + TARGET, this.target, 0);
     return messageType === NEIGHBOUR_SOLICITATION
@@ -291,6 +295,51 @@ export class NeighbourDiscovery {
 
   private isInPrefix(words: Int32Array): boolean {
     return words[0] === this.prefix[0] && words[1] === this.prefix[1];
+  }
+}
+
+/** Neighbour Discovery on the link: answers what the guest asks, and asks for a guest that somebody waits for. */
+export class Ndp {
+  private askedMs: number;
+
+  constructor(
+    private readonly discovery: NeighbourDiscovery,
+    private readonly egress: Egress,
+    private readonly scratch: Scratch,
+    private readonly counters: Counters,
+    nowMs: number,
+  ) {
+    this.askedMs = (nowMs - REQUEST_INTERVAL_MS) | 0;
+  }
+
+  isOwn(words: Int32Array, index: number): boolean {
+    return this.discovery.isOwn(words, index);
+  }
+
+  /** An ICMPv6 message. Returns HANDLED or a drop reason. */
+  packet(packet: Packet): number {
+    const replyAt = this.scratch.keep(NDP_FRAME_OCTETS);
+    if (replyAt === 0) return LINK_FULL;
+    const length = this.discovery.handle(packet, replyAt);
+    if (length <= 0) return -length;
+    if (!this.egress.sendWhole(replyAt, length)) return LINK_FULL;
+    this.counters.add(NDP_REPLIES, 1);
+    return HANDLED;
+  }
+
+  /**
+   * Asks who has the address in `words`, once a second at most whatever the address. True when the question is on its
+   * way.
+   */
+  ask(words: Int32Array, index: number, nowMs: number): boolean {
+    const { egress } = this;
+    if (egress.link === null || ((nowMs - this.askedMs) | 0) < REQUEST_INTERVAL_MS) return false;
+    const at = this.scratch.keep(NDP_FRAME_OCTETS);
+    if (at === 0 || !egress.sendWhole(at, this.discovery.request(at, words, index))) return false;
+    this.askedMs = nowMs;
+    this.counters.add(NDP_REQUESTS, 1);
+    egress.flush();
+    return true;
   }
 }
 

@@ -24,9 +24,13 @@ export class Packet {
   /** IPv4 source and destination: the guest's address and the one it wants. */
   guestAddress = 0;
   remoteAddress = 0;
+  /** The same of IPv6, four words each. */
+  readonly pair = new Int32Array(8);
   /** Offset of the transport header, and octets from there on. */
   transportAt = 0;
   transportOctets = 0;
+  /** It had a fragment header of IPv6, maybe of a fragment that is the whole datagram. */
+  fragmented = false;
   /** It came in fragments: its octets lie in the reassembly buffer and are gone after the call. */
   reassembled = false;
 

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { NDP_FRAME_OCTETS, NeighbourDiscovery } from "../../../src/engine/link/ndp.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
+import { Packet } from "../../../src/engine/memory/packet.ts";
 import { DROP_REASONS, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
 import { formatIpv6 } from "../../../src/engine/wire/address-text.ts";
 import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
@@ -64,9 +65,16 @@ function setUp() {
     { now = 0, verify = true, fragmented = false, mac = MAC } = {},
   ): number => {
     octets.set(packet, 64);
-    const high = (mac[0] << 8) | mac[1];
-    const low = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
-    return discovery.handle(64, 104, packet.length - 40, high, low, verify, fragmented, REPLY_AT, now);
+    const frame = new Packet();
+    frame.networkAt = 64;
+    frame.transportAt = 104;
+    frame.transportOctets = packet.length - 40;
+    frame.sourceHigh = (mac[0] << 8) | mac[1];
+    frame.sourceLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
+    frame.verify = verify;
+    frame.fragmented = fragmented;
+    frame.nowMs = now;
+    return discovery.handle(frame, REPLY_AT);
   };
   /** What came of a message: a reply, or a word. */
   const ask = (packet: Ip6Packet, options = {}): Sent | string => {
