@@ -2,6 +2,8 @@
 import fc from "fast-check";
 import { packet, tcp, udpPayload } from "../hostile/guest-packets.ts";
 import { clientMessage } from "../support/dhcp-client.ts";
+import { client6Message, SERVER_DUID } from "../support/dhcp6-client.ts";
+import { octets6 } from "../support/frames6.ts";
 import { encodeScript, type ScriptedFrame } from "./frame-script.ts";
 import { join } from "./target.ts";
 
@@ -149,6 +151,10 @@ const streamStep = fc
   )
   .map(([kind, word, other, e, f]) => [kind, word >> 8, word, other >> 8, other, e, f, 0]);
 
+const NDP_TARGETS = ["fe80::2", "fd71:1ae0:d44d:2::2", "fd71:1ae0:d44d:2::15", "ff02::1"].map(octets6);
+const DHCP6_ADDRESSES = ["fd71:1ae0:d44d:2::15", "fd71:1ae0:d44d:2::16", "2001:db8::1"];
+const NEXT_HEADERS = [0, 43, 44, 60, 6, 17, 58, 59];
+
 /** By the name of the target. */
 export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
   stack: fc.array(frame, { minLength: 1, maxLength: 12 }).map(encodeScript),
@@ -172,7 +178,15 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
       return join([stream.length >>> 8, stream.length, size], stream, ...answers);
     }),
   reassembly: fc
-    .array(fc.tuple(fc.nat(3), fc.nat(20), fc.boolean(), fc.constantFrom(0, 1, 8, 16, 40)), { maxLength: 30 })
+    .array(
+      fc.tuple(
+        fc.constantFrom(0, 1, 2, 3, 0x40, 0x41),
+        fc.nat(20),
+        fc.boolean(),
+        fc.constantFrom(0, 1, 8, 16, 40),
+      ),
+      { maxLength: 30 },
+    )
     .map((steps) =>
       join(...steps.map(([id, offset, more, length]) => [id, 0, offset, more ? 1 : 0, 0, length])),
     ),
@@ -183,6 +197,48 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
     .tuple(fc.nat(255), fc.array(streamFrame, { maxLength: 8 }))
     .map(([cut, list]) => join([cut], ...list)),
   capture: octets(200),
+  ndp: fc
+    .tuple(
+      fc.nat(255),
+      fc.constantFrom(133, 135, 136, 134, 137, 143),
+      fc.constantFrom(0, 0x20, 0x60, 0xe0),
+      fc.constantFrom(...NDP_TARGETS),
+      fc.array(fc.tuple(fc.nat(3), fc.nat(2), fc.uint8Array({ minLength: 6, maxLength: 14 })), {
+        maxLength: 3,
+      }),
+    )
+    .map(([how, type, flags, target, list]) =>
+      join(
+        [how, type, 0, 0, 0, flags, 0, 0, 0],
+        target,
+        ...list.map(([kind, length, value]) => join([kind, length], value)),
+      ),
+    ),
+  dhcp6: fc
+    .tuple(
+      fc.nat(255),
+      fc.integer({ min: 1, max: 12 }),
+      fc.boolean(),
+      fc.array(
+        fc.record({
+          iaid: fc.nat(2),
+          addresses: fc.array(fc.constantFrom(...DHCP6_ADDRESSES), { maxLength: 2 }),
+        }),
+        {
+          maxLength: 3,
+        },
+      ),
+      fc.array(fc.constantFrom(23, 24, 31, 32, 39, 59), { maxLength: 4 }),
+    )
+    .map(([how, type, named, ias, request]) =>
+      join([how], client6Message({ type, ias, request, ...(named ? { server: SERVER_DUID } : {}) })),
+    ),
+  "ipv6-headers": fc
+    .tuple(
+      fc.constantFrom(...NEXT_HEADERS),
+      fc.array(fc.tuple(fc.constantFrom(...NEXT_HEADERS), fc.nat(2), octets(22)), { maxLength: 10 }),
+    )
+    .map(([first, list]) => join([first], ...list.map(([next, length, body]) => join([next, length], body)))),
   grammar: fc
     .tuple(
       fc.nat(20),

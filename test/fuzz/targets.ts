@@ -1,6 +1,7 @@
 /** Every target, by name. */
 import { dnsStreamTarget } from "./dns-stream-target.ts";
 import { grammarTarget } from "./grammar-target.ts";
+import { dhcp6Target, ipv6HeadersTarget, ndpTarget } from "./ipv6-targets.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
 import { stackTarget } from "./stack-target.ts";
@@ -19,4 +20,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   streamTarget,
   captureTarget,
   grammarTarget,
+  ndpTarget,
+  dhcp6Target,
+  ipv6HeadersTarget,
 ];
