@@ -66,6 +66,8 @@ static const struct int_call int_calls[] = {
     {"replaceDescriptor", shim_replace_descriptor, 2},
     {"sendDescriptor", shim_send_descriptor, 2},
     {"receiveDescriptor", shim_receive_descriptor, 1},
+    {"routeSocket", shim_route_socket, 0},
+    {"routeChanges", shim_route_changes, 1},
     {"udpSocket", shim_udp_socket, 1},
     {"udpUnbind", shim_udp_unbind, 1},
     {"udpSendBatch", shim_udp_send_batch, 3},

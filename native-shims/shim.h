@@ -133,6 +133,10 @@ napi_value shim_socket_pair(napi_env env, napi_callback_info info);
 int32_t shim_send_descriptor(const int32_t *a);
 int32_t shim_receive_descriptor(const int32_t *a);
 
+/* changes of routes (routes.c) */
+int32_t shim_route_socket(const int32_t *a);
+int32_t shim_route_changes(const int32_t *a);
+
 /* UDP (udp.c) */
 int32_t shim_udp_socket(const int32_t *a);
 int32_t shim_udp_unbind(const int32_t *a);

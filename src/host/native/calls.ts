@@ -209,6 +209,16 @@ export interface Native {
    */
   sendDescriptor(socket: number, fd: number): number;
   receiveDescriptor(socket: number): number;
+  /**
+   * A netlink socket that hears of changes to devices, IPv6 addresses and IPv6 routes of this namespace (rtnetlink(7)),
+   * non-blocking. fd or -errno.
+   */
+  routeSocket(): number;
+  /**
+   * Takes what has come off such a socket, unread. Returns how many changes there were (at most 1024 at a time; 0: none
+   * is left), or -errno.
+   */
+  routeChanges(fd: number): number;
   /** Index of a network device in this namespace or -errno (SIOCGIFINDEX). */
   deviceIndex(name: string): number;
   /** A packet socket (AF_PACKET, SOCK_RAW, all protocols, non-blocking) bound to a device. fd or -errno. */
