@@ -141,6 +141,70 @@ static void add_default_route(unsigned index, const struct options *options) {
   transact(&request, "setting the default route");
 }
 
+/* Writes a setting of a device's IPv6 stack. Returns whether the kernel took it; errno says why not. */
+static bool set_ipv6(const char *device, const char *setting, const char *value) {
+  char path[128];
+  snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/%s", device, setting);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool written = write(fd, value, 1) == 1;
+  int failure = errno;
+  close(fd);
+  errno = failure;
+  return written;
+}
+
+/* Whether a setting that is "0" or "1" reads "0"; false where there is no IPv6. */
+static bool is_ipv6_zero(const char *device, const char *setting) {
+  char path[128], value = '1';
+  snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/%s", device, setting);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  if (read(fd, &value, 1) != 1) value = '1';
+  close(fd);
+  return value == '0';
+}
+
+static void add_address6(unsigned index, const struct options *options) {
+  struct request request = new_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof request.body.address);
+  request.body.address = (struct ifaddrmsg){
+      .ifa_family = AF_INET6,
+      .ifa_prefixlen = (unsigned char)options->prefix_length6,
+      /* Nobody else can have it, and a command that starts now would wait a second for the proof. */
+      .ifa_flags = IFA_F_NODAD,
+      .ifa_scope = RT_SCOPE_UNIVERSE,
+      .ifa_index = index,
+  };
+  add_attribute(&request, IFA_LOCAL, &options->address6, sizeof options->address6);
+  add_attribute(&request, IFA_ADDRESS, &options->address6, sizeof options->address6);
+  transact(&request, "setting the IPv6 address");
+}
+
+static void add_default_route6(unsigned index, const struct options *options) {
+  struct request request = new_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof request.body.route);
+  request.body.route = (struct rtmsg){
+      .rtm_family = AF_INET6,
+      .rtm_table = RT_TABLE_MAIN,
+      .rtm_protocol = RTPROT_BOOT,
+      .rtm_scope = RT_SCOPE_UNIVERSE,
+      .rtm_type = RTN_UNICAST,
+  };
+  add_attribute(&request, RTA_GATEWAY, &options->gateway6, sizeof options->gateway6);
+  add_attribute(&request, RTA_OIF, &index, sizeof index);
+  transact(&request, "setting the IPv6 default route");
+}
+
+/* The address that is set is the only one: router advertisements would bring a second. Returns whether there is IPv6. */
+static bool prepare_ipv6(const char *device) {
+  if (!is_ipv6_zero(device, "disable_ipv6") && !set_ipv6(device, "disable_ipv6", "0")) {
+    note("no-ipv6", "%s stays without IPv6: disable_ipv6: %s", device, strerror(errno));
+    return false;
+  }
+  if (!set_ipv6(device, "accept_ra", "0"))
+    note("router-advertisements", "%s takes router advertisements: accept_ra: %s", device, strerror(errno));
+  return true;
+}
+
 void loopback_up(void) {
   unsigned index = if_nametoindex("lo");
   if (index == 0) fail("configure", "lo: %s", strerror(errno));
@@ -155,7 +219,8 @@ void open_low_ports(void) {
   if (fd >= 0) close(fd);
 }
 
-static void configure(unsigned index, bool created, const struct options *options) {
+static void configure(unsigned index, const char *device, bool created, const struct options *options) {
+  bool has_ipv6 = options->prefix_length6 >= 0 && prepare_ipv6(device);
   if (options->has_mac) {
     struct request request = link_request(index);
     add_attribute(&request, IFLA_ADDRESS, options->mac, sizeof options->mac);
@@ -165,8 +230,10 @@ static void configure(unsigned index, bool created, const struct options *option
   if (created && options->queue_length != 0)
     set_link_number(index, IFLA_TXQLEN, options->queue_length, "setting the queue length");
   if (options->prefix_length >= 0) add_address(index, options);
+  if (has_ipv6) add_address6(index, options);
   if (options->device_up) set_up(index, "bringing the TAP up");
   if (options->has_gateway) add_default_route(index, options);
+  if (has_ipv6 && options->has_gateway6) add_default_route6(index, options);
 }
 
 /* --- the TAP --------------------------------------------------------------------------------------------------- */
@@ -225,7 +292,7 @@ int open_device(const struct options *options) {
     note("no-vnet-header", "%s: the kernel refuses a vnet header, so there is no offload", options->tap);
   unsigned index = if_nametoindex(options->tap);
   if (index == 0) fail("tap-refused", "%s: %s", options->tap, strerror(errno));
-  configure(index, created, options);
+  configure(index, options->tap, created, options);
   report("tap: vnet-header=%d created=%d index=%u", header, created, index);
   return fd;
 }
@@ -233,7 +300,7 @@ int open_device(const struct options *options) {
 void configure_device(const struct options *options) {
   unsigned index = if_nametoindex(options->device);
   if (index == 0) fail("configure", "%s: %s", options->device, strerror(errno));
-  configure(index, false, options);
+  configure(index, options->device, false, options);
 }
 
 void send_descriptor(int socket, int fd) {

@@ -32,6 +32,8 @@ enum option_id {
   OPT_UP,
   OPT_ADDRESS,
   OPT_GATEWAY,
+  OPT_ADDRESS6,
+  OPT_GATEWAY6,
   OPT_MTU,
   OPT_MAC,
   OPT_KEEP_NAMES,
@@ -82,6 +84,8 @@ static const struct option long_options[] = {
     {"up", no_argument, NULL, OPT_UP},
     {"address", required_argument, NULL, OPT_ADDRESS},
     {"gateway", required_argument, NULL, OPT_GATEWAY},
+    {"address6", required_argument, NULL, OPT_ADDRESS6},
+    {"gateway6", required_argument, NULL, OPT_GATEWAY6},
     {"mtu", required_argument, NULL, OPT_MTU},
     {"mac", required_argument, NULL, OPT_MAC},
     /* The command's surroundings. */
@@ -170,6 +174,18 @@ static void parse_address(struct options *options, const char *text) {
   if (inet_pton(AF_INET, address, &options->address) != 1)
     fail("usage", "--address: \"%s\" is not an IPv4 address with a prefix length such as 10.0.2.15/24", text);
   options->prefix_length = (int)parse_number("address", slash + 1, 32);
+}
+
+static void parse_address6(struct options *options, const char *text) {
+  const char *slash = strchr(text, '/');
+  char address[INET6_ADDRSTRLEN];
+  if (slash == NULL || (size_t)(slash - text) >= sizeof address)
+    fail("usage", "--address6: \"%s\" is not an IPv6 address with a prefix length such as fd71::15/64", text);
+  memcpy(address, text, slash - text);
+  address[slash - text] = '\0';
+  if (inet_pton(AF_INET6, address, &options->address6) != 1)
+    fail("usage", "--address6: \"%s\" is not an IPv6 address with a prefix length such as fd71::15/64", text);
+  options->prefix_length6 = (int)parse_number("address6", slash + 1, 128);
 }
 
 static void parse_mac(struct options *options, const char *text) {
@@ -268,6 +284,12 @@ static void apply_option(struct options *options, int id, char *value) {
         fail("usage", "--gateway: \"%s\" is not an IPv4 address", value);
       options->has_gateway = true;
       break;
+    case OPT_ADDRESS6: parse_address6(options, value); break;
+    case OPT_GATEWAY6:
+      if (inet_pton(AF_INET6, value, &options->gateway6) != 1)
+        fail("usage", "--gateway6: \"%s\" is not an IPv6 address", value);
+      options->has_gateway6 = true;
+      break;
     case OPT_MTU: options->mtu = (unsigned)parse_number("mtu", value, 65521); break;
     case OPT_MAC: parse_mac(options, value); break;
     case OPT_KEEP_NAMES: options->keep_names = true; break;
@@ -291,7 +313,8 @@ static void apply_option(struct options *options, int id, char *value) {
 }
 
 static void check_combination(const struct options *options) {
-  bool device_options = options->device_up || options->has_mac || options->prefix_length >= 0 || options->mtu != 0;
+  bool addressed = options->prefix_length >= 0 || options->prefix_length6 >= 0;
+  bool device_options = options->device_up || options->has_mac || addressed || options->mtu != 0;
   if (options->tap == NULL && options->send_fd >= 0) fail("usage", "--send-fd needs --tap");
   if (options->tap == NULL && options->device == NULL && device_options)
     fail("usage", "--up, --address, --mtu and --mac need --tap or --device");
@@ -300,6 +323,8 @@ static void check_combination(const struct options *options) {
   if (options->low_ports && !options->new_net) fail("usage", "--low-ports needs --new-net");
   if (options->has_gateway && (options->prefix_length < 0 || !options->device_up))
     fail("usage", "--gateway needs --address and --up");
+  if (options->has_gateway6 && (options->prefix_length6 < 0 || !options->device_up))
+    fail("usage", "--gateway6 needs --address6 and --up");
   if (options->keep_names && options->enter_mount == NULL) fail("usage", "--keep-names needs --enter-mount");
   if ((options->etc_in_place || options->etc_file_count > 0 || options->mask_count > 0) && !options->keep_names)
     fail("usage", "--etc-in-place, --etc-file and --mask need --keep-names");
@@ -318,6 +343,7 @@ int parse_options(struct options *options, int argc, char **argv) {
       .vnet_header = true,
       .send_fd = -1,
       .prefix_length = -1,
+      .prefix_length6 = -1,
   };
   opterr = 0;
   int id;

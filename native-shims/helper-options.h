@@ -45,6 +45,9 @@ struct options {
   struct in_addr address, gateway;
   int prefix_length; /* -1: no address */
   bool has_gateway;
+  struct in6_addr address6, gateway6;
+  int prefix_length6; /* -1: no address */
+  bool has_gateway6;
   unsigned mtu;
   uint8_t mac[6];
 

@@ -16,6 +16,14 @@ export interface DeviceConfig {
   readonly prefixLength?: number;
   /** Dotted IPv4 address the default route goes by; one outside the subnet is taken to be on the link. */
   readonly gateway?: string;
+  /**
+   * IPv6 address of the guest, usable at once (no duplicate address detection) and its only one (no router
+   * advertisements). A kernel or namespace without IPv6 is noted as `no-ipv6`.
+   */
+  readonly address6?: string;
+  readonly prefixLength6?: number;
+  /** IPv6 address the default route goes by, of the prefix or link-local. */
+  readonly gateway6?: string;
   readonly mtu?: number;
   /** `52:54:00:12:34:56`; by default the kernel chooses. */
   readonly mac?: string;
@@ -59,6 +67,9 @@ export function deviceArgs(request: TapRequest): string[] {
   if (configure.address !== undefined)
     args.push("--address", `${configure.address}/${configure.prefixLength ?? 32}`);
   if (configure.gateway !== undefined) args.push("--gateway", configure.gateway);
+  if (configure.address6 !== undefined)
+    args.push("--address6", `${configure.address6}/${configure.prefixLength6 ?? 64}`);
+  if (configure.gateway6 !== undefined) args.push("--gateway6", configure.gateway6);
   if (configure.mtu !== undefined) args.push("--mtu", String(configure.mtu));
   if (configure.mac !== undefined) args.push("--mac", configure.mac);
   return args;

@@ -62,6 +62,46 @@ describe("openTapInNamespace", () => {
     await until(() => ipJson(pid, "link").length === 1, "the TAP to vanish with its descriptor");
   });
 
+  it("N66 sets an IPv6 address that can be used at once, its route, and takes no advertisements", async (context) => {
+    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
+    const pid = await rig.rootlessNamespace(self);
+    const configure = { ...GUEST, address6: "fd71:1ae0:d44d:2::15", gateway6: "fd71:1ae0:d44d:2::2" };
+    const tap = await openTapInNamespace(request(pid, { configure }));
+    try {
+      expect(tap.notes).toEqual([]);
+      const [device] = ipJson(pid, "-6", "address", "show", "b-tap0", "scope", "global");
+      const text = JSON.stringify(device);
+      expect(device["addr_info"]).toContainEqual(
+        expect.objectContaining({ local: "fd71:1ae0:d44d:2::15", prefixlen: 64, nodad: true }),
+      );
+      expect(text).not.toContain("tentative");
+      expect(ipJson(pid, "-6", "route", "show", "default")).toMatchObject([
+        { gateway: "fd71:1ae0:d44d:2::2", dev: "b-tap0" },
+      ]);
+      const enter = ["--preserve-credentials", "--user", "--net", "--target", String(pid)];
+      const setting = "/proc/sys/net/ipv6/conf/b-tap0/accept_ra";
+      expect(execFileSync("nsenter", [...enter, "--", "cat", setting], { encoding: "utf8" })).toBe("0\n");
+    } finally {
+      native.close(tap.fd);
+    }
+  });
+
+  it("switches IPv6 on where new devices come without it", async (context) => {
+    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
+    const pid = await rig.rootlessNamespace(self);
+    const enter = ["--preserve-credentials", "--user", "--net", "--target", String(pid)];
+    const off = "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6";
+    execFileSync("nsenter", [...enter, "--", "sh", "-c", off]);
+    const configure = { ...GUEST, address6: "fd71:1ae0:d44d:2::15", gateway6: "fe80::2" };
+    const tap = await openTapInNamespace(request(pid, { configure }));
+    try {
+      expect(tap.notes).toEqual([]);
+      expect(ipJson(pid, "-6", "route", "show", "default")).toMatchObject([{ gateway: "fe80::2" }]);
+    } finally {
+      native.close(tap.fd);
+    }
+  });
+
   it("takes a gateway outside the subnet as a neighbour on the link", async (context) => {
     needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
     const pid = await rig.rootlessNamespace(self);
