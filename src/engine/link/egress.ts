@@ -103,6 +103,16 @@ export class Egress {
     return true;
   }
 
+  /** Queues a whole frame that stays where it is until it has left (scratch memory): one too long for a header slot. */
+  sendKept(at: number, length: number): boolean {
+    if (!this.hasRoom()) return false;
+    const end = this.queue.nextHeaderEnd();
+    this.arena.octets.copyWithin(end - ETHERNET_HEADER_OCTETS, at, at + ETHERNET_HEADER_OCTETS);
+    const payload = length - ETHERNET_HEADER_OCTETS;
+    this.queue.push(ETHERNET_HEADER_OCTETS, at + ETHERNET_HEADER_OCTETS, payload, 0, 0, 0);
+    return true;
+  }
+
   /** Hands queued frames to the link. */
   flush(): void {
     const queue = this.queue;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { NDP_FRAME_OCTETS, NeighbourDiscovery } from "../../../src/engine/link/ndp.ts";
+import { NDP_FRAME_OCTETS, Ndp, NeighbourDiscovery } from "../../../src/engine/link/ndp.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
 import { Packet } from "../../../src/engine/memory/packet.ts";
 import { DROP_REASONS, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
@@ -18,6 +18,7 @@ import {
 } from "../../support/frames6.ts";
 import { needs } from "../../support/requirements.ts";
 import { readWithTshark } from "../../support/tshark.ts";
+import { wayOut } from "../../support/way-out.ts";
 
 const RESOLVER = "fd71:1ae0:d44d:2::3";
 const SERVICE = "fd71:1ae0:d44d:2::100";
@@ -318,5 +319,62 @@ describe("asking", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it("N19 goes once a second at most, to whatever address", () => {
+    const { egress, scratch, counters, arena, checksum, sent, link } = wayOut();
+    const discovery = new NeighbourDiscovery({
+      view: arena.view,
+      checksum,
+      neighbours: new Neighbours6(),
+      listener: { routerSolicited: () => HANDLED, guestHeard: () => {} },
+      ownAddresses: Int32Array.from(["fe80::2", ROUTER6].flatMap(ip6)),
+      gatewayMac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
+      prefix: Int32Array.from(ip6("fd71:1ae0:d44d:2::")),
+    });
+    const ndp = new Ndp(discovery, egress, scratch, counters, 0);
+    const guests = Int32Array.from([...ip6(GUEST6), ...ip6("fd71:1ae0:d44d:2::16")]);
+    expect([0, 1, 999, 1000].map((now) => ndp.ask(guests, now < 1000 ? 0 : 4, now))).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
+    expect(sent().map((frame) => frame.at(-9))).toEqual([0x15, 0x16]);
+    expect(counters.value("ndp-requests")).toBe(2);
+    link.full = true;
+    while (egress.hasRoom()) egress.queue.push(14, 0, 0, 0, 0, 0);
+    expect(ndp.ask(guests, 0, 5000)).toBe(false);
+    link.full = false;
+    egress.blocked = false;
+    expect(ndp.ask(guests, 0, 5000)).toBe(true);
+  });
+
+  it("answers from the link to the link", () => {
+    const { egress, scratch, counters, arena, checksum, sent } = wayOut();
+    const discovery = new NeighbourDiscovery({
+      view: arena.view,
+      checksum,
+      neighbours: new Neighbours6(),
+      listener: { routerSolicited: () => HANDLED, guestHeard: () => {} },
+      ownAddresses: Int32Array.from(["fe80::2", ROUTER6].flatMap(ip6)),
+      gatewayMac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
+      prefix: Int32Array.from(ip6("fd71:1ae0:d44d:2::")),
+    });
+    const ndp = new Ndp(discovery, egress, scratch, counters, 0);
+    const packet = new Packet();
+    const input = icmp6({ destination: ROUTER6, payload: asks(ROUTER6) });
+    arena.octets.set(input, arena.rxWindowAt);
+    packet.networkAt = arena.rxWindowAt;
+    packet.transportAt = arena.rxWindowAt + 40;
+    packet.transportOctets = input.length - 40;
+    packet.verify = true;
+    expect(DROP_REASONS[ndp.packet(packet)]).toBe("handled");
+    expect(sent().map((frame) => [frame.length, frame[54]])).toEqual([[NDP_FRAME_OCTETS, 136]]);
+    expect(counters.value("ndp-replies")).toBe(1);
+    expect(ndp.isOwn(Int32Array.from(ip6(ROUTER6)), 0)).toBe(true);
+    arena.octets[packet.transportAt] = 128;
+    expect(DROP_REASONS[ndp.packet(packet)]).toBe("icmpv6");
+    expect(sent()).toEqual([]);
   });
 });

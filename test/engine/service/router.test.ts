@@ -7,6 +7,7 @@ import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
 import { icmp6, ip6 } from "../../support/frames6.ts";
 import { needs } from "../../support/requirements.ts";
 import { readWithTshark } from "../../support/tshark.ts";
+import { wayOut } from "../../support/way-out.ts";
 
 const LINK_LOCAL = "fe80::5054:ff:fe12:3456";
 const FRAME_AT = 1024;
@@ -273,5 +274,22 @@ describe("router advertisements: what", () => {
     run(0);
     expect(frames[0].length).toBeLessThanOrEqual(14 + 1280);
     expect(frames[0].length).toBeGreaterThan(1000);
+  });
+
+  it("leave by the way out whole, though no header slot holds them", () => {
+    const { arena, checksum, counters, egress, scratch, sent } = wayOut();
+    const { router } = setUp({
+      view: arena.view,
+      checksum,
+      counters,
+      searchDomains: ["a".repeat(60), "b".repeat(60), "c".repeat(60)],
+      keep: (octets) => scratch.keep(octets),
+      send: (at, octets) => egress.sendKept(at, octets),
+    });
+    router.linkChanged(true, 0);
+    router.poll(0);
+    const [frame] = sent();
+    expect([frame.length > 256, [...frame.slice(12, 14)], frame[54]]).toEqual([true, [0x86, 0xdd], 134]);
+    expect(frame.length).toBe(54 + ((frame[18] << 8) | frame[19]));
   });
 });
