@@ -128,7 +128,8 @@ describe("the core", () => {
     const hot = ["wire", "link", "network", "transport"].map((room) => `src/engine/${room}/`);
     const calls = core
       .filter(
-        ({ file }) => startsWithOne(file, hot) && !/wire\/(pcap|dhcp|dns|domain-list|address-text)|flow-rows/.test(file),
+        ({ file }) =>
+          startsWithOne(file, hot) && !/wire\/(pcap|dhcp|dns|domain-list|address-text)|flow-rows/.test(file),
       )
       .flatMap(({ file, text }) =>
         Array.from(

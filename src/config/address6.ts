@@ -2,7 +2,6 @@
  * IPv6 addresses as people write them, to and from four words, int32 in host order. A parser of its own: it is part of
  * every start, and reads nothing but addresses.
  */
-import { isInPrefix } from "../engine/network/addresses.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
@@ -82,7 +81,7 @@ export function parseNetwork6(text: string): Ipv6 {
     throw new Unacceptable("a prefix of 64 bits: guests make their own addresses of nothing else", text);
   }
   for (const [prefix, length, why] of NO_GUEST_NETWORK) {
-    if (isInPrefix(address, 0, parseIpv6(prefix), length)) {
+    if (sharesPrefix(address, parseIpv6(prefix), length)) {
       throw new Unacceptable(`a prefix for a network; ${why}`, text);
     }
   }
@@ -91,4 +90,11 @@ export function parseNetwork6(text: string): Ipv6 {
     throw new Unacceptable(`a network address, whose host part is zero: did you mean ${network}/64?`, text);
   }
   return address;
+}
+
+function sharesPrefix(address: Ipv6, prefix: Ipv6, length: number): boolean {
+  return address.every((word, i) => {
+    const bits = Math.min(Math.max(length - i * 32, 0), 32);
+    return bits === 0 || (word ^ (prefix[i] ?? 0)) >>> (32 - bits) === 0;
+  });
 }

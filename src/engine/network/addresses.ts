@@ -88,20 +88,6 @@ export function isUnicast6(words: Int32Array, index: number): boolean {
   return !isIn(RESERVED_6, words, index);
 }
 
-/** Whether the address is in the prefix of this length, 0 to 128. */
-export function isInPrefix(
-  words: ArrayLike<number>,
-  index: number,
-  prefix: ArrayLike<number>,
-  prefixLength: number,
-): boolean {
-  for (let i = 0, left = prefixLength; left > 0; i++, left -= 32) {
-    const mask = left >= 32 ? -1 : -1 << (32 - left);
-    if (((words[index + i] ^ prefix[i]) & mask) !== 0) return false;
-  }
-  return true;
-}
-
 /**
  * Whether the guest may send to this IPv6 address, its own network not considered. An IPv4 address inside is held to
  * the IPv4 rules: 64:ff9b::127.0.0.1 is somebody's loopback. `allowLinkLocal` opens fe80::/10 no more than the guest

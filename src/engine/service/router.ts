@@ -33,9 +33,9 @@ import * as ndp from "../wire/ndp.ts";
 
 const ADVERTISEMENTS = counter("router-advertisements");
 
-export const ROUTER_LIFETIME_SECONDS = 1800;
+const ROUTER_LIFETIME_SECONDS = 1800;
 /** Three times the longest interval, as RFC 8106 section 5.1 has it. */
-export const RESOLVER_LIFETIME_SECONDS = 1800;
+const RESOLVER_LIFETIME_SECONDS = 1800;
 const INITIAL_ADVERTISEMENTS = 3;
 const INITIAL_INTERVAL_MS = 16_000;
 const INTERVAL_MIN_MS = 200_000;

@@ -11,7 +11,7 @@ import { headerAddressSum6, NEXT_ICMPV6 } from "./ipv6.ts";
 
 export const TYPE = 0;
 export const CODE = 1;
-export const CHECKSUM = 2;
+const CHECKSUM = 2;
 export const ICMPV6_HEADER_OCTETS = CHECKSUM + 2;
 
 export const ROUTER_SOLICITATION = 133;
@@ -26,9 +26,6 @@ const MLD2_REPORT = 143;
 
 export function type(view: DataView, at: number): number {
   return view.getUint8(at + TYPE);
-}
-export function code(view: DataView, at: number): number {
-  return view.getUint8(at + CODE);
 }
 
 /** Multicast Listener Discovery: query, report, done (RFC 2710) and the report of version 2 (RFC 3810). */
