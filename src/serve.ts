@@ -7,7 +7,6 @@ import type { FlowRow } from "./engine/api.ts";
 import type { Logger } from "./engine/boundary.ts";
 import { createEngineCore } from "./engine/engine.ts";
 import type { Admit } from "./engine/network/admission.ts";
-import { formatIpv4 } from "./engine/wire/address-text.ts";
 import { type EngineEnd, type EngineHost, type EngineHostOptions, startEngine } from "./host/engine-host.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
@@ -59,15 +58,15 @@ export async function serve(options: ServeOptions): Promise<Sluice> {
   return new ServedSluice(running);
 }
 
-/** An embedder's hook for the core: addresses as text, and a hook that throws refuses. */
+/** An embedder's hook for the core: a hook that throws refuses. */
 function admitBy(allow: Allow, log: Logger): Admit {
   return (protocol, guest, remote, remotePort) => {
     try {
       return (
         allow({
           protocol,
-          guestAddress: formatIpv4(guest),
-          remoteAddress: formatIpv4(remote),
+          guestAddress: guest,
+          remoteAddress: remote,
           remotePort,
         }) === true
       );

@@ -99,3 +99,52 @@ export function macOption(type: 1 | 2, mac: readonly number[]): number[] {
 export function frame6(packet: Uint8Array, to: readonly number[], from: readonly number[]): Uint8Array {
   return Uint8Array.of(...to, ...from, 0x86, 0xdd, ...packet);
 }
+
+/** A UDP packet; `checksum: 0` sends none. */
+export function udp6(
+  { source = GUEST6, destination = "2001:db8::1" }: Omit<Ip6Packet, "payload">,
+  from: number,
+  to: number,
+  payload: readonly number[],
+  checksum?: number,
+): Uint8Array {
+  const length = 8 + payload.length;
+  const header = [from >>> 8, from & 255, to >>> 8, to & 255, length >>> 8, length & 255];
+  const sum = checksum ?? checksum6(source, destination, 17, [...header, 0, 0, ...payload]);
+  return packet6({ source, destination, next: 17, payload: [...header, sum >>> 8, sum & 255, ...payload] });
+}
+
+export interface Tcp6Segment {
+  readonly from: number;
+  readonly to: number;
+  readonly sequence: number;
+  readonly acknowledgment?: number;
+  readonly flags: number;
+  readonly options?: readonly number[];
+  readonly payload?: readonly number[];
+}
+
+/** A TCP packet. */
+export function tcp6(
+  { source = GUEST6, destination = "2001:db8::1" }: Omit<Ip6Packet, "payload">,
+  { from, to, sequence, acknowledgment = 0, flags, options = [], payload = [] }: Tcp6Segment,
+): Uint8Array {
+  const word = (value: number): number[] => [
+    value >>> 24,
+    (value >>> 16) & 255,
+    (value >>> 8) & 255,
+    value & 255,
+  ];
+  const segment = [
+    ...[from >>> 8, from & 255, to >>> 8, to & 255],
+    ...word(sequence),
+    ...word(acknowledgment),
+    ...[((20 + options.length) / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0],
+    ...options,
+    ...payload,
+  ];
+  const sum = checksum6(source, destination, 6, segment);
+  segment[16] = sum >>> 8;
+  segment[17] = sum & 255;
+  return packet6({ source, destination, next: 6, payload: segment });
+}

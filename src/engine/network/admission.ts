@@ -2,12 +2,13 @@
  * What an embedding program says of each flow: asked once per TCP connection and once per remote of UDP, whose verdict
  * stands for as long as a mapping would. Exists only where a program wants to be asked.
  */
+import { formatIpv4, formatIpv6 } from "../wire/address-text.ts";
 
-/** The program's own say. Addresses are int32 in host order. */
+/** The program's own say. Addresses are text: dotted quads, or IPv6 by RFC 5952. */
 export type Admit = (
   protocol: "tcp" | "udp",
-  guestAddress: number,
-  remoteAddress: number,
+  guestAddress: string,
+  remoteAddress: string,
   remotePort: number,
 ) => boolean;
 
@@ -18,6 +19,16 @@ interface Wish {
   readonly remotePort: number;
 }
 
+/** The same over IPv6: the guest's address and the remote's, four words each. */
+interface Wish6 {
+  readonly pair: Int32Array;
+  readonly remotePort: number;
+}
+
+const PAIR_WORDS = 8;
+/** In `port`: the verdict is about addresses of IPv6. */
+const FAMILY_IPV6 = 0x10000;
+
 /** Verdicts remembered: a power of two. Two remotes that share a place are asked about in turn, no more. */
 const VERDICTS_MAX = 8192;
 const UNKNOWN = 0;
@@ -27,6 +38,8 @@ const REFUSED = 2;
 export class Admission {
   private readonly guest = new Int32Array(VERDICTS_MAX);
   private readonly remote = new Int32Array(VERDICTS_MAX);
+  /** Both addresses of IPv6: memory that only they touch. */
+  private readonly pairs = new Int32Array(VERDICTS_MAX * PAIR_WORDS);
   private readonly port = new Int32Array(VERDICTS_MAX);
   private readonly verdict = new Uint8Array(VERDICTS_MAX);
   private readonly askedAtMs = new Int32Array(VERDICTS_MAX);
@@ -37,7 +50,11 @@ export class Admission {
   ) {}
 
   tcp(wish: Wish): boolean {
-    return this.admit("tcp", wish.guestAddress, wish.remoteAddress, wish.remotePort);
+    return this.admit("tcp", formatIpv4(wish.guestAddress), formatIpv4(wish.remoteAddress), wish.remotePort);
+  }
+
+  tcp6({ pair, remotePort }: Wish6): boolean {
+    return this.admit("tcp", formatIpv6(pair, 0), formatIpv6(pair, 4), remotePort);
   }
 
   udp(wish: Wish, nowMs: number): boolean {
@@ -53,10 +70,27 @@ export class Admission {
     ) {
       return this.verdict[i] === ALLOWED;
     }
-    const allowed = this.admit("udp", guestAddress, remoteAddress, remotePort);
     this.guest[i] = guestAddress;
     this.remote[i] = remoteAddress;
-    this.port[i] = remotePort;
+    const allowed = this.admit("udp", formatIpv4(guestAddress), formatIpv4(remoteAddress), remotePort);
+    return this.note(i, remotePort, allowed, nowMs);
+  }
+
+  udp6({ pair, remotePort }: Wish6, nowMs: number): boolean {
+    let mixed = Math.imul(remotePort, 0x9e3779b1);
+    for (let word = 0; word < PAIR_WORDS; word++) mixed = Math.imul(mixed ^ pair[word], 0x85ebca6b);
+    const i = (mixed >>> 16) & (VERDICTS_MAX - 1);
+    const at = i * PAIR_WORDS;
+    let isKnown = this.verdict[i] !== UNKNOWN && this.port[i] === (remotePort | FAMILY_IPV6);
+    for (let word = 0; word < PAIR_WORDS && isKnown; word++) isKnown = this.pairs[at + word] === pair[word];
+    if (isKnown && ((nowMs - this.askedAtMs[i]) | 0) < this.udpTimeoutMs) return this.verdict[i] === ALLOWED;
+    for (let word = 0; word < PAIR_WORDS; word++) this.pairs[at + word] = pair[word];
+    const allowed = this.admit("udp", formatIpv6(pair, 0), formatIpv6(pair, 4), remotePort);
+    return this.note(i, remotePort | FAMILY_IPV6, allowed, nowMs);
+  }
+
+  private note(i: number, port: number, allowed: boolean, nowMs: number): boolean {
+    this.port[i] = port;
     this.verdict[i] = allowed ? ALLOWED : REFUSED;
     this.askedAtMs[i] = nowMs;
     return allowed;

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Admission } from "../../../src/engine/network/admission.ts";
+import { formatIpv4 } from "../../../src/engine/wire/address-text.ts";
+import { ip6 } from "../../support/frames6.ts";
 
 const GUEST = 0x0a00020f;
 const TIMEOUT_MS = 300_000;
@@ -10,18 +12,18 @@ function wish(remoteAddress: number, remotePort = 53) {
 
 describe("what an embedding program says of a flow", () => {
   it("is asked for once per UDP remote while a mapping would live, allowed or not", () => {
-    const asked: number[] = [];
+    const asked: string[] = [];
     const admission = new Admission((_protocol, _guest, remote) => {
       asked.push(remote);
-      return remote !== 2;
+      return remote !== "0.0.0.2";
     }, TIMEOUT_MS);
     for (let n = 0; n < 100; n++) {
       expect(admission.udp(wish(1), n)).toBe(true);
       expect(admission.udp(wish(2), n)).toBe(false);
     }
-    expect(asked).toEqual([1, 2]);
+    expect(asked).toEqual(["0.0.0.1", "0.0.0.2"]);
     expect(admission.udp(wish(1), TIMEOUT_MS)).toBe(true);
-    expect(asked).toEqual([1, 2, 1]);
+    expect(asked).toEqual(["0.0.0.1", "0.0.0.2", "0.0.0.1"]);
   });
 
   it("is asked for anew for another port, another guest, and across the wrap of the clock", () => {
@@ -37,7 +39,12 @@ describe("what an embedding program says of a flow", () => {
   });
 
   it("is right about any number of remotes, whatever it has forgotten", () => {
-    const admission = new Admission((_protocol, _guest, remote) => remote % 3 !== 0, TIMEOUT_MS);
+    const allowed = new Set(
+      Array.from({ length: 20_000 }, (_, n) => n)
+        .filter((n) => n % 3 !== 0)
+        .map(formatIpv4),
+    );
+    const admission = new Admission((_protocol, _guest, remote) => allowed.has(remote), TIMEOUT_MS);
     for (let round = 0; round < 2; round++) {
       for (let remote = 1; remote < 20_000; remote++) {
         expect(admission.udp(wish(remote), round)).toBe(remote % 3 !== 0);
@@ -50,6 +57,27 @@ describe("what an embedding program says of a flow", () => {
     const admission = new Admission((...question) => asked.push(question) > 1, TIMEOUT_MS);
     expect(admission.tcp(wish(7, 443))).toBe(false);
     expect(admission.tcp(wish(7, 443))).toBe(true);
-    expect(asked[0]).toEqual(["tcp", GUEST, 7, 443]);
+    expect(asked[0]).toEqual(["tcp", "10.0.2.15", "0.0.0.7", 443]);
+  });
+
+  it("N44 is asked for with IPv6 addresses as RFC 5952 writes them, once per connection and remote", () => {
+    const asked: unknown[][] = [];
+    const admission = new Admission((...question) => asked.push(question) !== 3, TIMEOUT_MS);
+    const wish6 = (remote: string, remotePort: number) => ({
+      pair: Int32Array.from([...ip6("fd71:1ae0:d44d:2::15"), ...ip6(remote)]),
+      remotePort,
+    });
+    expect(admission.tcp6(wish6("2001:db8::1", 443))).toBe(true);
+    expect(asked.at(-1)).toEqual(["tcp", "fd71:1ae0:d44d:2::15", "2001:db8::1", 443]);
+    for (let n = 0; n < 10; n++) {
+      expect(admission.udp6(wish6("2001:db8::1", 53), n)).toBe(true);
+      expect(admission.udp6(wish6("2001:db8::2", 53), n)).toBe(false);
+    }
+    expect(asked.slice(1)).toEqual([
+      ["udp", "fd71:1ae0:d44d:2::15", "2001:db8::1", 53],
+      ["udp", "fd71:1ae0:d44d:2::15", "2001:db8::2", 53],
+    ]);
+    admission.udp6(wish6("2001:db8::1", 53), TIMEOUT_MS);
+    expect(asked).toHaveLength(4);
   });
 });
