@@ -53,7 +53,7 @@ export interface FrameLink {
   readonly mtu: number;
   /** The link takes and gives TCP super-frames and packets whose checksum is still to be completed. */
   readonly tcpOffload: boolean;
-  /** The link takes UDP super-frames (USO4). */
+  /** The link takes UDP super-frames (USO). */
   readonly udpOffload: boolean;
   /**
    * Plain frames the far end can queue before it drops, or 0 if the link pushes back instead of dropping

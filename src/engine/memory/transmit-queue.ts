@@ -10,10 +10,12 @@ import { TX_HEADER_SLOT_OCTETS } from "../limits.ts";
 
 /** The transport checksum field holds the folded pseudo-header sum; the link or the guest completes it. */
 export const TX_CHECKSUM_PARTIAL = 1;
-/** A TCP/IPv4 super-frame to be cut into `segmentSize` octets of payload. */
+/** A TCP super-frame to be cut into `segmentSize` octets of payload. */
 export const TX_TCP_SEGMENTS = 2;
-/** A UDP/IPv4 super-frame (USO) to be cut into `segmentSize` octets of payload. */
+/** A UDP super-frame (USO) to be cut into `segmentSize` octets of payload. */
 export const TX_UDP_SEGMENTS = 4;
+/** A partial checksum or a super-frame of IPv6; of IPv4 otherwise. */
+export const TX_IPV6 = 8;
 
 export class TransmitQueue {
   /** Absolute offset of the Ethernet header. Within its slot it ends at the slot's end, so headroom is in front. */

@@ -16,6 +16,7 @@ export const VNET_DATA_VALID = 2;
 /** gso_type values. */
 export const VNET_GSO_NONE = 0;
 export const VNET_GSO_TCPV4 = 1;
+export const VNET_GSO_TCPV6 = 4;
 /** Datagrams of one flow back to back (USO), not the retired IP fragmentation offload (3). */
 export const VNET_GSO_UDP_L4 = 5;
 /** Bit beside gso_type: the segments carry ECN's CWR in the first only. */

@@ -30,6 +30,7 @@ import { CHECKSUM_PARTIAL, CHECKSUM_VALID, type FrameBatch } from "../../engine/
 import {
   type TransmitQueue,
   TX_CHECKSUM_PARTIAL,
+  TX_IPV6,
   TX_TCP_SEGMENTS,
   TX_UDP_SEGMENTS,
 } from "../../engine/memory/transmit-queue.ts";
@@ -37,10 +38,12 @@ import type { Counters } from "../../engine/metrics/counters.ts";
 import { dropReason } from "../../engine/metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
 import { PROTOCOL_TCP } from "../../engine/wire/ipv4.ts";
+import { NEXT_HEADER } from "../../engine/wire/ipv6.ts";
 import {
   VNET_DATA_VALID,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
+  VNET_GSO_TCPV6,
   VNET_GSO_UDP_L4,
   VNET_HEADER_OCTETS,
   VNET_NEEDS_CSUM,
@@ -73,8 +76,9 @@ const OFFLOAD_SETS = [
   TCP_OFFLOADS,
 ];
 
-/** Offset of the protocol field from the Ethernet header, and of the checksum in each transport header. */
+/** Offsets of the protocol field from the Ethernet header, and of the checksum in each transport header. */
 const IPV4_PROTOCOL_OFFSET = ETHERNET_HEADER_OCTETS + 9;
+const IPV6_PROTOCOL_OFFSET = ETHERNET_HEADER_OCTETS + NEXT_HEADER;
 const TCP_CHECKSUM_OFFSET = 16;
 const UDP_CHECKSUM_OFFSET = 6;
 
@@ -307,9 +311,11 @@ export class TapLink implements HostLink {
     const frameAt = queue.headerAt[entry];
     const flags = queue.flags[entry];
     const partial = (flags & TX_CHECKSUM_PARTIAL) !== 0;
-    const tcp = this.view.getUint8(frameAt + IPV4_PROTOCOL_OFFSET) === PROTOCOL_TCP;
+    const isIpv6 = (flags & TX_IPV6) !== 0;
+    const protocolAt = frameAt + (isIpv6 ? IPV6_PROTOCOL_OFFSET : IPV4_PROTOCOL_OFFSET);
+    const tcp = this.view.getUint8(protocolAt) === PROTOCOL_TCP;
     let gsoType = VNET_GSO_NONE;
-    if (flags & TX_TCP_SEGMENTS) gsoType = VNET_GSO_TCPV4;
+    if (flags & TX_TCP_SEGMENTS) gsoType = isIpv6 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4;
     else if (flags & TX_UDP_SEGMENTS) gsoType = VNET_GSO_UDP_L4;
     writeVnetHeader(
       this.view,
