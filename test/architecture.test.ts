@@ -26,7 +26,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/engine/link/"],
   ["src/engine/network/"],
   ["src/engine/api.ts", "src/engine/transport/", "src/engine/service/"],
-  ["src/engine/engine.ts", "src/engine/layers.ts"],
+  ["src/engine/engine.ts", "src/engine/layers.ts", "src/engine/layers6.ts"],
   ["src/config/"],
   ["src/host/"],
   ["src/serve.ts"],

@@ -61,6 +61,8 @@ export interface EngineCore {
    * edge-triggered with token TOKEN_FORWARD | index; clients wait in the kernel until the guest has shown itself.
    */
   openForward(index: number, handle: number): void;
+  /** Whether the host has a way out over IPv6: a guest is told by the router's lifetime. Before the first call it has none. */
+  setUplink6(isUp: boolean, nowMs: number): void;
   setResolvers(resolvers: readonly ResolverAddress[]): void;
   /** Notes readiness; the work happens in `turn`. */
   handleEvent(token: number, events: number, nowMs: number): void;

@@ -115,6 +115,27 @@ export interface Dhcp6Config {
   readonly extraOptions: readonly DhcpOption[];
 }
 
+/** IPv6 on the guest's link. */
+export interface Ipv6Config {
+  /** The guest's /64: two words of prefix, two zeros. */
+  readonly prefix: Ipv6Words;
+  /** The router's two addresses: link-local, and in the prefix. */
+  readonly routerAddress: Ipv6Words;
+  readonly gateway: Ipv6Words;
+  /** Address that answers DNS; null when there is none. */
+  readonly dns: Ipv6Words | null;
+  /** Where forwards go; null for the address that the guest turns out to have. */
+  readonly guestAddress: Ipv6Words | null;
+  /** `auto`: a default router while the host has a way out (`EngineCore.setUplink6`); `on`: always. */
+  readonly defaultRouter: "auto" | "on";
+  /** How long addresses made of the prefix are preferred, and good. */
+  readonly preferredSeconds: number;
+  readonly validSeconds: number;
+  /** Announced to who asks no DHCPv6. */
+  readonly searchDomains: readonly string[];
+  readonly dhcp: Dhcp6Config | null;
+}
+
 export interface EngineConfig {
   readonly mtu: number;
   /** Network address and prefix of the guest's subnet. */
@@ -135,6 +156,8 @@ export interface EngineConfig {
   /** The guest's MAC if it is declared; otherwise learned. */
   readonly guestMac?: Uint8Array;
   readonly dhcp: DhcpConfig | null;
+  /** Null: the guest's link carries IPv4 alone. */
+  readonly ipv6: Ipv6Config | null;
   /** Resolvers of the host, in order: four v4-mapped words and a port each. Replaced while running. */
   readonly resolvers: readonly ResolverAddress[];
   /** Names that DNS answers with the gateway's address, for the host. */
@@ -212,6 +235,7 @@ export function defaultEngineConfig(): EngineConfig {
       options: [],
       extraOptions: [],
     },
+    ipv6: null,
     resolvers: [],
     dnsHostNames: [],
     forwards: [],
@@ -227,5 +251,42 @@ export function defaultEngineConfig(): EngineConfig {
     maxHalfOpen: HALF_OPEN_MAX,
     maxUdpMappings: UDP_MAPPINGS_MAX,
     offload: true,
+  };
+}
+
+/** Lifetimes of addresses, as libslirp announces them. */
+const PREFERRED_SECONDS = 14_400;
+const VALID_SECONDS = 86_400;
+
+/**
+ * The IPv6 side of the defaults: fd71:1ae0:d44d:2::/64, a ULA whose Global ID is the end of SHA-1 of "sluice" (RFC 4193);
+ * router fe80::2 and ::2, DNS ::3, first lease ::15. `serverMac`: the gateway's.
+ */
+export function defaultIpv6Config(serverMac: Uint8Array): Ipv6Config {
+  const at = (low: number): Ipv6Words => [0xfd711ae0 | 0, 0xd44d0002 | 0, 0, low];
+  const [prefix, gateway, dns] = [at(0), at(2), at(3)];
+  return {
+    prefix,
+    routerAddress: [0xfe800000 | 0, 0, 0, 2],
+    gateway,
+    dns,
+    guestAddress: null,
+    defaultRouter: "auto",
+    preferredSeconds: PREFERRED_SECONDS,
+    validSeconds: VALID_SECONDS,
+    searchDomains: [],
+    dhcp: {
+      serverMac,
+      prefix,
+      rangeStart: at(0x15),
+      rangeSize: 16,
+      ownAddresses: [gateway, dns],
+      reservations: [],
+      preferredSeconds: PREFERRED_SECONDS,
+      validSeconds: VALID_SECONDS,
+      dnsServers: [dns],
+      searchDomains: [],
+      extraOptions: [],
+    },
   };
 }

@@ -61,12 +61,18 @@ class Engine implements EngineCore {
     this.now = nowMs;
     this.layers.egress.attach(link);
     this.layers.inbound.linkAttached();
+    this.layers.v6?.linkChanged(link !== null, nowMs);
     this.linkReadable = link !== null;
     if (link !== null) this.layers.tcp.guestHeard();
   }
 
   openForward(index: number, handle: number): void {
     this.layers.inbound.open(index, handle);
+  }
+
+  setUplink6(isUp: boolean, nowMs: number): void {
+    this.now = nowMs;
+    this.layers.v6?.setUplink(isUp);
   }
 
   setResolvers(resolvers: readonly ResolverAddress[]): void {
@@ -95,13 +101,14 @@ class Engine implements EngineCore {
   }
 
   turn(nowMs: number): boolean {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, arp, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, arp, v6, idleMemory } = this.layers;
     this.uptimeMs += (nowMs - this.now) | 0;
     this.now = nowMs;
     tcp.advance(nowMs);
     udp.advance(nowMs);
     reassembly.poll(nowMs);
     dhcp.poll(this.uptimeMs);
+    v6?.poll(nowMs, this.uptimeMs);
     let more = this.receiveFrames();
     tcp.countReceivers(nowMs);
     if (!egress.blocked) {
@@ -113,18 +120,20 @@ class Engine implements EngineCore {
     }
     egress.flush();
     arp.ask(nowMs);
+    v6?.ask(nowMs);
     idleMemory.tend(nowMs);
     return more;
   }
 
   nextDeadlineMs(nowMs: number): number {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, v6, idleMemory } = this.layers;
     let soonest = tcp.nextDeadlineMs(nowMs);
     soonest = earlier(soonest, udp.nextDeadlineMs(nowMs));
     // While the link is full DNS waits for its writable event, not for the clock.
     if (!egress.blocked) soonest = earlier(soonest, dns.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, dhcp.nextDeadlineMs());
     if (!egress.blocked) soonest = earlier(soonest, inbound.nextDeadlineMs(nowMs));
+    if (v6 !== null) soonest = earlier(soonest, v6.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, idleMemory.nextDeadlineMs(nowMs));
     return earlier(soonest, reassembly.nextDeadlineMs(nowMs));
   }
@@ -186,6 +195,7 @@ class Engine implements EngineCore {
     this.layers.tcp.close();
     this.layers.udp.close();
     this.layers.dns.close();
+    this.layers.v6?.close();
     this.layers.egress.flush();
   }
 }

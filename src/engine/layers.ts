@@ -5,9 +5,11 @@
  *                       +-> ipv4 -+-> tcp -> host sockets, guest forwards
  *                                 +-> udp input -+-> services of the gateway (DHCP, DNS)
  *                                                +-> udp -> host sockets
+ *                       +-> ipv6 (layers6.ts) -> tcp, udp input
  */
 import { type EnginePorts, TOKEN_DNS, TOKEN_TCP_FLOW, TOKEN_UDP_FLOW } from "./api.ts";
 import type { EngineConfig } from "./config.ts";
+import { Layers6 } from "./layers6.ts";
 import { GUESTS_MAX, UDP_RX_SLOTS } from "./limits.ts";
 import { Arp, ArpResponder } from "./link/arp.ts";
 import { Egress } from "./link/egress.ts";
@@ -19,6 +21,7 @@ import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
 import { Admission } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
+import { Destinations6 } from "./network/destinations6.ts";
 import { Ipv4 } from "./network/ipv4.ts";
 import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
@@ -47,6 +50,8 @@ export class Layers {
   readonly dns: Dns;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
+  /** Null where the guest has no IPv6. */
+  readonly v6: Layers6 | null;
 
   /** `now` tells the time of the turn. */
   constructor(config: EngineConfig, ports: EnginePorts, counters: Counters, now: () => number) {
@@ -64,12 +69,14 @@ export class Layers {
     const flows = new FlowTable(entropy, config.maxFlows);
     const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
     const destinations = new Destinations(config, admission);
+    const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, admission);
     const batch = makeUdpBatch(UDP_RX_SLOTS);
-    const shared = { config, arena, egress, network, counters, checksum, flows, destinations, batch };
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32() };
+    const world = { network, flows, destinations, destinations6, batch, ...secrets };
+    const shared = { config, arena, egress, counters, checksum, ...world };
 
     this.egress = egress;
-    this.tcp = new Tcp({ ...shared, ...secrets, mtu, token: TOKEN_TCP_FLOW }, nowMs);
+    this.tcp = new Tcp({ ...shared, mtu, token: TOKEN_TCP_FLOW }, nowMs);
     this.udp = new Udp(shared, nowMs, TOKEN_UDP_FLOW);
     this.idleMemory = new IdleMemory(this.tcp.ctx.pool, ports.discard);
     this.dns = new Dns({
@@ -106,10 +113,14 @@ export class Layers {
     });
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
-    const udpInput = new UdpInput(view, checksum, udp, services(config, this.dhcp, this.dns), this.dns);
+    this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
+    const servers = services(config, this.dhcp, this.dns);
+    const servers6 = this.v6?.services(this.dns) ?? [];
+    const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
-    this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4 });
+    const ipv6 = this.v6?.network(reassembly, tcp, udpInput) ?? null;
+    this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4, ipv6 });
   }
 }
 

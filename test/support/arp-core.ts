@@ -17,6 +17,8 @@ export class ArpCore implements EngineCore {
   readonly frames: Uint8Array[] = [];
   readonly events: { token: number; events: number }[] = [];
   readonly forwards: number[] = [];
+  /** What it was told of the way out over IPv6. */
+  readonly uplinks: boolean[] = [];
   readonly attached: (string | null)[] = [];
   resolvers: readonly ResolverAddress[];
   turns = 0;
@@ -46,6 +48,10 @@ export class ArpCore implements EngineCore {
 
   openForward(index: number, handle: number): void {
     this.forwards[index] = handle;
+  }
+
+  setUplink6(isUp: boolean): void {
+    this.uplinks.push(isUp);
   }
 
   setResolvers(resolvers: readonly ResolverAddress[]): void {

@@ -37,6 +37,8 @@ export class HeldSocket {
   constructor(
     readonly token: number,
     readonly port: number,
+    /** Where it goes: four words. */
+    readonly to: readonly number[],
     private readonly wake: (token: number, events: number) => void,
   ) {}
 
@@ -79,7 +81,9 @@ export class HeldSocket {
 
 export interface SentDatagram {
   readonly handle: number;
+  /** The last word of the address, and all four. */
   readonly address: number;
+  readonly words: readonly number[];
   readonly port: number;
   readonly octets: Uint8Array;
   /** The address of the host it was told to leave from, if it was. */
@@ -88,7 +92,7 @@ export interface SentDatagram {
 
 interface ArrivingDatagram {
   readonly handle: number;
-  readonly address: number;
+  readonly words: readonly number[];
   readonly port: number;
   readonly octets: Uint8Array;
   readonly local: number;
@@ -102,6 +106,8 @@ export class HeldNetwork implements HostNetwork {
   /** What has become of a connection to a port: 0 once it stands, EINPROGRESS, or -errno. */
   connected: (port: number) => number = () => 0;
   wake: (token: number, events: number) => void = () => {};
+  /** Of each UDP socket. */
+  readonly families = new Map<number, 4 | 6>();
   private readonly udpTokens = new Map<number, number>();
   private readonly failing = new Set<number>();
   /** What sockets were told of groups, in order. */
@@ -114,11 +120,11 @@ export class HeldNetwork implements HostNetwork {
   tcpConnect(token: number, to: AddressWords): number {
     const result = this.connectTo(to[4]);
     if (result < 0) return result;
-    this.sockets.push(new HeldSocket(token, to[4], (t, events) => this.wake(t, events)));
+    this.sockets.push(new HeldSocket(token, to[4], [...to.slice(0, 4)], (t, events) => this.wake(t, events)));
     return this.sockets.length - 1;
   }
   tcpConnectService(token: number, index: number): number {
-    this.sockets.push(new HeldSocket(token, index, (t, events) => this.wake(t, events)));
+    this.sockets.push(new HeldSocket(token, index, [], (t, events) => this.wake(t, events)));
     return this.sockets.length - 1;
   }
   connectResult(handle: number): number {
@@ -164,8 +170,9 @@ export class HeldNetwork implements HostNetwork {
     this.sockets[handle].state = reset ? "reset" : "closed";
   }
 
-  udpOpen(token: number): number {
+  udpOpen(token: number, family: 4 | 6 = 4): number {
     const handle = 10_000 + this.udpTokens.size;
+    this.families.set(handle, family);
     this.udpTokens.set(handle, token);
     return handle;
   }
@@ -173,6 +180,7 @@ export class HeldNetwork implements HostNetwork {
     this.datagrams.push({
       handle,
       address: to[3],
+      words: [...to.slice(0, 4)],
       port: to[4],
       octets: this.arena.octets.slice(at, at + length),
     });
@@ -187,7 +195,11 @@ export class HeldNetwork implements HostNetwork {
   }
   /** A datagram arrives at a host socket; `local` is the address of the host it was sent to. */
   arrive(handle: number, address: number, port: number, octets: Uint8Array, local = 0): void {
-    this.arriving.push({ handle, address, port, octets, local });
+    this.arriveFrom(handle, [0, 0, 0xffff, address], port, octets, local);
+  }
+  /** The same from an address in four words. */
+  arriveFrom(handle: number, words: readonly number[], port: number, octets: Uint8Array, local = 0): void {
+    this.arriving.push({ handle, words, port, octets, local });
     this.wake(this.udpTokens.get(handle) ?? 0, READABLE);
   }
   /** A bound socket of forward `index`. */
@@ -208,7 +220,7 @@ export class HeldNetwork implements HostNetwork {
     batch.at[0] = this.arena.udpSlotsAt;
     batch.length[0] = datagram.octets.length;
     batch.segment[0] = 0;
-    batch.words.set([0, 0, 0xffff, datagram.address, datagram.port]);
+    batch.words.set([...datagram.words, datagram.port]);
     batch.local.fill(0);
     this.arrivedOn = datagram.local;
     batch.drained = true;

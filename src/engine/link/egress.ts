@@ -1,7 +1,7 @@
 /**
  * The way out to the link: the transmit queue, Ethernet headers, and the moment frames are handed over.
  *
- * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and ARP asks.
+ * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and ARP or Neighbour Discovery asks.
  */
 
 import type { FrameLink } from "../boundary.ts";
@@ -11,8 +11,16 @@ import type { ChunkPool } from "../memory/chunk-pool.ts";
 import { TransmitQueue } from "../memory/transmit-queue.ts";
 import { type Counters, counter } from "../metrics/counters.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, macHigh, macLow, writeEthernet } from "../wire/ethernet.ts";
+import {
+  ETHERNET_HEADER_OCTETS,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  macHigh,
+  macLow,
+  writeEthernet,
+} from "../wire/ethernet.ts";
 import type { Neighbours } from "./neighbours.ts";
+import type { Neighbours6 } from "./neighbours6.ts";
 
 const FRAMES_TO_GUEST = counter("link-frames-to-guest");
 const OCTETS_TO_GUEST = counter("link-octets-to-guest");
@@ -36,6 +44,11 @@ export class Egress {
   readonly gatewayMacLow: number;
   /** A guest address that was wanted and is not known, 0 when none: ARP asks for it. */
   unresolved = 0;
+  /** The same of IPv6, and whether there is one. */
+  readonly unresolved6 = new Int32Array(4);
+  hasUnresolved6 = false;
+  /** Set by the engine where the guest has IPv6. */
+  neighbours6: Neighbours6 | null = null;
 
   constructor(
     private readonly arena: Arena,
@@ -90,6 +103,28 @@ export class Egress {
       this.gatewayMacHigh,
       this.gatewayMacLow,
       ETHERTYPE_IPV4,
+    );
+    return true;
+  }
+
+  /** The same for the IPv6 address in four words. */
+  writeHeader6(ipAt: number, words: Int32Array, index: number): boolean {
+    const { neighbours6 } = this;
+    if (neighbours6 === null) return false;
+    const i = neighbours6.find(words, index);
+    if (i < 0) {
+      for (let word = 0; word < 4; word++) this.unresolved6[word] = words[index + word];
+      this.hasUnresolved6 = true;
+      return false;
+    }
+    writeEthernet(
+      this.arena.view,
+      ipAt - ETHERNET_HEADER_OCTETS,
+      neighbours6.macHigh[i],
+      neighbours6.macLow[i],
+      this.gatewayMacHigh,
+      this.gatewayMacLow,
+      ETHERTYPE_IPV6,
     );
     return true;
   }

@@ -21,7 +21,7 @@ const TRUNCATED = dropReason("frame-truncated");
 const NOT_FOR_US = dropReason("ethernet-not-for-us");
 const UNKNOWN_TYPE = dropReason("ethernet-unknown-type");
 const BAD_SOURCE = dropReason("ethernet-bad-source");
-const IPV6 = dropReason("ipv6-unsupported");
+const IPV6_OFF = dropReason("ipv6-off");
 
 /** A protocol of the layer above. Returns HANDLED or a drop reason. */
 export interface NetworkProtocol {
@@ -36,6 +36,8 @@ export interface EthernetParts {
   readonly guestMac: Uint8Array | undefined;
   readonly arp: NetworkProtocol;
   readonly ipv4: NetworkProtocol;
+  /** Null where the link carries IPv4 alone. */
+  readonly ipv6: NetworkProtocol | null;
 }
 
 export class Ethernet {
@@ -47,6 +49,7 @@ export class Ethernet {
   private readonly guestLow: number;
   private readonly arp: NetworkProtocol;
   private readonly ipv4: NetworkProtocol;
+  private readonly ipv6: NetworkProtocol | null;
 
   constructor(parts: EthernetParts) {
     this.view = parts.view;
@@ -56,6 +59,7 @@ export class Ethernet {
     this.guestLow = parts.guestMac === undefined ? 0 : macLow(parts.guestMac);
     this.arp = parts.arp;
     this.ipv4 = parts.ipv4;
+    this.ipv6 = parts.ipv6;
   }
 
   /** The frame at `frameAt`, `frameOctets` long. Returns HANDLED or a drop reason. */
@@ -80,7 +84,7 @@ export class Ethernet {
       case ETHERTYPE_ARP:
         return this.arp.packet(packet);
       case ETHERTYPE_IPV6:
-        return IPV6;
+        return this.ipv6 === null ? IPV6_OFF : this.ipv6.packet(packet);
       default:
         return UNKNOWN_TYPE;
     }

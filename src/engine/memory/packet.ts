@@ -21,11 +21,14 @@ export class Packet {
   /** Offset of the ARP or IP header, and the octets that may belong to it (a link may pad). */
   networkAt = 0;
   networkOctets = 0;
+  /** Octets of an IP header without options: 20 or 40, which tells the family. */
+  ipOctets = 20;
   /** IPv4 source and destination: the guest's address and the one it wants. */
   guestAddress = 0;
   remoteAddress = 0;
   /** The same of IPv6, four words each. */
   readonly pair = new Int32Array(8);
+  readonly pairAt = 0;
   /** Offset of the transport header, and octets from there on. */
   transportAt = 0;
   transportOctets = 0;

@@ -10,7 +10,7 @@ export const DROP_REASONS = [
   "ethernet-not-for-us",
   "ethernet-unknown-type",
   "ethernet-bad-source",
-  "ipv6-unsupported",
+  "ipv6-off",
   "arp-malformed",
   "arp-not-ours",
   "ipv4-malformed",

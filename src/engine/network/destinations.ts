@@ -23,7 +23,7 @@ export const HERE = -2;
 export const GROUP = 0;
 
 /** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
-function refuse(reason: number): number {
+export function refuse(reason: number): number {
   return -2 - reason;
 }
 
@@ -38,6 +38,11 @@ const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
 const NOT_LEGITIMATE = refuse(REFUSED);
+
+/** Whether a packet dropped for `reason` was one that the guest may not send where it wanted to. */
+export function isDenial(reason: number): boolean {
+  return reason === REFUSED || reason === RESTRICTED || reason === NO_SERVICE;
+}
 
 /** What a flow is wanted for. */
 interface Wish {
@@ -58,7 +63,7 @@ export class Destinations {
 
   /** Whether a datagram to `address` was dropped because the guest may not reach it, and one station could have that address. */
   isDenied(address: number, reason: number): boolean {
-    if (reason !== REFUSED && reason !== RESTRICTED && reason !== NO_SERVICE) return false;
+    if (!isDenial(reason)) return false;
     const first = address >>> 24;
     return first !== 0 && first < 224 && !this.isGuestNetworkBroadcast(address);
   }

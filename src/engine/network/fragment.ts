@@ -1,5 +1,5 @@
 /**
- * Cutting an IPv4 payload into fragments for the link (RFC 791 section 3.2). An iteration over plain fields, so that
+ * Cutting a payload into fragments for the link (RFC 791 section 3.2, RFC 8200 section 4.5). An iteration over plain fields, so that
  * sending a fragmented datagram allocates nothing:
  *
  *   for (cutter.start(payloadOctets, headerOctets, mtu); cutter.next(); ) send(cutter.offset, cutter.length, cutter.more)
@@ -7,6 +7,7 @@
  * Every fragment but the last is a multiple of 8 octets, because the header counts offsets in units of 8.
  */
 import { FRAGMENT_OFFSET_MASK, MORE_FRAGMENTS } from "../wire/ipv4.ts";
+import { FRAGMENT6_MORE } from "../wire/ipv6.ts";
 
 export class FragmentCutter {
   /** Where the current fragment starts in the payload, octets. */
@@ -41,8 +42,13 @@ export class FragmentCutter {
     return true;
   }
 
-  /** The header's flags and fragment offset of the current fragment, ready to be written. */
+  /** The IPv4 header's flags and fragment offset of the current fragment, ready to be written. */
   get bits(): number {
     return (this.more ? MORE_FRAGMENTS : 0) | ((this.offset >>> 3) & FRAGMENT_OFFSET_MASK);
+  }
+
+  /** The same of IPv6: offset in octets, and M. */
+  get bits6(): number {
+    return this.offset | (this.more ? FRAGMENT6_MORE : 0);
   }
 }

@@ -88,6 +88,7 @@ export class Ipv4 {
       parts.neighbours.noteSource(from, packet.sourceHigh, packet.sourceLow);
     }
     if (ttl(view, at) <= 1 && !parts.own.isOwn(to) && to !== -1) return TTL_EXPIRED;
+    packet.ipOctets = IPV4_HEADER_OCTETS;
     packet.guestAddress = from;
     packet.remoteAddress = to;
     packet.reassembled = false;

@@ -90,6 +90,7 @@ export class Ipv6 {
     const end = at + IPV6_HEADER_OCTETS + payloadLength(view, at);
     const walked = headers.walk(view, at, end);
     if (walked !== HANDLED) return walked;
+    packet.ipOctets = IPV6_HEADER_OCTETS;
     readAddress(view, at + SOURCE, packet.pair, 0);
     readAddress(view, at + DESTINATION, packet.pair, 4);
     packet.reassembled = false;

@@ -13,18 +13,20 @@
 
 import type { Entropy } from "../boundary.ts";
 import { FLOWS_MAX } from "../limits.ts";
+import { IPV6_HEADER_OCTETS } from "../wire/ipv6.ts";
+import { type Ends, PAIR_WORDS } from "./path.ts";
 
 export const NO_FLOW = -1;
 
 /** In `FlowTable.protocol`: the addresses are in `words`. */
 const FAMILY_IPV6 = 0x80;
-/** Both addresses of an IPv6 flow, the guest's first. */
-const ADDRESS_PAIR_WORDS = 8;
+/** Sets labels apart from whatever else is hashed of a flow: no protocol. */
+const FLOW_LABEL = 0x100;
 
 export class FlowTable {
   readonly guestAddress: Int32Array;
   readonly remoteAddress: Int32Array;
-  /** ADDRESS_PAIR_WORDS of each IPv6 flow: memory that only they touch. */
+  /** PAIR_WORDS of each IPv6 flow: memory that only they touch. */
   readonly words: Int32Array;
   /** Guest port in the high half, remote port in the low half. */
   readonly ports: Int32Array;
@@ -54,7 +56,7 @@ export class FlowTable {
     this.key1 = entropy.int32();
     this.guestAddress = new Int32Array(capacity);
     this.remoteAddress = new Int32Array(capacity);
-    this.words = new Int32Array(capacity * ADDRESS_PAIR_WORDS);
+    this.words = new Int32Array(capacity * PAIR_WORDS);
     this.ports = new Int32Array(capacity);
     this.protocol = new Uint8Array(capacity);
     this.queueNext = new Int32Array(capacity);
@@ -92,7 +94,7 @@ export class FlowTable {
     const last = this.lastHit;
     if (this.holds6(last, key, pair, ports)) return last;
     const { index, indexMask } = this;
-    let slot = keyedHash6(this.key0, this.key1, key, pair, ports) & indexMask;
+    let slot = keyedHash6(this.key0, this.key1, key, pair, 0, ports) & indexMask;
     for (;;) {
       const id = index[slot] - 1;
       if (id < 0) return NO_FLOW;
@@ -102,6 +104,14 @@ export class FlowTable {
       }
       slot = (slot + 1) & indexMask;
     }
+  }
+
+  /** The flow of either family between these ends, whose `pairAt` is 0; or NO_FLOW. */
+  findEnds(protocol: number, ends: Ends): number {
+    const ports = packPorts(ends.guestPort, ends.remotePort);
+    return ends.ipOctets === IPV6_HEADER_OCTETS
+      ? this.find6(protocol, ends.pair, ports)
+      : this.find(protocol, ends.guestAddress, ends.remoteAddress, ports);
   }
 
   private holds(id: number, protocol: number, guest: number, remote: number, ports: number): boolean {
@@ -117,7 +127,7 @@ export class FlowTable {
     if (this.ports[id] !== ports || this.protocol[id] !== key) return false;
     const { words } = this;
     // From the end: what differs most between flows are the low words of the remote.
-    for (let i = ADDRESS_PAIR_WORDS - 1, at = id * ADDRESS_PAIR_WORDS + i; i >= 0; i--, at--) {
+    for (let i = PAIR_WORDS - 1, at = id * PAIR_WORDS + i; i >= 0; i--, at--) {
       if (words[at] !== pair[i]) return false;
     }
     return true;
@@ -150,9 +160,17 @@ export class FlowTable {
     const id = this.takeId();
     if (id === NO_FLOW) return NO_FLOW;
     const key = protocol | FAMILY_IPV6;
-    for (let i = 0; i < ADDRESS_PAIR_WORDS; i++) this.words[id * ADDRESS_PAIR_WORDS + i] = pair[i];
-    this.enter(id, key, ports, keyedHash6(this.key0, this.key1, key, pair, ports));
+    for (let i = 0; i < PAIR_WORDS; i++) this.words[id * PAIR_WORDS + i] = pair[i];
+    this.enter(id, key, ports, keyedHash6(this.key0, this.key1, key, pair, 0, ports));
     return id;
+  }
+
+  /** `insert` for either family; `pairAt` is 0. */
+  insertEnds(protocol: number, ends: Ends): number {
+    const ports = packPorts(ends.guestPort, ends.remotePort);
+    return ends.ipOctets === IPV6_HEADER_OCTETS
+      ? this.insert6(protocol, ends.pair, ports)
+      : this.insert(protocol, ends.guestAddress, ends.remoteAddress, ports);
   }
 
   private enter(id: number, protocol: number, ports: number, hash: number): void {
@@ -228,15 +246,35 @@ export function keyedHash(k0: number, k1: number, a: number, b: number, c: numbe
   return v1 ^ v3;
 }
 
+/** A keyed hash of a flow of either family: `domain` tells one use of it from another. */
+export function hashEnds(k0: number, k1: number, domain: number, ends: Ends): number {
+  const ports = packPorts(ends.guestPort, ends.remotePort);
+  return ends.ipOctets === IPV6_HEADER_OCTETS
+    ? keyedHash6(k0, k1, domain, ends.pair, ends.pairAt, ports)
+    : keyedHash(k0, k1, ends.guestAddress, ends.remoteAddress, ports, domain);
+}
+
+/** The 20 bits that are the same in all packets of a flow of IPv6, and are not 0 (RFC 6437 section 3). */
+export function flowLabelOf(k0: number, k1: number, ends: Ends): number {
+  return hashEnds(k0, k1, FLOW_LABEL, ends) & 0xfffff || 1;
+}
+
 /** HalfSipHash-1-3 of a protocol, two IPv6 addresses and two ports, 32 bits out. */
-function keyedHash6(k0: number, k1: number, protocol: number, pair: Int32Array, ports: number): number {
+function keyedHash6(
+  k0: number,
+  k1: number,
+  protocol: number,
+  pair: Int32Array,
+  pairAt: number,
+  ports: number,
+): number {
   let v0 = k0;
   let v1 = k1;
   let v2 = k0 ^ 0x6c796765;
   let v3 = k1 ^ 0x74656462;
   // Words 0-9 are the message, 10 its length, 11-13 the three finishing rounds.
   for (let i = 0; i < 14; i++) {
-    const m = i < 8 ? pair[i] : i === 8 ? protocol : i === 9 ? ports : i === 10 ? 40 << 24 : 0;
+    const m = i < 8 ? pair[pairAt + i] : i === 8 ? protocol : i === 9 ? ports : i === 10 ? 40 << 24 : 0;
     if (i === 11) v2 ^= 0xff;
     v3 ^= m;
     v0 = (v0 + v1) | 0;

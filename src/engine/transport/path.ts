@@ -1,12 +1,23 @@
 /** The two ends of a flow as the guest sees them, and where its host socket goes. */
-import { ADDRESS_PORT, type AddressWords } from "../boundary.ts";
+import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
+import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
+import { IPV6_HEADER_OCTETS } from "../wire/ipv6.ts";
 
-/** IPv4 addresses as int32 in host order. A packet in hand has them, and so has every flow. */
+/** Words of both addresses of IPv6. */
+export const PAIR_WORDS = 8;
+const NO_PAIR = new Int32Array(PAIR_WORDS);
+
+/** A packet in hand has ends, and so has every flow. Their addresses are two ints (IPv4, host order) or eight words. */
 export interface Ends {
+  /** Octets of the IP header in front of the transport's, and with that the family: 20 or 40. */
+  readonly ipOctets: number;
   readonly guestAddress: number;
   readonly guestPort: number;
   readonly remoteAddress: number;
   readonly remotePort: number;
+  /** Of IPv6: the guest's address is `pair[pairAt]` and the three behind it, the remote's the four behind that. */
+  readonly pair: Int32Array;
+  readonly pairAt: number;
 }
 
 /**
@@ -14,10 +25,15 @@ export interface Ends {
  * of what an idle connection costs.
  */
 export class Path implements Ends {
+  ipOctets = IPV4_HEADER_OCTETS;
   guestAddress = 0;
   guestPort = 0;
   remoteAddress = 0;
   remotePort = 0;
+  pair: Int32Array;
+  pairAt = 0;
+  /** Of IPv6, 20 bits (RFC 6437). */
+  flowLabel = 0;
   /** Where the host socket goes or comes from, as the host sees it: four words, IPv4 as v4-mapped, and the port. */
   target0 = 0;
   target1 = 0;
@@ -25,11 +41,42 @@ export class Path implements Ends {
   target3 = 0;
   targetPort = 0;
 
-  setEnds(ends: Ends): void {
+  /** `pair`: room for addresses of IPv6, for who is not given the flow table's. */
+  constructor(pair: Int32Array = NO_PAIR) {
+    this.pair = pair;
+  }
+
+  /** Takes the ends of `ends`, which the flow table keeps under `id`. */
+  setEnds(ends: Ends, words: Int32Array, id: number): void {
+    this.pair = words;
+    this.pairAt = id * PAIR_WORDS;
+    this.ipOctets = ends.ipOctets;
     this.guestAddress = ends.guestAddress;
     this.guestPort = ends.guestPort;
     this.remoteAddress = ends.remoteAddress;
     this.remotePort = ends.remotePort;
+  }
+
+  /** Copies the ends into this path, which has room for a pair of its own. */
+  copyEnds(ends: Ends): void {
+    this.ipOctets = ends.ipOctets;
+    this.guestAddress = ends.guestAddress;
+    this.guestPort = ends.guestPort;
+    this.remoteAddress = ends.remoteAddress;
+    this.remotePort = ends.remotePort;
+    for (let word = 0; word < PAIR_WORDS; word++) this.pair[word] = ends.pair[ends.pairAt + word];
+  }
+
+  /** Whether the guest's address is the IPv6 address in the four words. */
+  isGuest6(words: Int32Array, index: number): boolean {
+    if (this.ipOctets !== IPV6_HEADER_OCTETS) return false;
+    const { pair, pairAt: at } = this;
+    return (
+      pair[at + 3] === words[index + 3] &&
+      pair[at + 2] === words[index + 2] &&
+      pair[at + 1] === words[index + 1] &&
+      pair[at] === words[index]
+    );
   }
 
   /** Takes the target from entry `index` of a list of addresses. */
@@ -40,6 +87,16 @@ export class Path implements Ends {
     this.target2 = list[at + 2];
     this.target3 = list[at + 3];
     this.targetPort = list[at + ADDRESS_PORT];
+  }
+
+  /** Takes the remote as the guest sees it. */
+  setTargetRemote({ ipOctets, remoteAddress, remotePort, pair, pairAt }: Ends): void {
+    const isIpv6 = ipOctets === IPV6_HEADER_OCTETS;
+    this.target0 = isIpv6 ? pair[pairAt + 4] : 0;
+    this.target1 = isIpv6 ? pair[pairAt + 5] : 0;
+    this.target2 = isIpv6 ? pair[pairAt + 6] : V4_MAPPED;
+    this.target3 = isIpv6 ? pair[pairAt + 7] : remoteAddress;
+    this.targetPort = remotePort;
   }
 
   setTargetOf(other: Path): void {

@@ -19,6 +19,8 @@ export const DHCP_SERVER_PORT = 67;
 export const DHCP_CLIENT_PORT = 68;
 /** Largest payload in one IPv4 datagram: 65535 - 20 - 8. */
 export const UDP_PAYLOAD_MAX = 65507;
+/** In one IPv6 datagram, whose length does not count the IP header: 65535 - 8. */
+export const UDP_PAYLOAD_MAX_6 = 65527;
 
 const MALFORMED = dropReason("udp-malformed");
 

@@ -9,6 +9,7 @@ import { Counters } from "../../../src/engine/metrics/counters.ts";
 import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
 import { DnsForwarder } from "../../../src/engine/service/dns/forwarder.ts";
 import { OVER_UDP } from "../../../src/engine/service/dns/resolvers.ts";
+import { Path } from "../../../src/engine/transport/path.ts";
 import { ip, udpFrame } from "../../support/frames.ts";
 import { needs } from "../../support/requirements.ts";
 import { readWithTshark } from "../../support/tshark.ts";
@@ -90,17 +91,23 @@ function setUp(resolvers: readonly ResolverAddress[] = [ONE, TWO], over: { restr
     hostNames: ["host.internal", "gateway"],
     hostAddress: GATEWAY,
     dnsAddress: DNS,
+    dnsAddress6: null,
     restrict: false,
     ...over,
-    reply: (guest, port, server, at, length) =>
-      replies.push({ guest, port, server, octets: octets.slice(at, at + length) }),
+    reply: ({ guestAddress, guestPort, remoteAddress }, at, length) => {
+      const [guest, port, server] = [guestAddress, guestPort, remoteAddress];
+      replies.push({ guest, port, server, octets: octets.slice(at, at + length) });
+    },
     replyStream: () => expect.unreachable(),
     streamHasRoom: () => expect.unreachable(),
     endStream: () => expect.unreachable(),
   });
   const query = (message: Uint8Array, nowMs = 0, port = PORT): string => {
     octets.set(message, RX_AT);
-    return DROP_REASONS[forwarder.query(GUEST, port, RX_AT, message.length, nowMs)];
+    const ends = new Path();
+    ends.guestAddress = GUEST;
+    ends.guestPort = port;
+    return DROP_REASONS[forwarder.query(ends, RX_AT, message.length, nowMs)];
   };
   /**
    * Puts datagrams or an error into the newest open socket and reports it readable. Datagrams have the guest's ids: those

@@ -10,7 +10,8 @@ import { QUESTIONS_MAX } from "./questions.ts";
 export const NO_ASKER = -1;
 
 export class Askers {
-  readonly guestAddress = new Int32Array(DNS_ASKERS_MAX);
+  /** Four words each, IPv4 as v4-mapped. */
+  readonly guest = new Int32Array(DNS_ASKERS_MAX * 4);
   readonly guestPort = new Int32Array(DNS_ASKERS_MAX);
   /** Number of the guest's TCP connection, or NO_STREAM. */
   readonly stream = new Int32Array(DNS_ASKERS_MAX);
@@ -41,13 +42,18 @@ export class Askers {
         this.question[asker] >= 0 &&
         this.askedId[asker] === queryId &&
         this.guestPort[asker] === query.guestPort &&
-        this.guestAddress[asker] === query.guestAddress &&
+        this.isGuest(asker, query.guest) &&
         this.stream[asker] === query.stream
       ) {
         return asker;
       }
     }
     return NO_ASKER;
+  }
+
+  private isGuest(asker: number, guest: Int32Array): boolean {
+    for (let word = 0; word < 4; word++) if (this.guest[asker * 4 + word] !== guest[word]) return false;
+    return true;
   }
 
   /** An asker of any question that asked on this stream, or NO_ASKER. */
@@ -63,7 +69,7 @@ export class Askers {
     const asker = this.free;
     this.free = this.next[asker];
     this.question[asker] = question;
-    this.guestAddress[asker] = query.guestAddress;
+    this.guest.set(query.guest, asker * 4);
     this.guestPort[asker] = query.guestPort;
     this.stream[asker] = query.stream;
     if (query.overTcp) this.onStream[query.stream]++;

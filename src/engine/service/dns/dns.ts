@@ -6,8 +6,10 @@ import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import type { Counters } from "../../metrics/counters.ts";
 import type { Destinations } from "../../network/destinations.ts";
+import type { Destinations6 } from "../../network/destinations6.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
 import type { UdpService } from "../../transport/udp/input.ts";
+import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { DnsForwarder, type DnsForwarderOptions } from "./forwarder.ts";
 import { QUESTIONS_MAX } from "./questions.ts";
 import { DnsStreams } from "./streams.ts";
@@ -16,6 +18,7 @@ export interface DnsParts {
   readonly arena: Arena;
   readonly config: EngineConfig;
   readonly destinations: Destinations;
+  readonly destinations6: Destinations6 | null;
   readonly network: HostNetwork;
   /** Where answers are received; shared with other users of `udpReceive`. */
   readonly batch: UdpBatch;
@@ -50,6 +53,7 @@ export class Dns implements UdpService {
       hostNames: config.dnsHostNames,
       hostAddress: config.gateway,
       dnsAddress: config.dns,
+      dnsAddress6: config.ipv6?.dns ?? null,
       restrict: config.restrict,
       reply: parts.reply,
       replyStream: (stream, at, length) => this.streams.reply(stream, at, length),
@@ -73,15 +77,17 @@ export class Dns implements UdpService {
 
   /** A query over UDP to the DNS address. */
   datagram(packet: Packet): number {
-    const { guestAddress, guestPort, payloadAt, payloadOctets, nowMs } = packet;
-    return this.forwarder.query(guestAddress, guestPort, payloadAt, payloadOctets, nowMs);
+    return this.forwarder.query(packet, packet.payloadAt, packet.payloadOctets, packet.nowMs);
   }
 
   /** A datagram to port 53 elsewhere was dropped for `reason`: where that was a denial, a query is refused. */
   dropped(packet: Packet, reason: number): void {
-    const { guestAddress, guestPort, remoteAddress, payloadAt, payloadOctets } = packet;
-    if (!this.parts.destinations.isDenied(remoteAddress, reason)) return;
-    this.forwarder.refuse(guestAddress, guestPort, remoteAddress, payloadAt, payloadOctets);
+    const { destinations, destinations6 } = this.parts;
+    const isDenied =
+      packet.ipOctets === IPV4_HEADER_OCTETS
+        ? destinations.isDenied(packet.remoteAddress, reason)
+        : destinations6?.isDenied(packet, reason) === true;
+    if (isDenied) this.forwarder.refuse(packet, packet.payloadAt, packet.payloadOctets);
   }
 
   /** Readiness of the socket with token `token + index`. */

@@ -12,10 +12,12 @@
  * repeated by the guest goes out again from the same socket. When all entries are in use the oldest gives way without an
  * answer.
  */
-import type { ResolverAddress } from "../../config.ts";
+import { V4_MAPPED } from "../../boundary.ts";
+import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
   checkQuery,
   DNS_HEADER_OCTETS,
@@ -28,6 +30,9 @@ import {
   TYPE_AXFR,
   TYPE_IXFR,
 } from "../../wire/dns.ts";
+import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
+import { DNS_PORT } from "../../wire/udp.ts";
 import { Askers, NO_ASKER } from "./askers.ts";
 import { HostNames, NOT_OURS } from "./host-names.ts";
 import { NO_STREAM, Query } from "./query.ts";
@@ -57,16 +62,12 @@ export interface DnsForwarderOptions extends Omit<UpstreamParts, "resolvers"> {
   readonly hostAddress: number;
   /** The guest's address that queries over UDP are sent to. */
   readonly dnsAddress: number;
+  /** The same over IPv6, or null. */
+  readonly dnsAddress6: Ipv6Words | null;
   /** Nothing goes out: every query is refused, but for the names above. */
   readonly restrict: boolean;
-  /** Sends a datagram from `server`, port 53, to the guest. The octets may be overwritten once it returns. */
-  readonly reply: (
-    guestAddress: number,
-    guestPort: number,
-    server: number,
-    payloadAt: number,
-    length: number,
-  ) => void;
+  /** Sends a datagram from the remote of `ends` to the guest. The octets may be overwritten once it returns. */
+  readonly reply: (ends: Path, payloadAt: number, length: number) => void;
   /**
    * Sends a message on a TCP connection of the guest; the two octets in front of it are free for its length. The
    * connection is there afterwards, whatever becomes of it later.
@@ -85,6 +86,8 @@ export class DnsForwarder implements AnswerListener {
   private readonly hostNames: HostNames;
   private readonly replyAt: number;
   private readonly inHand = new Query();
+  /** The ends of an answer over UDP. */
+  private readonly path = new Path(new Int32Array(PAIR_WORDS));
 
   constructor(private readonly options: DnsForwarderOptions) {
     this.view = options.view;
@@ -113,11 +116,17 @@ export class DnsForwarder implements AnswerListener {
 
   // --- queries -----------------------------------------------------------------------------------------------------
 
-  /** Takes a query over UDP: payload at `at`. Returns HANDLED or a drop reason. */
-  query(guestAddress: number, guestPort: number, at: number, length: number, nowMs: number): number {
+  /** Takes a query over UDP: payload at `at`, from the guest of `ends`. Returns HANDLED or a drop reason. */
+  query(ends: Ends, at: number, length: number, nowMs: number): number {
     const { inHand } = this;
-    inHand.guestAddress = guestAddress;
-    inHand.guestPort = guestPort;
+    const { guest } = inHand;
+    const isIpv4 = ends.ipOctets === IPV4_HEADER_OCTETS;
+    for (let word = 0; word < 4; word++) guest[word] = isIpv4 ? 0 : ends.pair[ends.pairAt + word];
+    if (isIpv4) {
+      guest[2] = V4_MAPPED;
+      guest[3] = ends.guestAddress;
+    }
+    inHand.guestPort = ends.guestPort;
     inHand.stream = NO_STREAM;
     return this.take(at, length, nowMs);
   }
@@ -125,7 +134,7 @@ export class DnsForwarder implements AnswerListener {
   /** Takes a query that came on the guest's TCP connection `stream`. Returns HANDLED or a drop reason. */
   queryStream(stream: number, at: number, length: number, nowMs: number): number {
     const { inHand } = this;
-    inHand.guestAddress = 0;
+    inHand.guest.fill(0);
     inHand.guestPort = 0;
     inHand.stream = stream;
     return this.take(at, length, nowMs);
@@ -150,11 +159,12 @@ export class DnsForwarder implements AnswerListener {
    * A query to port 53 of an address the guest may not reach: refused in that address's stead, so that its resolver need
    * not wait. What is no query gets no answer.
    */
-  refuse(guestAddress: number, guestPort: number, server: number, at: number, length: number): void {
-    const { options, view, replyAt } = this;
+  refuse(ends: Ends, at: number, length: number): void {
+    const { options, view, replyAt, path } = this;
     if (checkQuery(view, at, length) !== HANDLED) return;
     const octets = writeReply(options.octets, view, at, length, replyAt, RCODE_REFUSED, 0);
-    options.reply(guestAddress, guestPort, server, replyAt, octets);
+    path.copyEnds(ends);
+    options.reply(path, replyAt, octets);
   }
 
   /** The query in hand; who asks is written already. */
@@ -193,16 +203,27 @@ export class DnsForwarder implements AnswerListener {
     const bits = isRefused ? RCODE_REFUSED : FLAG_AUTHORITATIVE;
     const record = isRefused ? 0 : address;
     const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, bits, record);
-    this.send(query.guestAddress, query.guestPort, query.stream, this.replyAt, length);
+    if (query.overTcp) this.options.replyStream(query.stream, this.replyAt, length);
+    else this.reply(query.guest, 0, query.guestPort, this.replyAt, length);
     if (isRefused) return RESTRICTED;
     counters.add(ANSWERS, 1);
     return HANDLED;
   }
 
-  private send(guestAddress: number, guestPort: number, stream: number, at: number, length: number): void {
-    const { options } = this;
-    if (stream === NO_STREAM) options.reply(guestAddress, guestPort, options.dnsAddress, at, length);
-    else options.replyStream(stream, at, length);
+  /** Answers over UDP, from the address of the guest's family that was asked. The guest's is `words[index]` and on. */
+  private reply(words: Int32Array, index: number, guestPort: number, at: number, length: number): void {
+    const { options, path } = this;
+    const isIpv4 = (words[index] | words[index + 1]) === 0 && words[index + 2] === V4_MAPPED;
+    path.ipOctets = isIpv4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS;
+    path.guestPort = guestPort;
+    path.remotePort = DNS_PORT;
+    path.guestAddress = words[index + 3];
+    path.remoteAddress = options.dnsAddress;
+    for (let word = 0; word < 4; word++) {
+      path.pair[word] = words[index + word];
+      path.pair[4 + word] = options.dnsAddress6?.[word] ?? 0;
+    }
+    options.reply(path, at, length);
   }
 
   /** An asker leaves; a question nobody waits for ends. */
@@ -253,7 +274,9 @@ export class DnsForwarder implements AnswerListener {
     const { askers } = this;
     for (let asker = askers.last(entry); asker !== NO_ASKER; asker = askers.before(asker)) {
       askers.address(asker, this.view, at, end);
-      this.send(askers.guestAddress[asker], askers.guestPort[asker], askers.stream[asker], at, length);
+      const stream = askers.stream[asker];
+      if (stream !== NO_STREAM) this.options.replyStream(stream, at, length);
+      else this.reply(askers.guest, asker * 4, askers.guestPort[asker], at, length);
     }
   }
 

@@ -4,9 +4,10 @@
 export const NO_STREAM = -1;
 
 export class Query {
-  guestAddress = 0;
+  /** Four words, IPv4 as v4-mapped. */
+  readonly guest = new Int32Array(4);
   guestPort = 0;
-  /** Number of the guest's TCP connection it came on, or NO_STREAM; then address and port are 0. */
+  /** Number of the guest's TCP connection it came on, or NO_STREAM; then address and port are zeros. */
   stream = NO_STREAM;
   /** Offset and octets of the message, and how many of them header and question are. */
   at = 0;

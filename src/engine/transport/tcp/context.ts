@@ -8,6 +8,7 @@ import type { Arena } from "../../memory/arena.ts";
 import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
 import type { Counters } from "../../metrics/counters.ts";
 import type { Destinations } from "../../network/destinations.ts";
+import type { Destinations6 } from "../../network/destinations6.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
@@ -30,6 +31,8 @@ export interface TcpParts {
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
   readonly destinations: Destinations;
+  /** Null where the guest has no IPv6; then no segment of it comes up. */
+  readonly destinations6: Destinations6 | null;
   readonly config: EngineConfig;
   readonly mtu: number;
   readonly secret0: number;

@@ -9,7 +9,6 @@
  * Nothing on the packet path knows of it: such a connection is one whose host is never readable and never writable. Its
  * `handle` tells it from others (local-service.ts).
  */
-import { V4_MAPPED } from "../../boundary.ts";
 import { SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
@@ -39,9 +38,7 @@ export function openLocal(ctx: TcpContext, ends: Ends, s: Segment): number {
   c.handle = LOCAL;
   c.hostWritable = false;
   takeSyn(ctx, c, s);
-  c.target2 = V4_MAPPED;
-  c.target3 = ends.remoteAddress;
-  c.targetPort = ends.remotePort;
+  c.setTargetRemote(ends);
   ctx.counters.add(OPENED, 1);
   sendSyn(ctx, c);
   startRetransmitTimer(ctx, c);

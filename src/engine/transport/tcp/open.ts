@@ -17,10 +17,11 @@ import {
 } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
-import { keyedHash, NO_FLOW, packPorts, placeAt } from "../flow-table.ts";
+import { flowLabelOf, hashEnds, NO_FLOW, placeAt } from "../flow-table.ts";
+import { sumOfAddresses } from "../ip-header.ts";
 import type { Ends, Path } from "../path.ts";
 import { CLIENT_LOOK_MS } from "./client-keepalive.ts";
 import { CONNECTING, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TcpConnection } from "./connection.ts";
@@ -38,8 +39,9 @@ const ACCEPTED = counter("tcp-accepted");
 const REFUSED = counter("tcp-refused");
 const TABLE_FULL = dropReason("flow-table-full");
 
-/** What a guest that sends no MSS option can take (RFC 9293 section 3.7.1). */
+/** What a guest that sends no MSS option can take, over IPv4 and over IPv6 (RFC 9293 section 3.7.1). */
 const MSS_DEFAULT = 536;
+const MSS_DEFAULT_6 = 1220;
 /** Smaller offers are a trap (a frame per octet); 48 is what Linux accepts at least. */
 const MSS_MIN = 48;
 /** A host that has not answered by the time the guest repeats its SYN (RFC 6298 section 2.1) is hardly going to. */
@@ -49,23 +51,23 @@ const ISS_TICKS_PER_MS = 250;
 
 /** A new connection in the table, or null when that is full of connections that are in use. */
 export function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
-  const { guestAddress, remoteAddress } = ends;
-  const ports = packPorts(ends.guestPort, ends.remotePort);
-  let id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
+  let id = ctx.flows.insertEnds(PROTOCOL_TCP, ends);
   if (id === NO_FLOW) {
     if (!evictTimeWait(ctx) && !evictHalfOpen(ctx)) return null;
-    id = ctx.flows.insert(PROTOCOL_TCP, guestAddress, remoteAddress, ports);
+    id = ctx.flows.insertEnds(PROTOCOL_TCP, ends);
   }
   let c = ctx.connections[id] ?? null;
   if (c === null) {
     c = new TcpConnection(id);
     placeAt(ctx.connections, id, c);
   }
-  c.setEnds(ends);
-  c.addressSum = addressSum(guestAddress, remoteAddress);
-  const hash = keyedHash(ctx.secret0, ctx.secret1, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
+  const { secret0, secret1 } = ctx;
+  c.setEnds(ends, ctx.flows.words, id);
+  c.addressSum = sumOfAddresses(c);
+  if (c.ipOctets !== IPV4_HEADER_OCTETS) c.flowLabel = flowLabelOf(secret0, secret1, c);
+  const hash = hashEnds(secret0, secret1, PROTOCOL_TCP, c);
   c.iss = (hash + Math.imul(ctx.now, ISS_TICKS_PER_MS)) | 0;
-  c.tsOffset = keyedHash(ctx.secret1, ctx.secret0, guestAddress, remoteAddress, ports, PROTOCOL_TCP);
+  c.tsOffset = hashEnds(secret1, secret0, PROTOCOL_TCP, c);
   c.sndUna = c.iss;
   c.sndNxt = c.iss;
   c.sndEnd = (c.iss + 1) | 0;
@@ -146,8 +148,9 @@ export function takeSyn(ctx: TcpContext, c: TcpConnection, s: Segment): void {
   c.sndWnd = window;
   c.sndWndMax = window;
   c.sndWl1 = sequence;
-  const largest = ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS;
-  const offered = options.mss === 0 ? MSS_DEFAULT : Math.max(options.mss, MSS_MIN);
+  const largest = ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS;
+  const least = c.ipOctets === IPV4_HEADER_OCTETS ? MSS_DEFAULT : MSS_DEFAULT_6;
+  const offered = options.mss === 0 ? least : Math.max(options.mss, MSS_MIN);
   c.mss = Math.min(offered, largest) - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
   c.cwnd = initialCwnd(c.mss);
 }
@@ -221,7 +224,7 @@ export function openInbound(ctx: TcpContext, path: Path, handle: number): TcpCon
   c.timestamps = true;
   c.sack = true;
   c.rcvShift = WINDOW_SHIFT;
-  c.mss = ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - TIMESTAMP_OPTION_OCTETS;
+  c.mss = ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS - TIMESTAMP_OPTION_OCTETS;
   ctx.counters.add(ACCEPTED, 1);
   return c;
 }

@@ -2,18 +2,11 @@
  * Segments to the guest. Headers are written right to left into the transmit queue's header slot; payload stays in
  * its chunk. With offload a segment may be a super-frame the guest's kernel takes whole.
  */
-import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../memory/transmit-queue.ts";
+import { TX_CHECKSUM_PARTIAL, TX_IPV6, TX_TCP_SEGMENTS } from "../../memory/transmit-queue.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
-import {
-  addressSum,
-  DONT_FRAGMENT,
-  IPV4_HEADER_OCTETS,
-  PROTOCOL_TCP,
-  pseudoSum,
-  writeIpv4,
-} from "../../wire/ipv4.ts";
+import { DONT_FRAGMENT, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum, writeIpv4 } from "../../wire/ipv4.ts";
 import { ACK, before, CHECKSUM, RST, SYN, TCP_HEADER_OCTETS, writeTcp } from "../../wire/tcp.ts";
 import {
   TIMESTAMP_OPTION_OCTETS,
@@ -23,6 +16,8 @@ import {
   writeTimestamps,
   writeWindowScale,
 } from "../../wire/tcp-options.ts";
+import { flowLabelOf } from "../flow-table.ts";
+import { sumOfAddresses, writeHeader6, writeLinkHeader } from "../ip-header.ts";
 import type { Ends } from "../path.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
@@ -31,7 +26,6 @@ import { advertise } from "./window.ts";
 
 const RESETS_TO_GUEST = counter("tcp-resets-to-guest");
 const LINK_FULL = dropReason("link-full");
-const HEADERS = ETHERNET_HEADER_OCTETS + IPV4_HEADER_OCTETS;
 
 /** `openFrame` found no room, or no guest. */
 const NO_FRAME = -1;
@@ -87,7 +81,7 @@ function openFrame(ctx: TcpContext, ends: Ends, headerOctets: number): number {
     return NO_FRAME;
   }
   const tcpAt = egress.queue.nextHeaderEnd() - headerOctets;
-  return egress.writeHeader(tcpAt - IPV4_HEADER_OCTETS, ends.guestAddress) ? tcpAt : NO_FRAME;
+  return writeLinkHeader(egress, tcpAt - ends.ipOctets, ends) ? tcpAt : NO_FRAME;
 }
 
 function writeHeader(
@@ -130,23 +124,31 @@ function closeFrame(
   payloadLength: number,
 ): void {
   const segmentPayload = payloadLength > c.mss ? c.mss : 0;
-  const id = ctx.identification;
-  ctx.identification = (id + 1 + (segmentPayload > 0 ? (payloadLength / segmentPayload) | 0 : 0)) & 0xffff;
   const tcpOctets = headerOctets + payloadLength;
-  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
-  const total = IPV4_HEADER_OCTETS + tcpOctets;
-  const { remoteAddress, guestAddress, addressSum: addresses } = c;
-  writeIpv4(ctx.view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  const { ipOctets, addressSum: addresses } = c;
+  const ipAt = tcpAt - ipOctets;
+  let family = 0;
+  if (ipOctets === IPV4_HEADER_OCTETS) {
+    const id = ctx.identification;
+    ctx.identification = (id + 1 + (segmentPayload > 0 ? (payloadLength / segmentPayload) | 0 : 0)) & 0xffff;
+    const total = IPV4_HEADER_OCTETS + tcpOctets;
+    const { remoteAddress, guestAddress } = c;
+    writeIpv4(ctx.view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  } else {
+    writeHeader6(ctx.view, ipAt, tcpOctets, PROTOCOL_TCP, c.flowLabel, c);
+    family = TX_IPV6;
+  }
   const pseudo = pseudoSum(addresses, PROTOCOL_TCP, tcpOctets);
   const { egress } = ctx;
+  const headers = ETHERNET_HEADER_OCTETS + ipOctets;
   let queueFlags = 0;
   if (egress.tcpOffload) {
     ctx.view.setUint16(tcpAt + CHECKSUM, pseudo);
-    queueFlags = segmentPayload > 0 ? TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS : TX_CHECKSUM_PARTIAL;
+    queueFlags = family | (segmentPayload > 0 ? TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS : TX_CHECKSUM_PARTIAL);
   } else {
     finishChecksum(ctx, tcpAt, headerOctets, payloadAt, payloadLength, pseudo);
   }
-  egress.queue.push(HEADERS + headerOctets, payloadAt, payloadLength, queueFlags, segmentPayload, HEADERS);
+  egress.queue.push(headers + headerOctets, payloadAt, payloadLength, queueFlags, segmentPayload, headers);
 }
 
 function finishChecksum(
@@ -172,7 +174,7 @@ function synOptionOctets(c: TcpConnection): number {
 /** MSS always; the rest as offered (active open) or as agreed (passive). */
 function writeSynOptions(ctx: TcpContext, c: TcpConnection, at: number): void {
   const view = ctx.view;
-  writeMss(view, at, ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS);
+  writeMss(view, at, ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS);
   at += 4;
   if (c.sack) {
     writeSackPermitted(view, at);
@@ -233,17 +235,22 @@ export function sendStrayReset(
   const { egress, view } = ctx;
   if (!egress.hasRoom()) return;
   const tcpAt = egress.queue.nextHeaderEnd() - TCP_HEADER_OCTETS;
-  const ipAt = tcpAt - IPV4_HEADER_OCTETS;
-  const { guestAddress, guestPort, remoteAddress, remotePort } = ends;
-  if (!egress.writeHeader(ipAt, guestAddress)) return;
+  const { ipOctets, guestAddress, guestPort, remoteAddress, remotePort } = ends;
+  const ipAt = tcpAt - ipOctets;
+  if (!writeLinkHeader(egress, ipAt, ends)) return;
   writeTcp(view, tcpAt, remotePort, guestPort, sequence, acknowledgment, TCP_HEADER_OCTETS, flagBits, 0);
-  const id = ctx.identification;
-  ctx.identification = (id + 1) & 0xffff;
-  const total = IPV4_HEADER_OCTETS + TCP_HEADER_OCTETS;
-  const addresses = addressSum(remoteAddress, guestAddress);
-  writeIpv4(view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  const addresses = sumOfAddresses(ends);
+  if (ipOctets === IPV4_HEADER_OCTETS) {
+    const id = ctx.identification;
+    ctx.identification = (id + 1) & 0xffff;
+    const total = IPV4_HEADER_OCTETS + TCP_HEADER_OCTETS;
+    writeIpv4(view, ipAt, total, id, DONT_FRAGMENT, PROTOCOL_TCP, remoteAddress, guestAddress, addresses);
+  } else {
+    const label = flowLabelOf(ctx.secret0, ctx.secret1, ends);
+    writeHeader6(view, ipAt, TCP_HEADER_OCTETS, PROTOCOL_TCP, label, ends);
+  }
   const pseudo = pseudoSum(addresses, PROTOCOL_TCP, TCP_HEADER_OCTETS);
   finishChecksum(ctx, tcpAt, TCP_HEADER_OCTETS, 0, 0, pseudo);
-  egress.queue.push(HEADERS + TCP_HEADER_OCTETS, 0, 0, 0, 0, 0);
+  egress.queue.push(ETHERNET_HEADER_OCTETS + ipOctets + TCP_HEADER_OCTETS, 0, 0, 0, 0, 0);
   ctx.counters.add(RESETS_TO_GUEST, 1);
 }

@@ -13,7 +13,9 @@ import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE 
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
-import { PROTOCOL_TCP, pseudoHeaderSum } from "../../wire/ipv4.ts";
+import type { Destinations6 } from "../../network/destinations6.ts";
+import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum } from "../../wire/ipv4.ts";
+import { addressSum6 } from "../../wire/ipv6.ts";
 import {
   ACK,
   acknowledgment,
@@ -65,9 +67,11 @@ export class Tcp {
   private receiversSinceMs: number;
 
   private readonly destinations: Destinations;
+  private readonly destinations6: Destinations6 | null;
 
   constructor(parts: TcpParts, nowMs: number) {
     this.destinations = parts.destinations;
+    this.destinations6 = parts.destinations6;
     this.receiversSinceMs = nowMs;
     this.ctx = new TcpContext(parts, nowMs, (id) => {
       const c = this.ctx.connections[id];
@@ -75,16 +79,33 @@ export class Tcp {
     });
   }
 
-  /** A segment of the guest. Returns HANDLED or a drop reason. */
+  /** A segment of the guest over IPv4. Returns HANDLED or a drop reason. */
   packet(packet: Packet): number {
-    const ctx = this.ctx;
-    const view = ctx.view;
-    const { guestAddress, remoteAddress, transportAt: at, transportOctets: octets } = packet;
+    const { guestAddress, remoteAddress } = packet;
+    const read = this.read(packet, packet.verify ? addressSum(guestAddress, remoteAddress) : 0);
+    if (read !== HANDLED) return read;
+    const ports = packPorts(packet.guestPort, packet.remotePort);
+    return this.arrives(packet, this.ctx.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, ports));
+  }
+
+  /** The same over IPv6. */
+  packet6(packet: Packet): number {
+    const { pair } = packet;
+    const read = this.read(packet, packet.verify ? addressSum6(pair, 0) : 0);
+    if (read !== HANDLED) return read;
+    const ports = packPorts(packet.guestPort, packet.remotePort);
+    return this.arrives(packet, this.ctx.flows.find6(PROTOCOL_TCP, pair, ports));
+  }
+
+  /** Checks the segment and takes it in hand. `addresses` is the sum of both. Returns HANDLED or a drop reason. */
+  private read(packet: Packet, addresses: number): number {
+    const { view, checksum } = this.ctx;
+    const { transportAt: at, transportOctets: octets } = packet;
     const checked = checkTcp(view, at, octets);
     if (checked !== HANDLED) return checked;
     if (packet.verify) {
-      const pseudo = pseudoHeaderSum(guestAddress, remoteAddress, PROTOCOL_TCP, octets);
-      if (ctx.checksum.sum(at, octets, pseudo) !== 0xffff) return BAD_CHECKSUM;
+      const pseudo = pseudoSum(addresses, PROTOCOL_TCP, octets);
+      if (checksum.sum(at, octets, pseudo) !== 0xffff) return BAD_CHECKSUM;
     }
     const guestPort = sourcePort(view, at);
     const remotePort = destinationPort(view, at);
@@ -100,7 +121,12 @@ export class Tcp {
     s.payloadAt = at + header;
     s.payloadLength = octets - header;
     s.options.parse(view, at + TCP_HEADER_OCTETS, at + header);
-    const id = ctx.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, packPorts(guestPort, remotePort));
+    return HANDLED;
+  }
+
+  /** The segment in hand is one of flow `id`, or of none. */
+  private arrives(packet: Packet, id: number): number {
+    const { ctx, segmentInHand: s } = this;
     if (id !== NO_FLOW) {
       const c = ctx.connections[id];
       if (c !== null && !(c.state === TIME_WAIT && this.reopens(c, s))) return segmentArrives(ctx, c, s);
@@ -125,7 +151,10 @@ export class Tcp {
     const ctx = this.ctx;
     let reason = NO_CONNECTION;
     if ((s.flags & (SYN | ACK)) === SYN) {
-      const verdict = this.destinations.tcp(packet, this.to);
+      const verdict =
+        packet.ipOctets === IPV4_HEADER_OCTETS
+          ? this.destinations.tcp(packet, this.to)
+          : (this.destinations6?.tcp(packet, this.to) ?? GO);
       if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
       if (verdict === HERE) return openLocal(ctx, packet, s);
       reason = reasonOf(verdict);
@@ -211,9 +240,8 @@ export class Tcp {
   acceptInbound(path: Path, handle: number): void {
     const ctx = this.ctx;
     for (let i = 0; i < ALIAS_TRIES; i++) {
-      const { guestAddress, remoteAddress, guestPort, remotePort } = path;
-      const ports = packPorts(guestPort, remotePort);
-      if (remotePort !== 0 && ctx.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, ports) === NO_FLOW) {
+      const { remotePort } = path;
+      if (remotePort !== 0 && ctx.flows.findEnds(PROTOCOL_TCP, path) === NO_FLOW) {
         const c = openInbound(ctx, path, handle);
         if (c === null) break;
         sendSyn(ctx, c);
@@ -227,10 +255,19 @@ export class Tcp {
 
   /** A guest has shown itself: SYNs that could not be sent go out now. */
   guestAppeared(guestAddress: number): void {
+    this.sendSyns((c) => c.ipOctets === IPV4_HEADER_OCTETS && c.guestAddress === guestAddress);
+  }
+
+  /** The same of an IPv6 address. */
+  guestAppeared6(words: Int32Array, index: number): void {
+    this.sendSyns((c) => c.isGuest6(words, index));
+  }
+
+  private sendSyns(isWanted: (c: TcpConnection) => boolean): void {
     const ctx = this.ctx;
     if (ctx.halfOpen.length === 0) return;
     for (const c of ctx.connections) {
-      if (c === null || c.state !== SYN_SENT || c.guestAddress !== guestAddress) continue;
+      if (c === null || c.state !== SYN_SENT || !isWanted(c)) continue;
       c.backoff = 0;
       sendSyn(ctx, c);
       startRetransmitTimer(ctx, c);

@@ -11,7 +11,6 @@ import { EAGAIN } from "../../boundary.ts";
 import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
-import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { ACK, before, beforeOrAt, FIN, PSH, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import {
@@ -41,8 +40,8 @@ const SMALL_TAIL_ROOM = 256;
 /** The most payload one frame to this guest may carry: whole segments, so that no super-frame ends in a runt. */
 function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
   if (!ctx.egress.tcpOffload) return c.mss;
-  const room =
-    IP_TOTAL_MAX - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS - (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
+  const headers = c.ipOctets + TCP_HEADER_OCTETS + (c.timestamps ? TIMESTAMP_OPTION_OCTETS : 0);
+  const room = IP_TOTAL_MAX - headers;
   return room - (room % c.mss);
 }
 

@@ -1,9 +1,13 @@
 /** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
 import { ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
-import { Path } from "../path.ts";
+import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { type Ends, Path } from "../path.ts";
 
 const PEERS_START = 4;
+/** Ints of a remembered remote: an address and a port. */
+const PEER_INTS = 2;
+const PEER_INTS_6 = 5;
 
 /** What all mappings together may remember beyond what each has from the start. */
 export class PeerRoom {
@@ -35,11 +39,15 @@ export class UdpMapping extends Path {
   groupTtl = 0;
   groupAtMs = 0;
   /** Remotes remembered for filtering; when there are too many the oldest gives way. */
-  private peers = new Int32Array(PEERS_START * 2);
+  private peers = new Int32Array(PEERS_START * PEER_INTS);
+  /** Of the family the mapping has, or had last. */
+  private peerInts = PEER_INTS;
   private peerCount = 0;
   private peerNext = 0;
   private lastAddress = 0;
   private lastPort = -1;
+  /** Index in `peers` of the remote of IPv6 that the guest sent to last, or -1. */
+  private last6 = -1;
 
   constructor(
     readonly id: number,
@@ -53,6 +61,8 @@ export class UdpMapping extends Path {
     this.inbound = false;
     this.handle = -1;
     this.forward = -1;
+    this.ipOctets = IPV4_HEADER_OCTETS;
+    this.flowLabel = 0;
     this.remoteAddress = 0;
     this.remotePort = 0;
     this.octetsFromGuest = 0;
@@ -61,11 +71,21 @@ export class UdpMapping extends Path {
     this.peerCount = 0;
     this.peerNext = 0;
     this.lastPort = -1;
+    this.last6 = -1;
     // What one talkative mapping needed is not the next one's.
-    if (this.peers.length > PEERS_START * 2) {
-      this.room.left += this.peers.length / 2 - PEERS_START;
-      this.peers = new Int32Array(PEERS_START * 2);
+    if (this.peers.length > PEERS_START * this.peerInts) {
+      this.room.left += this.peers.length / this.peerInts - PEERS_START;
+      this.peers = new Int32Array(PEERS_START * this.peerInts);
     }
+  }
+
+  /** Begins with ends that the flow table keeps. */
+  begin(ends: Ends, words: Int32Array): void {
+    this.setEnds(ends, words, this.id);
+    const ints = ends.ipOctets === IPV4_HEADER_OCTETS ? PEER_INTS : PEER_INTS_6;
+    if (ints === this.peerInts) return;
+    this.peerInts = ints;
+    this.peers = new Int32Array(PEERS_START * ints);
   }
 
   /** Takes the address of the host that the client asked from entry `index` of a list of addresses. */
@@ -117,11 +137,62 @@ export class UdpMapping extends Path {
     }
     this.lastAddress = address;
     this.lastPort = port;
-    if (this.peerCount * 2 === this.peers.length && this.peerNext === 0) this.grow();
-    const slot = this.peerCount * 2 < this.peers.length ? this.peerCount++ : this.peerNext++ % this.peerCount;
-    this.peers[slot * 2] = address;
-    this.peers[slot * 2 + 1] = port;
+    const slot = this.slot();
+    this.peers[slot * PEER_INTS] = address;
+    this.peers[slot * PEER_INTS + 1] = port;
     return true;
+  }
+
+  /** `knows` for a remote of IPv6, whose address is four words. */
+  knows6(words: Int32Array, index: number, port: number): boolean {
+    return this.indexOf6(words, index, port) >= 0;
+  }
+
+  /** `remember` for a remote of IPv6. */
+  remember6(words: Int32Array, index: number, port: number): boolean {
+    this.lastPort = port;
+    const known = this.indexOf6(words, index, port);
+    if (known >= 0) {
+      this.last6 = known;
+      return false;
+    }
+    const at = this.slot() * PEER_INTS_6;
+    for (let word = 0; word < 4; word++) this.peers[at + word] = words[index + word];
+    this.peers[at + 4] = port;
+    this.last6 = at;
+    return true;
+  }
+
+  /** Index in `peers` of this remote, port -1 being any, or -1. The last one is looked at first. */
+  private indexOf6(words: Int32Array, index: number, port: number): number {
+    if (this.last6 >= 0 && this.isPeer6(this.last6, words, index, port)) return this.last6;
+    for (let at = 0; at < this.peerCount * PEER_INTS_6; at += PEER_INTS_6) {
+      if (this.isPeer6(at, words, index, port)) return at;
+    }
+    return -1;
+  }
+
+  private isPeer6(at: number, words: Int32Array, index: number, port: number): boolean {
+    const { peers } = this;
+    return (
+      peers[at + 3] === words[index + 3] &&
+      peers[at + 2] === words[index + 2] &&
+      peers[at + 1] === words[index + 1] &&
+      peers[at] === words[index] &&
+      (port < 0 || peers[at + 4] === port)
+    );
+  }
+
+  /** Puts the address of the last remote of IPv6 into `to`; `::` while there is none. */
+  copyRecent6(to: Int32Array): void {
+    for (let word = 0; word < 4; word++) to[word] = this.last6 < 0 ? 0 : this.peers[this.last6 + word];
+  }
+
+  /** The place for one remote more. */
+  private slot(): number {
+    const ints = this.peerInts;
+    if (this.peerCount * ints === this.peers.length && this.peerNext === 0) this.grow();
+    return this.peerCount * ints < this.peers.length ? this.peerCount++ : this.peerNext++ % this.peerCount;
   }
 
   /** Room for twice as many, if that may be had; the first time it may not, the oldest begins to give way for good. */
@@ -129,7 +200,7 @@ export class UdpMapping extends Path {
     const more = this.peerCount;
     if (more >= UDP_PEERS_PER_MAPPING_MAX || more > this.room.left) return;
     this.room.left -= more;
-    const peers = new Int32Array(more * 4);
+    const peers = new Int32Array(this.peers.length * 2);
     peers.set(this.peers);
     this.peers = peers;
   }

@@ -27,26 +27,22 @@ import {
   V4_MAPPED,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
-import { UDP_PEERS_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { type Destinations, GO, GROUP, reasonOf } from "../../network/destinations.ts";
-import { TimerWheel } from "../../time/timer-wheel.ts";
-import { PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
-import { DNS_PORT } from "../../wire/udp.ts";
-import { FlowQueue } from "../flow-queue.ts";
+import type { Destinations6 } from "../../network/destinations6.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
+import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
 import { udpRows } from "../flow-rows.ts";
-import { type FlowTable, NO_FLOW, packPorts, placeAt, powerOfTwo } from "../flow-table.ts";
-import { type Ends, Path } from "../path.ts";
-import { PeerRoom, UdpMapping } from "./mapping.ts";
+import { type FlowTable, NO_FLOW, packPorts, powerOfTwo } from "../flow-table.ts";
+import { PAIR_WORDS, Path } from "../path.ts";
+import type { UdpMapping } from "./mapping.ts";
+import { IN_USE_SHORT_MS, UdpMappings } from "./mappings.ts";
 import { UdpOutput } from "./output.ts";
 
-const OPENED = counter("udp-mappings-opened");
-const EXPIRED = counter("udp-mappings-expired");
-const EVICTED = counter("udp-mappings-evicted");
 const DATAGRAMS_FROM_GUEST = counter("udp-datagrams-from-guest");
 const OCTETS_FROM_GUEST = counter("udp-octets-from-guest");
 const TABLE_FULL = dropReason("flow-table-full");
@@ -63,19 +59,12 @@ const ALIAS_FIRST = 1024;
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
 const READY_PER_TURN = 32;
-/** RFC 4787 REQ-5: a mapping that is in use lives so long at least. REQ-5a: a name's answer is not waited for. */
-const IN_USE_MS = 120_000;
-const DNS_IN_USE_MS = 10_000;
-/** The same when the host has no port or descriptor left: a conversation idle for a minute is hardly one any more. */
-const IN_USE_SHORT_MS = 60_000;
 /** 224.0.0.0/24, which no router forwards whatever the TTL (RFC 5771): mDNS asks for 255 there (RFC 6762 section 11). */
 const LOCAL_BLOCK = 0xe00000;
 /** What UPnP 1.0 sends SSDP with; 1.1 takes 2. */
 const GROUP_TTL_MAX = 4;
 /** SSDP asks for answers spread over 5 s (UPnP 1.1 section 1.3.2), mDNS sends them within one: with room for slow ones. */
 const GROUP_ANSWERS_MS = 30_000;
-/** Mappings looked at for one that may give way, per new one. */
-const EVICTION_LOOKS = 16;
 
 /** The host has no descriptor or no port left. */
 function isShortage(handle: number): boolean {
@@ -90,22 +79,20 @@ export interface UdpParts {
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
   readonly destinations: Destinations;
+  /** Null where the guest has no IPv6; then no datagram of it comes up. */
+  readonly destinations6: Destinations6 | null;
   readonly batch: UdpBatch;
   readonly config: EngineConfig;
+  readonly secret0: number;
+  readonly secret1: number;
 }
 
 export class Udp {
   readonly output: UdpOutput;
-  /** By flow id; made on first use and kept for reuse. */
-  readonly mappings: (UdpMapping | null)[] = [];
-  private readonly peerRoom = new PeerRoom(UDP_PEERS_MAX);
-  open = 0;
-  /** The mappings by their last use. */
-  private readonly uses: FlowQueue;
-  private inboundOpen = 0;
+  private readonly mappings: UdpMappings;
   /** The address a datagram goes to, and the ends of the one at hand. */
   private readonly to = new Int32Array(ADDRESS_WORDS);
-  private readonly path = new Path();
+  private readonly path = new Path(new Int32Array(PAIR_WORDS));
   /** The address of the host that a datagram leaves from. */
   private readonly from = new Int32Array(ADDRESS_WORDS);
   /** Ring of mappings whose sockets have datagrams: room for every flow, rounded up to a power of two. */
@@ -113,13 +100,11 @@ export class Udp {
   private readonly ringMask: number;
   private readyHead = 0;
   private readyCount = 0;
-  private readonly wheel: TimerWheel;
   private readonly mappingByAddress: boolean;
   private readonly mappingByPort: boolean;
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
-  private now: number;
 
   constructor(
     private readonly parts: UdpParts,
@@ -127,31 +112,47 @@ export class Udp {
     private readonly token: number,
   ) {
     const { config } = parts;
-    this.now = nowMs;
-    this.uses = new FlowQueue(parts.flows);
-    this.output = new UdpOutput(parts.arena, parts.egress, parts.counters, parts.checksum, config.mtu);
-    const flows = parts.flows.capacity;
-    this.readyRing = new Int32Array(powerOfTwo(flows));
+    this.mappings = new UdpMappings(parts, nowMs);
+    this.output = new UdpOutput({ ...parts, mtu: config.mtu });
+    this.readyRing = new Int32Array(powerOfTwo(parts.flows.capacity));
     this.ringMask = this.readyRing.length - 1;
-    this.wheel = new TimerWheel(flows, nowMs, (id) => this.expire(id));
     this.mappingByAddress = config.udpMapping !== "endpoint-independent";
     this.mappingByPort = config.udpMapping === "address-and-port-dependent";
     this.filterByAddress = config.udpFiltering !== "endpoint-independent";
     this.filterByPort = config.udpFiltering === "address-and-port-dependent";
   }
 
-  /** A checked datagram of the guest for the world. Returns HANDLED or a drop reason. */
+  /** Mappings there are. */
+  get open(): number {
+    return this.mappings.open;
+  }
+
+  /** A checked datagram of the guest for the world, over IPv4. Returns HANDLED or a drop reason. */
   datagram(packet: Packet): number {
-    if (this.inboundOpen > 0) {
+    if (this.mappings.inboundOpen > 0) {
       const { guestAddress, guestPort, remoteAddress, remotePort } = packet;
       const { flows } = this.parts;
       const id = flows.find(PROTOCOL_UDP, guestAddress, remoteAddress, packPorts(guestPort, remotePort));
-      const client = id === NO_FLOW ? null : this.mappings[id];
+      const client = id === NO_FLOW ? null : this.mappings.byId[id];
       if (client?.inbound) return this.answerClient(client, packet);
     }
     const verdict = this.parts.destinations.udp(packet, this.to, packet.nowMs);
     if (verdict !== GO) return verdict === GROUP ? this.datagramToGroup(packet) : reasonOf(verdict);
     const id = this.mappingOf(packet);
+    return id < 0 ? -id : this.send(id, packet);
+  }
+
+  /** The same over IPv6. */
+  datagram6(packet: Packet): number {
+    const { flows, destinations6 } = this.parts;
+    if (this.mappings.inboundOpen > 0) {
+      const id = flows.find6(PROTOCOL_UDP, packet.pair, packPorts(packet.guestPort, packet.remotePort));
+      const client = id === NO_FLOW ? null : this.mappings.byId[id];
+      if (client?.inbound) return this.answerClient(client, packet);
+    }
+    const verdict = destinations6?.udp(packet, this.to, packet.nowMs) ?? GO;
+    if (verdict !== GO) return reasonOf(verdict);
+    const id = this.mappingOf6(packet);
     return id < 0 ? -id : this.send(id, packet);
   }
 
@@ -161,15 +162,35 @@ export class Udp {
     const keyPort = this.mappingByPort ? packet.remotePort : 0;
     const ports = packPorts(packet.guestPort, keyPort);
     const id = this.parts.flows.find(PROTOCOL_UDP, packet.guestAddress, keyAddress, ports);
-    return id === NO_FLOW ? this.openMapping(packet, keyAddress, keyPort) : id;
+    if (id !== NO_FLOW) return id;
+    const path = this.path;
+    path.ipOctets = IPV4_HEADER_OCTETS;
+    path.guestAddress = packet.guestAddress;
+    path.guestPort = packet.guestPort;
+    path.remoteAddress = keyAddress;
+    path.remotePort = keyPort;
+    return this.openMapping(path);
+  }
+
+  /** The same over IPv6. */
+  private mappingOf6({ pair, guestPort, remotePort }: Packet): number {
+    const path = this.path;
+    path.ipOctets = IPV6_HEADER_OCTETS;
+    path.guestPort = guestPort;
+    path.remotePort = this.mappingByPort ? remotePort : 0;
+    const known = this.mappingByAddress ? PAIR_WORDS : PAIR_WORDS / 2;
+    for (let word = 0; word < PAIR_WORDS; word++) path.pair[word] = word < known ? pair[word] : 0;
+    const id = this.parts.flows.find6(PROTOCOL_UDP, path.pair, packPorts(guestPort, path.remotePort));
+    return id === NO_FLOW ? this.openMapping(path) : id;
   }
 
   /** The datagram leaves by mapping `id` for the address in `to`. Returns HANDLED or a drop reason. */
   private send(id: number, packet: Packet): number {
-    const mapping = this.mappings[id];
+    const mapping = this.mappings.byId[id];
     if (mapping === null) return TABLE_FULL;
-    mapping.remember(this.to[3], packet.remotePort);
-    this.refresh(mapping);
+    if (mapping.ipOctets === IPV4_HEADER_OCTETS) mapping.remember(this.to[3], packet.remotePort);
+    else mapping.remember6(this.to, 0, packet.remotePort);
+    this.mappings.refresh(mapping);
     this.queue(mapping, packet, null);
     return HANDLED;
   }
@@ -183,7 +204,7 @@ export class Udp {
     const wanted = ttl(this.parts.arena.view, packet.networkAt);
     if (wanted === 0) return TTL_EXPIRED;
     const id = this.mappingOf(packet);
-    const mapping = id < 0 ? null : this.mappings[id];
+    const mapping = id < 0 ? null : this.mappings.byId[id];
     if (mapping === null) return id < 0 ? -id : TABLE_FULL;
     const isLocal = packet.remoteAddress >>> 8 === LOCAL_BLOCK;
     const reach = isLocal ? wanted : Math.min(wanted, GROUP_TTL_MAX);
@@ -191,13 +212,13 @@ export class Udp {
       this.parts.network.udpToGroups(mapping.handle, reach);
       mapping.groupTtl = reach;
     }
-    mapping.groupAtMs = this.now;
+    mapping.groupAtMs = this.mappings.now;
     return this.send(id, packet);
   }
 
   /** Whether what comes from anybody may be an answer to a datagram to a group. */
   private awaitsAnswers(mapping: UdpMapping): boolean {
-    return mapping.groupTtl > 0 && ((this.now - mapping.groupAtMs) | 0) < GROUP_ANSWERS_MS;
+    return mapping.groupTtl > 0 && ((this.mappings.now - mapping.groupAtMs) | 0) < GROUP_ANSWERS_MS;
   }
 
   /**
@@ -224,91 +245,30 @@ export class Udp {
 
   private answerClient(client: UdpMapping, packet: Packet): number {
     client.copyTarget(this.to);
-    this.refresh(client);
+    this.mappings.refresh(client);
     this.queue(client, packet, client.copyLocal(this.from) ? this.from : null);
     return HANDLED;
   }
 
-  /** A new mapping with its socket. Returns its id, or a drop reason negated. */
-  private openMapping(packet: Packet, keyAddress: number, keyPort: number): number {
-    if (!this.makeRoom()) return -MAPPINGS_FULL;
-    const path = this.path;
-    path.guestAddress = packet.guestAddress;
-    path.guestPort = packet.guestPort;
-    path.remoteAddress = keyAddress;
-    path.remotePort = keyPort;
-    const id = this.insert(path);
+  /** A new mapping between these ends, with its socket. Returns its id, or a drop reason negated. */
+  private openMapping(path: Path): number {
+    const { mappings } = this;
+    if (!mappings.makeRoom()) return -MAPPINGS_FULL;
+    const { network, flows } = this.parts;
+    const id = flows.insertEnds(PROTOCOL_UDP, path);
     if (id === NO_FLOW) return -TABLE_FULL;
     // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
-    const { network, flows } = this.parts;
-    let handle = network.udpOpen(this.token | id, 4, packet.guestPort);
-    if (isShortage(handle) && this.giveWay(IN_USE_SHORT_MS)) {
-      handle = network.udpOpen(this.token | id, 4, packet.guestPort);
+    const family = path.ipOctets === IPV4_HEADER_OCTETS ? 4 : 6;
+    let handle = network.udpOpen(this.token | id, family, path.guestPort);
+    if (isShortage(handle) && mappings.giveWay(IN_USE_SHORT_MS)) {
+      handle = network.udpOpen(this.token | id, family, path.guestPort);
     }
     if (handle < 0) {
       flows.remove(id);
       return isShortage(handle) ? -MAPPINGS_FULL : -SOCKET_FAILED;
     }
-    this.take(id, path, handle);
+    mappings.take(id, path, handle);
     return id;
-  }
-
-  private refresh(mapping: UdpMapping): void {
-    mapping.refreshedMs = this.now;
-    this.uses.renew(mapping.id);
-  }
-
-  /**
-   * Room for one more mapping: when there are too many, the least recently used of those not in use gives way. A mapping
-   * is in use from its first answer until RFC 4787's least time has passed, so that a guest that sends to whatever it
-   * likes takes nothing from a conversation, and new conversations find a place. False when all are in use.
-   */
-  private makeRoom(): boolean {
-    return this.open < this.parts.config.maxUdpMappings || this.giveWay(IN_USE_MS);
-  }
-
-  /** Ends the least recently used mapping that is not in use, or has not been used for `leastMs`. False without one. */
-  private giveWay(leastMs: number): boolean {
-    for (let looks = 0; looks < EVICTION_LOOKS; looks++) {
-      const oldest = this.uses.oldest;
-      const mapping = oldest === NO_FLOW ? null : this.mappings[oldest];
-      if (mapping === null) return false;
-      if (!this.inUse(mapping, leastMs)) {
-        this.parts.counters.add(EVICTED, 1);
-        this.remove(mapping);
-        return true;
-      }
-      this.uses.renew(mapping.id);
-    }
-    return false;
-  }
-
-  private inUse(mapping: UdpMapping, leastMs: number): boolean {
-    if ((mapping.inbound ? mapping.octetsFromGuest : mapping.octetsToGuest) === 0) return false;
-    const least = !mapping.inbound && mapping.recentPort === DNS_PORT ? DNS_IN_USE_MS : leastMs;
-    return ((this.now - mapping.refreshedMs) | 0) < least;
-  }
-
-  private insert(ends: Ends): number {
-    const ports = packPorts(ends.guestPort, ends.remotePort);
-    return this.parts.flows.insert(PROTOCOL_UDP, ends.guestAddress, ends.remoteAddress, ports);
-  }
-
-  private take(id: number, ends: Ends, handle: number): UdpMapping {
-    let mapping = this.mappings[id] ?? null;
-    if (mapping === null) {
-      mapping = new UdpMapping(id, this.peerRoom);
-      placeAt(this.mappings, id, mapping);
-    }
-    mapping.live = true;
-    mapping.handle = handle;
-    mapping.setEnds(ends);
-    mapping.refreshedMs = this.now;
-    this.open++;
-    this.uses.append(id);
-    this.parts.counters.add(OPENED, 1);
-    this.wheel.set(id, (this.now + this.parts.config.udpTimeoutMs) | 0);
-    return mapping;
   }
 
   /** Sends what the batch queued. Called before the link's octets may be overwritten. */
@@ -320,7 +280,7 @@ export class Udp {
   }
 
   hostEvent(id: number): void {
-    const mapping = this.mappings[id];
+    const mapping = this.mappings.byId[id];
     if (!mapping?.live || mapping.ready) return;
     mapping.ready = true;
     this.readyRing[(this.readyHead + this.readyCount) & this.ringMask] = id;
@@ -331,7 +291,7 @@ export class Udp {
   work(): boolean {
     for (let i = 0; i < READY_PER_TURN && this.readyCount > 0; i++) {
       if (!this.slotsFree()) break;
-      const mapping = this.mappings[this.readyRing[this.readyHead]];
+      const mapping = this.mappings.byId[this.readyRing[this.readyHead]];
       this.readyHead = (this.readyHead + 1) & this.ringMask;
       this.readyCount--;
       if (mapping === null) continue;
@@ -371,6 +331,7 @@ export class Udp {
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
+    if (mapping.ipOctets !== IPV4_HEADER_OCTETS) return this.toGuest6(mapping, entry);
     const { batch, destinations } = this.parts;
     const address = batch.words[entry * ADDRESS_WORDS + 3];
     const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
@@ -379,9 +340,28 @@ export class Udp {
     }
     mapping.octetsToGuest += batch.length[entry];
     const path = this.path;
+    path.ipOctets = IPV4_HEADER_OCTETS;
     path.guestAddress = mapping.guestAddress;
     path.guestPort = mapping.guestPort;
     path.remoteAddress = destinations.seenByGuest(address);
+    path.remotePort = port;
+    return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
+  }
+
+  private toGuest6(mapping: UdpMapping, entry: number): number {
+    const { batch, destinations6 } = this.parts;
+    const from = entry * ADDRESS_WORDS;
+    const port = batch.words[from + ADDRESS_PORT];
+    if (this.filterByAddress && !mapping.knows6(batch.words, from, this.filterByPort ? port : -1)) {
+      return FILTERED;
+    }
+    mapping.octetsToGuest += batch.length[entry];
+    const path = this.path;
+    path.ipOctets = IPV6_HEADER_OCTETS;
+    path.flowLabel = mapping.flowLabel;
+    path.guestPort = mapping.guestPort;
+    for (let word = 0; word < 4; word++) path.pair[word] = mapping.pair[mapping.pairAt + word];
+    destinations6?.seenByGuest(batch.words, from, path.pair, 4);
     path.remotePort = port;
     return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
@@ -391,6 +371,7 @@ export class Udp {
     const batch = this.parts.batch;
     const count = this.parts.network.udpReceiveLocal(handle, batch);
     for (let i = 0; i < count; i++) {
+      this.path.ipOctets = IPV4_HEADER_OCTETS;
       this.path.guestAddress = guest;
       this.path.guestPort = guestPort;
       const client = this.clientOf(index, handle, i);
@@ -417,10 +398,9 @@ export class Udp {
     path.remoteAddress = destinations.seenByGuest(path.target3);
     path.remotePort = path.targetPort;
     for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
-      const ports = packPorts(path.guestPort, path.remotePort);
-      const id = flows.find(PROTOCOL_UDP, path.guestAddress, path.remoteAddress, ports);
+      const id = flows.findEnds(PROTOCOL_UDP, path);
       if (id === NO_FLOW) return this.openClient(index, handle, i);
-      const known = this.mappings[id];
+      const known = this.mappings.byId[id];
       if (
         known?.inbound &&
         known.forward === index &&
@@ -439,57 +419,33 @@ export class Udp {
 
   /** A mapping for the client that sent entry `i`, whose ends and address are in `path`. */
   private openClient(index: number, handle: number, i: number): UdpMapping | null {
-    if (!this.makeRoom()) return null;
+    if (!this.mappings.makeRoom()) return null;
     const path = this.path;
-    const id = this.insert(path);
+    const id = this.parts.flows.insertEnds(PROTOCOL_UDP, path);
     if (id === NO_FLOW) return null;
-    const client = this.take(id, path, handle);
+    const client = this.mappings.take(id, path, handle);
     client.inbound = true;
     client.forward = index;
     client.setTargetOf(path);
     client.setLocal(this.parts.batch.local, i);
-    this.inboundOpen++;
+    this.mappings.inboundOpen++;
     return client;
   }
 
   advance(nowMs: number): void {
-    this.now = nowMs;
-    this.wheel.advance(nowMs);
+    this.mappings.advance(nowMs);
   }
 
   nextDeadlineMs(nowMs: number): number {
-    return this.wheel.nextMs(nowMs);
-  }
-
-  private expire(id: number): void {
-    const mapping = this.mappings[id];
-    if (!mapping?.live) return;
-    const due = (mapping.refreshedMs + this.parts.config.udpTimeoutMs) | 0;
-    if (((due - this.now) | 0) > 0) {
-      this.wheel.set(id, due);
-      return;
-    }
-    this.parts.counters.add(EXPIRED, 1);
-    this.remove(mapping);
-  }
-
-  private remove(mapping: UdpMapping): void {
-    if (mapping.inbound) this.inboundOpen--;
-    else this.parts.network.udpClose(mapping.handle);
-    mapping.reset();
-    this.wheel.clear(mapping.id);
-    this.uses.remove(mapping.id);
-    this.parts.flows.remove(mapping.id);
-    this.open--;
+    return this.mappings.nextDeadlineMs(nowMs);
   }
 
   rows(nowMs: number): FlowRow[] {
-    const { destinations } = this.parts;
-    return udpRows(this.mappings, (address) => destinations.seenByGuest(address), nowMs);
+    return udpRows(this.mappings.byId, this.parts, nowMs);
   }
 
   close(): void {
     this.endOfBatch();
-    for (const mapping of this.mappings) if (mapping?.live) this.remove(mapping);
+    for (const mapping of this.mappings.byId) if (mapping?.live) this.mappings.remove(mapping);
   }
 }

@@ -1,0 +1,166 @@
+/**
+ * The layers that a guest with IPv6 has more than another, put together once, and their part of a turn.
+ *
+ *   frames -> ethernet -> ipv6 -+-> ndp -+-> router advertisements
+ *                               |        +-> the guest's addresses
+ *                               +-> tcp, udp input (-> DHCPv6, DNS): the same as of IPv4
+ */
+import type { ChecksumKernel, Entropy } from "./boundary.ts";
+import type { EngineConfig, Ipv6Config, Ipv6Words } from "./config.ts";
+import type { Egress } from "./link/egress.ts";
+import { GuestAddresses } from "./link/guest-addresses.ts";
+import { Ndp, NeighbourDiscovery } from "./link/ndp.ts";
+import { Neighbours6 } from "./link/neighbours6.ts";
+import type { Arena } from "./memory/arena.ts";
+import type { Scratch } from "./memory/scratch.ts";
+import type { Counters } from "./metrics/counters.ts";
+import { Ipv6 } from "./network/ipv6.ts";
+import type { Reassembly } from "./network/reassembly.ts";
+import { Dhcp6Service } from "./service/dhcpv6-service.ts";
+import { RouterAdvertiser } from "./service/router.ts";
+import type { Tcp } from "./transport/tcp/tcp.ts";
+import type { UdpInput, UdpService, UdpServiceEntry6 } from "./transport/udp/input.ts";
+import { DHCP6_SERVER_PORT } from "./wire/dhcpv6.ts";
+import { DNS_PORT } from "./wire/udp.ts";
+
+/** ff02::1:2, all DHCP agents on the link (RFC 9915 section 7.1). */
+const DHCP_AGENTS: Ipv6Words = [0xff020000 | 0, 0, 0, 0x00010002];
+
+export interface Layers6Parts {
+  readonly config: EngineConfig;
+  readonly arena: Arena;
+  readonly egress: Egress;
+  readonly scratch: Scratch;
+  readonly counters: Counters;
+  readonly checksum: ChecksumKernel;
+  readonly entropy: Entropy;
+  readonly now: () => number;
+}
+
+export class Layers6 {
+  readonly neighbours = new Neighbours6();
+  readonly guests: GuestAddresses;
+  readonly ndp: Ndp;
+  private readonly router: RouterAdvertiser;
+  private readonly dhcp: Dhcp6Service | null;
+  private readonly prefix: Int32Array;
+
+  constructor(
+    private readonly parts: Layers6Parts,
+    private readonly ipv6: Ipv6Config,
+  ) {
+    const { config, arena, egress, scratch, counters, checksum, entropy, now } = parts;
+    const { view } = arena;
+    const { neighbours } = this;
+    egress.neighbours6 = neighbours;
+    this.prefix = Int32Array.from(ipv6.prefix);
+    this.guests = new GuestAddresses(this.prefix, ipv6.guestAddress && Int32Array.from(ipv6.guestAddress));
+    const routerAddress = Int32Array.from(ipv6.routerAddress);
+    const { guests } = this;
+    const shared = { view, checksum, counters, entropy, prefix: this.prefix, mtu: config.mtu };
+    this.router = new RouterAdvertiser({
+      ...shared,
+      address: routerAddress,
+      mac: config.gatewayMac,
+      preferredSeconds: ipv6.preferredSeconds,
+      validSeconds: ipv6.validSeconds,
+      managed: ipv6.dhcp !== null,
+      resolver: ipv6.dns === null || config.restrict ? null : Int32Array.from(ipv6.dns),
+      searchDomains: ipv6.searchDomains,
+      nat64: null,
+      keep: (octets) => scratch.keep(octets),
+      send: (at, octets) => egress.sendKept(at, octets),
+    });
+    const discovery = new NeighbourDiscovery({
+      ...shared,
+      neighbours,
+      listener: {
+        routerSolicited: (ipAt, high, low) => this.router.solicited(ipAt, high, low, now()),
+        guestHeard: (words, index, high, low) => guests.heard(words, index, high, low, now()),
+      },
+      ownAddresses: Int32Array.from(ownAddresses(ipv6).flat()),
+      gatewayMac: config.gatewayMac,
+    });
+    this.ndp = new Ndp(discovery, egress, scratch, counters, now());
+    const dhcp = ipv6.dhcp && (config.restrict ? { ...ipv6.dhcp, dnsServers: [] } : ipv6.dhcp);
+    this.dhcp =
+      dhcp && new Dhcp6Service({ ...parts, config: dhcp, neighbours, listener: guests, routerAddress });
+    if (config.guestMac !== undefined && ipv6.guestAddress !== null) {
+      const mac = new DataView(config.guestMac.buffer, config.guestMac.byteOffset, 6);
+      neighbours.declare(Int32Array.from(ipv6.guestAddress), 0, mac.getUint16(0), mac.getInt32(2));
+    }
+    this.setUplink(false);
+  }
+
+  /** Where the gateway itself answers over UDP. */
+  services(dns: UdpService): UdpServiceEntry6[] {
+    const { ipv6, dhcp } = this;
+    const entries: UdpServiceEntry6[] = [];
+    if (dhcp !== null) {
+      for (const address of [DHCP_AGENTS, ipv6.routerAddress, ipv6.gateway]) {
+        entries.push({ address, port: DHCP6_SERVER_PORT, service: dhcp });
+      }
+    }
+    if (ipv6.dns !== null) entries.push({ address: ipv6.dns, port: DNS_PORT, service: dns });
+    return entries;
+  }
+
+  /** The network layer on top of this link, below `tcp` and `udp`. */
+  network(reassembly: Reassembly, tcp: Tcp, udp: UdpInput): Ipv6 {
+    const { parts, neighbours, ndp, prefix } = this;
+    neighbours.appeared = (words, index) => tcp.guestAppeared6(words, index);
+    return new Ipv6({
+      view: parts.arena.view,
+      counters: parts.counters,
+      reassembly,
+      neighbours,
+      prefix,
+      own: ndp,
+      tcp: { packet: (packet) => tcp.packet6(packet) },
+      udp: { packet: (packet) => udp.packet6(packet) },
+      icmpv6: ndp,
+    });
+  }
+
+  linkChanged(hasLink: boolean, nowMs: number): void {
+    this.router.linkChanged(hasLink, nowMs);
+  }
+
+  /** Whether the host has a way out. */
+  setUplink(isUp: boolean): void {
+    const isRouter = (isUp || this.ipv6.defaultRouter === "on") && !this.parts.config.restrict;
+    this.router.setDefaultRouter(isRouter, this.parts.now());
+  }
+
+  /** What is due by the clock. `uptimeMs` does not wrap. */
+  poll(nowMs: number, uptimeMs: number): void {
+    this.dhcp?.poll(uptimeMs);
+    this.router.poll(nowMs);
+  }
+
+  /** Asks for guests that somebody waits for. */
+  ask(nowMs: number): void {
+    const { egress } = this.parts;
+    const doubted = this.guests.probe(nowMs);
+    if (doubted >= 0) this.ndp.ask(this.guests.words, doubted * 4, nowMs);
+    if (egress.hasUnresolved6 && this.ndp.ask(egress.unresolved6, 0, nowMs)) egress.hasUnresolved6 = false;
+  }
+
+  /** Milliseconds until `poll` or `ask` has something to do by itself, or -1. */
+  nextDeadlineMs(nowMs: number): number {
+    let soonest = this.router.nextDeadlineMs(nowMs);
+    for (const due of [this.dhcp?.nextDeadlineMs() ?? -1, this.guests.nextDeadlineMs(nowMs)]) {
+      if (due >= 0 && (soonest < 0 || due < soonest)) soonest = due;
+    }
+    return soonest;
+  }
+
+  close(): void {
+    this.router.close();
+  }
+}
+
+/** What Neighbour Discovery answers for: the router's two first. */
+function ownAddresses({ routerAddress, gateway, dns }: Ipv6Config): Ipv6Words[] {
+  return dns === null ? [routerAddress, gateway] : [routerAddress, gateway, dns];
+}

@@ -1,0 +1,107 @@
+/**
+ * Where the guest's IPv6 packets may go, and what the host side looks like from the guest over IPv6: the rules of
+ * destinations.ts. Every answer is an int; asked once per TCP connection and per UDP datagram.
+ */
+import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
+import type { EngineConfig, Ipv6Config } from "../config.ts";
+import { dropReason } from "../metrics/drop-reasons.ts";
+import { DNS_PORT } from "../wire/udp.ts";
+import { isLegitimate6, isUnicast6 } from "./addresses.ts";
+import type { Admission } from "./admission.ts";
+import { GO, HERE, isDenial, refuse } from "./destinations.ts";
+
+const REFUSED = dropReason("destination-refused");
+const RESTRICTED = dropReason("destination-restricted");
+const NO_SERVICE = dropReason("destination-no-service");
+
+const LINK_LOCAL = 0xfe800000 | 0;
+const LINK_LOCAL_MASK = 0xffc00000 | 0;
+/** Where the remote's address is in a pair. */
+const REMOTE = 4;
+
+/** What a flow is wanted for: the guest's address and the remote's, four words each. */
+interface Wish6 {
+  readonly pair: Int32Array;
+  readonly remotePort: number;
+}
+
+export class Destinations6 {
+  private readonly prefix: Int32Array;
+  private readonly gateway: Int32Array;
+  private readonly dns: Int32Array | null;
+
+  constructor(
+    private readonly config: EngineConfig,
+    { prefix, gateway, dns }: Ipv6Config,
+    private readonly admission: Admission | null,
+  ) {
+    this.prefix = Int32Array.from(prefix);
+    this.gateway = Int32Array.from(gateway);
+    this.dns = dns && Int32Array.from(dns);
+  }
+
+  /** A new TCP connection. Returns a verdict; fills `to` if it goes out. */
+  tcp(wish: Wish6, to: AddressWords): number {
+    if (this.dns !== null && wish.remotePort === DNS_PORT && isSame(this.dns, wish.pair, REMOTE)) return HERE;
+    const verdict = this.route(wish, to);
+    return verdict === GO && this.admission?.tcp6(wish) === false ? refuse(REFUSED) : verdict;
+  }
+
+  /** A datagram to a remote. Fills `to` unless it is refused. */
+  udp(wish: Wish6, to: AddressWords, nowMs: number): number {
+    const verdict = this.route(wish, to);
+    return verdict === GO && this.admission?.udp6(wish, nowMs) === false ? refuse(REFUSED) : verdict;
+  }
+
+  /** Whether a datagram to the remote of `wish` was dropped because the guest may not reach it, and one station could have that address. */
+  isDenied({ pair }: Wish6, reason: number): boolean {
+    return isDenial(reason) && isUnicast6(pair, REMOTE);
+  }
+
+  private route({ pair, remotePort }: Wish6, to: AddressWords): number {
+    if (this.config.restrict) return refuse(RESTRICTED);
+    if (this.config.allowHostLoopback && isSame(this.gateway, pair, REMOTE)) {
+      to.fill(0, 0, 3);
+      to[3] = 1;
+      to[ADDRESS_PORT] = remotePort;
+      return GO;
+    }
+    if (this.isInPrefix(pair, REMOTE)) return refuse(NO_SERVICE);
+    if (!isLegitimate6(pair, REMOTE, this.config.allowLinkLocal)) return refuse(REFUSED);
+    for (let word = 0; word < 4; word++) to[word] = pair[REMOTE + word];
+    to[ADDRESS_PORT] = remotePort;
+    return GO;
+  }
+
+  /**
+   * Puts at `to[at]` what the address of the host side at `words[index]` looks like to the guest: what it could not answer
+   * (loopback and link-local addresses, its own network, IPv4) appears as the gateway.
+   */
+  seenByGuest(words: Int32Array, index: number, to: Int32Array, at: number): void {
+    const isAnswerable = this.isAnswerable(words, index);
+    const from = isAnswerable ? words : this.gateway;
+    const first = isAnswerable ? index : 0;
+    for (let word = 0; word < 4; word++) to[at + word] = from[first + word];
+  }
+
+  private isAnswerable(words: Int32Array, index: number): boolean {
+    const top = words[index];
+    if ((top & LINK_LOCAL_MASK) === LINK_LOCAL || this.isInPrefix(words, index)) return false;
+    if ((top | words[index + 1]) !== 0) return true;
+    // ::1 and IPv4.
+    return (words[index + 2] !== 0 || words[index + 3] !== 1) && words[index + 2] !== V4_MAPPED;
+  }
+
+  private isInPrefix(words: Int32Array, index: number): boolean {
+    return words[index] === this.prefix[0] && words[index + 1] === this.prefix[1];
+  }
+}
+
+function isSame(address: Int32Array, words: Int32Array, index: number): boolean {
+  return (
+    address[3] === words[index + 3] &&
+    address[2] === words[index + 2] &&
+    address[1] === words[index + 1] &&
+    address[0] === words[index]
+  );
+}
