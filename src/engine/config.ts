@@ -17,6 +17,8 @@ export interface Forward {
   readonly hostPort: number;
   /** Guest address, or 0 for "the guest's address" (see `guestAddress`). */
   readonly guestAddress: number;
+  /** Set where clients go to the guest over IPv6: the guest's address, or null for "the guest's address" there. */
+  readonly guestAddress6?: Ipv6Words | null;
   readonly guestPort: number;
 }
 

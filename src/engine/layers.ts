@@ -87,7 +87,8 @@ export class Layers {
       reply: new DnsReplies(arena, scratch, this.udp.output, counters).reply,
     });
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
-    const { tcp, udp } = this;
+    this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
+    const { tcp, udp, v6 } = this;
     this.inbound = new InboundForwards({
       ...shared,
       forwards: config.forwards,
@@ -95,6 +96,7 @@ export class Layers {
       followGuest: config.forwardsFollowGuest,
       sources,
       neighbours,
+      v6,
       tcp,
       udp,
       token: TOKEN_TCP_FLOW,
@@ -113,13 +115,12 @@ export class Layers {
     });
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
-    this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     const servers = services(config, this.dhcp, this.dns);
-    const servers6 = this.v6?.services(this.dns) ?? [];
+    const servers6 = v6?.services(this.dns) ?? [];
     const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
-    const ipv6 = this.v6?.network(reassembly, tcp, udpInput) ?? null;
+    const ipv6 = v6?.network(reassembly, tcp, udpInput) ?? null;
     this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4, ipv6 });
   }
 }

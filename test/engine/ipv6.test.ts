@@ -5,6 +5,7 @@ import {
   defaultEngineConfig,
   defaultIpv6Config,
   type EngineConfig,
+  type Forward,
   type Ipv6Config,
 } from "../../src/engine/config.ts";
 import { formatIpv6 } from "../../src/engine/wire/address-text.ts";
@@ -265,6 +266,22 @@ describe("TCP over IPv6", () => {
     expect(rig.drops()).toEqual({ "tcp-bad-checksum": 1 });
   });
 
+  it("keeps a reset for a guest whose link is gone, and sends it on the next one", () => {
+    const rig = exchange6();
+    const { next, socket } = connected(rig);
+    rig.core.attach(null, rig.exchange.now);
+    socket?.fail();
+    rig.exchange.settle();
+    expect(rig.core.usage().tcp).toBe(0);
+    rig.core.attach(rig.exchange.link, rig.exchange.now);
+    const segments = rig.exchange
+      .settle()
+      .map(parse)
+      .filter(({ next: protocol }) => protocol === 6);
+    expect(segments).toMatchObject([{ source: REMOTE, destination: GUEST6 }]);
+    expect(tcpOf(segments[0])).toMatchObject({ flags: RST | ACK, sequence: next, to: 40_000 });
+  });
+
   it("ends by FIN from both sides", () => {
     const rig = exchange6();
     const { next, socket } = connected(rig);
@@ -358,6 +375,99 @@ describe("UDP over IPv6", () => {
       rig.arrive(handle, REMOTE, 6000, new Uint8Array(length)).map(({ next }) => next);
     expect(kinds(1452)).toEqual([17]);
     expect(kinds(1453)).toEqual([44, 44]);
+  });
+});
+
+describe("forwards to the guest's IPv6", () => {
+  const forward = (protocol: "tcp" | "udp"): Forward => ({
+    protocol,
+    hostAddress: 0x7f000001,
+    hostPort: 8080,
+    guestAddress: 0,
+    guestAddress6: null,
+    guestPort: 80,
+  });
+  /** The guest shows that it has this address. */
+  const appear = (rig: ReturnType<typeof exchange6>, source: string): Packet6[] => {
+    const payload = neighbourMessage(135, 0, ROUTER6, macOption(1, GUEST_MAC));
+    return rig.send(icmp6({ source, destination: groupOf(ROUTER6), payload }));
+  };
+  const ofTcp = (packets: Packet6[]): Packet6[] => packets.filter(({ next }) => next === 6);
+  const ofUdp = (packets: Packet6[]): Packet6[] => packets.filter(({ next }) => next === 17);
+
+  it.each([
+    ["2001:db8::77", "2001:db8::77"],
+    ["::1", ROUTER6],
+    ["fe80::9", ROUTER6],
+    ["fd71:1ae0:d44d:2::9", ROUTER6],
+    ["::ffff:198.51.100.7", ROUTER6],
+  ])("N45 N63 a TCP client at %s is seen as %s", (client, seen) => {
+    const rig = exchange6({ forwards: [forward("tcp")] });
+    rig.core.openForward(0, 999);
+    appear(rig, GUEST6);
+    rig.network.call(0, ip6(client), 5000);
+    const [syn] = ofTcp(rig.exchange.settle().map(parse));
+    expect(syn).toMatchObject({ source: seen, destination: GUEST6, mac: GUEST_MAC });
+    expect(tcpOf(syn)).toMatchObject({ from: 5000, to: 80, flags: SYN });
+    expect(tcpOf(syn).options.slice(0, 4)).toEqual(MSS_1440);
+  });
+
+  it("N63 a client with an IPv6 address is the gateway to a guest of IPv4", () => {
+    const { guestAddress6: _, ...forward4 } = forward("tcp");
+    const exchange = new FrameExchange({ forwards: [forward4], guestMac: Uint8Array.from(GUEST_MAC) });
+    exchange.core.openForward(0, 999);
+    exchange.network.call(0, ip6("2001:db8::77"), 5000);
+    const [frame] = exchange.settle();
+    expect([...frame.slice(26, 30)]).toEqual([10, 0, 2, 2]);
+  });
+
+  it("N21 N64 clients wait for a guest that has shown no address, then go to the one that lasts", () => {
+    const rig = exchange6({ forwards: [forward("tcp")] });
+    rig.core.openForward(0, 999);
+    rig.network.call(0, ip6("2001:db8::77"), 5000);
+    expect(ofTcp(rig.exchange.settle().map(parse))).toEqual([]);
+    appear(rig, "fe80::1");
+    const [first] = ofTcp(appear(rig, "fd71:1ae0:d44d:2::aaaa"));
+    expect(first).toMatchObject({ destination: "fd71:1ae0:d44d:2::aaaa" });
+    // The EUI-64 address, once it is seen, and not the temporary one seen after it.
+    appear(rig, "fd71:1ae0:d44d:2:5054:ff:fe12:3456");
+    appear(rig, "fd71:1ae0:d44d:2:1234:5678:9abc:def0");
+    rig.network.call(0, ip6("2001:db8::77"), 5001);
+    const [second] = ofTcp(rig.exchange.settle().map(parse));
+    expect(second).toMatchObject({ destination: "fd71:1ae0:d44d:2:5054:ff:fe12:3456" });
+  });
+
+  it("N64 sends the SYN to an address that is configured as soon as the guest is there", () => {
+    const rig = exchange6({ forwards: [forward("tcp")] }, { guestAddress: ip6(GUEST6) });
+    rig.core.openForward(0, 999);
+    rig.network.call(0, ip6("2001:db8::77"), 5000);
+    const [solicitation] = rig.exchange.settle().map(parse);
+    expect(solicitation).toMatchObject({ destination: groupOf(GUEST6), next: 58 });
+    const [syn] = ofTcp(appear(rig, GUEST6));
+    expect(tcpOf(syn)).toMatchObject({ to: 80, flags: SYN });
+  });
+
+  it("UDP goes there and back, to every client its answers", () => {
+    const rig = exchange6({ forwards: [forward("udp")] });
+    const handle = rig.network.udpForward(0);
+    rig.core.openForward(0, handle);
+    appear(rig, GUEST6);
+    const [one] = ofUdp(rig.arrive(handle, "2001:db8::77", 5000, [1]));
+    const [loop] = ofUdp(rig.arrive(handle, "::1", 5000, [2]));
+    const [local] = ofUdp(rig.arrive(handle, "fe80::9", 5000, [3]));
+    expect([one, loop, local].map(({ source }) => source)).toEqual(["2001:db8::77", ROUTER6, ROUTER6]);
+    // Two clients that look alike have different ports.
+    expect(udpOf(loop).from).not.toBe(udpOf(local).from);
+    for (const { source, payload } of [one, loop, local]) {
+      const from = udpOf({ payload } as Packet6).from;
+      rig.send(udp6({ destination: source }, 80, from, [payload[8]]));
+    }
+    expect(rig.network.datagrams.map(({ words, port, octets }) => [words, port, octets[0]])).toEqual([
+      [ip6("2001:db8::77"), 5000, 1],
+      [ip6("::1"), 5000, 2],
+      [ip6("fe80::9"), 5000, 3],
+    ]);
+    expect(rig.core.usage().udp).toBe(3);
   });
 });
 

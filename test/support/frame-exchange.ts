@@ -8,7 +8,10 @@ import {
   type AddressWords,
   EAGAIN,
   ECONNREFUSED,
+  ECONNRESET,
+  FAILED,
   type FrameLink,
+  HANGUP,
   type HostNetwork,
   PEER_CLOSED,
   READABLE,
@@ -31,6 +34,7 @@ export class HeldSocket {
   room = Number.POSITIVE_INFINITY;
   ended = false;
   shutDown = false;
+  private failed = false;
   /** "open", "closed", or "reset". */
   state = "open";
 
@@ -48,6 +52,12 @@ export class HeldSocket {
     this.wake(this.token, READABLE);
   }
 
+  /** The peer resets the connection. */
+  fail(): void {
+    this.failed = true;
+    this.wake(this.token, READABLE | FAILED | HANGUP);
+  }
+
   /** The peer reads: the kernel takes so many octets more. */
   drain(octets: number): void {
     this.room += octets;
@@ -62,6 +72,7 @@ export class HeldSocket {
 
   /** As recv(2): as much as there is, up to `length`. */
   read(octets: Uint8Array, at: number, length: number): number {
+    if (this.failed) return ECONNRESET;
     let taken = 0;
     while (taken < length && this.toGive.length > 0) {
       const piece = this.toGive[0].subarray(0, length - taken);
@@ -113,6 +124,7 @@ export class HeldNetwork implements HostNetwork {
   /** What sockets were told of groups, in order. */
   readonly groupTtls: { readonly handle: number; readonly ttl: number }[] = [];
   private arrivedOn = 0;
+  private readonly calling: { readonly words: readonly number[]; readonly port: number }[] = [];
   private readonly arriving: ArrivingDatagram[] = [];
 
   constructor(private readonly arena: Arena) {}
@@ -130,8 +142,19 @@ export class HeldNetwork implements HostNetwork {
   connectResult(handle: number): number {
     return this.connected(this.sockets[handle].port);
   }
-  tcpAccept(): number {
-    return EAGAIN;
+  /** Somebody connects to forward `index`, whose listener the engine has been given. */
+  call(index: number, words: readonly number[], port: number): void {
+    this.calling.push({ words, port });
+    this.wake(TOKEN_FORWARD | index, READABLE);
+  }
+  tcpAccept(_listener: number, token: number, from: AddressWords): number {
+    const caller = this.calling.shift();
+    if (caller === undefined) return EAGAIN;
+    from.set([...caller.words, caller.port]);
+    this.sockets.push(
+      new HeldSocket(token, caller.port, [...caller.words], (t, events) => this.wake(t, events)),
+    );
+    return this.sockets.length - 1;
   }
   tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     let total = 0;

@@ -107,14 +107,19 @@ export class Egress {
     return true;
   }
 
-  /** The same for the IPv6 address in four words. */
+  /** The guest with this IPv6 address is wanted, and not known. */
+  wantGuest6(words: Int32Array, index: number): void {
+    for (let word = 0; word < 4; word++) this.unresolved6[word] = words[index + word];
+    this.hasUnresolved6 = true;
+  }
+
+  /** `writeHeader` for the IPv6 address in four words. */
   writeHeader6(ipAt: number, words: Int32Array, index: number): boolean {
     const { neighbours6 } = this;
     if (neighbours6 === null) return false;
     const i = neighbours6.find(words, index);
     if (i < 0) {
-      for (let word = 0; word < 4; word++) this.unresolved6[word] = words[index + word];
-      this.hasUnresolved6 = true;
+      this.wantGuest6(words, index);
       return false;
     }
     writeEthernet(

@@ -123,6 +123,12 @@ export class Destinations {
   seenByGuest(address: number): number {
     return address >>> 24 === 127 || this.onGuestNetwork(address) ? this.config.gateway : address;
   }
+
+  /** The same of a client in the four words, which may have an IPv6 address: it appears as the gateway then. */
+  clientSeenByGuest(words: AddressWords, index = 0): number {
+    const isIpv4 = (words[index] | words[index + 1]) === 0 && words[index + 2] === V4_MAPPED;
+    return isIpv4 ? this.seenByGuest(words[index + 3]) : this.config.gateway;
+  }
 }
 
 function setMapped(to: AddressWords, address: number, port: number): void {

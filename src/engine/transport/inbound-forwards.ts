@@ -5,13 +5,18 @@
  */
 
 import { ADDRESS_WORDS, EAGAIN, type HostNetwork } from "../boundary.ts";
-import type { Forward } from "../config.ts";
+import type { Forward, Ipv6Words } from "../config.ts";
 import type { Egress } from "../link/egress.ts";
+import type { GuestAddresses } from "../link/guest-addresses.ts";
 import type { Neighbours } from "../link/neighbours.ts";
+import type { Neighbours6 } from "../link/neighbours6.ts";
 import type { Destinations } from "../network/destinations.ts";
+import type { Destinations6 } from "../network/destinations6.ts";
 import type { Sources } from "../network/sources.ts";
+import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
+import { IPV6_HEADER_OCTETS } from "../wire/ipv6.ts";
 import { NO_FLOW } from "./flow-table.ts";
-import { Path } from "./path.ts";
+import { PAIR_WORDS, Path } from "./path.ts";
 import type { Tcp } from "./tcp/tcp.ts";
 import type { Udp } from "./udp/udp.ts";
 
@@ -41,7 +46,10 @@ export interface InboundParts {
   readonly network: HostNetwork;
   readonly egress: Egress;
   readonly destinations: Destinations;
+  readonly destinations6: Destinations6 | null;
   readonly neighbours: Neighbours;
+  /** Null where the guest has no IPv6: clients of forwards there wait. */
+  readonly v6: { readonly neighbours: Neighbours6; readonly guests: GuestAddresses } | null;
   readonly tcp: Tcp;
   readonly udp: Udp;
   /** Kind of the TCP flows' tokens. */
@@ -52,7 +60,8 @@ export class InboundForwards {
   private readonly handles: Int32Array;
   private readonly state: Uint8Array;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
-  private readonly path = new Path();
+  private readonly path = new Path(new Int32Array(PAIR_WORDS));
+  private nowMs = 0;
   private guest: number;
   private stalled = false;
   private retryAtMs = 0;
@@ -83,6 +92,7 @@ export class InboundForwards {
   work(nowMs: number): boolean {
     let more = false;
     this.stalled = false;
+    this.nowMs = nowMs;
     for (let i = 0; i < this.state.length; i++) {
       if (this.state[i] === IDLE || this.handles[i] < 0) continue;
       const result = this.serve(i, this.parts.forwards[i]);
@@ -102,18 +112,38 @@ export class InboundForwards {
   }
 
   private serve(index: number, forward: Forward): number {
+    this.path.guestPort = forward.guestPort;
+    if (forward.guestAddress6 !== undefined) return this.serve6(index, forward, forward.guestAddress6);
     const guest = forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress;
     if (guest === 0) {
       this.parts.egress.unresolved = this.parts.guestAddress;
       return STALLED;
     }
+    this.path.ipOctets = IPV4_HEADER_OCTETS;
+    this.path.guestAddress = guest;
     const known = this.parts.neighbours.find(guest) >= 0;
-    if (forward.protocol === "tcp") return this.acceptTcp(index, guest, forward.guestPort);
+    if (forward.protocol === "tcp") return this.acceptTcp(index);
     if (!known) {
       this.parts.egress.unresolved = guest;
       return STALLED;
     }
-    return this.receiveUdp(index, guest, forward.guestPort);
+    return this.receiveUdp(index);
+  }
+
+  /** A forward to the guest's IPv6 address: `named`, or the one it turns out to have. */
+  private serve6(index: number, forward: Forward, named: Ipv6Words | null): number {
+    const { v6, egress } = this.parts;
+    if (v6 === null || (named === null && !v6.guests.choose(this.nowMs))) return STALLED;
+    const { path } = this;
+    path.ipOctets = IPV6_HEADER_OCTETS;
+    for (let word = 0; word < 4; word++) path.pair[word] = named?.[word] ?? v6.guests.chosen[word];
+    const known = v6.neighbours.find(path.pair, 0) >= 0;
+    if (forward.protocol === "tcp") return this.acceptTcp(index);
+    if (!known) {
+      egress.wantGuest6(path.pair, 0);
+      return STALLED;
+    }
+    return this.receiveUdp(index);
   }
 
   /** The guest of forwards that name none, 0 while nobody has been heard from. */
@@ -122,12 +152,15 @@ export class InboundForwards {
     return this.guest;
   }
 
-  private receiveUdp(index: number, guest: number, guestPort: number): number {
+  /** The guest's end is in `path`. */
+  private receiveUdp(index: number): number {
     if (!this.parts.udp.slotsFree()) return STALLED;
-    return this.parts.udp.receiveForward(index, this.handles[index], guest, guestPort) ? MORE : DRAINED;
+    return this.parts.udp.receiveForward(index, this.handles[index], this.path) ? MORE : DRAINED;
   }
 
-  private acceptTcp(index: number, guest: number, guestPort: number): number {
+  private acceptTcp(index: number): number {
+    const { path } = this;
+    const { destinations, destinations6 } = this.parts;
     for (let n = 0; n < ACCEPTS_PER_TURN; n++) {
       const id = this.parts.tcp.nextInboundId();
       if (id === NO_FLOW) return STALLED;
@@ -135,11 +168,9 @@ export class InboundForwards {
       if (handle === EAGAIN) return DRAINED;
       // Out of descriptors or memory; the socket's edge has passed, so it is for us to look again.
       if (handle < 0) return STALLED;
-      const path = this.path;
       path.setTarget(this.peer);
-      path.guestAddress = guest;
-      path.guestPort = guestPort;
-      path.remoteAddress = this.parts.destinations.seenByGuest(path.target3);
+      if (path.ipOctets === IPV6_HEADER_OCTETS) destinations6?.seenByGuest(this.peer, 0, path.pair, 4);
+      else path.remoteAddress = destinations.clientSeenByGuest(this.peer);
       path.remotePort = path.targetPort;
       this.parts.tcp.acceptInbound(path, handle);
     }

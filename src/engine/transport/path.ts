@@ -107,6 +107,16 @@ export class Path implements Ends {
     this.targetPort = other.targetPort;
   }
 
+  isSameTarget(other: Path): boolean {
+    return (
+      this.target3 === other.target3 &&
+      this.targetPort === other.targetPort &&
+      this.target2 === other.target2 &&
+      this.target1 === other.target1 &&
+      this.target0 === other.target0
+    );
+  }
+
   copyTarget(to: AddressWords): void {
     to[0] = this.target0;
     to[1] = this.target1;

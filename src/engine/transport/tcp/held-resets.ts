@@ -4,27 +4,29 @@
  * frame of its own, or with room on a link that was full. Who finds no place here hears with the next segment it sends.
  */
 import type { Egress } from "../../link/egress.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, etherType } from "../../wire/ethernet.ts";
+import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, etherType } from "../../wire/ethernet.ts";
 import { destination, IPV4_HEADER_OCTETS, PROTOCOL_TCP, protocol, source } from "../../wire/ipv4.ts";
+import {
+  DESTINATION as IPV6_DESTINATION,
+  IPV6_HEADER_OCTETS,
+  SOURCE as IPV6_SOURCE,
+  nextHeader,
+  readAddress,
+} from "../../wire/ipv6.ts";
 import { ACK, acknowledgment, destinationPort, flags, RST, sequence, sourcePort } from "../../wire/tcp.ts";
-import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
-import type { Ends } from "../path.ts";
+import { type FlowTable, NO_FLOW } from "../flow-table.ts";
+import { type Ends, PAIR_WORDS, Path } from "../path.ts";
 
-/** More connections than most guests have; 24 KiB. */
+/** More connections than most guests have; 60 KiB. */
 export const HELD_RESETS_MAX = 1024;
-const INTS = 6;
-
-class HeldEnds implements Ends {
-  guestAddress = 0;
-  guestPort = 0;
-  remoteAddress = 0;
-  remotePort = 0;
-}
+/** Ends and numbers, and the addresses of IPv6 behind them. */
+const PAIR = 7;
+const INTS = PAIR + PAIR_WORDS;
 
 export class HeldResets {
   private readonly ring = new Int32Array(HELD_RESETS_MAX * INTS);
   private first = 0;
-  private readonly ends = new HeldEnds();
+  private readonly ends = new Path(new Int32Array(PAIR_WORDS));
   private count = 0;
   /** Nothing was lost since the guest was last there. */
   private up = true;
@@ -38,15 +40,18 @@ export class HeldResets {
   }
 
   /** Keeps a reset; the oldest gives way when there is no room. */
-  hold({ guestAddress, guestPort, remoteAddress, remotePort }: Ends, seq: number, ack: number): void {
+  hold(ends: Ends, seq: number, ack: number): void {
     if (this.count === HELD_RESETS_MAX) this.drop();
     const at = ((this.first + this.count) % HELD_RESETS_MAX) * INTS;
-    this.ring[at] = guestAddress;
-    this.ring[at + 1] = guestPort;
-    this.ring[at + 2] = remoteAddress;
-    this.ring[at + 3] = remotePort;
-    this.ring[at + 4] = seq;
-    this.ring[at + 5] = ack;
+    const { ring } = this;
+    ring[at] = ends.guestAddress;
+    ring[at + 1] = ends.guestPort;
+    ring[at + 2] = ends.remoteAddress;
+    ring[at + 3] = ends.remotePort;
+    ring[at + 4] = seq;
+    ring[at + 5] = ack;
+    ring[at + 6] = ends.ipOctets;
+    for (let word = 0; word < PAIR_WORDS; word++) ring[at + PAIR + word] = ends.pair[ends.pairAt + word];
     this.count++;
   }
 
@@ -55,12 +60,19 @@ export class HeldResets {
     this.up = false;
     const { view, ends } = this;
     const ipAt = at + ETHERNET_HEADER_OCTETS;
-    const tcpAt = ipAt + IPV4_HEADER_OCTETS;
-    if (etherType(view, at) !== ETHERTYPE_IPV4 || protocol(view, ipAt) !== PROTOCOL_TCP) return;
+    const type = etherType(view, at);
+    if (type === ETHERTYPE_IPV4 && protocol(view, ipAt) === PROTOCOL_TCP) {
+      ends.ipOctets = IPV4_HEADER_OCTETS;
+      ends.guestAddress = destination(view, ipAt);
+      ends.remoteAddress = source(view, ipAt);
+    } else if (type === ETHERTYPE_IPV6 && nextHeader(view, ipAt) === PROTOCOL_TCP) {
+      ends.ipOctets = IPV6_HEADER_OCTETS;
+      readAddress(view, ipAt + IPV6_DESTINATION, ends.pair, 0);
+      readAddress(view, ipAt + IPV6_SOURCE, ends.pair, 4);
+    } else return;
+    const tcpAt = ipAt + ends.ipOctets;
     if ((flags(view, tcpAt) & (RST | ACK)) !== (RST | ACK)) return;
-    ends.guestAddress = destination(view, ipAt);
     ends.guestPort = destinationPort(view, tcpAt);
-    ends.remoteAddress = source(view, ipAt);
     ends.remotePort = sourcePort(view, tcpAt);
     this.hold(ends, sequence(view, tcpAt), acknowledgment(view, tcpAt));
   }
@@ -87,14 +99,12 @@ export class HeldResets {
       ends.guestPort = ring[at + 1];
       ends.remoteAddress = ring[at + 2];
       ends.remotePort = ring[at + 3];
-      const ports = packPorts(ends.guestPort, ends.remotePort);
+      ends.ipOctets = ring[at + 6];
+      for (let word = 0; word < PAIR_WORDS; word++) ends.pair[word] = ring[at + PAIR + word];
       const sequenceNumber = ring[at + 4];
       const acknowledged = ring[at + 5];
       this.drop();
-      const { guestAddress, remoteAddress } = ends;
-      if (this.flows.find(PROTOCOL_TCP, guestAddress, remoteAddress, ports) === NO_FLOW) {
-        send(ends, sequenceNumber, acknowledged);
-      }
+      if (this.flows.findEnds(PROTOCOL_TCP, ends) === NO_FLOW) send(ends, sequenceNumber, acknowledged);
     }
   }
 

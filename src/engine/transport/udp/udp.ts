@@ -24,7 +24,6 @@ import {
   ENFILE,
   type HostNetwork,
   type UdpBatch,
-  V4_MAPPED,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
 import type { Egress } from "../../link/egress.ts";
@@ -366,14 +365,12 @@ export class Udp {
     return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
 
-  /** Datagrams of clients of UDP forward `index`, for the guest's end given. True when the socket may have more. */
-  receiveForward(index: number, handle: number, guest: number, guestPort: number): boolean {
+  /** Datagrams of clients of UDP forward `index`, for the guest's end of `to`. True when the socket may have more. */
+  receiveForward(index: number, handle: number, to: Path): boolean {
     const batch = this.parts.batch;
     const count = this.parts.network.udpReceiveLocal(handle, batch);
     for (let i = 0; i < count; i++) {
-      this.path.ipOctets = IPV4_HEADER_OCTETS;
-      this.path.guestAddress = guest;
-      this.path.guestPort = guestPort;
+      this.path.copyEnds(to);
       const client = this.clientOf(index, handle, i);
       if (client === null) {
         this.dropEntry(MAPPINGS_FULL, i);
@@ -391,11 +388,12 @@ export class Udp {
    * room.
    */
   private clientOf(index: number, handle: number, i: number): UdpMapping | null {
-    const { batch, destinations, flows } = this.parts;
+    const { batch, destinations, destinations6, flows } = this.parts;
     const path = this.path;
+    const from = i * ADDRESS_WORDS;
     path.setTarget(batch.words, i);
-    if (path.target0 === 0 && path.target2 === 0) path.target2 = V4_MAPPED;
-    path.remoteAddress = destinations.seenByGuest(path.target3);
+    if (path.ipOctets === IPV6_HEADER_OCTETS) destinations6?.seenByGuest(batch.words, from, path.pair, 4);
+    else path.remoteAddress = destinations.clientSeenByGuest(batch.words, from);
     path.remotePort = path.targetPort;
     for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
       const id = flows.findEnds(PROTOCOL_UDP, path);
@@ -404,8 +402,7 @@ export class Udp {
       if (
         known?.inbound &&
         known.forward === index &&
-        known.target3 === path.target3 &&
-        known.targetPort === path.targetPort &&
+        known.isSameTarget(path) &&
         known.asked(batch.local, i)
       ) {
         return known;
