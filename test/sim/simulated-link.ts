@@ -10,6 +10,7 @@ import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame
 import {
   type TransmitQueue,
   TX_CHECKSUM_PARTIAL,
+  TX_IPV6,
   TX_TCP_SEGMENTS,
   TX_UDP_SEGMENTS,
 } from "../../src/engine/memory/transmit-queue.ts";
@@ -179,7 +180,7 @@ export class SimulatedLink implements FrameLink {
       this.world.violation(`a frame with flags ${flags} for a link without offload`);
     }
     if (flags & TX_UDP_SEGMENTS) this.world.violation("a UDP super-frame for a link that takes none");
-    if (partial && queue.transportOffset[i] !== 34) {
+    if (partial && queue.transportOffset[i] !== (flags & TX_IPV6 ? 54 : 34)) {
       this.world.violation(`transport header of a partial checksum at ${queue.transportOffset[i]}`);
     }
     const segmentSize = flags & TX_TCP_SEGMENTS ? queue.segmentSize[i] : 0;

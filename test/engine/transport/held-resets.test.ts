@@ -2,6 +2,7 @@
 import { expect, it } from "vitest";
 import type { Egress } from "../../../src/engine/link/egress.ts";
 import { FlowTable } from "../../../src/engine/transport/flow-table.ts";
+import { Path } from "../../../src/engine/transport/path.ts";
 import { HELD_RESETS_MAX, HeldResets } from "../../../src/engine/transport/tcp/held-resets.ts";
 
 class Room {
@@ -18,7 +19,13 @@ function held(count: number): { resets: HeldResets; egress: Room; sent: number[]
   const flows = new FlowTable({ int32: () => 7 });
   const resets = new HeldResets(new DataView(new ArrayBuffer(256)), egress as unknown as Egress, flows);
   for (let i = 0; i < count; i++) {
-    resets.hold({ guestAddress: 1, guestPort: i, remoteAddress: 2, remotePort: 80 }, i * 3, i * 5);
+    const ends = Object.assign(new Path(), {
+      guestAddress: 1,
+      guestPort: i,
+      remoteAddress: 2,
+      remotePort: 80,
+    });
+    resets.hold(ends, i * 3, i * 5);
   }
   const sent: number[] = [];
   const release = (): number[] => {

@@ -9,7 +9,7 @@
 
 import type { EngineCore } from "../../../src/engine/api.ts";
 import { EMFILE } from "../../../src/engine/boundary.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../../src/engine/config.ts";
+import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../../../src/engine/config.ts";
 import { EngineLoop } from "../../sim/engine-loop.ts";
 import { arenaForWorld, makeEngine } from "../../sim/engine-under-test.ts";
 import {
@@ -17,17 +17,24 @@ import {
   buildArp,
   buildEthernet,
   buildIpv4,
+  buildIpv6,
+  buildNeighbourAdvertisement,
   buildTcp,
   describeTcp,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
   FIN,
   formatFlags,
+  type Ip6,
+  NEIGHBOUR_SOLICITATION,
+  PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PSH,
   parseArp,
   parseEthernet,
   parseIpv4,
+  parseIpv6,
   parseTcp,
   RST,
   SYN,
@@ -50,6 +57,31 @@ const GUEST_PORT = 40_000;
 const FORWARD_PORT = 8080;
 const GUEST_MAC = Buffer.from([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const GUEST_ISN = 0x7fff0000;
+
+/** The same over IPv6, in the same words: the guest's address, and a remote whose last word is the IPv4 one. */
+const GUEST_IP6: Ip6 = [0xfd711ae0 | 0, 0xd44d0002 | 0, 0, 0x15];
+const ROUTER_IP6: Ip6 = [0xfe800000 | 0, 0, 0, 2];
+const REMOTE_IP6: Ip6 = [0x20010db8, 0, 0, REMOTE_IP];
+/** Of a neighbour advertisement: solicited, override. */
+const SOLICITED_OVERRIDE = 0x60;
+
+/** What scripts run over; a test file that wants IPv6 says so before it makes the first. */
+let family: 4 | 6 = 4;
+
+/** All scripts of this test file run over this family from here on. */
+export function runOver(which: 4 | 6): void {
+  family = which;
+}
+
+/** Octets of the IP header that scripts run over. */
+export function ipHeaderOctets(): number {
+  return family === 4 ? 20 : 40;
+}
+
+/** The guest's end of a flow as the flow table writes it. */
+export function guestEnd(port: number): string {
+  return family === 4 ? `10.0.2.15:${port}` : `[fd71:1ae0:d44d:2::15]:${port}`;
+}
 
 const LETTERS: Record<string, number> = { S: SYN, F: FIN, R: RST, P: PSH, U: URG, ".": ACK };
 
@@ -150,11 +182,16 @@ export class TcpScript {
     const world = new World(options.seed ?? 1, options.clock);
     this.world = world;
     world.trace.listener = (line) => this.lines.push(line);
-    this.mtu = options.mtu ?? 1500;
+    // The same room for a segment over either family, so that scripts count the same segments.
+    this.mtu = (options.mtu ?? 1500) - 20 + ipHeaderOctets();
     const arena = arenaForWorld();
     this.host = new SimulatedHost(world, arena, { exhaustion: 0, refuseDatagram: 0 });
+    this.host.family = family;
+    const defaults = defaultEngineConfig();
+    const ipv6 = family === 6 ? { ...defaultIpv6Config(defaults.gatewayMac), dhcp: null } : null;
     this.core = makeEngine(world, arena, this.host, {
-      ...defaultEngineConfig(),
+      ...defaults,
+      ipv6,
       mtu: this.mtu,
       dhcp: null,
       forwards: [
@@ -163,6 +200,7 @@ export class TcpScript {
           hostAddress: 0x7f000001,
           hostPort: FORWARD_PORT,
           guestAddress: 0,
+          ...(family === 6 ? { guestAddress6: null } : {}),
           guestPort: FORWARD_PORT,
         },
       ],
@@ -200,7 +238,8 @@ export class TcpScript {
       targetMac: zero,
       targetIp: GUEST_IP,
     };
-    this.toEngine(buildEthernet(Buffer.alloc(6, 255), GUEST_MAC, ETHERTYPE_ARP, buildArp(hello)));
+    if (family === 6) this.advertise(Buffer.from(this.core.config.gatewayMac), ROUTER_IP6);
+    else this.toEngine(buildEthernet(Buffer.alloc(6, 255), GUEST_MAC, ETHERTYPE_ARP, buildArp(hello)));
     this.advance(0);
   }
 
@@ -338,13 +377,33 @@ export class TcpScript {
       this.arpArrives(ethernet.payload);
       return;
     }
-    const packet = parseIpv4(ethernet.payload);
+    const packet = family === 6 ? parseIpv6(ethernet.payload) : parseIpv4(ethernet.payload);
     if (typeof packet === "string") this.fail(packet);
+    if (packet.protocol === PROTOCOL_ICMPV6) this.discoveryArrives(ethernet, packet.payload);
     if (packet.protocol !== PROTOCOL_TCP) return;
     const segment = parseTcp(packet.payload, packet.source, packet.destination, frame.partialChecksum);
     if (typeof segment === "string") this.fail(segment);
     this.world.note("wire", [], () => `engine > ${describeTcp(this.relative(segment))}`);
     this.inbox.push({ atMs: this.world.nowMs, segment, segmentSize: frame.segmentSize });
+  }
+
+  /** Answers solicitations for the guest; the router's advertisements are nothing to a script. */
+  private discoveryArrives({ source }: { readonly source: Buffer }, message: Buffer): void {
+    if (message[0] !== NEIGHBOUR_SOLICITATION || message.readInt32BE(20) !== GUEST_IP6[3]) return;
+    this.advertise(source, ROUTER_IP6);
+  }
+
+  /** The guest says where it is. */
+  private advertise(mac: Buffer, to: Ip6): void {
+    const payload = buildNeighbourAdvertisement(SOLICITED_OVERRIDE, GUEST_IP6, GUEST_MAC, to);
+    const packet = buildIpv6({
+      source: GUEST_IP6,
+      destination: to,
+      protocol: PROTOCOL_ICMPV6,
+      hopLimit: 255,
+      payload,
+    });
+    this.toEngine(buildEthernet(mac, GUEST_MAC, ETHERTYPE_IPV6, packet));
   }
 
   private arpArrives(payload: Buffer): void {
@@ -389,6 +448,15 @@ export class TcpScript {
       () => `guest  > ${describeTcp({ ...segment, sequence: seq, acknowledgment: ack ?? 0 })}`,
     );
     const partial = this.options.offload ?? false;
+    const gateway = Buffer.from(this.core.config.gatewayMac);
+    if (family === 6) {
+      const payload = buildTcp(segment, GUEST_IP6, REMOTE_IP6, partial ? "partial" : "full");
+      const ends = { source: GUEST_IP6, destination: REMOTE_IP6 };
+      const packet = buildIpv6({ ...ends, protocol: PROTOCOL_TCP, hopLimit: 64, payload });
+      this.toEngine(buildEthernet(gateway, GUEST_MAC, ETHERTYPE_IPV6, packet), partial, segmentSize);
+      this.advance(0);
+      return;
+    }
     const payload = buildTcp(segment, GUEST_IP, this.remoteIp, partial ? "partial" : "full");
     const packet = buildIpv4({
       source: GUEST_IP,
@@ -401,7 +469,6 @@ export class TcpScript {
       fragmentOffset: 0,
       payload,
     });
-    const gateway = Buffer.from(this.core.config.gatewayMac);
     this.toEngine(buildEthernet(gateway, GUEST_MAC, ETHERTYPE_IPV4, packet), partial, segmentSize);
     this.advance(0);
   }

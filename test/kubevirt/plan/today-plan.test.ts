@@ -6,12 +6,8 @@ import { OPTION_NAMES } from "../../../src/config/option-table.ts";
 import { planEngine } from "../../../src/config/plan.ts";
 import type { EngineConfig } from "../../../src/engine/config.ts";
 import { formatIpv4 } from "../../../src/engine/wire/address-text.ts";
-import {
-  DOMAIN_NAME,
-  DOMAIN_SEARCH,
-  encodeSearchList,
-  encodeText,
-} from "../../../src/engine/wire/dhcp-options.ts";
+import { DOMAIN_NAME, DOMAIN_SEARCH, encodeText } from "../../../src/engine/wire/dhcp-options.ts";
+import { encodeSearchList } from "../../../src/engine/wire/domain-list.ts";
 import { dhcpConfigOf } from "../../../src/kubevirt/plan/delegation.ts";
 import { type DeviceView, type Plan, type PlanRequest, planVm } from "../../../src/kubevirt/plan/plan.ts";
 import { planMermaid } from "../../../src/kubevirt/plan/plan-graph.ts";

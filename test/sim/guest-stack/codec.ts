@@ -35,6 +35,78 @@ export function pseudoSum(source: number, destination: number, protocol: number,
   return onesSum(header);
 }
 
+/** An IPv6 address: four int32 words. */
+export type Ip6 = readonly [number, number, number, number];
+
+export const ETHERTYPE_IPV6 = 0x86dd;
+export const PROTOCOL_ICMPV6 = 58;
+export const NEIGHBOUR_SOLICITATION = 135;
+const NEIGHBOUR_ADVERTISEMENT = 136;
+
+/** Of either family: the pseudo-header of IPv6 has longer fields, with the same sum. */
+function pseudoSumOf(
+  source: number | Ip6,
+  destination: number | Ip6,
+  protocol: number,
+  length: number,
+): number {
+  if (typeof source === "number" || typeof destination === "number") {
+    return pseudoSum(source as number, destination as number, protocol, length);
+  }
+  const octets = Buffer.concat([octetsOf(source), octetsOf(destination), Buffer.alloc(4)]);
+  octets.writeUInt16BE(protocol, 34);
+  return onesSum(octets, length);
+}
+
+function octetsOf(address: Ip6): Buffer {
+  const octets = Buffer.alloc(16);
+  for (const [i, word] of address.entries()) octets.writeInt32BE(word, i * 4);
+  return octets;
+}
+
+function ip6At(octets: Buffer, at: number): Ip6 {
+  return [0, 4, 8, 12].map((offset) => octets.readInt32BE(at + offset)) as unknown as Ip6;
+}
+
+export interface Ipv6Packet {
+  readonly source: Ip6;
+  readonly destination: Ip6;
+  readonly protocol: number;
+  readonly hopLimit: number;
+  readonly payload: Buffer;
+}
+
+export function parseIpv6(octets: Buffer): Ipv6Packet | string {
+  if (octets.length < 40) return "IPv6 header cut short";
+  if (octets[0] >> 4 !== 6) return "not IPv6";
+  if (octets.readUInt16BE(4) !== octets.length - 40) return "IPv6 payload length is not the frame's";
+  return {
+    source: ip6At(octets, 8),
+    destination: ip6At(octets, 24),
+    protocol: octets[6],
+    hopLimit: octets[7],
+    payload: octets.subarray(40),
+  };
+}
+
+export function buildIpv6({ source, destination, protocol, hopLimit, payload }: Ipv6Packet): Buffer {
+  const header = Buffer.alloc(8);
+  header[0] = 0x60;
+  header.writeUInt16BE(payload.length, 4);
+  header[6] = protocol;
+  header[7] = hopLimit;
+  return Buffer.concat([header, octetsOf(source), octetsOf(destination), payload]);
+}
+
+/** "I have this address", with the MAC of who has it. */
+export function buildNeighbourAdvertisement(flags: number, address: Ip6, mac: Buffer, to: Ip6): Buffer {
+  const head = Buffer.from([NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0]);
+  const message = Buffer.concat([head, octetsOf(address), Buffer.from([2, 1]), mac]);
+  const pseudo = pseudoSumOf(address, to, PROTOCOL_ICMPV6, message.length);
+  message.writeUInt16BE(0xffff ^ onesSum(message, pseudo), 2);
+  return message;
+}
+
 export function formatIp(address: number): string {
   return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
 }
@@ -269,14 +341,14 @@ function parseTcpOptions(octets: Buffer): TcpOptions | string {
 
 export function parseTcp(
   octets: Buffer,
-  source: number,
-  destination: number,
+  source: number | Ip6,
+  destination: number | Ip6,
   partial: boolean,
 ): TcpSegment | string {
   if (octets.length < 20) return "TCP header cut short";
   const dataOffset = (octets[12] >> 4) * 4;
   if (dataOffset < 20 || dataOffset > octets.length) return "TCP data offset impossible";
-  const pseudo = pseudoSum(source, destination, PROTOCOL_TCP, octets.length);
+  const pseudo = pseudoSumOf(source, destination, PROTOCOL_TCP, octets.length);
   if (partial) {
     if (octets.readUInt16BE(16) !== pseudo) return "TCP partial checksum is not the pseudo-header's sum";
   } else if (onesSum(octets, pseudo) !== 0xffff) {
@@ -327,8 +399,8 @@ function buildTcpOptions(options: TcpOptions): Buffer {
 
 export function buildTcp(
   segment: TcpSegment,
-  source: number,
-  destination: number,
+  source: number | Ip6,
+  destination: number | Ip6,
   checksum: "full" | "partial",
 ): Buffer {
   const options = buildTcpOptions(segment.options);
@@ -344,7 +416,7 @@ export function buildTcp(
   octets.writeUInt16BE(segment.urgentPointer, 18);
   options.copy(octets, 20);
   segment.payload.copy(octets, 20 + options.length);
-  const pseudo = pseudoSum(source, destination, PROTOCOL_TCP, octets.length);
+  const pseudo = pseudoSumOf(source, destination, PROTOCOL_TCP, octets.length);
   octets.writeUInt16BE(checksum === "partial" ? pseudo : 0xffff ^ onesSum(octets, pseudo), 16);
   return octets;
 }

@@ -74,6 +74,8 @@ interface QueuedDatagram {
 }
 
 const UDP_BATCH = 64;
+/** First word of 2001:db8::/32. */
+const DOCUMENTATION = 0x20010db8;
 const FIRST_HANDLE = 3;
 /** The address of the host that forwards are asked on, 203.0.113.7. */
 const LOCAL_IP = 0xcb007107 | 0;
@@ -97,6 +99,8 @@ export class SimulatedHost implements HostNetwork {
   onExhausted: (destination: string) => void = () => {};
   /** The last call failed for want of a descriptor: what is cut now gives way. */
   private short = false;
+  /** Family of all its TCP peers. */
+  family: 4 | 6 = 4;
   connects = 0;
   calls = 0;
   /** So many calls of accept fail from now on, whatever the settings say. */
@@ -228,14 +232,20 @@ export class SimulatedHost implements HostNetwork {
     return result;
   }
 
-  private v4(to: AddressWords): number {
+  /** The address as destinations know it: IPv4, or the last word of one of 2001:db8::/96. */
+  private known(to: AddressWords): number {
+    if (this.family === 6) {
+      if (to[0] !== DOCUMENTATION || (to[1] | to[2]) !== 0)
+        this.world.violation("an address nobody asked for");
+      return to[3];
+    }
     if (to[0] !== 0 || to[1] !== 0 || to[2] !== 0xffff)
       this.world.violation("an address that is not v4-mapped");
     return to[3];
   }
 
   tcpConnect(token: number, to: AddressWords): number {
-    const key = SimulatedHost.key(this.v4(to), to[ADDRESS_PORT]);
+    const key = SimulatedHost.key(this.known(to), to[ADDRESS_PORT]);
     this.connects++;
     if (this.random.chance(this.settings.exhaustion)) {
       this.onExhausted(key);
@@ -274,7 +284,8 @@ export class SimulatedHost implements HostNetwork {
     const socket = caller.accepted(handle, token);
     this.sockets.set(handle, socket);
     from.fill(0);
-    from[2] = 0xffff;
+    if (this.family === 6) from[0] = DOCUMENTATION;
+    else from[2] = 0xffff;
     from[3] = caller.ip;
     from[ADDRESS_PORT] = caller.port;
     socket.connected();
@@ -359,7 +370,7 @@ export class SimulatedHost implements HostNetwork {
     const socket = this.udp(handle, "udpSend");
     const before = Buffer.from(this.arena.octets.subarray(at, at + length));
     if (this.udpOut.length === UDP_BATCH) this.sendQueued();
-    this.udpOut.push({ socket, ip: this.v4(to), port: to[ADDRESS_PORT], at, length, before });
+    this.udpOut.push({ socket, ip: this.known(to), port: to[ADDRESS_PORT], at, length, before });
   }
 
   private sendQueued(): void {
@@ -384,7 +395,8 @@ export class SimulatedHost implements HostNetwork {
   }
 
   udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void {
-    if (this.v4(from) !== LOCAL_IP) this.world.violation("a datagram from an address the host does not have");
+    if (this.known(from) !== LOCAL_IP)
+      this.world.violation("a datagram from an address the host does not have");
     this.udpSend(handle, to, at, length);
   }
 
@@ -428,7 +440,7 @@ export class SimulatedHost implements HostNetwork {
 
   udpConnect(handle: number, to: AddressWords): number {
     const socket = this.udp(handle, "udpConnect");
-    socket.connectedIp = this.v4(to);
+    socket.connectedIp = this.known(to);
     socket.connectedPort = to[ADDRESS_PORT];
     return 0;
   }
