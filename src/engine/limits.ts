@@ -49,8 +49,8 @@ export const HALF_OPEN_MAX = 8_192;
  */
 export const UDP_MAPPINGS_MAX = 49_152;
 /**
- * Remotes remembered by one UDP mapping for filtering, 8 octets each: more than a DHT node hears within a round trip. By
- * all of them together: 8 Mi * 8 octets = 64 MiB. Room for them is made as they come.
+ * Remotes remembered by one UDP mapping for filtering, 8 octets each (20 over IPv6): more than a DHT node hears within a
+ * round trip. By all of them together: 8 Mi * 8 octets = 64 MiB, or 160 MiB if all are of IPv6. Room for them is made as they come.
  */
 export const UDP_PEERS_PER_MAPPING_MAX = 1024;
 export const UDP_PEERS_MAX = 8_388_608;

@@ -7,11 +7,11 @@
  * engine), an upload that skips a segment now and then (out-of-order store, duplicate ACKs), and a UDP echo. Beside them it
  * asks names, some twice at a time.
  *
- * Usage: node --expose-gc heap-load.mjs PACKETS. Prints one line of JSON.
+ * Usage: node --expose-gc heap-load.mjs PACKETS FAMILY. FAMILY is 4 or 6: what all of it goes over. Prints one line of JSON.
  */
 import { PerformanceObserver } from "node:perf_hooks";
 import { getHeapStatistics } from "node:v8";
-import { defaultEngineConfig } from "../../dist/src/engine/config.js";
+import { defaultEngineConfig, defaultIpv6Config } from "../../dist/src/engine/config.js";
 import { createEngineCore } from "../../dist/src/engine/engine.js";
 import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS } from "../../dist/src/engine/limits.js";
 import { Arena } from "../../dist/src/engine/memory/arena.js";
@@ -23,11 +23,18 @@ import { partitionDescriptors } from "../../dist/src/host/native/shim-tables.js"
 import { KernelNetwork, OUTBOUND_ANY } from "../../dist/src/host/sockets.js";
 
 const PACKETS = Number(process.argv[2]);
+const FAMILY = Number(process.argv[3]);
+const IS_IPV6 = FAMILY === 6;
+/** Octets of a frame in front of its transport header. */
+const HEADERS = IS_IPV6 ? 54 : 34;
 const GUEST = 0x0a00020f;
 const GATEWAY = 0x0a000202;
 const DNS = 0x0a000203;
 const LOOPBACK = 0x7f000001;
-const MSS = 1448;
+const MSS = IS_IPV6 ? 1428 : 1448;
+/** Of the guest's IPv6 addresses, which end as those of IPv4 do; the guest's in 15. */
+const PREFIX = [0xfd711ae0, 0xd44d0002];
+const GUEST_LOW = 0x15;
 const EAGAIN = -11;
 const [FIN, SYN, RST, ACK] = [1, 2, 4, 16];
 
@@ -55,24 +62,24 @@ const udpTableAt = region(64 * 32);
 
 const words = new Int32Array(5);
 function loopback(port) {
-  words.set([0, 0, 0xffff, LOOPBACK, port]);
+  words.set(IS_IPV6 ? [0, 0, 0, 1, port] : [0, 0, 0xffff, LOOPBACK, port]);
   return words;
 }
 function checked(result, what) {
   if (result < 0) throw new Error(`${what}: errno ${-result}`);
   return result;
 }
-const listener = checked(native.tcpSocket(4), "socket");
-checked(native.bind(listener, loopback(0), 4, false), "bind");
+const listener = checked(native.tcpSocket(FAMILY), "socket");
+checked(native.bind(listener, loopback(0), FAMILY, false), "bind");
 checked(native.listen(listener, 16), "listen");
 native.localAddress(listener, words);
 const tcpPort = words[4];
-const udp = checked(native.udpSocket(4), "socket");
-checked(native.bind(udp, loopback(0), 4, false), "bind");
+const udp = checked(native.udpSocket(FAMILY), "socket");
+checked(native.bind(udp, loopback(0), FAMILY, false), "bind");
 native.localAddress(udp, words);
 const udpPort = words[4];
-const resolver = checked(native.udpSocket(4), "socket");
-checked(native.bind(resolver, loopback(0), 4, false), "bind");
+const resolver = checked(native.udpSocket(FAMILY), "socket");
+checked(native.bind(resolver, loopback(0), FAMILY, false), "bind");
 native.localAddress(resolver, words);
 const resolverPort = words[4];
 const gather = new Int32Array([serverAt, LARGE_CHUNK_OCTETS]);
@@ -132,8 +139,9 @@ const network = new KernelNetwork({
 const core = createEngineCore(
   {
     ...defaultEngineConfig(),
+    ipv6: IS_IPV6 ? defaultIpv6Config(defaultEngineConfig().gatewayMac) : null,
     allowHostLoopback: true,
-    resolvers: [{ words: [0, 0, 0xffff, LOOPBACK], port: resolverPort, scope: 0 }],
+    resolvers: [{ words: [...loopback(resolverPort).slice(0, 4)], port: resolverPort, scope: 0 }],
   },
   {
     arena,
@@ -156,7 +164,7 @@ let outOwed = 0;
 /** Octets of `outOwed` frames that the socket did not take are sent first. */
 let outFrom = 0;
 
-/** The next frame of the batch, headers up to IPv4's written; returns where its Ethernet header is. */
+/** The next frame of the batch, headers up to IP's written; returns where its Ethernet header is. */
 function nextFrame(protocol, total, to = GATEWAY) {
   const at = outAt + outCount * 2048;
   view.setUint32(at, total);
@@ -170,8 +178,45 @@ function nextFrame(protocol, total, to = GATEWAY) {
   return at + 4;
 }
 
+/** Sum of an address of the guest's prefix. */
+function sumOf(low) {
+  let sum = low;
+  for (let i = 0; i < 2; i++) sum += (PREFIX[i] >>> 16) + (PREFIX[i] & 0xffff);
+  return sum;
+}
+
+/** Of a pseudo-header. */
+function pseudoSum(protocol, octetCount, to) {
+  const addresses = IS_IPV6
+    ? sumOf(GUEST_LOW) + sumOf(to & 0xff)
+    : (GUEST >>> 16) + (GUEST & 0xffff) + (to >>> 16) + (to & 0xffff);
+  return addresses + protocol + octetCount;
+}
+
+function writeHeaders6(frame, protocol, total, to) {
+  view.setInt32(frame, 0x52550a00);
+  view.setInt32(frame + 4, 0x02025254);
+  view.setInt32(frame + 8, 0x00123456);
+  view.setUint16(frame + 12, 0x86dd);
+  view.setInt32(frame + 14, 0x60000000);
+  view.setUint16(frame + 18, total - HEADERS);
+  view.setUint16(frame + 20, (protocol << 8) | 64);
+  for (let i = 0; i < 2; i++) {
+    view.setInt32(frame + 22 + 4 * i, PREFIX[i]);
+    view.setInt32(frame + 38 + 4 * i, PREFIX[i]);
+  }
+  view.setInt32(frame + 30, 0);
+  view.setInt32(frame + 34, GUEST_LOW);
+  view.setInt32(frame + 46, 0);
+  view.setInt32(frame + 50, to & 0xff);
+}
+
 function writeHeaders(at, protocol, total, to) {
   const frame = at + 4;
+  if (IS_IPV6) {
+    writeHeaders6(frame, protocol, total, to);
+    return;
+  }
   view.setInt32(frame, 0x52550a00);
   view.setInt32(frame + 4, 0x02025254);
   view.setInt32(frame + 8, 0x00123456);
@@ -240,8 +285,8 @@ class GuestTcp {
     const sack = flags === ACK && length === 0 && this.hasHole;
     const syn = (flags & SYN) !== 0;
     const options = syn ? 20 : sack ? 24 : 12;
-    const frame = nextFrame(6, 34 + 20 + options + length);
-    const tcp = frame + 34;
+    const frame = nextFrame(6, HEADERS + 20 + options + length);
+    const tcp = frame + HEADERS;
     view.setUint16(tcp, this.port);
     view.setUint16(tcp + 2, tcpPort);
     view.setInt32(tcp + 4, sequence);
@@ -266,8 +311,7 @@ class GuestTcp {
       }
     }
     const octetCount = 20 + options + length;
-    const pseudo = (GUEST >>> 16) + (GUEST & 0xffff) + (GATEWAY >>> 16) + (GATEWAY & 0xffff) + 6 + octetCount;
-    view.setUint16(tcp + 16, ~native.checksum(tcp, octetCount, pseudo));
+    view.setUint16(tcp + 16, ~native.checksum(tcp, octetCount, pseudoSum(6, octetCount, GATEWAY)));
   }
 
   connect() {
@@ -361,16 +405,22 @@ let echoesAwaited = 0;
 let echoes = 0;
 let echoesMs = 0;
 
+/** IPv4 does without a checksum. */
+function finishUdp(udpAt, octetCount, to) {
+  view.setUint16(udpAt + 6, 0);
+  if (IS_IPV6) view.setUint16(udpAt + 6, ~native.checksum(udpAt, octetCount, pseudoSum(17, octetCount, to)));
+}
+
 function datagrams() {
   if (echoesAwaited > 0 && ((native.nowMs() - echoesMs) | 0) < 100) return;
   echoesAwaited = 0;
   echoesMs = native.nowMs();
   for (let i = 0; i < 16 && room(); i++) {
-    const udpAt = nextFrame(17, 14 + 20 + 8 + 100) + 34;
+    const udpAt = nextFrame(17, HEADERS + 8 + 100) + HEADERS;
     view.setUint16(udpAt, 40_003);
     view.setUint16(udpAt + 2, udpPort);
     view.setUint16(udpAt + 4, 108);
-    view.setUint16(udpAt + 6, 0);
+    finishUdp(udpAt, 108, GATEWAY);
     echoesAwaited++;
   }
 }
@@ -387,11 +437,10 @@ function questions() {
   answersMs = native.nowMs();
   for (let i = 0; i < 16 && room(); i++) {
     if ((i & 1) === 0) names++;
-    const udpAt = nextFrame(17, 14 + 20 + 8 + 22, DNS) + 34;
+    const udpAt = nextFrame(17, HEADERS + 8 + 22, DNS) + HEADERS;
     view.setUint16(udpAt, 40_010 + i);
     view.setUint16(udpAt + 2, 53);
     view.setUint16(udpAt + 4, 30);
-    view.setUint16(udpAt + 6, 0);
     // Header, a name of one label of four letters, type A, class IN.
     view.setInt32(udpAt + 8, (names << 16) | 0x0100);
     view.setInt32(udpAt + 12, 0x00010000);
@@ -400,6 +449,7 @@ function questions() {
     view.setInt32(udpAt + 21, 0x61616161 + (names & 0x0f0f0f0f));
     view.setUint8(udpAt + 25, 0);
     view.setInt32(udpAt + 26, 0x00010001);
+    finishUdp(udpAt, 30, DNS);
     answersAwaited++;
   }
 }
@@ -427,9 +477,12 @@ function receive() {
 }
 
 function frame(at) {
-  if (view.getUint16(at + 12) !== 0x0800) return;
-  const transport = at + 34;
-  if (view.getUint8(at + 23) === 17) {
+  if (view.getUint16(at + 12) !== (IS_IPV6 ? 0x86dd : 0x0800)) return;
+  const transport = at + HEADERS;
+  const protocol = view.getUint8(at + (IS_IPV6 ? 20 : 23));
+  // The router's advertisements.
+  if (protocol === 58) return;
+  if (protocol === 17) {
     if (view.getUint16(transport) === 53) {
       answers++;
       answersAwaited--;
@@ -440,7 +493,7 @@ function frame(at) {
     return;
   }
   const guest = view.getUint16(transport + 2) === download.port ? download : upload;
-  guest.take(transport, at + 14 + view.getUint16(at + 16));
+  guest.take(transport, IS_IPV6 ? transport + view.getUint16(at + 18) : at + 14 + view.getUint16(at + 16));
 }
 
 function packets() {

@@ -8,7 +8,9 @@ import {
   type Forward,
   type Ipv6Config,
 } from "../../src/engine/config.ts";
+import { TX_CHECKSUM_PARTIAL, TX_IPV6, TX_TCP_SEGMENTS } from "../../src/engine/memory/transmit-queue.ts";
 import { formatIpv6 } from "../../src/engine/wire/address-text.ts";
+import { udp } from "../hostile/guest-packets.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import {
   checksum6,
@@ -335,6 +337,52 @@ describe("UDP over IPv6", () => {
     expect(rig.arrive(handle, "2001:db8::7", 6000, [7])).toEqual([]);
   });
 
+  it("N60 maps and filters as it is told to", () => {
+    const handles = (udpMapping: EngineConfig["udpMapping"]): number[] => {
+      const rig = exchange6({ udpMapping });
+      for (const [destination, port] of [
+        [REMOTE, 1],
+        [REMOTE, 2],
+        ["2001:db8::2", 1],
+        [REMOTE, 1],
+      ] as const) {
+        rig.send(udp6({ destination }, 5000, port, [1]));
+      }
+      return rig.network.datagrams.map(({ handle }) => handle - 10_000);
+    };
+    expect(handles("endpoint-independent")).toEqual([0, 0, 0, 0]);
+    expect(handles("address-dependent")).toEqual([0, 0, 1, 0]);
+    expect(handles("address-and-port-dependent")).toEqual([0, 1, 2, 0]);
+    const heard = (udpFiltering: EngineConfig["udpFiltering"]): number[] => {
+      const rig = exchange6({ udpFiltering });
+      rig.send(udp6({}, 5000, 1, [1]));
+      const { handle } = rig.network.datagrams[0];
+      return [
+        rig.arrive(handle, REMOTE, 1, [1]).length,
+        rig.arrive(handle, REMOTE, 2, [1]).length,
+        rig.arrive(handle, "2001:db8::2", 1, [1]).length,
+      ];
+    };
+    expect(heard("endpoint-independent")).toEqual([1, 1, 1]);
+    expect(heard("address-dependent")).toEqual([1, 1, 0]);
+    expect(heard("address-and-port-dependent")).toEqual([1, 0, 0]);
+  });
+
+  it("N60 has as many mappings as it may, of both families together, and forgets them after a while", () => {
+    const rig = exchange6({ maxUdpMappings: 2 });
+    for (const from of [5000, 5001, 5002]) rig.send(udp6({}, from, 6000, [1]));
+    expect(rig.core.usage().udp).toBe(2);
+    expect(rig.core.counters.value("udp-mappings-evicted")).toBe(1);
+    rig.exchange.pass(300_000);
+    expect(rig.core.usage().udp).toBe(0);
+    // A place that was IPv6's is good for IPv4, and the other way round.
+    rig.exchange.exchange(udp({ destinationPort: 6000 }));
+    expect(rig.network.datagrams.at(-1)?.words.slice(0, 3)).toEqual([0, 0, 0xffff]);
+    rig.send(udp6({}, 5000, 6000, [1]));
+    const { handle } = rig.network.datagrams[rig.network.datagrams.length - 1];
+    expect(rig.arrive(handle, REMOTE, 6000, [1])).toHaveLength(1);
+  });
+
   it("N30 is dropped without a checksum", () => {
     const rig = exchange6();
     rig.send(udp6({}, 5000, 6000, [1], 0));
@@ -375,6 +423,52 @@ describe("UDP over IPv6", () => {
       rig.arrive(handle, REMOTE, 6000, new Uint8Array(length)).map(({ next }) => next);
     expect(kinds(1452)).toEqual([17]);
     expect(kinds(1453)).toEqual([44, 44]);
+  });
+});
+
+describe("a link with offload", () => {
+  it("N37 is given TCP and UDP frames of IPv6 with a partial checksum, and TCP super-frames", () => {
+    const rig = exchange6({}, {}, true);
+    const partial = (frame: Uint8Array, checksumAt: number): void => {
+      const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+      const words = [
+        ...octets6(REMOTE),
+        ...octets6(GUEST6),
+        0,
+        0,
+        (frame.length - 54) >>> 8,
+        (frame.length - 54) & 255,
+      ];
+      let sum = frame[20];
+      for (let i = 0; i < words.length; i += 2) sum += (words[i] << 8) | words[i + 1];
+      while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+      expect(view.getUint16(checksumAt)).toBe(sum);
+    };
+    const raw = (packet: Uint8Array): Uint8Array[] =>
+      rig.exchange.exchange(frame6(packet, GATEWAY_MAC, GUEST_MAC));
+    const [answer] = raw(tcp6({}, { from: 40_000, to: 80, sequence: 1000, flags: SYN, options: MSS_1440 }));
+    partial(answer, 54 + 16);
+    expect(rig.exchange.link.last).toEqual({
+      flags: TX_CHECKSUM_PARTIAL | TX_IPV6,
+      segmentSize: 0,
+      transportOffset: 54,
+    });
+    const acknowledgment = (new DataView(answer.buffer).getInt32(58) + 1) | 0;
+    raw(tcp6({}, { from: 40_000, to: 80, sequence: 1001, acknowledgment, flags: ACK }));
+    rig.network.sockets[0].give(new Uint8Array(1440 * 6));
+    const [whole] = rig.exchange.settle();
+    partial(whole, 54 + 16);
+    // As many segments as the first chunk read from the host has room for.
+    expect(whole.length).toBe(74 + 1440 * 2);
+    expect(rig.exchange.link.last).toMatchObject({
+      flags: TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS | TX_IPV6,
+      segmentSize: 1440,
+    });
+    raw(udp6({}, 5000, 6000, [1]));
+    rig.network.arriveFrom(rig.network.datagrams[0].handle, ip6(REMOTE), 6000, Uint8Array.of(1, 2));
+    const [datagram] = rig.exchange.settle();
+    partial(datagram, 54 + 6);
+    expect(rig.exchange.link.last.flags).toBe(TX_CHECKSUM_PARTIAL | TX_IPV6);
   });
 });
 

@@ -267,6 +267,8 @@ export class HeldLink implements FrameLink {
   readonly name = "held";
   readonly queueFrames = 0;
   readonly out: Uint8Array[] = [];
+  /** What the engine said of the last frame of `out`. */
+  readonly last = { flags: 0, segmentSize: 0, transportOffset: 0 };
   private readonly waiting: { octets: Uint8Array; partial: boolean }[] = [];
 
   constructor(
@@ -298,6 +300,9 @@ export class HeldLink implements FrameLink {
         queue.payloadAt[i] + queue.payloadLength[i],
       );
       this.out.push(new Uint8Array(Buffer.concat([header, payload])));
+      this.last.flags = queue.flags[i];
+      this.last.segmentSize = queue.segmentSize[i];
+      this.last.transportOffset = queue.transportOffset[i];
     }
     queue.taken(count);
     return count;
