@@ -2,7 +2,7 @@
  * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order.
  */
 import { Address4, Address6 } from "ip-address";
-import type { ResolverAddress } from "../engine/config.ts";
+import type { Reservation, ResolverAddress } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { DNS_PORT } from "../engine/wire/udp.ts";
 import { Unacceptable } from "./unacceptable.ts";
@@ -141,4 +141,11 @@ function ipv6Words(text: string): [number, number, number, number] {
   const value = new Address6(text).bigInt();
   const word = (shift: bigint): number => Number(BigInt.asIntN(32, value >> shift));
   return [word(96n), word(64n), word(32n), word(0n)];
+}
+
+/** `MAC=ADDRESS`. */
+export function parseReservation(text: string): Reservation {
+  const at = text.indexOf("=");
+  if (at < 0) throw new Unacceptable("MAC=ADDRESS, such as 52:54:00:12:34:56=10.0.2.20");
+  return { mac: parseMac(text.slice(0, at)), address: parseIpv4(text.slice(at + 1)) };
 }

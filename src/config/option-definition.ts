@@ -7,6 +7,7 @@ export type OptionGroup =
   | "Link"
   | "Network"
   | "DHCP"
+  | "IPv6"
   | "Ports"
   | "Policy"
   | "Limits"

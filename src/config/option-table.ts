@@ -3,7 +3,7 @@
  * docs/options.md all come from this table.
  */
 
-import { defaultEngineConfig, type Reservation } from "../engine/config.ts";
+import { defaultEngineConfig } from "../engine/config.ts";
 import { GUESTS_MAX, MTU_MAX, MTU_MIN } from "../engine/limits.ts";
 import {
   BOOT_FILE_NAME,
@@ -23,6 +23,7 @@ import {
   parseIpv4,
   parseMac,
   parseNetwork,
+  parseReservation,
   parseResolver,
   subnetAddresses,
 } from "./address.ts";
@@ -30,6 +31,7 @@ import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
 import type { Outbound } from "./host-plan.ts";
+import { IPV6_OPTIONS } from "./ipv6-options.ts";
 import { LIMIT_OPTIONS } from "./limit-options.ts";
 import {
   parseDatagramAddresses,
@@ -48,7 +50,6 @@ import {
   option,
   parseFieldText,
 } from "./option-definition.ts";
-import { Unacceptable } from "./problem.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
 
 const RUN: readonly CommandName[] = ["run"];
@@ -56,12 +57,6 @@ const TAPS: readonly CommandName[] = ["run", "exec"];
 const QEMU: readonly CommandName[] = ["qemu"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
-
-function parseReservation(text: string): Reservation {
-  const at = text.indexOf("=");
-  if (at < 0) throw new Unacceptable("MAC=ADDRESS, such as 52:54:00:12:34:56=10.0.2.20");
-  return { mac: parseMac(text.slice(0, at)), address: parseIpv4(text.slice(at + 1)) };
-}
 
 function parseOutbound(text: string): Outbound {
   if (/^[\d.]+$/.test(text)) return { kind: "address", address: parseIpv4(text) };
@@ -293,6 +288,8 @@ export const OPTIONS = {
     parse: parseFieldText(128),
     dhcp: text(BOOT_FILE_NAME),
   }),
+
+  ...IPV6_OPTIONS,
 
   publish: option({
     group: "Ports",

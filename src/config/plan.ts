@@ -19,6 +19,7 @@ import type { HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
+import { planIpv6 } from "./plan6.ts";
 
 const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
 const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;
@@ -151,6 +152,7 @@ export function planEngine(options: OptionSet): EngineConfig {
   checkNoDns(options);
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
+  const gatewayMac = options.get("gateway-mac") ?? macForGateway(addresses.gateway);
   return {
     ...defaults,
     ...net,
@@ -161,9 +163,10 @@ export function planEngine(options: OptionSet): EngineConfig {
     otherGuestAddresses: addresses.others,
     anyGuestAddress: any,
     forwardsFollowGuest: any && declared === undefined,
-    gatewayMac: options.get("gateway-mac") ?? macForGateway(addresses.gateway),
+    gatewayMac,
     ...(guestMac ? { guestMac } : {}),
     dhcp: planDhcp(options, net, addresses, taken),
+    ipv6: planIpv6(options, gatewayMac),
     resolvers: options.all("resolver").map((given) => given.value),
     dnsHostNames: options.all("dns-host-name").map((given) => given.value),
     forwards: planForwards(options, net, addresses),

@@ -9,7 +9,7 @@
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import { FLOWS_MAX } from "../engine/limits.ts";
+import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
@@ -26,6 +26,7 @@ import { ServiceCommands } from "./process/service-command.ts";
 import { interpretResolvConf, RESOLV_CONF, resolvConfFile } from "./resolv-conf.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
+import { Uplink } from "./uplink.ts";
 
 export type * from "./engine-options.ts";
 
@@ -127,7 +128,9 @@ export class EngineHost {
       this.core.setResolvers(list);
     });
     network.setResolvers(resolvers);
-    this.core = createCore({ ...config, resolvers }, ports, native.nowMs());
+    const ipv6 = this.ipv6Of(config);
+    this.core = createCore({ ...config, ipv6, resolvers }, ports, native.nowMs());
+    if (ipv6 !== null) this.followUplink();
     this.linkOptions = {
       arena: this.arena,
       descriptors: this.descriptors,
@@ -178,6 +181,29 @@ export class EngineHost {
     });
     this.undo.push(() => network.close());
     return network;
+  }
+
+  /** IPv6 as configured, unless the link is too small for it (RFC 8200 section 5). */
+  private ipv6Of({ ipv6, mtu }: EngineConfig): EngineConfig["ipv6"] {
+    if (ipv6 === null || mtu >= IPV6_MTU_MIN) return ipv6;
+    this.options.log.warn(
+      `no IPv6 for the guest: an MTU of ${mtu} is less than the ${IPV6_MTU_MIN} it needs`,
+    );
+    return null;
+  }
+
+  /** Tells the core whether the host has a way out over IPv6, now and when that changes. */
+  private followUplink(): void {
+    const tell = (isUp: boolean): void => this.core.setUplink6(isUp, native.nowMs());
+    const { device } = this.options.outbound ?? {};
+    const deviceIndex = device === undefined ? 0 : Math.max(native.deviceIndex(device), 0);
+    const uplink = new Uplink(this.loop, deviceIndex, (isUp) => {
+      this.options.log.info(`the host has ${isUp ? "a" : "no"} way out over IPv6 now`);
+      tell(isUp);
+      this.loop.wake();
+    });
+    this.undo.push(() => uplink.close());
+    tell(uplink.isUp);
   }
 
   private resolveOutbound(): OutboundBinding {

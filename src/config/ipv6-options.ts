@@ -1,0 +1,62 @@
+/** The options of the table that give the guest IPv6. */
+import { defaultEngineConfig, defaultIpv6Config } from "../engine/config.ts";
+import { GUESTS_MAX } from "../engine/limits.ts";
+import { formatIpv6 } from "../engine/wire/address-text.ts";
+import { parseIpv6, parseNetwork6 } from "./address6.ts";
+import { choice, option } from "./option-definition.ts";
+
+/** What the core does by itself where IPv6 is on. */
+export const CORE6 = defaultIpv6Config(defaultEngineConfig().gatewayMac);
+
+const COMMANDS = ["run", "exec", "qemu", "replay"] as const;
+
+export const IPV6_OPTIONS = {
+  ipv6: option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "WHEN",
+    help: "Addresses by router advertisement and DHCPv6, and a default route: auto, while the host has one to the Internet; on, always; off: IPv4 alone.",
+    parse: choice(["auto", "on", "off"]),
+    default: "off",
+  }),
+  net6: option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "PREFIX/64",
+    help: "The guest's prefix. One outside fc00::/7 makes guests prefer IPv6 for names that have both (RFC 6724).",
+    parse: parseNetwork6,
+    defaultWords: `${formatIpv6(CORE6.prefix)}/64`,
+  }),
+  gateway6: option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "ADDRESS",
+    help: "The router's address in the prefix; fe80::2 is its link-local one.",
+    parse: parseIpv6,
+    defaultWords: "the prefix's ::2",
+  }),
+  dns6: option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "ADDRESS",
+    help: "The address that answers DNS over IPv6.",
+    parse: parseIpv6,
+    defaultWords: "the prefix's ::3",
+  }),
+  "guest-addr6": option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "ADDRESS",
+    help: "The guest's address, where forwards to its IPv6 go.",
+    parse: parseIpv6,
+    defaultWords: "the one it is seen to keep",
+  }),
+  "dhcp6-start": option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "ADDRESS",
+    help: `First of ${GUESTS_MAX} addresses leased by DHCPv6.`,
+    parse: parseIpv6,
+    defaultWords: "the prefix's ::15",
+  }),
+} as const;

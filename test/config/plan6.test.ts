@@ -1,0 +1,83 @@
+/** The IPv6 options: what they make of the engine's configuration, and what they refuse. */
+import { describe, expect, it } from "vitest";
+import { OptionSet } from "../../src/config/option-set.ts";
+import type { OptionName } from "../../src/config/option-table.ts";
+import { planEngine } from "../../src/config/plan.ts";
+import { defaultEngineConfig, defaultIpv6Config } from "../../src/engine/config.ts";
+import { ip6 } from "../support/frames6.ts";
+
+function plan(...given: readonly (readonly [OptionName, string?])[]) {
+  const options = new OptionSet();
+  for (const [name, text] of given) options.add(name, text);
+  const config = planEngine(options);
+  return { ipv6: config.ipv6, problems: options.problems };
+}
+
+describe("IPv6", () => {
+  it("is off unless it is asked for", () => {
+    expect(plan()).toEqual({ ipv6: null, problems: [] });
+  });
+
+  it.each(["auto", "on"] as const)("%s is what the core does by itself", (when) => {
+    const { ipv6, problems } = plan(["ipv6", when]);
+    expect(problems).toEqual([]);
+    const { gatewayMac } = defaultEngineConfig();
+    expect(ipv6).toEqual({ ...defaultIpv6Config(gatewayMac), defaultRouter: when });
+  });
+
+  it("moves with the prefix, and takes addresses of it", () => {
+    const { ipv6, problems } = plan(
+      ["ipv6", "auto"],
+      ["net6", "2001:db8:1:2::/64"],
+      ["guest-addr6", "2001:db8:1:2::77"],
+      ["search", "example.org"],
+      ["hostname", "box"],
+      ["gateway-mac", "52:55:00:00:00:01"],
+    );
+    expect(problems).toEqual([]);
+    expect(ipv6).toMatchObject({
+      prefix: ip6("2001:db8:1:2::"),
+      gateway: ip6("2001:db8:1:2::2"),
+      dns: ip6("2001:db8:1:2::3"),
+      guestAddress: ip6("2001:db8:1:2::77"),
+      searchDomains: ["example.org"],
+    });
+    expect(ipv6?.dhcp).toMatchObject({
+      prefix: ip6("2001:db8:1:2::"),
+      rangeStart: ip6("2001:db8:1:2::77"),
+      serverMac: Uint8Array.of(0x52, 0x55, 0, 0, 0, 1),
+      dnsServers: [ip6("2001:db8:1:2::3")],
+      hostname: "box",
+    });
+  });
+
+  it("has no resolver without DNS", () => {
+    const { ipv6 } = plan(["ipv6", "on"], ["no-dns"]);
+    expect([ipv6?.dns, ipv6?.dhcp?.dnsServers]).toEqual([null, []]);
+  });
+
+  it.each([
+    ["net6", "fe80::/64"],
+    ["net6", "2001:db8::/48"],
+    ["gateway6", "2001:db8::1"],
+    ["gateway6", "fd71:1ae0:d44d:2::"],
+    ["dns6", "fd71:1ae0:d44d:2::2"],
+    ["guest-addr6", "fd71:1ae0:d44d:2::3"],
+    ["dhcp6-start", "fd71:1ae0:d44d:2::2"],
+    ["dhcp6-start", "10.0.2.15"],
+  ] as const)("refuses --%s %s", (name, text) => {
+    const { problems } = plan(["ipv6", "on"], [name, text]);
+    expect(problems.map(({ place, found }) => [place, found])).toEqual([[`--${name}`, text]]);
+  });
+
+  it("refuses its options where it is off", () => {
+    const { problems } = plan(["net6", "2001:db8::/64"], ["dns6", "2001:db8::3"]);
+    expect(problems.map(({ place }) => place)).toEqual(["--net6", "--dns6"]);
+  });
+
+  it("N11 is refused on a link that is too small for it", () => {
+    expect(plan(["ipv6", "on"], ["mtu", "1279"]).problems.map(({ place }) => place)).toEqual(["--ipv6"]);
+    expect(plan(["ipv6", "on"], ["mtu", "1280"]).problems).toEqual([]);
+    expect(plan(["ipv6", "auto"], ["mtu", "1279"]).problems).toEqual([]);
+  });
+});
