@@ -112,7 +112,11 @@ function open(host, port) {
 }
 
 function bindUdp(address, port) {
-  const socket = createSocket({ type: "udp4", recvBufferSize: 4 << 20, sendBufferSize: 1 << 20 });
+  const socket = createSocket({
+    type: address.includes(":") ? "udp6" : "udp4",
+    recvBufferSize: 4 << 20,
+    sendBufferSize: 1 << 20,
+  });
   return new Promise((resolve, reject) => {
     socket.once("error", reject);
     socket.bind(port, address, () => resolve(socket));
@@ -321,7 +325,7 @@ const TASKS = {
   },
   /** Sends datagrams of these sizes to an echo, one after the other; gives those that never came back whole. */
   async udpEcho({ host, port, sizes }) {
-    const socket = await bindUdp("0.0.0.0", 0);
+    const socket = await bindUdp(host.includes(":") ? "::" : "0.0.0.0", 0);
     const lost = [];
     for (const size of sizes) {
       const message = Buffer.concat([...chunks(size, size + 1)]);
