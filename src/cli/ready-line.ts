@@ -1,7 +1,7 @@
 /** The line that says what is served: addresses the guest has, ports the host has. */
 import { formatNetwork } from "../config/address.ts";
-import type { EngineConfig, Forward } from "../engine/config.ts";
-import { formatIpv4 } from "../engine/wire/address-text.ts";
+import type { EngineConfig, Forward, Ipv6Config } from "../engine/config.ts";
+import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 
 export interface Ready {
   readonly linkName: string;
@@ -11,8 +11,18 @@ export interface Ready {
 
 function describeForward(forward: Forward, port: number): string {
   const host = forward.hostAddress === 0 ? "*" : formatIpv4(forward.hostAddress);
-  const guest = forward.guestAddress === 0 ? "" : formatIpv4(forward.guestAddress);
-  return `${forward.protocol} ${host}:${port} -> ${guest}:${forward.guestPort}`;
+  return `${forward.protocol} ${host}:${port} -> ${describeForwardGuest(forward)}:${forward.guestPort}`;
+}
+
+/** Empty for the guest's own IPv4 address, `[]` for its own of IPv6. */
+function describeForwardGuest({ guestAddress, guestAddress6 }: Forward): string {
+  if (guestAddress6 !== undefined) return guestAddress6 === null ? "[]" : `[${formatIpv6(guestAddress6)}]`;
+  return guestAddress === 0 ? "" : formatIpv4(guestAddress);
+}
+
+function describeIpv6({ prefix, gateway, dns }: Ipv6Config): string {
+  const resolver = dns === null ? "no DNS" : `DNS ${formatIpv6(dns)}`;
+  return `IPv6 in ${formatIpv6(prefix)}/64, gateway ${formatIpv6(gateway)}, ${resolver}`;
 }
 
 /** The addresses a guest may have, but for those it gets by DHCP. */
@@ -36,6 +46,7 @@ export function describeService(config: EngineConfig, ready: Ready): string {
   const parts = [
     `ready: ${ready.linkName}${listen}`,
     `guest ${describeGuest(config)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
+    ...(config.ipv6 === null ? [] : [describeIpv6(config.ipv6)]),
     ...(config.restrict ? ["nothing goes out"] : []),
     ...(forwards.length > 0 ? [`${forwards.join(", ")}${more > 0 ? ` and ${more} more` : ""}`] : []),
     ...(open ? ["* is every address of this host"] : []),

@@ -5,6 +5,7 @@
 import type { Forward, GuestForward } from "../engine/config.ts";
 import { LOOPBACK } from "../engine/config.ts";
 import { isIpv4, parseInteger, parseIpv4, parsePort } from "./address.ts";
+import { parseIpv6 } from "./address6.ts";
 import { Unacceptable } from "./problem.ts";
 
 const PUBLISH_ALLOWED =
@@ -75,22 +76,28 @@ function guestRange(text: string, count: number): PortRange {
 
 /**
  * QEMU's `hostfwd` rule, meaning what it means there (net/slirp.c): `[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT`.
- * An empty protocol is TCP, an empty host address all addresses, an empty guest address the guest's own. Numbers may be
- * decimal, 0x hexadecimal or 0 octal.
+ * An empty protocol is TCP, an empty host address all addresses, an empty guest address the guest's own; `[ADDRESS]` is one
+ * of the guest's IPv6 addresses, and `[]` the one it is seen to keep. Numbers may be decimal, 0x hexadecimal or 0 octal.
  */
 export function parseHostfwd(text: string): Forward {
   const allowed = "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT, such as tcp:127.0.0.1:2222-:22";
   if (text.startsWith("unix:")) throw new Unacceptable(`${allowed}; host Unix sockets are not supported`);
-  const match = /^(tcp|udp|):([^:]*):([^:-]+)-([^:]*):([^:]+)$/.exec(text);
+  const match = /^(tcp|udp|):([^:]*):([^:-]+)-(\[[^\]]*\]|[^:]*):([^:]+)$/.exec(text);
   if (!match) throw new Unacceptable(allowed);
   const [, protocol, hostAddress = "", hostPort = "", guestAddress = "", guestPort = ""] = match;
   return {
     protocol: protocol === "udp" ? "udp" : "tcp",
     hostAddress: hostAddress === "" ? 0 : parseIpv4(hostAddress),
     hostPort: parseCInteger(hostPort, 0),
-    guestAddress: guestAddress === "" ? 0 : parseIpv4(guestAddress),
+    ...parseHostfwdGuest(guestAddress),
     guestPort: parseCInteger(guestPort, 1),
   };
+}
+
+function parseHostfwdGuest(text: string): Pick<Forward, "guestAddress" | "guestAddress6"> {
+  if (text === "") return { guestAddress: 0 };
+  if (!text.startsWith("[")) return { guestAddress: parseIpv4(text) };
+  return { guestAddress: 0, guestAddress6: text === "[]" ? null : parseIpv6(text.slice(1, -1)) };
 }
 
 /** A port as strtol(3) with base 0 reads it. */

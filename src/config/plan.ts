@@ -19,7 +19,7 @@ import type { HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
-import { planIpv6 } from "./plan6.ts";
+import { checkForwards6, planIpv6 } from "./plan6.ts";
 
 const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
 const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;
@@ -152,7 +152,10 @@ export function planEngine(options: OptionSet): EngineConfig {
   checkNoDns(options);
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
+  const forwards = planForwards(options, net, addresses);
   const gatewayMac = options.get("gateway-mac") ?? macForGateway(addresses.gateway);
+  const ipv6 = planIpv6(options, gatewayMac);
+  checkForwards6(options, ipv6);
   return {
     ...defaults,
     ...net,
@@ -166,10 +169,10 @@ export function planEngine(options: OptionSet): EngineConfig {
     gatewayMac,
     ...(guestMac ? { guestMac } : {}),
     dhcp: planDhcp(options, net, addresses, taken),
-    ipv6: planIpv6(options, gatewayMac),
+    ipv6,
     resolvers: options.all("resolver").map((given) => given.value),
     dnsHostNames: options.all("dns-host-name").map((given) => given.value),
-    forwards: planForwards(options, net, addresses),
+    forwards,
     guestForwards: options.all("guestfwd").map((given) => given.value),
     restrict: options.has("restrict"),
     allowHostLoopback: options.has("allow-host-loopback"),

@@ -91,3 +91,25 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): void {
     }
   }
 }
+
+/** Forwards to an IPv6 address go to one of the prefix that is not ours. */
+export function checkForwards6(options: OptionSet, ipv6: Ipv6Config | null): void {
+  options.all("hostfwd").forEach(({ value: { guestAddress6: guest } }, i) => {
+    if (guest === undefined || options.broken("ipv6", "net6")) return;
+    if (ipv6 === null) {
+      options.reject("hostfwd", `an IPv4 address of the guest, or ${options.place("ipv6")} auto or on`, i);
+    } else if (guest !== null && !isGuests(guest, ipv6)) {
+      options.reject(
+        "hostfwd",
+        `a guest address inside ${formatIpv6(ipv6.prefix)}/64 that is the guest's`,
+        i,
+      );
+    }
+  });
+}
+
+function isGuests(address: Ipv6, { prefix, gateway, dns }: Ipv6Config): boolean {
+  if (address[0] !== prefix[0] || address[1] !== prefix[1]) return false;
+  const ours = dns === null ? [prefix, gateway] : [prefix, gateway, dns];
+  return !ours.some((one) => one.every((word, i) => word === address[i]));
+}

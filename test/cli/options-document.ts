@@ -10,7 +10,7 @@ const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
   Network:
     "Default addresses move with `--net`: gateway `.2`, DNS `.3`, first lease `.15`; in a /28 or /29 the first lease is `.4`, in a /30 the gateway is `.1` and the guest `.2`.",
   DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",
-  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. Off unless `--ipv6` says otherwise; forwards go to the guest's IPv4 address.",
+  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. Off unless `--ipv6` says otherwise; forwards go to the guest's IPv4 address unless `--hostfwd` names one of IPv6: `tcp:127.0.0.1:2222-[fd71:1ae0:d44d:2::15]:22`, or `-[]:22` for the one it keeps.",
   Ports: "Everything that is not declared here is refused.",
   Policy: "",
   Limits:

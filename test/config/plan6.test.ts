@@ -10,12 +10,12 @@ function plan(...given: readonly (readonly [OptionName, string?])[]) {
   const options = new OptionSet();
   for (const [name, text] of given) options.add(name, text);
   const config = planEngine(options);
-  return { ipv6: config.ipv6, problems: options.problems };
+  return { ipv6: config.ipv6, forwards: config.forwards, problems: options.problems };
 }
 
 describe("IPv6", () => {
   it("is off unless it is asked for", () => {
-    expect(plan()).toEqual({ ipv6: null, problems: [] });
+    expect(plan()).toEqual({ ipv6: null, forwards: [], problems: [] });
   });
 
   it.each(["auto", "on"] as const)("%s is what the core does by itself", (when) => {
@@ -73,6 +73,30 @@ describe("IPv6", () => {
   it("refuses its options where it is off", () => {
     const { problems } = plan(["net6", "2001:db8::/64"], ["dns6", "2001:db8::3"]);
     expect(problems.map(({ place }) => place)).toEqual(["--net6", "--dns6"]);
+  });
+
+  it("takes forwards to the guest's IPv6 address, or to the one it keeps", () => {
+    const rules = ["tcp:127.0.0.1:2222-[fd71:1ae0:d44d:2::15]:22", "udp::53-[]:53", "tcp::80-:80"];
+    const { forwards, problems } = plan(["ipv6", "on"], ...rules.map((rule) => ["hostfwd", rule] as const));
+    expect(problems).toEqual([]);
+    expect(forwards.map(({ guestAddress6 }) => guestAddress6)).toEqual([
+      ip6("fd71:1ae0:d44d:2::15"),
+      null,
+      undefined,
+    ]);
+    expect(forwards[0]).toMatchObject({ hostAddress: 0x7f000001, hostPort: 2222, guestPort: 22 });
+  });
+
+  it.each([
+    ["on", "tcp::80-[2001:db8::1]:80"],
+    ["on", "tcp::80-[fd71:1ae0:d44d:2::2]:80"],
+    ["on", "tcp::80-[fd71:1ae0:d44d:2::3]:80"],
+    ["on", "tcp::80-[fd71:1ae0:d44d:2::]:80"],
+    ["on", "tcp::80-[10.0.2.15]:80"],
+    ["off", "tcp::80-[]:80"],
+  ] as const)("%s refuses the forward %s", (when, rule) => {
+    const { problems } = plan(["ipv6", when], ["hostfwd", rule]);
+    expect(problems.map(({ place, found }) => [place, found])).toEqual([["--hostfwd", rule]]);
   });
 
   it("N11 is refused on a link that is too small for it", () => {

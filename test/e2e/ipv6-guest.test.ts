@@ -118,6 +118,13 @@ describe("a guest with IPv6", () => {
     },
   );
 
+  it("N21 N45 N63 is what forwards go to, from clients of IPv4 and its gateway's address", async () => {
+    const { host, guest } = await start("--ipv6", "auto", "--hostfwd", "tcp:127.0.0.1:0-[]:7000");
+    await guest.agent.do("tcpServer", { kind: "whoami", host: "::", port: 7000 });
+    const port = guest.hostPort(7000);
+    expect(await host.agent.do("exchange", { host: "127.0.0.1", port })).toBe(ROUTER);
+  });
+
   it("N5 has a default route while the host has one", async () => {
     const { host, guest } = await start("--ipv6", "auto");
     await until("address", () => addresses({ device: guest.device, ip: (...args) => guest.ip(...args) })[0]);

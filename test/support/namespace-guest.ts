@@ -185,7 +185,7 @@ export class NamespaceGuest {
   /** The host port that a forward to this guest port got. */
   hostPort(guestPort: number, protocol: "tcp" | "udp" = "tcp"): number {
     const line = READY.exec(this.sluice.stderr)![0];
-    const found = new RegExp(`${protocol} [^ ]+:(\\d+) -> [\\d.]*:${guestPort}\\b`).exec(line);
+    const found = new RegExp(`${protocol} [^ ]+:(\\d+) -> [^ ]*:${guestPort}\\b`).exec(line);
     if (!found) throw new Error(`no ${protocol} forward to ${guestPort} in: ${line}`);
     return Number(found[1]);
   }
