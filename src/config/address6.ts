@@ -52,10 +52,6 @@ function readQuad(text: string): number | null {
   return octets.reduce((address, octet) => (address << 8) | Number(octet), 0);
 }
 
-export function isIpv6(text: string): boolean {
-  return readIpv6(text) !== null;
-}
-
 export function parseIpv6(text: string): Ipv6 {
   const address = readIpv6(text);
   if (address === null) throw new Unacceptable(ADDRESS, text);

@@ -3,10 +3,14 @@
  *
  * The form of VALUE may be said (`ip:`, `text:`, `hex:`, `u8:`, `u16:`, `u32:`); without that, a code of RFC 2132 has
  * the form its definition gives it, and any other code takes addresses if all of VALUE is addresses, else text.
+ *
+ * `--dhcp6-option` is the same for DHCPv6, where `ip:` are IPv6 addresses.
  */
 
 import type { DhcpOption } from "../engine/config.ts";
+import { encodeAddresses6, PROTOCOL_OPTIONS_6 } from "../engine/wire/dhcpv6.ts";
 import { isIpv4, parseInteger, parseIpv4 } from "./address.ts";
+import { parseIpv6, readIpv6 } from "./address6.ts";
 import { Unacceptable } from "./problem.ts";
 
 type Form = "ip" | "text" | "hex" | "u8" | "u16" | "u32";
@@ -60,6 +64,24 @@ export function parseDhcpOption(text: string): DhcpOption {
   }
   if (code === 51 && value.length !== 4) throw new Unacceptable("a lease time as u32, in seconds");
   return { code, value };
+}
+
+/** Parses `CODE=VALUE` or `CODE=FORM:VALUE` of DHCPv6. */
+export function parseDhcp6Option(text: string): DhcpOption {
+  const at = text.indexOf("=");
+  if (at < 0) throw new Unacceptable("CODE=VALUE, such as 56=hex:0001 or 41=text:Europe/Zurich");
+  const code = parseInteger(text.slice(0, at), 1, 0xffff, "option code");
+  if (PROTOCOL_OPTIONS_6.has(code))
+    throw new Unacceptable(`a code other than ${code}, which the protocol sets itself`, text);
+  const rest = text.slice(at + 1);
+  const [, said, value = rest] = /^(ip|text|hex|u8|u16|u32):(.*)$/s.exec(rest) ?? [];
+  const form = said ?? (value.split(",").every((part) => readIpv6(part) !== null) ? "ip" : "text");
+  const octets =
+    form === "ip" ? encodeAddresses6(value.split(",").map(parseIpv6)) : encodeAs(form as Form, value);
+  if (octets.length > VALUE_OCTETS_MAX) {
+    throw new Unacceptable(`a value of at most ${VALUE_OCTETS_MAX} octets (this one has ${octets.length})`);
+  }
+  return { code, value: octets };
 }
 
 function encodeValue(code: number, text: string): Uint8Array {

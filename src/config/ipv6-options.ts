@@ -3,6 +3,7 @@ import { defaultEngineConfig, defaultIpv6Config } from "../engine/config.ts";
 import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
 import { parseIpv6, parseNetwork6 } from "./address6.ts";
+import { parseDhcp6Option } from "./dhcp-option.ts";
 import { choice, option } from "./option-definition.ts";
 
 /** What the core does by itself where IPv6 is on. */
@@ -58,5 +59,14 @@ export const IPV6_OPTIONS = {
     help: `First of ${GUESTS_MAX} addresses leased by DHCPv6.`,
     parse: parseIpv6,
     defaultWords: "the prefix's ::15",
+  }),
+  "dhcp6-option": option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "CODE=VALUE",
+    repeat: true,
+    property: "dhcp6Options",
+    help: "Any option of DHCPv6 by number, as --dhcp-option; ip: is IPv6.",
+    parse: parseDhcp6Option,
   }),
 } as const;

@@ -1,5 +1,5 @@
 /** The IPv6 side of the engine's configuration. */
-import type { Dhcp6Config, Ipv6Config } from "../engine/config.ts";
+import type { Dhcp6Config, DhcpOption, Ipv6Config } from "../engine/config.ts";
 import { GUESTS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
 import type { Ipv6 } from "./address6.ts";
@@ -13,7 +13,7 @@ type AddressName = (typeof ADDRESSES)[number];
 export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null {
   const when = options.value("ipv6");
   if (when === "off") {
-    for (const name of ["net6", ...ADDRESSES] as const) {
+    for (const name of ["net6", "dhcp6-option", ...ADDRESSES] as const) {
       if (options.has(name)) options.reject(name, `only with ${options.place("ipv6")} auto or on`);
     }
     return null;
@@ -54,8 +54,18 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       ...(hostname === undefined ? {} : { hostname }),
       ...(domain === undefined ? {} : { domain }),
       searchDomains,
+      extraOptions: extraOptions(options),
     },
   };
+}
+
+function extraOptions(options: OptionSet): DhcpOption[] {
+  const codes = new Set<number>();
+  return options.all("dhcp6-option").map(({ value }, i) => {
+    if (codes.has(value.code)) options.reject("dhcp6-option", "each code once; join values with commas", i);
+    codes.add(value.code);
+    return value;
+  });
 }
 
 /** The last 32 bits of the first address leased. */

@@ -4,7 +4,7 @@ import { OptionSet } from "../../src/config/option-set.ts";
 import type { OptionName } from "../../src/config/option-table.ts";
 import { planEngine } from "../../src/config/plan.ts";
 import { defaultEngineConfig, defaultIpv6Config } from "../../src/engine/config.ts";
-import { ip6 } from "../support/frames6.ts";
+import { ip6, octets6 } from "../support/frames6.ts";
 
 function plan(...given: readonly (readonly [OptionName, string?])[]) {
   const options = new OptionSet();
@@ -49,6 +49,22 @@ describe("IPv6", () => {
       dnsServers: [ip6("2001:db8:1:2::3")],
       hostname: "box",
     });
+  });
+
+  it("gives out options by number, but for those the protocol sets itself", () => {
+    const given = (...texts: string[]) =>
+      plan(["ipv6", "on"], ...texts.map((text) => ["dhcp6-option", text] as const));
+    const { ipv6, problems } = given("31=2001:db8::7,2001:db8::8", "41=Europe/Zurich", "56=hex:0001");
+    expect(problems).toEqual([]);
+    expect(ipv6?.dhcp?.extraOptions).toEqual([
+      { code: 31, value: Uint8Array.from([...octets6("2001:db8::7"), ...octets6("2001:db8::8")]) },
+      { code: 41, value: new TextEncoder().encode("Europe/Zurich") },
+      { code: 56, value: Uint8Array.of(0, 1) },
+    ]);
+    for (const text of ["1=hex:00", "25=hex:00", "0=x", "65536=x", "31", "31=ip:10.0.0.1"]) {
+      expect([text, given(text).problems.map(({ place }) => place)]).toEqual([text, ["--dhcp6-option"]]);
+    }
+    expect(given("41=a", "41=b").problems).toHaveLength(1);
   });
 
   it("has no resolver without DNS", () => {

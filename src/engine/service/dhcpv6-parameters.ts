@@ -4,28 +4,6 @@ import { encodeUint16, encodeUint32 } from "../wire/dhcp-options.ts";
 import * as dhcp6 from "../wire/dhcpv6.ts";
 import { encodeDomainList, encodeFqdn } from "../wire/domain-list.ts";
 
-/** Codes the protocol sets itself: an extra option may not replace them. */
-export const PROTOCOL_OPTIONS_6: ReadonlySet<number> = new Set([
-  dhcp6.CLIENT_IDENTIFIER,
-  dhcp6.SERVER_IDENTIFIER,
-  dhcp6.IA_NA,
-  dhcp6.IA_TA,
-  dhcp6.IA_ADDRESS,
-  dhcp6.OPTION_REQUEST,
-  dhcp6.PREFERENCE,
-  dhcp6.ELAPSED_TIME,
-  dhcp6.RELAY_MESSAGE,
-  dhcp6.AUTHENTICATION,
-  dhcp6.SERVER_UNICAST,
-  dhcp6.STATUS_CODE,
-  dhcp6.RAPID_COMMIT,
-  dhcp6.INTERFACE_ID,
-  dhcp6.RECONFIGURE_MESSAGE,
-  dhcp6.RECONFIGURE_ACCEPT,
-  dhcp6.IA_PD,
-  dhcp6.IA_PREFIX,
-]);
-
 /** After this long a client without a lease asks again (RFC 9915 section 21.23: the default). */
 const REFRESH_SECONDS = 86_400;
 /** Flags of option 39 (RFC 4704 section 4.1): we update no DNS; a client that wanted us to is overruled. */
@@ -50,7 +28,7 @@ export class Dhcp6Parameters {
       { code: dhcp6.BOOT_FILE_URL, value: new TextEncoder().encode(config.bootUrl ?? "") },
     ];
     for (const { code, value } of [...natural, ...config.extraOptions]) {
-      if (PROTOCOL_OPTIONS_6.has(code)) {
+      if (dhcp6.PROTOCOL_OPTIONS_6.has(code)) {
         throw new RangeError(`DHCPv6 option ${code} is set by the server itself`);
       }
       if (value.length > 0) this.values.set(code, value);

@@ -48,6 +48,28 @@ export const INFORMATION_REFRESH_TIME = 32;
 export const CLIENT_FQDN = 39;
 export const BOOT_FILE_URL = 59;
 
+/** Codes the protocol sets itself: an extra option may not replace them. */
+export const PROTOCOL_OPTIONS_6: ReadonlySet<number> = new Set([
+  CLIENT_IDENTIFIER,
+  SERVER_IDENTIFIER,
+  IA_NA,
+  IA_TA,
+  IA_ADDRESS,
+  OPTION_REQUEST,
+  PREFERENCE,
+  ELAPSED_TIME,
+  RELAY_MESSAGE,
+  AUTHENTICATION,
+  SERVER_UNICAST,
+  STATUS_CODE,
+  RAPID_COMMIT,
+  INTERFACE_ID,
+  RECONFIGURE_MESSAGE,
+  RECONFIGURE_ACCEPT,
+  IA_PD,
+  IA_PREFIX,
+]);
+
 export const SUCCESS = 0;
 export const NO_ADDRESSES_AVAILABLE = 2;
 export const NO_BINDING = 3;

@@ -3,12 +3,11 @@ import { describe, expect, it } from "vitest";
 import {
   EMBEDDED_MAX,
   embeddedIpv4,
-  embedIpv4,
-  extractIpv4,
   isLegitimate4,
   isLegitimate6,
   isUnicast6,
 } from "../../../src/engine/network/addresses.ts";
+import { embedIpv4, extractIpv4 } from "../../../src/engine/wire/translated-address.ts";
 import { ip } from "../../support/frames.ts";
 import { ip6 } from "../../support/frames6.ts";
 
