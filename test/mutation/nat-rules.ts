@@ -33,7 +33,7 @@ export const NAT_RULES: readonly Rule[] = [
   },
   {
     row: "| REQ-5 timer |",
-    file: `${UDP}/udp.ts`,
+    file: `${UDP}/mappings.ts`,
     find: "const due = (mapping.refreshedMs + this.parts.config.udpTimeoutMs) | 0;",
     replace: "const due = (mapping.refreshedMs + 2 * this.parts.config.udpTimeoutMs) | 0;",
     test: UDP_TEST,
@@ -41,7 +41,7 @@ export const NAT_RULES: readonly Rule[] = [
   },
   {
     row: "| REQ-5a well-known ports |",
-    file: `${UDP}/udp.ts`,
+    file: `${UDP}/mappings.ts`,
     find: "const DNS_IN_USE_MS = 10_000;",
     replace: "const DNS_IN_USE_MS = 120_000;",
     test: UDP_TEST,
@@ -50,15 +50,16 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-6 refresh |",
     file: `${UDP}/udp.ts`,
-    find: "mapping.octetsToGuest += batch.length[entry];",
-    replace: "this.refresh(mapping);",
+    find: "mapping.octetsToGuest += batch.length[entry];\n    const path = this.path;\n    path.ipOctets = IPV4_HEADER_OCTETS;",
+    replace:
+      "this.mappings.refresh(mapping);\n    const path = this.path;\n    path.ipOctets = IPV4_HEADER_OCTETS;",
     test: UDP_TEST,
     name: "REQ-6: what the guest sends refreshes",
   },
   {
     row: "| REQ-8 filtering | Address-dependent",
     file: `${UDP}/udp.ts`,
-    find: "return FILTERED;",
+    find: "if (!this.awaitsAnswers(mapping)) return FILTERED;",
     replace: "this.queuedSends = true;",
     test: UDP_TEST,
     name: "REQ-8: address-dependent filtering",
@@ -73,7 +74,7 @@ export const NAT_RULES: readonly Rule[] = [
   },
   {
     row: "| REQ-11 determinism |",
-    file: `${UDP}/udp.ts`,
+    file: `${UDP}/mappings.ts`,
     find: "if (!this.inUse(mapping, leastMs)) {",
     replace: "{",
     test: UDP_TEST,

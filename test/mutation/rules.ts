@@ -112,7 +112,7 @@ export const CONNECTION_RULES: readonly Rule[] = [
   {
     row: "MSS: announced from the MTU",
     file: `${TCP}/output.ts`,
-    find: "writeMss(view, at, ctx.mtu - IPV4_HEADER_OCTETS - TCP_HEADER_OCTETS);",
+    find: "writeMss(view, at, ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS);",
     replace: "writeMss(view, at, 1460);",
     test: script("handshake"),
     name: "announces the MSS of its MTU",
@@ -120,10 +120,10 @@ export const CONNECTION_RULES: readonly Rule[] = [
   {
     row: "MSS: announced from the MTU",
     file: `${TCP}/open.ts`,
-    find: "options.mss === 0 ? MSS_DEFAULT : Math.max",
+    find: "options.mss === 0 ? least : Math.max",
     replace: "options.mss === 0 ? 1460 : Math.max",
     test: script("handshake"),
-    name: "takes 536 when the SYN has no MSS",
+    name: "takes 536, or 1220 over IPv6, when the SYN has no MSS",
   },
   {
     row: "MSS: announced from the MTU",
