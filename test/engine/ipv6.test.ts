@@ -531,6 +531,20 @@ describe("forwards to the guest's IPv6", () => {
     expect(second).toMatchObject({ destination: "fd71:1ae0:d44d:2:5054:ff:fe12:3456" });
   });
 
+  it("N21 a guest that only listens is known by its duplicate address probe, and asked for", () => {
+    const rig = exchange6({ forwards: [forward("tcp")] });
+    rig.core.openForward(0, 999);
+    const probe = neighbourMessage(135, 0, GUEST6);
+    expect(rig.send(icmp6({ source: "::", destination: groupOf(GUEST6), payload: probe }))).toEqual([]);
+    rig.network.call(0, ip6("2001:db8::77"), 5000);
+    const [solicitation] = rig.exchange.settle().map(parse);
+    expect(solicitation).toMatchObject({ destination: groupOf(GUEST6), next: 58 });
+    const payload = neighbourMessage(136, 0x60, GUEST6, macOption(2, GUEST_MAC));
+    expect(ofTcp(rig.send(icmp6({ destination: "fe80::2", payload })))).toMatchObject([
+      { destination: GUEST6 },
+    ]);
+  });
+
   it("N64 sends the SYN to an address that is configured as soon as the guest is there", () => {
     const rig = exchange6({ forwards: [forward("tcp")] }, { guestAddress: ip6(GUEST6) });
     rig.core.openForward(0, 999);

@@ -222,8 +222,12 @@ export class NeighbourDiscovery {
   private solicitation(ipAt: number, replyAt: number, nowMs: number): number {
     const target = this.ownIndex(this.target, 0);
     if (isUnspecified(this.view, ipAt + SOURCE)) {
-      // Somebody asks whether the address is free. His own: silence says so.
-      return target < 0 ? 0 : this.advertise(replyAt, target, ALL_NODES, MULTICAST_MAC_HIGH, 1, 0);
+      if (target >= 0) return this.advertise(replyAt, target, ALL_NODES, MULTICAST_MAC_HIGH, 1, 0);
+      // Somebody asks whether the address is free. His own: silence says so. A guest that only listens says no more of it;
+      // where it is will be asked for when a client comes.
+      if (this.isInPrefix(this.target))
+        this.listener.guestHeard(this.target, 0, this.senderHigh, this.senderLow);
+      return 0;
     }
     const claimed = this.ownIndex(this.source, 0);
     if (claimed >= 0) return this.defend(replyAt, claimed, nowMs);
