@@ -81,6 +81,9 @@ function exec(script: string, { identity, readOnlyEtc, options = [] }: Surroundi
     process.execPath,
     PROGRAM,
     "exec",
+    // Inside a user namespace of somebody else's the engine is less confined than it could be, and says so.
+    "--log-level",
+    "error",
     "--tun-device",
     tun,
     ...options,
