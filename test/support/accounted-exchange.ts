@@ -11,7 +11,12 @@ import { FrameExchange } from "./frame-exchange.ts";
 const LONG_MS = 8_400_000;
 const STEP_MS = 1000;
 /** Drops of datagrams whose frames were counted when they came. */
-const LATER: readonly DropReasonName[] = ["ipv4-fragment-limit", "ipv4-fragment-timeout"];
+const LATER: readonly DropReasonName[] = [
+  "ipv4-fragment-limit",
+  "ipv4-fragment-timeout",
+  "ipv6-fragment-limit",
+  "ipv6-fragment-timeout",
+];
 const LATER_INDEXES = LATER.map((name) => DROP_REASONS.indexOf(name));
 const REST = {
   tcp: 0,

@@ -33,7 +33,9 @@ import {
   HOP_LIMIT_ON_LINK,
   IPV6_HEADER_OCTETS,
   isLinkLocal,
+  isMulticast,
   isUnspecified,
+  multicastScope,
   NEXT_ICMPV6,
   readAddress,
   SOURCE,
@@ -77,12 +79,17 @@ const ICMPV6 = dropReason("icmpv6");
 const MULTICAST_MAC_HIGH = 0x3333;
 /** ff02::1 */
 const ALL_NODES = Int32Array.of(0xff020000, 0, 0, 1);
+const ALL_NODES_MAC_LOW = 1;
 /** N17: how often we insist on an address of ours. */
 const DEFENCE_INTERVAL_MS = 1000;
 /** N19: a guest that is not known is asked for so often. */
 const REQUEST_INTERVAL_MS = 1000;
 /** Our addresses that are the router's. */
 const ROUTER_ADDRESSES = 2;
+/** Where the second of them is. */
+const ROUTER_IN_PREFIX = 4;
+/** Scopes below the link's never come from it (RFC 4291 section 2.7). */
+const SCOPE_LINK = 2;
 
 /** Who wants to know what a message said, besides the neighbour table. */
 export interface NdpListener {
@@ -111,7 +118,9 @@ export class NeighbourDiscovery {
   private readonly checksum: ChecksumKernel;
   private readonly neighbours: Neighbours6;
   private readonly listener: NdpListener;
+  /** Our addresses, and behind them the routers' anycast address (RFC 4291 section 2.6.1). */
   private readonly own: Int32Array;
+  private readonly anycast: number;
   private readonly prefix: Int32Array;
   private readonly macHigh: number;
   private readonly macLow: number;
@@ -129,7 +138,8 @@ export class NeighbourDiscovery {
     this.checksum = options.checksum;
     this.neighbours = options.neighbours;
     this.listener = options.listener;
-    this.own = options.ownAddresses;
+    this.anycast = options.ownAddresses.length;
+    this.own = Int32Array.of(...options.ownAddresses, options.prefix[0], options.prefix[1], 0, 0);
     this.prefix = options.prefix;
     this.macHigh = (mac[0] << 8) | mac[1];
     this.macLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
@@ -141,8 +151,8 @@ export class NeighbourDiscovery {
 
   /** Index of the first word of our own address that this is, or -1. */
   ownIndex(words: Int32Array, index: number): number {
-    const own = this.own;
-    for (let i = 0; i < own.length; i += 4) {
+    const { own, anycast } = this;
+    for (let i = 0; i < anycast; i += 4) {
       if (
         own[i + 3] === words[index + 3] &&
         own[i + 2] === words[index + 2] &&
@@ -173,6 +183,7 @@ export class NeighbourDiscovery {
     ) {
       return -ICMPV6;
     }
+    if (!this.isForUs(ipAt + DESTINATION)) return -NOT_OURS;
     // RFC 6980: discovery never needs fragments, and who looks at it on its way must see all of it.
     if (packet.fragmented || checkNdp(view, ipAt, at, octets) !== HANDLED) return -MALFORMED;
     if (packet.verify && icmpv6Sum(this.checksum, view, ipAt, at, octets) !== 0xffff) return -MALFORMED;
@@ -222,7 +233,7 @@ export class NeighbourDiscovery {
   private solicitation(ipAt: number, replyAt: number, nowMs: number): number {
     const target = this.ownIndex(this.target, 0);
     if (isUnspecified(this.view, ipAt + SOURCE)) {
-      if (target >= 0) return this.advertise(replyAt, target, ALL_NODES, MULTICAST_MAC_HIGH, 1, 0);
+      if (target >= 0) return this.advertise(replyAt, target, ALL_NODES, 0);
       // Somebody asks whether the address is free. His own: silence says so. A guest that only listens says no more of it;
       // where it is will be asked for when a client comes.
       if (this.isInPrefix(this.target))
@@ -233,8 +244,24 @@ export class NeighbourDiscovery {
     if (claimed >= 0) return this.defend(replyAt, claimed, nowMs);
     if (!this.isOnLink(ipAt + SOURCE, this.source)) return -NOT_OURS;
     this.learn(this.source, 0, this.senderHigh, this.senderLow);
-    if (target < 0) return -NOT_OURS;
-    return this.advertise(replyAt, target, this.source, this.senderHigh, this.senderLow, SOLICITED);
+    const { source } = this;
+    if (target >= 0) return this.advertise(replyAt, target, source, SOLICITED);
+    if (!this.isAnycast()) return -NOT_OURS;
+    // Any router of the link may say so: without the override flag (RFC 4861 section 7.2.7).
+    const answer = FROM_ROUTER | SOLICITED;
+    return this.write(replyAt, ROUTER_IN_PREFIX, this.anycast, answer, source);
+  }
+
+  /** Whether the message is for all of some kind on the link, or for one of our addresses. */
+  private isForUs(destinationAt: number): boolean {
+    const { view, target } = this;
+    if (isMulticast(view, destinationAt)) return multicastScope(view, destinationAt) >= SCOPE_LINK;
+    readAddress(view, destinationAt, target, 0);
+    return this.ownIndex(target, 0) >= 0;
+  }
+
+  private isAnycast(): boolean {
+    return this.isInPrefix(this.target) && (this.target[2] | this.target[3]) === 0;
   }
 
   private advertisement(messageFlags: number, replyAt: number, nowMs: number): number {
@@ -261,27 +288,26 @@ export class NeighbourDiscovery {
     if (this.hasDefended && ((nowMs - this.defendedMs) | 0) < DEFENCE_INTERVAL_MS) return -NOT_OURS;
     this.hasDefended = true;
     this.defendedMs = nowMs;
-    return this.advertise(replyAt, own, ALL_NODES, MULTICAST_MAC_HIGH, 1, 0);
+    return this.advertise(replyAt, own, ALL_NODES, 0);
   }
 
-  private advertise(
-    replyAt: number,
-    own: number,
-    to: Int32Array,
-    toHigh: number,
-    toLow: number,
-    solicited: number,
-  ): number {
+  private advertise(replyAt: number, own: number, to: Int32Array, solicited: number): number {
+    const router = own < ROUTER_ADDRESSES * 4 ? FROM_ROUTER : 0;
+    return this.write(replyAt, own, own, router | solicited | OVERRIDE, to);
+  }
+
+  /** An advertisement for our address at `target`, from that at `from`, to all nodes or to the sender of the message. */
+  private write(replyAt: number, from: number, target: number, messageFlags: number, to: Int32Array): number {
     const view = this.view;
     const ipAt = replyAt + ETHERNET_HEADER_OCTETS;
     const at = ipAt + IPV6_HEADER_OCTETS;
-    const router = own < ROUTER_ADDRESSES * 4 ? FROM_ROUTER : 0;
+    const toHigh = to === ALL_NODES ? MULTICAST_MAC_HIGH : this.senderHigh;
+    const toLow = to === ALL_NODES ? ALL_NODES_MAC_LOW : this.senderLow;
     writeEthernet(view, replyAt, toHigh, toLow, this.macHigh, this.macLow, ETHERTYPE_IPV6);
     writeAddress(view, ipAt + DESTINATION, to, 0);
-    const messageFlags = router | solicited | OVERRIDE;
-    const optionAt = writeNeighbourMessage(view, at, NEIGHBOUR_ADVERTISEMENT, messageFlags, this.own, own);
+    const optionAt = writeNeighbourMessage(view, at, NEIGHBOUR_ADVERTISEMENT, messageFlags, this.own, target);
     writeLinkLayer(view, optionAt, TARGET_LINK_LAYER, this.macHigh, this.macLow);
-    return this.finish(ipAt, own);
+    return this.finish(ipAt, from);
   }
 
   /** Header and checksum around a message that is written; from our address at `own`. */

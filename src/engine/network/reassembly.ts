@@ -11,8 +11,8 @@
  *
  * The payload is copied to its final place as it arrives; the header is that of the fragment with offset 0, written
  * so that it ends where the payload begins. Of IPv6 that is the fixed header alone, and its next header is what the
- * first fragment's says it is: extension headers in front of the fragment header have done their work. A range that repeats another one exactly is a duplicate and is ignored.
- * Any other overlap, a second end, or data beyond the end condemns the datagram: it and every later fragment of it
+ * first fragment's says it is: extension headers in front of the fragment header have done their work. A fragment that
+ * repeats another one to the octet is a duplicate and is ignored. Any other overlap, a second end, or data beyond the end condemns the datagram: it and every later fragment of it
  * is dropped until its time is up (the rule of RFC 5722, applied to IPv4 as well, because no sender overlaps by accident
  * and every reassembly attack does).
  *
@@ -175,13 +175,23 @@ export class Reassembly {
       return this.condemn(queue, OVERLAP[family]);
     }
     const place = this.placeFor(queue, offset, to);
-    if (place === DUPLICATE) return 0;
-    if (place === COLLISION) return this.condemn(queue, OVERLAP[family]);
+    const isRepeated = place === DUPLICATE && this.repeats(queue, from, offset, length, more);
+    if (isRepeated) return 0;
+    if (place < 0) return this.condemn(queue, OVERLAP[family]);
     if (this.ranges[queue] === REASSEMBLY_FRAGMENTS_MAX) return this.condemn(queue, LIMIT[family]);
     this.insert(queue, place, offset, to);
     if (!more) this.end[queue] = to;
     this.octets.copyWithin(this.payloadAt(queue) + offset, from, from + length);
     return PLACED;
+  }
+
+  /** Whether the fragment says once more what is there. Other octets in the same place are an overlap. */
+  private repeats(queue: number, from: number, offset: number, length: number, more: boolean): boolean {
+    const { octets } = this;
+    if (more === (this.end[queue] === offset + length)) return false;
+    const known = this.payloadAt(queue) + offset;
+    for (let i = 0; i < length; i++) if (octets[known + i] !== octets[from + i]) return false;
+    return true;
   }
 
   private isComplete(queue: number): boolean {

@@ -229,7 +229,10 @@ export class Dhcp6Server {
       if (association.code !== dhcp6.IA_NA) return true;
       const client = this.client(request, association.iaid);
       const slots = association.addresses.map((address) => this.slotOf(address));
-      const held = slots.filter((slot) => slot !== undefined && this.table.isHeldBy(slot, client));
+      // Not what another client of the same NIC, or another association of this one, has.
+      const held = slots.filter(
+        (slot) => slot?.client?.key === client.key && this.table.isHeldBy(slot, client),
+      );
       for (const slot of held) if (slot) end(slot);
       return held.length === 0;
     });

@@ -110,6 +110,10 @@ export function isUnspecified(view: DataView, at: number): boolean {
 export function isMulticast(view: DataView, at: number): boolean {
   return view.getUint8(at) === MULTICAST;
 }
+/** How far a group reaches: 2 is the link (RFC 4291 section 2.7). */
+export function multicastScope(view: DataView, at: number): number {
+  return view.getUint8(at + 1) & 0xf;
+}
 /** fe80::/10 */
 export function isLinkLocal(view: DataView, at: number): boolean {
   return (view.getInt32(at) & LINK_LOCAL_MASK) === LINK_LOCAL;

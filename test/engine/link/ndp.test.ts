@@ -127,6 +127,20 @@ describe("neighbour solicitations", () => {
     expect(ask({ destination: ROUTER6, payload: asks(ROUTER6, []) })).toMatchObject({ mac: MAC });
   });
 
+  it("N12 are answered for the routers' anycast address, which any router may answer for, without O", () => {
+    const { ask } = setUp();
+    const anycast = "fd71:1ae0:d44d:2::";
+    expect(ask({ destination: groupOf(anycast), payload: asks(anycast) })).toEqual({
+      destination: GUEST6,
+      source: ROUTER6,
+      target: anycast,
+      flags: 0xc0,
+      type: 136,
+      mac: MAC,
+    });
+    expect(ask({ source: "::", destination: groupOf(anycast), payload: asks(anycast, []) })).toBe("silence");
+  });
+
   it("N13 are left alone for any other address, the guest's own above all", () => {
     const { ask } = setUp();
     for (const target of [GUEST6, LINK_LOCAL, "fd71:1ae0:d44d:2::77", "2001:db8::1", "fe80::3"]) {
@@ -157,6 +171,15 @@ describe("neighbour solicitations", () => {
     expect(neighbours.size).toBe(0);
     // A link that vouches for checksums is believed.
     expect(handle(packet, { verify: false })).toBeLessThanOrEqual(NDP_FRAME_OCTETS);
+  });
+
+  it("N15 are not looked at when they are sent to nobody here", () => {
+    const { ask, neighbours } = setUp();
+    for (const destination of ["2001:db8::1", GUEST6, "ff01::1", "ff00::1"]) {
+      expect(ask({ destination, payload: asks(ROUTER6) })).toBe("ndp-not-ours");
+    }
+    expect(neighbours.size).toBe(0);
+    expect(ask({ destination: "ff02::1", payload: asks(ROUTER6) })).toMatchObject({ target: ROUTER6 });
   });
 
   it("N16 are dropped in fragments, the atomic ones included", () => {

@@ -12,6 +12,7 @@ import type { FlowRow } from "../../api.ts";
 import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { isUnicast6 } from "../../network/addresses.ts";
 import { type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum } from "../../wire/ipv4.ts";
@@ -50,6 +51,7 @@ import { ACK_DELAY_MS, drainBacklog, flushDelayedAcks, flushTouched } from "./to
 
 const BAD_CHECKSUM = dropReason("tcp-bad-checksum");
 const PORT_ZERO = dropReason("tcp-port-zero");
+const REFUSED = dropReason("destination-refused");
 const NO_CONNECTION = dropReason("tcp-no-connection");
 
 /** Connections served per turn before the link is looked at again. */
@@ -148,6 +150,8 @@ export class Tcp {
   /** RFC 9293 section 3.10.7.1 and .2: no connection, so a SYN opens one and all else is reset. */
   private withoutConnection(packet: Packet, s: Segment): number {
     if ((s.flags & RST) !== 0) return NO_CONNECTION;
+    // Groups and addresses of no station: nobody may answer in their name (RFC 9293 section 3.9.2.3, RFC 4291 section 2.5).
+    if (packet.ipOctets !== IPV4_HEADER_OCTETS && !isUnicast6(packet.pair, 4)) return REFUSED;
     const ctx = this.ctx;
     let reason = NO_CONNECTION;
     if ((s.flags & (SYN | ACK)) === SYN) {
