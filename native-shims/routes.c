@@ -1,4 +1,4 @@
-/* Word from the kernel that IPv6 addresses or routes of this namespace have changed (rtnetlink(7)). */
+/* Word from the kernel that addresses or routes of this namespace have changed (rtnetlink(7)). */
 #include "shim.h"
 
 #include <linux/netlink.h>
@@ -9,7 +9,7 @@ int32_t shim_route_socket(const int32_t *a) {
   (void)a;
   struct sockaddr_nl address = {
       .nl_family = AF_NETLINK,
-      .nl_groups = RTMGRP_LINK | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE,
+      .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE,
   };
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
   if (fd < 0) return -errno;

@@ -48,6 +48,7 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
     });
   }
   const config = planEngine(options);
+  if (!config.ipv4) options.reject("ipv4", "on: the command's device is set up over IPv4");
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   if (options.problems.length > 0 || command === undefined) return refuse("exec", options.problems);

@@ -37,8 +37,12 @@ const CANDIDATES: readonly Network[] = [
   ...Array.from({ length: 16 }, (_, i) => ({ network: (0xac1f0000 | 0) + i * 256, prefixLength: 24 })),
 ];
 
-/** A sentence about a host route inside `subnet`, or undefined. */
-export function overlapWarning(subnet: Network, routes: readonly Network[]): string | undefined {
+/** A sentence about a host route inside the guest's `subnet` of IPv4, if it has one, or undefined. */
+export function overlapWarning(
+  subnet: Network & { readonly ipv4?: boolean },
+  routes: readonly Network[],
+): string | undefined {
+  if (subnet.ipv4 === false) return undefined;
   const route = routes.find((other) => overlaps(other, subnet));
   if (!route) return undefined;
   const free = CANDIDATES.find((candidate) => !routes.some((other) => overlaps(other, candidate)));

@@ -45,7 +45,11 @@ export function describeService(config: EngineConfig, ready: Ready): string {
   const open = config.forwards.some((forward) => forward.hostAddress === 0);
   const parts = [
     `ready: ${ready.linkName}${listen}`,
-    `guest ${describeGuest(config)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
+    ...(config.ipv4
+      ? [
+          `guest ${describeGuest(config)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
+        ]
+      : []),
     ...(config.ipv6 === null ? [] : [describeIpv6(config.ipv6)]),
     ...(config.restrict ? ["nothing goes out"] : []),
     ...(forwards.length > 0 ? [`${forwards.join(", ")}${more > 0 ? ` and ${more} more` : ""}`] : []),

@@ -88,7 +88,8 @@ export function parseNetwork6(text: string): Ipv6 {
   return address;
 }
 
-function sharesPrefix(address: Ipv6, prefix: Ipv6, length: number): boolean {
+/** Whether the first `length` bits of both are the same. */
+export function sharesPrefix(address: Ipv6, prefix: Ipv6, length: number): boolean {
   return address.every((word, i) => {
     const bits = Math.min(Math.max(length - i * 32, 0), 32);
     return bits === 0 || (word ^ (prefix[i] ?? 0)) >>> (32 - bits) === 0;

@@ -4,6 +4,7 @@ import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
 import { parseIpv6, parseNetwork6 } from "./address6.ts";
 import { parseDhcp6Option } from "./dhcp-option.ts";
+import { parseNat64 } from "./nat64-prefix.ts";
 import { choice, option } from "./option-definition.ts";
 
 /** What the core does by itself where IPv6 is on. */
@@ -19,6 +20,22 @@ export const IPV6_OPTIONS = {
     help: "Addresses by router advertisement and DHCPv6, and a default route: auto, while the host has one to the Internet; on, always; off: IPv4 alone.",
     parse: choice(["auto", "on", "off"]),
     default: "off",
+  }),
+  ipv4: option({
+    group: "IPv6",
+    commands: COMMANDS,
+    placeholder: "WHEN",
+    help: "on, or off: the guest has IPv6 alone; IPv4 and ARP are dropped, and forwards go to its IPv6 address.",
+    parse: choice(["on", "off"]),
+    default: "on",
+  }),
+  nat64: option({
+    group: "IPv6",
+    commands: ["run", "exec", "qemu"],
+    placeholder: "PREFIX",
+    help: "Where the host has IPv6 alone, the guest's IPv4 goes out by its network's NAT64: under PREFIX (64:ff9b::/96), or auto, the one its resolvers know (RFC 7050); off: not at all. Guests with IPv6 are told of it (RFC 8781).",
+    parse: parseNat64,
+    default: "auto",
   }),
   net6: option({
     group: "IPv6",

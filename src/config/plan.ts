@@ -19,6 +19,7 @@ import type { HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
+import { forwardsOverIpv6, planIpv4, planNat64 } from "./plan-families.ts";
 import { checkForwards6, planIpv6 } from "./plan6.ts";
 
 const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
@@ -152,13 +153,15 @@ export function planEngine(options: OptionSet): EngineConfig {
   checkNoDns(options);
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
-  const forwards = planForwards(options, net, addresses);
+  const ipv4 = planIpv4(options);
+  const forwards = planForwards(options, net, addresses, ipv4);
   const gatewayMac = options.get("gateway-mac") ?? macForGateway(addresses.gateway);
   const ipv6 = planIpv6(options, gatewayMac);
   checkForwards6(options, ipv6);
   return {
     ...defaults,
     ...net,
+    ipv4,
     mtu: options.value("mtu"),
     gateway: addresses.gateway,
     dns: addresses.dns,
@@ -170,6 +173,7 @@ export function planEngine(options: OptionSet): EngineConfig {
     ...(guestMac ? { guestMac } : {}),
     dhcp: planDhcp(options, net, addresses, taken),
     ipv6,
+    nat64: planNat64(options, ipv6),
     resolvers: options.all("resolver").map((given) => given.value),
     dnsHostNames: options.all("dns-host-name").map((given) => given.value),
     forwards,
@@ -338,7 +342,7 @@ function rangeSize(net: Network, start: number, taken: Taken): number {
 
 const FORWARD_OPTIONS = ["publish", "hostfwd"] as const;
 
-function planForwards(options: OptionSet, net: Network, addresses: Addresses): Forward[] {
+function planForwards(options: OptionSet, net: Network, addresses: Addresses, ipv4: boolean): Forward[] {
   const forwards: Forward[] = [];
   /** Who binds a port of the host: per protocol and port, address to the rule's text. */
   const bound = new Map<string, Map<number, string>>();
@@ -352,7 +356,7 @@ function planForwards(options: OptionSet, net: Network, addresses: Addresses): F
       if (guest !== 0 && !options.broken("net") && (hostAddressProblem(guest, net) || ours)) {
         options.reject(name, `a guest address inside ${formatNetwork(net)} that is the guest's`, i);
       }
-      forwards.push(...rule);
+      forwards.push(...(ipv4 ? rule : forwardsOverIpv6(options, name, rule, i)));
     });
   }
   const most = options.value("max-forwards");

@@ -61,8 +61,11 @@ export interface EngineCore {
    * edge-triggered with token TOKEN_FORWARD | index; clients wait in the kernel until the guest has shown itself.
    */
   openForward(index: number, handle: number): void;
-  /** Whether the host has a way out over IPv6: a guest is told by the router's lifetime. Before the first call it has none. */
-  setUplink6(isUp: boolean, nowMs: number): void;
+  /**
+   * Whether the host has a way out, by family. Over IPv6 a guest is told by the router's lifetime; where only that is left,
+   * NAT64 is used if there is some. Before the first call the host has IPv4 alone.
+   */
+  setUplinks(hasIpv4: boolean, hasIpv6: boolean, nowMs: number): void;
   setResolvers(resolvers: readonly ResolverAddress[]): void;
   /** Notes readiness; the work happens in `turn`. */
   handleEvent(token: number, events: number, nowMs: number): void;

@@ -128,7 +128,7 @@ export interface Ipv6Config {
   readonly dns: Ipv6Words | null;
   /** Where forwards go; null for the address that the guest turns out to have. */
   readonly guestAddress: Ipv6Words | null;
-  /** `auto`: a default router while the host has a way out (`EngineCore.setUplink6`); `on`: always. */
+  /** `auto`: a default router while the host has a way out (`EngineCore.setUplinks`); `on`: always. */
   readonly defaultRouter: "auto" | "on";
   /** How long addresses made of the prefix are preferred, and good. */
   readonly preferredSeconds: number;
@@ -138,7 +138,17 @@ export interface Ipv6Config {
   readonly dhcp: Dhcp6Config | null;
 }
 
+/** A prefix under which IPv4 addresses are IPv6 ones (RFC 6052 section 2.2). */
+export interface Nat64Config {
+  /** Zero behind its length. */
+  readonly prefix: Ipv6Words;
+  /** 32, 40, 48, 56, 64 or 96 bits. */
+  readonly length: number;
+}
+
 export interface EngineConfig {
+  /** False: the guest has IPv6 alone. What it says over IPv4 is dropped, ARP included. */
+  readonly ipv4: boolean;
   readonly mtu: number;
   /** Network address and prefix of the guest's subnet. */
   readonly network: number;
@@ -160,6 +170,11 @@ export interface EngineConfig {
   readonly dhcp: DhcpConfig | null;
   /** Null: the guest's link carries IPv4 alone. */
   readonly ipv6: Ipv6Config | null;
+  /**
+   * How the guest's IPv4 destinations are reached while the host has IPv6 alone: under this prefix, or under the one that
+   * the host's resolvers know (`auto`). Null: not at all.
+   */
+  readonly nat64: Nat64Config | "auto" | null;
   /** Resolvers of the host, in order: four v4-mapped words and a port each. Replaced while running. */
   readonly resolvers: readonly ResolverAddress[];
   /** Names that DNS answers with the gateway's address, for the host. */
@@ -211,6 +226,7 @@ export function defaultEngineConfig(): EngineConfig {
   const dns = network + 3;
   const guest = network + 15;
   return {
+    ipv4: true,
     mtu: MTU_DEFAULT,
     network,
     prefixLength: 24,
@@ -238,6 +254,7 @@ export function defaultEngineConfig(): EngineConfig {
       extraOptions: [],
     },
     ipv6: null,
+    nat64: "auto",
     resolvers: [],
     dnsHostNames: [],
     forwards: [],

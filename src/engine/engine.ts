@@ -70,13 +70,15 @@ class Engine implements EngineCore {
     this.layers.inbound.open(index, handle);
   }
 
-  setUplink6(isUp: boolean, nowMs: number): void {
+  setUplinks(hasIpv4: boolean, hasIpv6: boolean, nowMs: number): void {
     this.now = nowMs;
-    this.layers.v6?.setUplink(isUp);
+    this.layers.v6?.setUplink(hasIpv6);
+    this.layers.nat64?.setUplinks(hasIpv4, hasIpv6, nowMs);
   }
 
   setResolvers(resolvers: readonly ResolverAddress[]): void {
     this.layers.dns.setResolvers(resolvers);
+    this.layers.nat64?.resolversChanged(this.now);
   }
 
   handleEvent(token: number, events: number, _nowMs: number): void {
@@ -101,7 +103,7 @@ class Engine implements EngineCore {
   }
 
   turn(nowMs: number): boolean {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, arp, v6, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } = this.layers;
     this.uptimeMs += (nowMs - this.now) | 0;
     this.now = nowMs;
     tcp.advance(nowMs);
@@ -109,6 +111,7 @@ class Engine implements EngineCore {
     reassembly.poll(nowMs);
     dhcp.poll(this.uptimeMs);
     v6?.poll(nowMs, this.uptimeMs);
+    nat64?.poll(nowMs);
     let more = this.receiveFrames();
     tcp.countReceivers(nowMs);
     if (!egress.blocked) {
@@ -126,7 +129,7 @@ class Engine implements EngineCore {
   }
 
   nextDeadlineMs(nowMs: number): number {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, v6, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, v6, nat64, idleMemory } = this.layers;
     let soonest = tcp.nextDeadlineMs(nowMs);
     soonest = earlier(soonest, udp.nextDeadlineMs(nowMs));
     // While the link is full DNS waits for its writable event, not for the clock.
@@ -134,6 +137,7 @@ class Engine implements EngineCore {
     soonest = earlier(soonest, dhcp.nextDeadlineMs());
     if (!egress.blocked) soonest = earlier(soonest, inbound.nextDeadlineMs(nowMs));
     if (v6 !== null) soonest = earlier(soonest, v6.nextDeadlineMs(nowMs));
+    if (nat64 !== null) soonest = earlier(soonest, nat64.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, idleMemory.nextDeadlineMs(nowMs));
     return earlier(soonest, reassembly.nextDeadlineMs(nowMs));
   }

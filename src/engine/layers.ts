@@ -8,17 +8,18 @@
  *                       +-> ipv6 (layers6.ts) -> tcp, udp input
  */
 import { type EnginePorts, TOKEN_DNS, TOKEN_TCP_FLOW, TOKEN_UDP_FLOW } from "./api.ts";
-import type { EngineConfig } from "./config.ts";
+import type { EngineConfig, Ipv6Config } from "./config.ts";
 import { Layers6 } from "./layers6.ts";
 import { GUESTS_MAX, UDP_RX_SLOTS } from "./limits.ts";
 import { Arp, ArpResponder } from "./link/arp.ts";
 import { Egress } from "./link/egress.ts";
-import { Ethernet } from "./link/ethernet.ts";
+import { Ethernet, SILENT_IPV4 } from "./link/ethernet.ts";
 import { Neighbours } from "./link/neighbours.ts";
 import { IdleMemory } from "./memory/idle-memory.ts";
 import { Scratch } from "./memory/scratch.ts";
 import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
+import { isLinkLocal6, isUnicast6 } from "./network/addresses.ts";
 import { Admission } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Destinations6 } from "./network/destinations6.ts";
@@ -29,15 +30,19 @@ import { Strangers } from "./network/strangers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
 import { Dns } from "./service/dns/dns.ts";
 import { DnsReplies } from "./service/dns/replies.ts";
+import { Nat64 } from "./service/nat64.ts";
 import { FlowTable } from "./transport/flow-table.ts";
 import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
 import { UdpInput, type UdpServiceEntry } from "./transport/udp/input.ts";
 import { Udp } from "./transport/udp/udp.ts";
 import { isMulticast } from "./wire/ipv4.ts";
+import type { Nat64Prefix } from "./wire/translated-address.ts";
 import { DHCP_SERVER_PORT, DNS_PORT } from "./wire/udp.ts";
 
 const BROADCAST = -1;
+/** What a guest without IPv4 has in place of it. */
+const NO_IPV4 = { arp: SILENT_IPV4, ipv4: SILENT_IPV4 };
 
 export class Layers {
   readonly egress: Egress;
@@ -52,6 +57,8 @@ export class Layers {
   readonly idleMemory: IdleMemory;
   /** Null where the guest has no IPv6. */
   readonly v6: Layers6 | null;
+  /** Null where IPv4 destinations are reached by IPv4 or not at all. */
+  readonly nat64: Nat64 | null;
 
   /** `now` tells the time of the turn. */
   constructor(config: EngineConfig, ports: EnginePorts, counters: Counters, now: () => number) {
@@ -88,6 +95,7 @@ export class Layers {
     });
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
+    this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
     const { tcp, udp, v6 } = this;
     this.inbound = new InboundForwards({
       ...shared,
@@ -116,13 +124,43 @@ export class Layers {
     this.arp = new Arp(responder, egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
     const servers = services(config, this.dhcp, this.dns);
-    const servers6 = v6?.services(this.dns) ?? [];
-    const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
+    const udpInput = new UdpInput(view, checksum, udp, servers, v6?.services(this.dns) ?? [], this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
     const ipv6 = v6?.network(reassembly, tcp, udpInput) ?? null;
-    this.ethernet = new Ethernet({ view, egress, guestMac, arp, ipv4, ipv6 });
+    const over4 = config.ipv4 ? { arp, ipv4 } : NO_IPV4;
+    this.ethernet = new Ethernet({ view, egress, guestMac, ...over4, ipv6 });
   }
+
+  private nat64Of(config: EngineConfig, view: DataView, ways: Ways, now: () => number): Nat64 | null {
+    const { dns, udp, dhcp, v6 } = this;
+    if (config.nat64 === null || config.restrict) return null;
+    const nat64 = new Nat64(config.nat64, {
+      view,
+      ask: (message, nowMs) => dns.ask(message, nowMs),
+      isOutside: (prefix) => isOutside(prefix, config.ipv6),
+      changed: (outward, known) => {
+        ways.destinations.translate(outward);
+        ways.destinations6?.setNat64(known);
+        udp.translate(outward);
+        v6?.setNat64(known);
+        dhcp.preferIpv6Only(v6 !== null && known !== null);
+      },
+    });
+    dns.ownAnswer = (at, length) => nat64.answered(at, length, now());
+    return nat64;
+  }
+}
+
+interface Ways {
+  readonly destinations: Destinations;
+  readonly destinations6: Destinations6 | null;
+}
+
+/** Whether addresses of a translator's prefix are somewhere out there, and not the guest's own network. */
+function isOutside({ words }: Nat64Prefix, ipv6: Ipv6Config | null): boolean {
+  const isGuests = ipv6 !== null && words[0] === ipv6.prefix[0] && words[1] === ipv6.prefix[1];
+  return !isGuests && isUnicast6(words, 0) && !isLinkLocal6(words, 0);
 }
 
 /** Which addresses the guest may send from. */

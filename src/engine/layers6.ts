@@ -21,6 +21,7 @@ import { RouterAdvertiser } from "./service/router.ts";
 import type { Tcp } from "./transport/tcp/tcp.ts";
 import type { UdpInput, UdpService, UdpServiceEntry6 } from "./transport/udp/input.ts";
 import { DHCP6_SERVER_PORT } from "./wire/dhcpv6.ts";
+import type { Nat64Prefix } from "./wire/translated-address.ts";
 import { DNS_PORT } from "./wire/udp.ts";
 
 /** ff02::1:2, all DHCP agents on the link (RFC 9915 section 7.1). */
@@ -67,7 +68,6 @@ export class Layers6 {
       managed: ipv6.dhcp !== null,
       resolver: ipv6.dns === null || config.restrict ? null : Int32Array.from(ipv6.dns),
       searchDomains: ipv6.searchDomains,
-      nat64: null,
       keep: (octets) => scratch.keep(octets),
       send: (at, octets) => egress.sendKept(at, octets),
     });
@@ -130,6 +130,11 @@ export class Layers6 {
   setUplink(isUp: boolean): void {
     const isRouter = (isUp || this.ipv6.defaultRouter === "on") && !this.parts.config.restrict;
     this.router.setDefaultRouter(isRouter, this.parts.now());
+  }
+
+  /** The prefix by which guests reach IPv4, or null. */
+  setNat64(nat64: Nat64Prefix | null): void {
+    this.router.setNat64(nat64, this.parts.now());
   }
 
   /** What is due by the clock. `uptimeMs` does not wrap. */

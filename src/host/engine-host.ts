@@ -26,7 +26,7 @@ import { ServiceCommands } from "./process/service-command.ts";
 import { interpretResolvConf, RESOLV_CONF, resolvConfFile } from "./resolv-conf.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
-import { Uplink } from "./uplink.ts";
+import { Uplink, type WaysOut } from "./uplink.ts";
 
 export type * from "./engine-options.ts";
 
@@ -130,7 +130,7 @@ export class EngineHost {
     network.setResolvers(resolvers);
     const ipv6 = this.ipv6Of(config);
     this.core = createCore({ ...config, ipv6, resolvers }, ports, native.nowMs());
-    if (ipv6 !== null) this.followUplink();
+    if (ipv6 !== null || config.nat64 !== null) this.followUplink();
     this.linkOptions = {
       arena: this.arena,
       descriptors: this.descriptors,
@@ -192,18 +192,21 @@ export class EngineHost {
     return null;
   }
 
-  /** Tells the core whether the host has a way out over IPv6, now and when that changes. */
+  /** Tells the core by which family the host has a way out, now and when that changes. */
   private followUplink(): void {
-    const tell = (isUp: boolean): void => this.core.setUplink6(isUp, native.nowMs());
-    const { device } = this.options.outbound ?? {};
-    const deviceIndex = device === undefined ? 0 : Math.max(native.deviceIndex(device), 0);
-    const uplink = new Uplink(this.loop, deviceIndex, (isUp) => {
-      this.options.log.info(`the host has ${isUp ? "a" : "no"} way out over IPv6 now`);
-      tell(isUp);
+    const tell = ({ ipv4, ipv6 }: WaysOut): void => this.core.setUplinks(ipv4, ipv6, native.nowMs());
+    const { device, address = 0 } = this.options.outbound ?? {};
+    const index = device === undefined ? 0 : Math.max(native.deviceIndex(device), 0);
+    const uplink = new Uplink(this.loop, { index, hasIpv4: address !== 0 }, (ways) => {
+      const families = [...(ways.ipv4 ? ["IPv4"] : []), ...(ways.ipv6 ? ["IPv6"] : [])].join(" and ");
+      this.options.log.info(
+        `the host has ${families === "" ? "no way out" : `a way out over ${families}`} now`,
+      );
+      tell(ways);
       this.loop.wake();
     });
     this.undo.push(() => uplink.close());
-    tell(uplink.isUp);
+    tell(uplink.ways);
   }
 
   private resolveOutbound(): OutboundBinding {

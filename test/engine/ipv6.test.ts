@@ -159,11 +159,11 @@ describe("the link", () => {
     const { exchange, core } = exchange6();
     const lifetimes = (frames: Uint8Array[]): number[] =>
       frames.map(parse).map(({ payload }) => (payload[6] << 8) | payload[7]);
-    core.setUplink6(true, exchange.now);
+    core.setUplinks(true, true, exchange.now);
     expect(lifetimes(exchange.pass(1000))).toEqual([1800]);
-    core.setUplink6(false, exchange.now);
+    core.setUplinks(true, false, exchange.now);
     expect(lifetimes(exchange.pass(1000))).toEqual([0]);
-    core.setUplink6(true, exchange.now);
+    core.setUplinks(true, true, exchange.now);
     exchange.pass(1000);
     core.close(exchange.now);
     expect(lifetimes(exchange.link.out.splice(0))).toEqual([0]);
@@ -175,7 +175,7 @@ describe("the link", () => {
       ipv6: { ...defaultIpv6Config(gatewayMac), defaultRouter: "on" },
       restrict: true,
     });
-    exchange.core.setUplink6(true, 0);
+    exchange.core.setUplinks(true, true, 0);
     const [{ payload }] = exchange.settle().map(parse);
     expect([payload[6], payload[7]]).toEqual([0, 0]);
     const options: number[] = [];

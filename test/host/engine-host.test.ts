@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CreateEngineCore } from "../../src/engine/api.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../../src/engine/config.ts";
 import {
   type EngineHost,
   type EngineHostOptions,
@@ -95,6 +95,32 @@ class Peer {
 
 const unixPath = (): string => join(directory, "link.sock");
 const dialUnix = (): Peer => new Peer(netConnect(unixPath()));
+
+describe("IPv6 and the ways out", () => {
+  const link = () => ({ kind: "qemu-listen", address: { kind: "unix", path: unixPath() } }) as const;
+  const ipv6 = defaultIpv6Config(defaultEngineConfig().gatewayMac);
+
+  it("N11 warns once of a link too small for IPv6, and goes on without", async () => {
+    await start(link(), {}, { mtu: 1279, ipv6, nat64: null });
+    const warnings = () => log.lines.filter((line) => line.includes("no IPv6 for the guest"));
+    expect([warnings().length, core.config.ipv6, core.uplinks]).toEqual([1, null, []]);
+    await engine?.stop();
+    await start(link(), {}, { mtu: 1280, ipv6, nat64: null });
+    expect([warnings().length, core.config.ipv6]).toEqual([1, ipv6]);
+  });
+
+  it("are told of at the start to a core that wants to know, with IPv6 or without", async () => {
+    for (const [config, times] of [
+      [{ nat64: null }, 0],
+      [{ nat64: null, ipv6 }, 1],
+      [{}, 1],
+    ] as const) {
+      await start(link(), {}, config);
+      expect(core.uplinks).toHaveLength(times);
+      await engine?.stop();
+    }
+  });
+});
 
 describe("qemu-listen", () => {
   it("serves a guest, the next after it, and cleans up", async () => {

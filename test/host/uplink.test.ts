@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { native } from "../../src/host/native/native.ts";
-import { hasUplink, Uplink } from "../../src/host/uplink.ts";
+import { Uplink, waysOut } from "../../src/host/uplink.ts";
 
 const EBADF = -9;
+const ANY = { index: 0, hasIpv4: false };
 
-describe("the way out over IPv6", () => {
+describe("the way out", () => {
   it("is given up with everything it holds", () => {
     const watched: number[] = [];
     const watcher = {
@@ -14,10 +15,10 @@ describe("the way out over IPv6", () => {
       },
       unwatch: (fd: number, token: number): number => watched.push(-fd, token),
     };
-    const uplink = new Uplink(watcher, 0, () => {});
+    const uplink = new Uplink(watcher, ANY, () => {});
     const [fd = -1] = watched;
     expect(fd).toBeGreaterThan(0);
-    expect(uplink.isUp).toBe(hasUplink(0));
+    expect(uplink.ways).toEqual(waysOut(ANY));
     expect(native.routeChanges(fd)).toBeGreaterThanOrEqual(0);
     uplink.close();
     expect(watched).toEqual([fd, -fd, 7]);
@@ -25,7 +26,9 @@ describe("the way out over IPv6", () => {
   });
 
   it("is not by a device that leads nowhere", () => {
-    expect(hasUplink(native.deviceIndex("lo"))).toBe(false);
-    expect(hasUplink(0x7fffffff)).toBe(false);
+    for (const index of [native.deviceIndex("lo"), 0x7fffffff]) {
+      expect(waysOut({ index, hasIpv4: false })).toEqual({ ipv4: false, ipv6: false });
+      expect(waysOut({ index, hasIpv4: true })).toEqual({ ipv4: true, ipv6: false });
+    }
   });
 });

@@ -50,7 +50,7 @@ export class ArpCore implements EngineCore {
     this.forwards[index] = handle;
   }
 
-  setUplink6(isUp: boolean): void {
+  setUplinks(_hasIpv4: boolean, isUp: boolean): void {
     this.uplinks.push(isUp);
   }
 

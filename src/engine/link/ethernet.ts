@@ -21,7 +21,11 @@ const TRUNCATED = dropReason("frame-truncated");
 const NOT_FOR_US = dropReason("ethernet-not-for-us");
 const UNKNOWN_TYPE = dropReason("ethernet-unknown-type");
 const BAD_SOURCE = dropReason("ethernet-bad-source");
+const IPV4_OFF = dropReason("ipv4-off");
 const IPV6_OFF = dropReason("ipv6-off");
+
+/** A protocol that the guest's link does not carry: all of it is dropped. */
+export const SILENT_IPV4: NetworkProtocol = { packet: () => IPV4_OFF };
 
 /** A protocol of the layer above. Returns HANDLED or a drop reason. */
 export interface NetworkProtocol {

@@ -10,6 +10,7 @@ export const DROP_REASONS = [
   "ethernet-not-for-us",
   "ethernet-unknown-type",
   "ethernet-bad-source",
+  "ipv4-off",
   "ipv6-off",
   "arp-malformed",
   "arp-not-ours",

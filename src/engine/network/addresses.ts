@@ -4,7 +4,7 @@
  *
  * IPv4 is int32 in host order, IPv6 four words by place (`words`, index of the first).
  */
-import { extractIpv4 } from "../wire/translated-address.ts";
+import { extractIpv4, isTranslated } from "../wire/translated-address.ts";
 
 const LINK_LOCAL_4 = 0xa9fe;
 /** Metadata services that are not link-local. They hand out what 169.254.169.254 does. */
@@ -16,6 +16,17 @@ const METADATA_ORACLE_CLASSIC = (192 << 24) | 192;
 function isUnicast4(address: number): boolean {
   const first = address >>> 24;
   return first !== 0 && first !== 127 && first < 224;
+}
+
+/**
+ * Whether this address means the same everywhere, so that a translator elsewhere can be asked for it (RFC 6052 section
+ * 3.1): it is not private (RFC 1918), shared (RFC 6598), link-local or loopback.
+ */
+export function isGlobal4(address: number): boolean {
+  const high = address >>> 16;
+  const first = high >>> 8;
+  if (first === 10 || first === 127 || high === 0xc0a8 || high === LINK_LOCAL_4) return false;
+  return high >>> 4 !== 0xac1 && high >>> 6 !== 0x191;
 }
 
 /**
@@ -94,6 +105,11 @@ export function isUnicast6(words: Int32Array, index: number): boolean {
   return !isIn(RESERVED_6, words, index);
 }
 
+/** fe80::/10 */
+export function isLinkLocal6(words: Int32Array, index: number): boolean {
+  return (words[index] & LINK_LOCAL_6_MASK) === LINK_LOCAL_6;
+}
+
 /**
  * Whether the guest may send to this IPv6 address, its own network not considered. An IPv4 address inside is held to
  * the IPv4 rules: 64:ff9b::127.0.0.1 is somebody's loopback. `allowLinkLocal` opens fe80::/10 no more than the guest
@@ -101,7 +117,7 @@ export function isUnicast6(words: Int32Array, index: number): boolean {
  * addresses, 169.254/16.
  */
 export function isLegitimate6(words: Int32Array, index: number, allowLinkLocal: boolean): boolean {
-  if (!isUnicast6(words, index) || (words[index] & LINK_LOCAL_6_MASK) === LINK_LOCAL_6) return false;
+  if (!isUnicast6(words, index) || isLinkLocal6(words, index)) return false;
   if (!allowLinkLocal && isIn(METADATA_6, words, index)) return false;
   for (let i = embeddedIpv4(words, index, EMBEDDED) - 1; i >= 0; i--) {
     if (!isLegitimate4(EMBEDDED[i], allowLinkLocal)) return false;
@@ -157,15 +173,4 @@ function embeddedInLocalNat64(words: Int32Array, index: number, found: Int32Arra
   }
   if (count === 0) found[count++] = 0;
   return count;
-}
-
-/** Whether the octets that RFC 6052 section 2.2 reserves in addresses of this prefix length are zero. */
-function isTranslated(words: Int32Array, index: number, prefixLength: number): boolean {
-  if (prefixLength === 96) return true;
-  if (words[index + 2] >>> 24 !== 0) return false;
-  // The address ends 40 bits behind its prefix, the octet at 64 left out.
-  const suffix = prefixLength - 24;
-  const low = suffix < 32 ? words[index + 2] << suffix : 0;
-  const last = suffix <= 32 ? words[index + 3] : words[index + 3] << (suffix - 32);
-  return low === 0 && last === 0;
 }

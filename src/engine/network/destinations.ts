@@ -8,8 +8,9 @@ import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
 import type { EngineConfig } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
+import { embedIpv4, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
-import { isLegitimate4 } from "./addresses.ts";
+import { isGlobal4, isLegitimate4 } from "./addresses.ts";
 import type { Admission } from "./admission.ts";
 
 /**
@@ -21,6 +22,8 @@ export const GO = -1;
 export const HERE = -2;
 /** For a datagram: it may go to a group. */
 export const GROUP = 0;
+/** For a datagram: it may go to a global address, by a translator. */
+export const TRANSLATED = 1;
 
 /** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
 export function refuse(reason: number): number {
@@ -53,12 +56,30 @@ interface Wish {
 
 export class Destinations {
   private readonly netmask: number;
+  /** Where global addresses go, or null: where they are. */
+  private nat64: Nat64Prefix | null = null;
+  /** Whatever may go out goes where it is addressed to. */
+  private isDirect: boolean;
 
   constructor(
     private readonly config: EngineConfig,
     private readonly admission: Admission | null,
   ) {
+    this.isDirect = !config.restrict;
     this.netmask = config.prefixLength === 0 ? 0 : (-1 << (32 - config.prefixLength)) | 0;
+  }
+
+  /** From now on global addresses are reached by a translator with this prefix, or again as they are (null). */
+  translate(nat64: Nat64Prefix | null): void {
+    this.nat64 = nat64;
+    this.isDirect = !this.config.restrict && nat64 === null;
+  }
+
+  /** Where this global address goes, four words; zeros while it goes out as it is. */
+  translated(address: number): Int32Array {
+    const words = new Int32Array(4);
+    if (this.nat64 !== null) embedIpv4(this.nat64.words, this.nat64.length, address, words, 0);
+    return words;
   }
 
   /** Whether a datagram to `address` was dropped because the guest may not reach it, and one station could have that address. */
@@ -89,8 +110,9 @@ export class Destinations {
       return HERE;
     }
     const verdict = this.route(wish, to);
-    if (verdict === GO && this.admission !== null && !this.admission.tcp(wish)) return refuse(REFUSED);
-    return verdict;
+    const goes = verdict === GO || verdict === TRANSLATED;
+    if (goes && this.admission !== null && !this.admission.tcp(wish)) return refuse(REFUSED);
+    return goes ? GO : verdict;
   }
 
   /** A datagram to a remote. Fills `to` unless it is refused. */
@@ -106,7 +128,20 @@ export class Destinations {
 
   /** The rules for any address. */
   private route(wish: Wish, to: AddressWords): number {
+    return this.isDirect ? this.direct(wish, to) : this.indirect(wish, to);
+  }
+
+  private indirect(wish: Wish, to: AddressWords): number {
     if (this.config.restrict) return refuse(RESTRICTED);
+    const verdict = this.direct(wish, to);
+    const { nat64 } = this;
+    // Private networks are where they are, if anywhere, and so is the host's loopback.
+    if (verdict !== GO || nat64 === null || !isGlobal4(to[3])) return verdict;
+    embedIpv4(nat64.words, nat64.length, to[3], to, 0);
+    return TRANSLATED;
+  }
+
+  private direct(wish: Wish, to: AddressWords): number {
     const remote = wish.remoteAddress;
     let target = remote;
     if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;

@@ -5,8 +5,9 @@
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
 import type { EngineConfig, Ipv6Config } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
+import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
-import { isLegitimate6, isUnicast6 } from "./addresses.ts";
+import { isLegitimate4, isLegitimate6, isUnicast6 } from "./addresses.ts";
 import type { Admission } from "./admission.ts";
 import { GO, HERE, isDenial, refuse } from "./destinations.ts";
 
@@ -29,15 +30,26 @@ export class Destinations6 {
   private readonly prefix: Int32Array;
   private readonly gateway: Int32Array;
   private readonly dns: Int32Array | null;
+  /** The prefix of the network's translator, if it has one. */
+  private nat64: Nat64Prefix | null = null;
+  /** Every address is what it says. */
+  private isDirect: boolean;
 
   constructor(
     private readonly config: EngineConfig,
     { prefix, gateway, dns }: Ipv6Config,
     private readonly admission: Admission | null,
   ) {
+    this.isDirect = !config.restrict;
     this.prefix = Int32Array.from(prefix);
     this.gateway = Int32Array.from(gateway);
     this.dns = dns && Int32Array.from(dns);
+  }
+
+  /** Addresses of this prefix are IPv4 ones, and held to their rules. */
+  setNat64(nat64: Nat64Prefix | null): void {
+    this.nat64 = nat64;
+    this.isDirect = !this.config.restrict && nat64 === null;
   }
 
   /** A new TCP connection. Returns a verdict; fills `to` if it goes out. */
@@ -59,7 +71,10 @@ export class Destinations6 {
   }
 
   private route({ pair, remotePort }: Wish6, to: AddressWords): number {
-    if (this.config.restrict) return refuse(RESTRICTED);
+    if (!this.isDirect) {
+      if (this.config.restrict) return refuse(RESTRICTED);
+      if (!this.isOpenBehindNat64(pair)) return refuse(REFUSED);
+    }
     if (this.config.allowHostLoopback && isSame(this.gateway, pair, REMOTE)) {
       to.fill(0, 0, 3);
       to[3] = 1;
@@ -71,6 +86,12 @@ export class Destinations6 {
     for (let word = 0; word < 4; word++) to[word] = pair[REMOTE + word];
     to[ADDRESS_PORT] = remotePort;
     return GO;
+  }
+
+  private isOpenBehindNat64(pair: Int32Array): boolean {
+    const { nat64, config } = this;
+    if (nat64 === null || !isOfPrefix(pair, REMOTE, nat64)) return true;
+    return isLegitimate4(extractIpv4(pair, REMOTE, nat64.length), config.allowLinkLocal);
   }
 
   /**

@@ -18,6 +18,7 @@ import {
   encodeUint16,
   encodeUint32,
   INTERFACE_MTU,
+  IPV6_ONLY_PREFERRED,
   LEASE_TIME,
   MAXIMUM_MESSAGE_SIZE,
   MESSAGE_TYPE,
@@ -61,6 +62,7 @@ export class DhcpParameters {
   private readonly values = new Map<number, Uint8Array>();
   /** What a client is given although its parameter request list leaves it out. */
   private readonly always: readonly number[];
+  private readonly hasOwnIpv6Only: boolean;
 
   /** Throws RangeError for an extra option the protocol sets itself, or for a lease time that is not four octets. */
   constructor(config: DhcpConfig) {
@@ -81,8 +83,23 @@ export class DhcpParameters {
       ROUTER,
       DOMAIN_NAME_SERVER,
       ...(config.mtu === MTU_DEFAULT ? [] : [INTERFACE_MTU]),
-      ...config.extraOptions.map((option) => option.code),
+      // RFC 8925 section 3.3: never to who does not ask for it.
+      ...config.extraOptions.map((option) => option.code).filter((code) => code !== IPV6_ONLY_PREFERRED),
     ];
+    this.hasOwnIpv6Only = this.values.has(IPV6_ONLY_PREFERRED);
+  }
+
+  /** Whether a guest that can do without IPv4 is asked to; an operator's option 108 asks it always. */
+  preferIpv6Only(isPreferred: boolean): void {
+    if (this.hasOwnIpv6Only) return;
+    // 0: for as long as the client thinks fit (RFC 8925 section 3.1).
+    if (isPreferred) this.values.set(IPV6_ONLY_PREFERRED, encodeUint32(0));
+    else this.values.delete(IPV6_ONLY_PREFERRED);
+  }
+
+  /** Whether the client that asks for these options is told to do without IPv4. */
+  isIpv6Only(requested: Uint8Array | undefined): boolean {
+    return this.values.has(IPV6_ONLY_PREFERRED) && requested?.includes(IPV6_ONLY_PREFERRED) === true;
   }
 
   /** Boot file name for the `file` field, or nothing. */
@@ -102,6 +119,7 @@ export class DhcpParameters {
     const values = new Map(this.values);
     for (const [code, value] of timers(leaseSeconds)) if (!values.has(code)) values.set(code, value);
     if (leaseSeconds === 0) for (const code of [RENEWAL_TIME, REBINDING_TIME]) values.delete(code);
+    if (requested === undefined) values.delete(IPV6_ONLY_PREFERRED);
     const wanted = requested ? [...requested, ...this.always] : values.keys();
     const codes = new Set<number>();
     for (const code of wanted) {

@@ -63,6 +63,10 @@ export class DhcpService implements UdpService {
     };
   }
 
+  preferIpv6Only(isPreferred: boolean): void {
+    this.server?.preferIpv6Only(isPreferred);
+  }
+
   /** Ends leases that have run out. `uptimeMs` does not wrap. */
   poll(uptimeMs: number): void {
     this.uptimeMs = uptimeMs;

@@ -112,6 +112,11 @@ export class DhcpServer {
     this.table.onRelease = handler;
   }
 
+  /** Whether clients that can do without IPv4 are asked to (RFC 8925). */
+  preferIpv6Only(isPreferred: boolean): void {
+    this.parameters.preferIpv6Only(isPreferred);
+  }
+
   /** Leases in force, as of the last `handle` or `poll`. */
   leases(): Lease[] {
     return this.table.leases();
@@ -193,7 +198,10 @@ export class DhcpServer {
   private discover(request: Request, now: number): DhcpOutcome {
     const slot = this.table.choose(request.client, request.requested);
     if (!slot) return NO_ADDRESS;
-    if (request.options.has(option.RAPID_COMMIT)) return this.acknowledge(request, slot, now, true);
+    // Who can do without an address is not given one before it says that it wants it (RFC 8925 section 3.2).
+    const commits =
+      request.options.has(option.RAPID_COMMIT) && !this.parameters.isIpv6Only(requestList(request));
+    if (commits) return this.acknowledge(request, slot, now, true);
     this.table.offer(slot, request.client, now);
     const lease = this.leaseSecondsFor(request);
     const head = [this.messageType(option.OFFER), this.identifier(), leaseTime(lease), ...echo(request)];

@@ -30,6 +30,7 @@ import {
   writeIpv6,
 } from "../wire/ipv6.ts";
 import * as ndp from "../wire/ndp.ts";
+import type { Nat64Prefix } from "../wire/translated-address.ts";
 
 const ADVERTISEMENTS = counter("router-advertisements");
 
@@ -51,12 +52,6 @@ const ALL_NODES = Int32Array.of(0xff020000, 0, 0, 1);
 const ALL_NODES_MAC_HIGH = 0x3333;
 const ALL_NODES_MAC_LOW = 1;
 
-/** The prefix of a network's NAT64: four words, and 32 to 96 bits of them. */
-export interface Nat64Prefix {
-  readonly words: Int32Array;
-  readonly length: number;
-}
-
 export interface RouterOptions {
   readonly view: DataView;
   readonly checksum: ChecksumKernel;
@@ -75,7 +70,6 @@ export interface RouterOptions {
   /** Who answers DNS, or null. */
   readonly resolver: Int32Array | null;
   readonly searchDomains: readonly string[];
-  readonly nat64: Nat64Prefix | null;
   /** Room for a frame until it has been sent, or 0 when there is none. */
   readonly keep: (octets: number) => number;
   /** Sends the frame of `octets` at `at`. False when the link takes none now. */
@@ -84,12 +78,16 @@ export interface RouterOptions {
 
 export class RouterAdvertiser {
   private readonly names: Uint8Array;
+  /** Of a message without NAT64 prefixes. */
   private readonly messageOctets: number;
   private readonly macHigh: number;
   private readonly macLow: number;
   private readonly to = new Int32Array(4);
   private hasLink = false;
   private isDefaultRouter = false;
+  /** The NAT64 prefix that guests are told of, and the one before, which they are told to forget (RFC 8781 section 4). */
+  private nat64: Nat64Prefix | null = null;
+  private formerNat64: Nat64Prefix | null = null;
   /** Advertisements of the link's start that are still to come. */
   private initialLeft = 0;
   private nextMs = 0;
@@ -109,8 +107,7 @@ export class RouterAdvertiser {
       ndp.MTU_OPTION_OCTETS +
       ndp.PREFIX_OPTION_OCTETS +
       (options.resolver === null ? 0 : ndp.RDNSS_OPTION_OCTETS) +
-      (this.names.length === 0 ? 0 : ndp.dnsslOctets(this.names.length)) +
-      (options.nat64 === null ? 0 : ndp.PREF64_OPTION_OCTETS);
+      (this.names.length === 0 ? 0 : ndp.dnsslOctets(this.names.length));
     const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);
     this.macHigh = mac.getUint16(0);
     this.macLow = mac.getInt32(2);
@@ -124,12 +121,25 @@ export class RouterAdvertiser {
     this.hasAdvertised = false;
     this.isWanted = false;
     this.hasFailed = false;
+    this.formerNat64 = null;
   }
 
   /** Whether the host has a way out, and guests a default router in us. */
   setDefaultRouter(isDefaultRouter: boolean, nowMs: number): void {
     if (this.isDefaultRouter === isDefaultRouter) return;
     this.isDefaultRouter = isDefaultRouter;
+    this.tellChange(nowMs);
+  }
+
+  /** The prefix by which guests reach IPv4, or null. */
+  setNat64(nat64: Nat64Prefix | null, nowMs: number): void {
+    if (nat64 === this.nat64) return;
+    this.formerNat64 = this.nat64;
+    this.nat64 = nat64;
+    this.tellChange(nowMs);
+  }
+
+  private tellChange(nowMs: number): void {
     // A guest that knows nothing yet will hear by the schedule of the link's start.
     if (this.hasAdvertised) this.want((this.advertisedMs + CHANGE_INTERVAL_MS) | 0, nowMs);
   }
@@ -199,17 +209,19 @@ export class RouterAdvertiser {
   private advertise(to: Int32Array, macHigh: number, macLow: number, lifetime: number): boolean {
     const { options } = this;
     const { view } = options;
-    const octets = ETHERNET_HEADER_OCTETS + IPV6_HEADER_OCTETS + this.messageOctets;
+    const prefixes = (this.nat64 === null ? 0 : 1) + (this.formerNat64 === null ? 0 : 1);
+    const messageOctets = this.messageOctets + prefixes * ndp.PREF64_OPTION_OCTETS;
+    const octets = ETHERNET_HEADER_OCTETS + IPV6_HEADER_OCTETS + messageOctets;
     const frameAt = options.keep(octets);
     if (frameAt === 0) return false;
     const ipAt = frameAt + ETHERNET_HEADER_OCTETS;
     const at = ipAt + IPV6_HEADER_OCTETS;
     writeEthernet(view, frameAt, macHigh, macLow, this.macHigh, this.macLow, ETHERTYPE_IPV6);
-    writeIpv6(view, ipAt, this.messageOctets, NEXT_ICMPV6, HOP_LIMIT_ON_LINK, 0);
+    writeIpv6(view, ipAt, messageOctets, NEXT_ICMPV6, HOP_LIMIT_ON_LINK, 0);
     writeAddress(view, ipAt + SOURCE, options.address, 0);
     writeAddress(view, ipAt + DESTINATION, to, 0);
     this.writeMessage(at, lifetime);
-    finishIcmpv6(options.checksum, view, ipAt, at, this.messageOctets);
+    finishIcmpv6(options.checksum, view, ipAt, at, messageOctets);
     if (!options.send(frameAt, octets)) return false;
     options.counters.add(ADVERTISEMENTS, 1);
     return true;
@@ -217,7 +229,8 @@ export class RouterAdvertiser {
 
   private writeMessage(at: number, lifetime: number): void {
     const { options } = this;
-    const { view, nat64 } = options;
+    const { view } = options;
+    const { nat64, formerNat64 } = this;
     const routerFlags = options.managed ? ndp.MANAGED | ndp.OTHER : 0;
     at = ndp.writeRouterAdvertisement(view, at, HOP_LIMIT_DEFAULT, routerFlags, lifetime);
     at = ndp.writeLinkLayer(view, at, ndp.SOURCE_LINK_LAYER, this.macHigh, this.macLow);
@@ -229,7 +242,8 @@ export class RouterAdvertiser {
       at = ndp.writeRdnss(view, at, RESOLVER_LIFETIME_SECONDS, options.resolver);
     }
     if (this.names.length > 0) at = ndp.writeDnssl(view, at, RESOLVER_LIFETIME_SECONDS, this.names);
-    if (nat64 !== null) ndp.writePref64(view, at, lifetime, nat64.words, nat64.length);
+    if (nat64 !== null) at = ndp.writePref64(view, at, lifetime, nat64.words, nat64.length);
+    if (formerNat64 !== null) ndp.writePref64(view, at, 0, formerNat64.words, formerNat64.length);
   }
 }
 

@@ -58,8 +58,10 @@ export function udpRows(mappings: readonly (UdpMapping | null)[], sides: Sides, 
 function recent(m: UdpMapping, { destinations, destinations6 }: Sides): [string, string] {
   if (m.ipOctets === IPV4_HEADER_OCTETS) {
     const address = m.recentAddress;
-    const seen = destinations.seenByGuest(address);
-    return [formatEndpoint(seen, m.recentPort), formatEndpoint(address, m.recentPort)];
+    const seen = formatEndpoint(destinations.seenByGuest(address), m.recentPort);
+    if (m.hostFamily === 4) return [seen, formatEndpoint(address, m.recentPort)];
+    const words = destinations.translated(address);
+    return [seen, endpoint6(words, 0, m.recentPort)];
   }
   const address = new Int32Array(4);
   m.copyRecent6(address);

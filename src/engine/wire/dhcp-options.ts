@@ -33,6 +33,7 @@ export const TFTP_SERVER_NAME = 66;
 export const BOOT_FILE_NAME = 67;
 export const RAPID_COMMIT = 80;
 export const RELAY_AGENT_INFORMATION = 82;
+export const IPV6_ONLY_PREFERRED = 108;
 export const DOMAIN_SEARCH = 119;
 export const CLASSLESS_ROUTES = 121;
 export const END = 255;

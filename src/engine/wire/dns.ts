@@ -40,6 +40,7 @@ export const EDNS_UDP_OCTETS = 1232;
 export const OPT_OCTETS = 11;
 
 export const TYPE_A = 1;
+export const TYPE_AAAA = 28;
 export const TYPE_IXFR = 251;
 export const TYPE_AXFR = 252;
 export const TYPE_ANY = 255;
@@ -162,6 +163,26 @@ export function findOpt(view: DataView, at: number, length: number): number {
     if (isOpt && i >= before && found === 0) found = nameAt;
   }
   return found;
+}
+
+/**
+ * The record whose name is at `at`: the offset of its type, behind which are class (2 octets), TTL (4), length (2) and
+ * data; -1 when it runs past `end`.
+ */
+export function recordAt(view: DataView, at: number, end: number): number {
+  const fixedAt = skipName(view, at, end, true);
+  if (fixedAt < 0 || fixedAt + RECORD_FIXED_OCTETS > end) return -1;
+  return recordEnd(view, fixedAt) > end ? -1 : fixedAt;
+}
+export function recordTtl(view: DataView, fixedAt: number): number {
+  return view.getUint32(fixedAt + RECORD_TTL);
+}
+/** Offset of a record's data, and of what follows it. */
+export function recordData(fixedAt: number): number {
+  return fixedAt + RECORD_FIXED_OCTETS;
+}
+export function recordEnd(view: DataView, fixedAt: number): number {
+  return fixedAt + RECORD_FIXED_OCTETS + view.getUint16(fixedAt + RECORD_LENGTH);
 }
 
 /** Offset behind the name at `at`, or -1. A pointer ends a name; a question's may not have one. */

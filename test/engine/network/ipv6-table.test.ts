@@ -16,10 +16,11 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   reassembly: [`${ENGINE}/network/reassembly6.test.ts`],
   addresses: [`${ENGINE}/network/addresses.test.ts`],
   engine: [`${ENGINE}/ipv6.test.ts`],
+  nat64: [`${ENGINE}/nat64.test.ts`],
   tap: ["test/host/link/tap.test.ts"],
   text: ["test/config/address6.test.ts"],
 };
-const LAST = 68;
+const LAST = 74;
 
 interface Row {
   readonly number: number;

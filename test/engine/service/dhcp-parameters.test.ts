@@ -123,6 +123,41 @@ describe("DHCP options by number", () => {
   });
 });
 
+describe("IPv6-only preferred (RFC 8925)", () => {
+  it("N74 is told to who asks for it while it holds, without a time of ours, and to nobody else", () => {
+    const { server, ask } = serve();
+    const given = (list?: readonly number[]) =>
+      ask({ type: DISCOVER, ...(list === undefined ? {} : { options: { 55: list } }) }).options[108];
+    expect(given([1, 108])).toBeUndefined();
+    server.preferIpv6Only(true);
+    expect([given([1, 108]), given([1]), given()]).toEqual([quad(0), undefined, undefined]);
+    expect(
+      ask({ type: REQUEST, requested: FIRST, serverId: SERVER, options: { 55: [108] } }).options[108],
+    ).toEqual(quad(0));
+    server.preferIpv6Only(false);
+    expect(given([1, 108])).toBeUndefined();
+  });
+
+  it("N74 is offered, not committed to, when the client would have an address in a hurry", () => {
+    const { server, ask } = serve();
+    server.preferIpv6Only(true);
+    const hurried = (list: readonly number[]) => ask({ type: DISCOVER, options: { 55: list, 80: [] } }).type;
+    expect(hurried([1, 108])).toBe(2);
+    expect(server.leases()).toEqual([]);
+    expect(hurried([1])).toBe(5);
+  });
+
+  it("an operator's own time holds always, and is told to who asks alone", () => {
+    const { server, ask } = serve({ extraOptions: [{ code: 108, value: Uint8Array.from(quad(600)) }] });
+    for (const isPreferred of [true, false]) {
+      server.preferIpv6Only(isPreferred);
+      expect(ask({ type: DISCOVER, options: { 55: [108] } }).options[108]).toEqual(quad(600));
+      expect(ask({ type: DISCOVER, options: { 55: [1] } }).options[108]).toBeUndefined();
+      expect(ask({ type: DISCOVER }).options[108]).toBeUndefined();
+    }
+  });
+});
+
 describe("DHCP for network boot", () => {
   it("gives next server and boot file as fields and as options", () => {
     const offer = serve({ ...FULL, tftpServerName: "boot.example.org" }).ask({ type: DISCOVER });

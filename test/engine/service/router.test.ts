@@ -44,7 +44,6 @@ function setUp(changes: Partial<RouterOptions> = {}) {
     managed: true,
     resolver: words("fd71:1ae0:d44d:2::3"),
     searchDomains: [],
-    nat64: null,
     keep: () => FRAME_AT,
     send: (at, length) => {
       if (!open) return false;
@@ -219,8 +218,8 @@ describe("router advertisements: what", () => {
     const { router, run, frames } = setUp({
       prefix: words("fd71:1ae0:d44d:2:ffff:ffff:ffff:ffff"),
       searchDomains: ["example.org", "a.test"],
-      nat64: { words: words("64:ff9b::"), length: 96 },
     });
+    router.setNat64({ words: words("64:ff9b::"), length: 96 }, 0);
     router.linkChanged(true, 0);
     router.setDefaultRouter(true, 0);
     run(0);

@@ -75,6 +75,15 @@ export class Dns implements UdpService {
     this.forwarder.setResolvers(resolvers);
   }
 
+  /** Has a question of our own asked; see `DnsForwarder.ask`. */
+  ask(message: Uint8Array, nowMs: number): void {
+    this.forwarder.ask(message, nowMs);
+  }
+
+  set ownAnswer(listener: (at: number, length: number) => void) {
+    this.forwarder.ownAnswer = listener;
+  }
+
   /** A query over UDP to the DNS address. */
   datagram(packet: Packet): number {
     return this.forwarder.query(packet, packet.payloadAt, packet.payloadOctets, packet.nowMs);

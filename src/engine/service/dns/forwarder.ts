@@ -45,6 +45,9 @@ import type { UpstreamParts } from "./upstream.ts";
 /** Where answers of our own are made, with room for a length in front. */
 const REPLY_OFFSET = DNS_REGION_OCTETS - REPLY_OCTETS;
 
+/** The port of no guest. */
+const OURSELVES = 0;
+
 const QUERIES = counter("dns-queries");
 const ANSWERS = counter("dns-answers");
 const MERGED = counter("dns-merged");
@@ -86,6 +89,8 @@ export class DnsForwarder implements AnswerListener {
   private readonly hostNames: HostNames;
   private readonly replyAt: number;
   private readonly inHand = new Query();
+  /** Told of answers to questions of our own, at an offset; failures are answers. */
+  ownAnswer: (at: number, length: number) => void = () => {};
   /** The ends of an answer over UDP. */
   private readonly path = new Path(new Int32Array(PAIR_WORDS));
 
@@ -129,6 +134,16 @@ export class DnsForwarder implements AnswerListener {
     inHand.guestPort = ends.guestPort;
     inHand.stream = NO_STREAM;
     return this.take(at, length, nowMs);
+  }
+
+  /** Asks a question of our own; `ownAnswer` gets what comes of it, which may be nothing. */
+  ask(message: Uint8Array, nowMs: number): void {
+    const { inHand, replyAt } = this;
+    this.options.octets.set(message, replyAt);
+    inHand.guest.fill(0);
+    inHand.guestPort = OURSELVES;
+    inHand.stream = NO_STREAM;
+    this.take(replyAt, message.length, nowMs);
   }
 
   /** Takes a query that came on the guest's TCP connection `stream`. Returns HANDLED or a drop reason. */
@@ -213,6 +228,10 @@ export class DnsForwarder implements AnswerListener {
   /** Answers over UDP, from the address of the guest's family that was asked. The guest's is `words[index]` and on. */
   private reply(words: Int32Array, index: number, guestPort: number, at: number, length: number): void {
     const { options, path } = this;
+    if (guestPort === OURSELVES) {
+      this.ownAnswer(at, length);
+      return;
+    }
     const isIpv4 = (words[index] | words[index + 1]) === 0 && words[index + 2] === V4_MAPPED;
     path.ipOctets = isIpv4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS;
     path.guestPort = guestPort;

@@ -23,6 +23,8 @@ export class UdpMapping extends Path {
   /** A client of a forward: `handle` is the forward's and is not closed with the mapping. */
   inbound = false;
   handle = -1;
+  /** Of the socket: 6 for the guest's IPv4 where it goes out by NAT64. */
+  hostFamily: 4 | 6 = 4;
   /** Index of the forward, for inbound mappings. */
   forward = -1;
   /** The address of the host that a client asked, as words; zeros when the forward is bound to one. */

@@ -31,10 +31,11 @@ import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { type Destinations, GO, GROUP, reasonOf } from "../../network/destinations.ts";
+import { type Destinations, GO, GROUP, reasonOf, TRANSLATED } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
+import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../../wire/translated-address.ts";
 import { udpRows } from "../flow-rows.ts";
 import { type FlowTable, NO_FLOW, packPorts, powerOfTwo } from "../flow-table.ts";
 import { PAIR_WORDS, Path } from "../path.ts";
@@ -50,6 +51,13 @@ const SOCKET_FAILED = dropReason("host-socket-failed");
 const SEND_REFUSED = dropReason("host-send-refused");
 const FILTERED = dropReason("inbound-filtered");
 const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
+
+/**
+ * Stand for the remote in the key of a mapping that serves any: those that are reached as they are, and those that are
+ * reached by NAT64. Neither is anybody's address.
+ */
+const ANY_REMOTE = 0;
+const REMOTES_BY_NAT64 = 1;
 
 /** Port numbers tried when two clients of a forward look alike to the guest. */
 const ALIAS_TRIES = 16;
@@ -104,6 +112,7 @@ export class Udp {
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
+  private nat64: Nat64Prefix | null = null;
 
   constructor(
     private readonly parts: UdpParts,
@@ -136,9 +145,25 @@ export class Udp {
       if (client?.inbound) return this.answerClient(client, packet);
     }
     const verdict = this.parts.destinations.udp(packet, this.to, packet.nowMs);
-    if (verdict !== GO) return verdict === GROUP ? this.datagramToGroup(packet) : reasonOf(verdict);
-    const id = this.mappingOf(packet);
+    if (verdict !== GO) return this.datagramElsewhere(packet, verdict);
+    const id = this.mappingOf(packet, ANY_REMOTE, 4);
     return id < 0 ? -id : this.send(id, packet);
+  }
+
+  private datagramElsewhere(packet: Packet, verdict: number): number {
+    if (verdict === GROUP) return this.datagramToGroup(packet);
+    return verdict === TRANSLATED ? this.datagramByNat64(packet) : reasonOf(verdict);
+  }
+
+  /** By a socket of IPv6, for the address in `to`. What goes out as it is has another one. */
+  private datagramByNat64(packet: Packet): number {
+    const id = this.mappingOf(packet, REMOTES_BY_NAT64, 6);
+    const mapping = id < 0 ? null : this.mappings.byId[id];
+    if (mapping === null) return id < 0 ? -id : TABLE_FULL;
+    mapping.remember(packet.remoteAddress, packet.remotePort);
+    this.mappings.refresh(mapping);
+    this.queue(mapping, packet, null);
+    return HANDLED;
   }
 
   /** The same over IPv6. */
@@ -155,9 +180,12 @@ export class Udp {
     return id < 0 ? -id : this.send(id, packet);
   }
 
-  /** The id of the mapping for this datagram, new if need be, or a drop reason negated. */
-  private mappingOf(packet: Packet): number {
-    const keyAddress = this.mappingByAddress ? packet.remoteAddress : 0;
+  /**
+   * The id of the mapping for this datagram, new if need be with a socket of this family, or a drop reason negated.
+   * `anyRemote` stands for all remotes that one socket reaches.
+   */
+  private mappingOf(packet: Packet, anyRemote: number, family: 4 | 6): number {
+    const keyAddress = this.mappingByAddress ? packet.remoteAddress : anyRemote;
     const keyPort = this.mappingByPort ? packet.remotePort : 0;
     const ports = packPorts(packet.guestPort, keyPort);
     const id = this.parts.flows.find(PROTOCOL_UDP, packet.guestAddress, keyAddress, ports);
@@ -168,7 +196,7 @@ export class Udp {
     path.guestPort = packet.guestPort;
     path.remoteAddress = keyAddress;
     path.remotePort = keyPort;
-    return this.openMapping(path);
+    return this.openMapping(path, family);
   }
 
   /** The same over IPv6. */
@@ -180,7 +208,7 @@ export class Udp {
     const known = this.mappingByAddress ? PAIR_WORDS : PAIR_WORDS / 2;
     for (let word = 0; word < PAIR_WORDS; word++) path.pair[word] = word < known ? pair[word] : 0;
     const id = this.parts.flows.find6(PROTOCOL_UDP, path.pair, packPorts(guestPort, path.remotePort));
-    return id === NO_FLOW ? this.openMapping(path) : id;
+    return id === NO_FLOW ? this.openMapping(path, 6) : id;
   }
 
   /** The datagram leaves by mapping `id` for the address in `to`. Returns HANDLED or a drop reason. */
@@ -202,7 +230,7 @@ export class Udp {
   private datagramToGroup(packet: Packet): number {
     const wanted = ttl(this.parts.arena.view, packet.networkAt);
     if (wanted === 0) return TTL_EXPIRED;
-    const id = this.mappingOf(packet);
+    const id = this.mappingOf(packet, ANY_REMOTE, 4);
     const mapping = id < 0 ? null : this.mappings.byId[id];
     if (mapping === null) return id < 0 ? -id : TABLE_FULL;
     const isLocal = packet.remoteAddress >>> 8 === LOCAL_BLOCK;
@@ -249,15 +277,14 @@ export class Udp {
     return HANDLED;
   }
 
-  /** A new mapping between these ends, with its socket. Returns its id, or a drop reason negated. */
-  private openMapping(path: Path): number {
+  /** A new mapping between these ends, with its socket of this family. Returns its id, or a drop reason negated. */
+  private openMapping(path: Path, family: 4 | 6): number {
     const { mappings } = this;
     if (!mappings.makeRoom()) return -MAPPINGS_FULL;
     const { network, flows } = this.parts;
     const id = flows.insertEnds(PROTOCOL_UDP, path);
     if (id === NO_FLOW) return -TABLE_FULL;
     // Port preservation and parity (RFC 4787 REQ-3, REQ-4) are the host's to try.
-    const family = path.ipOctets === IPV4_HEADER_OCTETS ? 4 : 6;
     let handle = network.udpOpen(this.token | id, family, path.guestPort);
     if (isShortage(handle) && mappings.giveWay(IN_USE_SHORT_MS)) {
       handle = network.udpOpen(this.token | id, family, path.guestPort);
@@ -266,7 +293,7 @@ export class Udp {
       flows.remove(id);
       return isShortage(handle) ? -MAPPINGS_FULL : -SOCKET_FAILED;
     }
-    mappings.take(id, path, handle);
+    mappings.take(id, path, handle).hostFamily = family;
     return id;
   }
 
@@ -330,9 +357,21 @@ export class Udp {
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
+    if (mapping.hostFamily !== 4) return this.fromIpv6(mapping, entry);
+    return this.toGuest4(mapping, entry, this.parts.batch.words[entry * ADDRESS_WORDS + 3]);
+  }
+
+  private fromIpv6(mapping: UdpMapping, entry: number): number {
     if (mapping.ipOctets !== IPV4_HEADER_OCTETS) return this.toGuest6(mapping, entry);
+    const { words } = this.parts.batch;
+    const from = entry * ADDRESS_WORDS;
+    const { nat64 } = this;
+    if (nat64 === null || !isOfPrefix(words, from, nat64)) return FILTERED;
+    return this.toGuest4(mapping, entry, extractIpv4(words, from, nat64.length));
+  }
+
+  private toGuest4(mapping: UdpMapping, entry: number, address: number): number {
     const { batch, destinations } = this.parts;
-    const address = batch.words[entry * ADDRESS_WORDS + 3];
     const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
     if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) {
       if (!this.awaitsAnswers(mapping)) return FILTERED;
@@ -427,6 +466,16 @@ export class Udp {
     client.setLocal(this.parts.batch.local, i);
     this.mappings.inboundOpen++;
     return client;
+  }
+
+  /** Global addresses are reached by this prefix from now on, or as they are: open sockets lead elsewhere. */
+  translate(nat64: Nat64Prefix | null): void {
+    this.nat64 = nat64;
+    for (const mapping of this.mappings.byId) {
+      if (mapping?.live && !mapping.inbound && mapping.ipOctets === IPV4_HEADER_OCTETS) {
+        this.mappings.remove(mapping);
+      }
+    }
   }
 
   advance(nowMs: number): void {

@@ -1,0 +1,112 @@
+/** Which families a guest has, and how it gets to IPv4 from a host that has none. */
+import { describe, expect, it } from "vitest";
+import { OptionSet } from "../../src/config/option-set.ts";
+import type { OptionName } from "../../src/config/option-table.ts";
+import { planEngine } from "../../src/config/plan.ts";
+import { ip6 } from "../support/frames6.ts";
+
+function plan(...given: readonly (readonly [OptionName, string?])[]) {
+  const options = new OptionSet();
+  for (const [name, text] of given) options.add(name, text);
+  const config = planEngine(options);
+  return { config, problems: options.problems, places: options.problems.map(({ place }) => place) };
+}
+
+describe("--ipv4 off", () => {
+  const alone = [
+    ["ipv4", "off"],
+    ["ipv6", "auto"],
+  ] as const;
+
+  it("N69 leaves a guest IPv6 alone, and IPv4 is what holds otherwise", () => {
+    expect(plan().config.ipv4).toBe(true);
+    const { config, problems } = plan(...alone, ["hostname", "box"], ["search", "example.org"]);
+    expect([config.ipv4, problems]).toEqual([false, []]);
+  });
+
+  it("N69 sends forwards to the guest's IPv6 address", () => {
+    const { config, problems } = plan(...alone, ["publish", "2222:22"], ["hostfwd", "tcp::80-[]:80"]);
+    expect(problems).toEqual([]);
+    expect(config.forwards.map(({ guestAddress6 }) => guestAddress6)).toEqual([null, null]);
+    expect(plan(...alone, ["hostfwd", "tcp::80-10.0.2.15:80"]).places).toEqual(["--hostfwd"]);
+  });
+
+  it.each<[string, [OptionName, string?][], string[]]>([
+    [
+      "no family at all",
+      [
+        ["ipv4", "off"],
+        ["ipv6", "off"],
+      ],
+      ["--ipv4"],
+    ],
+    [
+      "a link too small for IPv6",
+      [...alone.map(([n, t]): [OptionName, string] => [n, t]), ["mtu", "1000"]],
+      ["--ipv4"],
+    ],
+    [
+      "what is said of IPv4",
+      [
+        ...alone.map(([n, t]): [OptionName, string] => [n, t]),
+        ["net", "10.0.3.0/24"],
+        ["dhcp-option", "42=10.0.3.2"],
+        ["reserve", "52:54:00:00:00:01=10.0.3.20"],
+        ["allow-multicast"],
+      ],
+      ["--net", "--dhcp-option", "--reserve", "--allow-multicast"],
+    ],
+  ])("N69 is refused with %s", (_name, given, places) => {
+    expect(plan(...given).places.sort()).toEqual([...places].sort());
+  });
+
+  it("takes on and off alone", () => {
+    expect(plan(["ipv4", "auto"]).places).toEqual(["--ipv4"]);
+  });
+});
+
+describe("--nat64", () => {
+  it("N73 is what the network says unless it is given", () => {
+    expect(plan().config.nat64).toBe("auto");
+    expect(plan(["nat64", "off"]).config.nat64).toBeNull();
+    expect(plan(["no-dns"]).config.nat64).toBeNull();
+    expect(plan(["no-dns"], ["nat64", "auto"]).places).toEqual(["--nat64"]);
+  });
+
+  it.each([
+    ["64:ff9b::", 96],
+    ["64:ff9b:1::", 48],
+    ["2001:db8::", 32],
+    ["2001:db8:100::", 40],
+    ["2001:db8:122::", 48],
+    ["2001:db8:122:300::", 56],
+    ["2001:db8:122:344::", 64],
+    ["fd00:64::", 96],
+  ])("N70 takes %s/%i", (prefix, length) => {
+    const { config, problems } = plan(["nat64", `${prefix}/${length}`]);
+    expect(problems).toEqual([]);
+    expect(config.nat64).toEqual({ prefix: ip6(prefix), length });
+  });
+
+  it.each([
+    ["on", "auto, off, or PREFIX"],
+    ["64:ff9b::", "auto, off, or PREFIX"],
+    ["10.0.0.0/8", "auto, off, or PREFIX"],
+    ["64:ff9b::/80", "a length of 32, 40, 48, 56, 64, 96"],
+    ["64:ff9b::1/96", "did you mean 64:ff9b::/96?"],
+    ["2001:db8:122:344::/56", "did you mean 2001:db8:122:300::/56?"],
+    ["2001:db8:0:0:100::/96", "bits 64 to 71"],
+    ["fe80::/96", "link-local"],
+    ["ff0e::/96", "multicast"],
+    ["::ffff:0:0/96", "::/8 is reserved"],
+    ["2002:100::/96", "6to4"],
+  ])("N70 refuses %s", (text, why) => {
+    const { problems } = plan(["nat64", text]);
+    expect(problems).toMatchObject([{ place: "--nat64", found: text }]);
+    expect(problems[0].allowed).toContain(why);
+  });
+
+  it("N70 refuses the guest's own network", () => {
+    expect(plan(["ipv6", "on"], ["nat64", "fd71:1ae0:d44d:2::/96"]).places).toEqual(["--nat64"]);
+  });
+});
