@@ -34,12 +34,10 @@ export function parseNat64(text: string): Nat64Config | "auto" | "off" {
   return { prefix, length };
 }
 
-function cutTo(prefix: Ipv6, length: number): Ipv6 {
-  const word = (i: number): number => {
-    const bits = Math.min(Math.max(length - i * 32, 0), 32);
-    return bits === 0 ? 0 : prefix[i] & (-1 << (32 - bits));
-  };
-  return [word(0), word(1), word(2), word(3)];
+function cutTo([a, b, c, d]: Ipv6, length: number): Ipv6 {
+  const cut = (word: number, bits: number): number =>
+    bits <= 0 ? 0 : word & (-1 << (32 - Math.min(bits, 32)));
+  return [cut(a, length), cut(b, length - 32), cut(c, length - 64), cut(d, length - 96)];
 }
 
 function whyNot(prefix: Ipv6): string | undefined {
