@@ -23,6 +23,7 @@ import type { Logger } from "./engine/boundary.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { resolveOutbound } from "./host/outbound.ts";
+import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Allow, type Sluice, serve } from "./serve.ts";
 
 export { ConfigError, type Problem } from "./config/problem.ts";
@@ -107,6 +108,8 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   if (outbound === undefined) {
     set.reject("outbound-addr", "an IPv4 address, or an interface of this host that has one");
   }
+  const tftp = host.tftp === undefined ? undefined : folderOf(host.tftp);
+  if (host.tftp !== undefined && tftp === undefined) set.reject("tftp", FOLDER_ALLOWED);
   if (set.problems.length > 0 || link === undefined) throw new ConfigError(set.problems);
   const log = options.log ?? SILENT;
   let spec: LinkSpec;
@@ -126,6 +129,7 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
     log,
     oneOff: host.oneOff,
     ...(host.pcap === undefined ? {} : { pcap: host.pcap }),
+    ...(tftp === undefined ? {} : { tftp }),
     ...(outbound === undefined ? {} : { outbound }),
     ...hooks,
   });

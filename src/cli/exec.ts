@@ -19,12 +19,14 @@ import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
+import type { EngineLaunch } from "../supervisor/launch.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
+import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
 
 /** Name of the device the command sees. */
@@ -51,11 +53,12 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
   if (!config.ipv4) options.reject("ipv4", "on: the command's device is set up over IPv4");
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
+  const folder = resolveFolder(options, host);
   if (options.problems.length > 0 || command === undefined) return refuse("exec", options.problems);
   try {
     const tunDevice = options.get("tun-device");
     const search = options.all("search").map(({ value }) => value);
-    return await runBehindEngine({ command, args, search, config, host, outbound, tunDevice });
+    return await runBehindEngine({ command, args, search, config, host, outbound, folder, tunDevice });
   } catch (error) {
     const status = fail("exec", error);
     return error instanceof HelperError ? error.exitStatus : status;
@@ -76,11 +79,13 @@ interface ExecPlan {
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
+  /** Of `--tftp`. */
+  readonly folder: Pick<EngineLaunch, "tftp">;
   readonly tunDevice: string | undefined;
 }
 
 async function runBehindEngine(plan: ExecPlan): Promise<number> {
-  const { command, args, search, config, host, outbound, tunDevice } = plan;
+  const { command, args, search, config, host, outbound, folder, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.warn(warning);
@@ -101,7 +106,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   try {
     for (const note of guest.tap.notes) log.info(note.message);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({ config, logFd, sandbox: host.sandbox, log });
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log });
     client.serve({
       link: tapSpec(guest.tap, LINK_FD),
       log: host.log,

@@ -12,6 +12,7 @@ import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts"
 import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
+import type { EngineLaunch } from "../supervisor/launch.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { exitOf, forwardSignals } from "./exec.ts";
@@ -19,6 +20,7 @@ import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
+import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
 
 /** QEMU's name for a model's -device. */
@@ -65,6 +67,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   const config = planEngine(options);
   const host = planHost(options, "qemu");
   const outbound = resolveOutbound(options, host);
+  const folder = resolveFolder(options, host);
   const model = options.value("model");
   const clash = conflictingArgument(rest);
   if (clash) options.problems.push(clash);
@@ -74,7 +77,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
     let fd = QEMU_FD;
     while (passes.includes(fd)) fd++;
     const words = [...rest, ...networkArguments(model, config, fd)];
-    return await runWithEngine({ words, passes, fd, config, host, outbound });
+    return await runWithEngine({ words, passes, fd, config, host, outbound, folder });
   } catch (error) {
     return fail("qemu", error);
   }
@@ -96,6 +99,8 @@ interface QemuPlan {
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
+  /** Of `--tftp`. */
+  readonly folder: Pick<EngineLaunch, "tftp">;
 }
 
 /** Starts QEMU with `socket` as its descriptor `fd`. */
@@ -116,7 +121,7 @@ async function startQemu({ words, passes, fd }: QemuPlan, socket: number): Promi
 }
 
 async function runWithEngine(plan: QemuPlan): Promise<number> {
-  const { config, host, outbound } = plan;
+  const { config, host, outbound, folder } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, hostRoutes());
   if (warning) log.warn(warning);
@@ -125,7 +130,7 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   let client: EngineClient | undefined;
   try {
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({ config, logFd, sandbox: host.sandbox, log });
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log });
     client.serve({
       link: { kind: "fd", fd: LINK_FD },
       log: host.log,

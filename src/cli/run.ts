@@ -8,6 +8,7 @@ import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
+import type { EngineLaunch } from "../supervisor/launch.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
 import { type LineLog, openLogFile } from "../supervisor/log.ts";
 import type { ServiceManager } from "../supervisor/service-manager.ts";
@@ -18,6 +19,7 @@ import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { checkInherited } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
+import { resolveFolder } from "./served-folder.ts";
 import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
 
 function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
@@ -42,17 +44,18 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   const config = planEngine(options);
   const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
+  const folder = resolveFolder(options, host);
   const user = resolveUser(options, host);
   checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return refuse("run", options.problems);
   try {
-    if (!host.background) return await serve({ link, config, host, outbound, user });
+    if (!host.background) return await serve({ link, config, host, outbound, folder, user });
     const { takeStarter, tellStarter } = await import("./background-starter.ts");
     const starter = takeStarter();
     if (starter === undefined)
       return await (await import("./background.ts")).startInBackground(argv, options);
     const tell: RunPlan["tellStarter"] = (line, logFd) => tellStarter(starter, line, logFd);
-    return await serve({ link, config, host, outbound, user, tellStarter: tell });
+    return await serve({ link, config, host, outbound, folder, user, tellStarter: tell });
   } catch (error) {
     return fail("run", error);
   }
@@ -63,6 +66,8 @@ interface RunPlan {
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
+  /** Of `--tftp`. */
+  readonly folder: Pick<EngineLaunch, "tftp">;
   readonly user: UserIds | undefined;
   /** In the background: tells who waits for it that the guest is served. */
   readonly tellStarter?: (line: string, logFd: number) => void;
@@ -87,6 +92,7 @@ async function serve(plan: RunPlan): Promise<number> {
     client = new EngineClient({
       config,
       link: plan.link,
+      ...plan.folder,
       logFd,
       sandbox: host.sandbox,
       ...(plan.user === undefined ? {} : { user: plan.user }),

@@ -65,6 +65,8 @@ export interface HostPlan {
   readonly outbound?: Outbound;
   readonly udpPorts: UdpPortPolicy;
   readonly pcap?: string;
+  /** The folder that TFTP serves, as given. */
+  readonly tftp?: string;
   readonly log: LogPlan;
   readonly readyFd?: number;
   readonly exitFd?: number;

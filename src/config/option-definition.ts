@@ -1,4 +1,5 @@
 /** What the option table says of one option, and the parsers that belong to the table alone. */
+import { encodeText } from "../engine/wire/dhcp-options.ts";
 import type { Network } from "./address.ts";
 import { Unacceptable } from "./problem.ts";
 
@@ -19,6 +20,11 @@ export type OptionGroup =
 export interface DhcpMeaning {
   readonly code: number;
   readonly encode: (values: readonly string[]) => Uint8Array;
+}
+
+/** A DHCP option of one text. */
+export function dhcpText(code: number): DhcpMeaning {
+  return { code, encode: ([value = ""]) => encodeText(value) };
 }
 
 export interface OptionDefinition<T> {

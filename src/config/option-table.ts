@@ -5,14 +5,7 @@
 
 import { defaultEngineConfig } from "../engine/config.ts";
 import { GUESTS_MAX, MTU_MAX, MTU_MIN } from "../engine/limits.ts";
-import {
-  BOOT_FILE_NAME,
-  DOMAIN_NAME,
-  DOMAIN_SEARCH,
-  encodeText,
-  HOST_NAME,
-  TFTP_SERVER_NAME,
-} from "../engine/wire/dhcp-options.ts";
+import { DOMAIN_NAME, DOMAIN_SEARCH, HOST_NAME } from "../engine/wire/dhcp-options.ts";
 import { encodeSearchList } from "../engine/wire/domain-list.ts";
 import {
   formatMac,
@@ -27,6 +20,7 @@ import {
   parseResolver,
   subnetAddresses,
 } from "./address.ts";
+import { BOOT_OPTIONS } from "./boot-options.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
@@ -44,11 +38,10 @@ import {
 import {
   type CommandName,
   choice,
-  type DhcpMeaning,
+  dhcpText,
   flag,
   type OptionDefinition,
   option,
-  parseFieldText,
 } from "./option-definition.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
 
@@ -65,11 +58,6 @@ function parseOutbound(text: string): Outbound {
 
 /** What the core does by itself: many defaults below are its. */
 export const CORE = defaultEngineConfig();
-
-/** A DHCP option of one text. */
-function text(code: number): DhcpMeaning {
-  return { code, encode: ([value = ""]) => encodeText(value) };
-}
 
 const BEHAVIOURS = ["endpoint-independent", "address-dependent", "address-and-port-dependent"] as const;
 const MODELS = ["virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139"] as const;
@@ -246,7 +234,7 @@ export const OPTIONS = {
     placeholder: "NAME",
     help: "The guest's host name.",
     parse: parseDomainName,
-    dhcp: text(HOST_NAME),
+    dhcp: dhcpText(HOST_NAME),
   }),
   domain: option({
     group: "DHCP",
@@ -254,7 +242,7 @@ export const OPTIONS = {
     placeholder: "NAME",
     help: "The guest's domain.",
     parse: parseDomainName,
-    dhcp: text(DOMAIN_NAME),
+    dhcp: dhcpText(DOMAIN_NAME),
   }),
   search: option({
     group: "DHCP",
@@ -265,29 +253,7 @@ export const OPTIONS = {
     parse: parseDomainName,
     dhcp: { code: DOMAIN_SEARCH, encode: encodeSearchList },
   }),
-  "next-server": option({
-    group: "DHCP",
-    commands: ALL,
-    placeholder: "ADDRESS",
-    help: "The boot server (siaddr and option 66).",
-    parse: parseIpv4,
-  }),
-  "tftp-server-name": option({
-    group: "DHCP",
-    commands: ALL,
-    placeholder: "NAME",
-    help: "The boot server's name, in place of its address.",
-    parse: parseFieldText(64),
-    dhcp: text(TFTP_SERVER_NAME),
-  }),
-  "boot-file": option({
-    group: "DHCP",
-    commands: ALL,
-    placeholder: "FILE",
-    help: "The boot file, in the file field too.",
-    parse: parseFieldText(128),
-    dhcp: text(BOOT_FILE_NAME),
-  }),
+  ...BOOT_OPTIONS,
 
   ...IPV6_OPTIONS,
 

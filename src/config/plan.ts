@@ -100,6 +100,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
     ...optional("outbound", outbound),
     udpPorts: options.value("udp-ports"),
     ...optional("pcap", options.get("pcap")),
+    ...optional("tftp", options.get("tftp")),
     log: {
       level: options.value("log-level", command),
       format: options.value("log-format", command),
@@ -321,7 +322,7 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     reservations: options.all("reserve").map((given) => given.value),
     leaseSeconds: lease ? new DataView(lease.value.buffer).getUint32(0) : defaults.leaseSeconds,
     mtu: options.value("mtu"),
-    nextServer: options.get("next-server") ?? 0,
+    nextServer: options.get("next-server") ?? (options.has("tftp") ? addresses.gateway : 0),
     options: namedDhcpOptions(options),
     extraOptions: extra.filter((option) => option.code !== LEASE_TIME),
   };

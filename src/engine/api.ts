@@ -1,6 +1,6 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
-import type { ChecksumKernel, Entropy, FrameLink, HostNetwork } from "./boundary.ts";
+import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, ServedFiles } from "./boundary.ts";
 import type { EngineConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
@@ -14,6 +14,8 @@ export interface EnginePorts {
   readonly checksum: ChecksumKernel;
   /** These arena octets hold nothing any more: their memory may go back to the host. Optional. */
   readonly discard?: (at: number, length: number) => void;
+  /** What TFTP serves at the gateway's addresses. Optional: without it there is no TFTP. */
+  readonly files?: ServedFiles;
   /** Takes a sentence for people, of which there are few, whatever the guest sends. Optional. */
   readonly warn?: (message: string) => void;
   /** Asked once per new TCP connection and once per UDP remote while a mapping would live; false refuses. Optional. */
@@ -80,6 +82,7 @@ export interface EngineCore {
     tcp: number;
     udp: number;
     dns: number;
+    tftp: number;
     smallChunks: number;
     largeChunks: number;
     queuedFrames: number;

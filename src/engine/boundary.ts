@@ -37,6 +37,8 @@ export const ENOMEM = -12;
 export const EADDRINUSE = -98;
 export const EADDRNOTAVAIL = -99;
 export const EINVAL = -22;
+export const ENOENT = -2;
+export const EACCES = -13;
 export const ENOTCONN = -107;
 
 /** `FrameLink.receive` returned this: the other side is gone and will not come back by itself. */
@@ -178,6 +180,24 @@ export interface UdpBatch {
   readonly words: Int32Array;
   /** After `udpReceiveLocal`: the address of the host, as `words`; zeros when the socket is bound to one. */
   readonly local: Int32Array;
+}
+
+/** The files of one folder of the host's, to read: those that TFTP serves. */
+export interface ServedFiles {
+  /**
+   * Opens a regular file by the names on the way to it, at least one and none of them empty, `.` or `..`. Returns a
+   * handle or -errno: ENOENT where there is none, EACCES for one that may not be read, or is no regular file or none of
+   * the folder's.
+   */
+  open(names: readonly string[]): number;
+  /** Octets it has. */
+  size(handle: number): number;
+  /**
+   * Reads `length` octets from `position` on to arena offset `at`. Returns how many there were, fewer at the end only, or
+   * -errno.
+   */
+  read(handle: number, at: number, length: number, position: number): number;
+  close(handle: number): void;
 }
 
 /** Secrets and randomness. Seeded in simulations. */

@@ -103,7 +103,8 @@ class Engine implements EngineCore {
   }
 
   turn(nowMs: number): boolean {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, tftp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } =
+      this.layers;
     this.uptimeMs += (nowMs - this.now) | 0;
     this.now = nowMs;
     tcp.advance(nowMs);
@@ -118,6 +119,7 @@ class Engine implements EngineCore {
       if (inbound.work(nowMs)) more = true;
       // Sockets are read only while no frame points into the receive slots.
       if (udp.slotsFree()) dns.work(nowMs);
+      if (tftp?.work(nowMs)) more = true;
       if (tcp.work()) more = true;
       if (udp.work()) more = true;
     }
@@ -129,13 +131,16 @@ class Engine implements EngineCore {
   }
 
   nextDeadlineMs(nowMs: number): number {
-    const { tcp, udp, dns, dhcp, inbound, egress, reassembly, v6, nat64, idleMemory } = this.layers;
+    const { tcp, udp, dns, dhcp, tftp, inbound, egress, reassembly, v6, nat64, idleMemory } = this.layers;
     let soonest = tcp.nextDeadlineMs(nowMs);
     soonest = earlier(soonest, udp.nextDeadlineMs(nowMs));
-    // While the link is full DNS waits for its writable event, not for the clock.
-    if (!egress.blocked) soonest = earlier(soonest, dns.nextDeadlineMs(nowMs));
+    // While the link is full these wait for its writable event, not for the clock.
+    if (!egress.blocked) {
+      soonest = earlier(soonest, dns.nextDeadlineMs(nowMs));
+      soonest = earlier(soonest, inbound.nextDeadlineMs(nowMs));
+      if (tftp !== null) soonest = earlier(soonest, tftp.nextDeadlineMs(nowMs));
+    }
     soonest = earlier(soonest, dhcp.nextDeadlineMs());
-    if (!egress.blocked) soonest = earlier(soonest, inbound.nextDeadlineMs(nowMs));
     if (v6 !== null) soonest = earlier(soonest, v6.nextDeadlineMs(nowMs));
     if (nat64 !== null) soonest = earlier(soonest, nat64.nextDeadlineMs(nowMs));
     soonest = earlier(soonest, idleMemory.nextDeadlineMs(nowMs));
@@ -186,6 +191,7 @@ class Engine implements EngineCore {
       tcp: this.layers.tcp.ctx.open,
       udp: this.layers.udp.open,
       dns: this.layers.dns.inUse,
+      tftp: this.layers.tftp?.open ?? 0,
       smallChunks: pool.smallInUse,
       largeChunks: pool.largeInUse,
       queuedFrames: this.layers.egress.queue.length,
@@ -199,6 +205,7 @@ class Engine implements EngineCore {
     this.layers.tcp.close();
     this.layers.udp.close();
     this.layers.dns.close();
+    this.layers.tftp?.close();
     this.layers.v6?.close();
     this.layers.egress.flush();
   }

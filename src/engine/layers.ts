@@ -3,11 +3,12 @@
  *
  *   frames -> ethernet -+-> arp
  *                       +-> ipv4 -+-> tcp -> host sockets, guest forwards
- *                                 +-> udp input -+-> services of the gateway (DHCP, DNS)
+ *                                 +-> udp input -+-> services of the gateway (DHCP, DNS, TFTP)
  *                                                +-> udp -> host sockets
  *                       +-> ipv6 (layers6.ts) -> tcp, udp input
  */
 import { type EnginePorts, TOKEN_DNS, TOKEN_TCP_FLOW, TOKEN_UDP_FLOW } from "./api.ts";
+import type { ServedFiles } from "./boundary.ts";
 import type { EngineConfig, Ipv6Config } from "./config.ts";
 import { Layers6 } from "./layers6.ts";
 import { GUESTS_MAX, UDP_RX_SLOTS } from "./limits.ts";
@@ -31,6 +32,7 @@ import { DhcpService } from "./service/dhcp-service.ts";
 import { Dns } from "./service/dns/dns.ts";
 import { DnsReplies } from "./service/dns/replies.ts";
 import { Nat64 } from "./service/nat64.ts";
+import { Tftp, type TftpParts } from "./service/tftp/tftp.ts";
 import { FlowTable } from "./transport/flow-table.ts";
 import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
@@ -38,7 +40,7 @@ import { UdpInput, type UdpServiceEntry } from "./transport/udp/input.ts";
 import { Udp } from "./transport/udp/udp.ts";
 import { isMulticast } from "./wire/ipv4.ts";
 import type { Nat64Prefix } from "./wire/translated-address.ts";
-import { DHCP_SERVER_PORT, DNS_PORT } from "./wire/udp.ts";
+import { DHCP_SERVER_PORT, DNS_PORT, TFTP_PORT } from "./wire/udp.ts";
 
 const BROADCAST = -1;
 /** What a guest without IPv4 has in place of it. */
@@ -53,6 +55,8 @@ export class Layers {
   readonly udp: Udp;
   readonly dhcp: DhcpService;
   readonly dns: Dns;
+  /** Null where no files are served. */
+  readonly tftp: Tftp | null;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
   /** Null where the guest has no IPv6. */
@@ -69,8 +73,7 @@ export class Layers {
     const neighbours = new Neighbours();
     const egress = new Egress(arena, neighbours, config.gatewayMac, counters);
     const scratch = new Scratch(arena.scratchAt, egress.queue);
-    const ownAddresses = addressesOf(config);
-    const subnet = new GuestSubnet(config.network, config.prefixLength, ownAddresses);
+    const subnet = new GuestSubnet(config.network, config.prefixLength, addressesOf(config));
     const sources = sourcesOf(config, subnet);
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
@@ -93,6 +96,7 @@ export class Layers {
       random: () => entropy.int32(),
       reply: new DnsReplies(arena, scratch, this.udp.output, counters).reply,
     });
+    this.tftp = tftpOf(ports.files, { ...shared, mtu, output: this.udp.output });
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
@@ -113,18 +117,11 @@ export class Layers {
     if (guestMac !== undefined) neighbours.declareMac(guestAddress, guestMac);
 
     this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
-    const responder = new ArpResponder({
-      view,
-      neighbours,
-      ownAddresses,
-      gatewayMac: config.gatewayMac,
-      network: config.network,
-      netmask: (-1 << (32 - config.prefixLength)) | 0,
-    });
-    this.arp = new Arp(responder, egress, scratch, counters, nowMs);
+    this.arp = new Arp(responderOf(config, view, neighbours), egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
-    const servers = services(config, this.dhcp, this.dns);
-    const udpInput = new UdpInput(view, checksum, udp, servers, v6?.services(this.dns) ?? [], this.dns);
+    const servers = services(config, this.dhcp, this.dns, this.tftp);
+    const servers6 = v6?.services(this.dns, this.tftp) ?? [];
+    const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
     const ipv6 = v6?.network(reassembly, tcp, udpInput) ?? null;
@@ -173,10 +170,27 @@ function sourcesOf(config: EngineConfig, subnet: GuestSubnet): Sources {
   );
 }
 
+function tftpOf(files: ServedFiles | undefined, parts: Omit<TftpParts, "files">): Tftp | null {
+  return files === undefined ? null : new Tftp({ ...parts, files });
+}
+
 /** Where packets are not forwarded to: our own addresses, and groups that may be sent to. */
 function unforwarded(config: EngineConfig, arp: Arp): { isOwn(address: number): boolean } {
   if (!config.allowMulticast) return arp;
   return { isOwn: (address) => arp.isOwn(address) || isMulticast(address) };
+}
+
+function responderOf(config: EngineConfig, view: DataView, neighbours: Neighbours): ArpResponder {
+  const { gatewayMac, network, prefixLength } = config;
+  const netmask = (-1 << (32 - prefixLength)) | 0;
+  return new ArpResponder({
+    view,
+    neighbours,
+    ownAddresses: addressesOf(config),
+    gatewayMac,
+    network,
+    netmask,
+  });
 }
 
 /** What ARP answers for, the gateway first. */
@@ -186,7 +200,7 @@ function addressesOf(config: EngineConfig): number[] {
 }
 
 /** Where the gateway itself answers over UDP. */
-function services(config: EngineConfig, dhcp: DhcpService, dns: Dns): UdpServiceEntry[] {
+function services(config: EngineConfig, dhcp: DhcpService, dns: Dns, tftp: Tftp | null): UdpServiceEntry[] {
   const servers = new Set([BROADCAST, config.gateway, config.dhcp?.serverAddress ?? config.gateway]);
   const entries: UdpServiceEntry[] = [...servers].map((address) => ({
     address,
@@ -194,5 +208,6 @@ function services(config: EngineConfig, dhcp: DhcpService, dns: Dns): UdpService
     service: dhcp,
   }));
   if (config.dns !== 0) entries.push({ address: config.dns, port: DNS_PORT, service: dns });
+  if (tftp !== null) entries.push({ address: config.gateway, port: TFTP_PORT, service: tftp });
   return entries;
 }

@@ -3,7 +3,7 @@
  *
  *   frames -> ethernet -> ipv6 -+-> ndp -+-> router advertisements
  *                               |        +-> the guest's addresses
- *                               +-> tcp, udp input (-> DHCPv6, DNS): the same as of IPv4
+ *                               +-> tcp, udp input (-> DHCPv6, DNS, TFTP): the same as of IPv4
  */
 import type { ChecksumKernel, Entropy } from "./boundary.ts";
 import type { EngineConfig, Ipv6Config, Ipv6Words } from "./config.ts";
@@ -22,7 +22,7 @@ import type { Tcp } from "./transport/tcp/tcp.ts";
 import type { UdpInput, UdpService, UdpServiceEntry6 } from "./transport/udp/input.ts";
 import { DHCP6_SERVER_PORT } from "./wire/dhcpv6.ts";
 import type { Nat64Prefix } from "./wire/translated-address.ts";
-import { DNS_PORT } from "./wire/udp.ts";
+import { DNS_PORT, TFTP_PORT } from "./wire/udp.ts";
 
 /** ff02::1:2, all DHCP agents on the link (RFC 9915 section 7.1). */
 const DHCP_AGENTS: Ipv6Words = [0xff020000 | 0, 0, 0, 0x00010002];
@@ -93,7 +93,7 @@ export class Layers6 {
   }
 
   /** Where the gateway itself answers over UDP. */
-  services(dns: UdpService): UdpServiceEntry6[] {
+  services(dns: UdpService, tftp: UdpService | null): UdpServiceEntry6[] {
     const { ipv6, dhcp } = this;
     const entries: UdpServiceEntry6[] = [];
     if (dhcp !== null) {
@@ -102,6 +102,7 @@ export class Layers6 {
       }
     }
     if (ipv6.dns !== null) entries.push({ address: ipv6.dns, port: DNS_PORT, service: dns });
+    if (tftp !== null) entries.push({ address: ipv6.gateway, port: TFTP_PORT, service: tftp });
     return entries;
   }
 

@@ -121,5 +121,8 @@ export const DNS_STREAM_QUERIES_MAX = 16;
 /** Answers the guest has yet to acknowledge on one of them before more questions are taken. */
 export const DNS_STREAM_QUEUE_OCTETS = 131_072;
 
+/** Files on their way to guests by TFTP, a descriptor each: several for each guest of a link. */
+export const TFTP_TRANSFERS_MAX = 32;
+
 /** Octets of the scratch area for replies built by services (one at a time). */
 export const SCRATCH_OCTETS = 69_632;

@@ -24,6 +24,7 @@ import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
 import { ServiceCommands } from "./process/service-command.ts";
 import { interpretResolvConf, RESOLV_CONF, resolvConfFile } from "./resolv-conf.ts";
+import { ServedFolder } from "./served-folder.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
 import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 import { Uplink, type WaysOut } from "./uplink.ts";
@@ -115,6 +116,7 @@ export class EngineHost {
     });
     this.undo.push(() => this.loop.close());
     const network = this.openNetwork();
+    const files = this.openFolder();
     const ports = {
       arena: this.arena,
       network,
@@ -122,6 +124,7 @@ export class EngineHost {
       checksum: { sum: native.checksum },
       discard: native.discardPages,
       warn: (message: string) => log.warn(message),
+      ...(files === undefined ? {} : { files }),
     };
     const resolvers = this.followResolvers(config, (list) => {
       network.setResolvers(list);
@@ -181,6 +184,21 @@ export class EngineHost {
     });
     this.undo.push(() => network.close());
     return network;
+  }
+
+  /** The folder that TFTP serves, if any. */
+  private openFolder(): ServedFolder | undefined {
+    const { tftp } = this.options;
+    if (tftp === undefined) return undefined;
+    try {
+      const folder = new ServedFolder(tftp, this.arena.octets);
+      this.undo.push(() => folder.release());
+      return folder;
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error;
+      this.problems.push(...error.problems);
+      return undefined;
+    }
   }
 
   /** IPv6 as configured, unless the link is too small for it (RFC 8200 section 5). */

@@ -51,6 +51,8 @@ export interface EngineHostOptions {
   readonly log: Logger;
   /** Writes every frame of the link, both ways, to this pcap file (a path, or a descriptor open for writing). */
   readonly pcap?: string | number;
+  /** Absolute path of the folder that TFTP serves, to read. */
+  readonly tftp?: string;
   /**
    * Where the host's resolvers are read, and re-read when they change. Used only when `config.resolvers` is empty
    * and `config.dns` is not 0. `/etc/resolv.conf` by default.

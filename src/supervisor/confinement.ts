@@ -28,7 +28,7 @@ export function spawnEngineProcess(
   commandFd: number,
   found: readonly string[],
 ): ConfinedProcess {
-  const { config, link } = launch;
+  const { config, link, tftp } = launch;
   const sockets = socketDirectories(link);
   const services = config.guestForwards.flatMap(({ target }) =>
     target.kind === "unix" ? [dirname(target.path)] : [],
@@ -43,7 +43,7 @@ export function spawnEngineProcess(
     mode: launch.sandbox ? "best-effort" : "off",
     ...(user === undefined ? {} : { user }),
     bindLowPorts: config.forwards.some(({ hostPort }) => hostPort < LOW_PORTS_END),
-    readable: [...sockets.readable, ...services, ...found],
+    readable: [...sockets.readable, ...services, ...(tftp === undefined ? [] : [tftp]), ...found],
     writable: sockets.writable,
     stdio: ["ignore", "ignore", "pipe"],
     channels: ["pipe", commandFd, launch.logFd],

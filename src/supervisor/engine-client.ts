@@ -94,11 +94,18 @@ export class EngineClient {
     const { linkFd, pcapFd, ...plan } = this.#service;
     // A process that has gone already says so itself.
     for (const fd of [linkFd, pcapFd]) if (fd !== undefined) native.sendDescriptor(this.#commandFd, fd);
-    const { config, sandbox } = this.#launch;
+    const { config, sandbox, tftp } = this.#launch;
     const resolvConf = this.#followResolvConf();
     this.#order({
       type: "start",
-      plan: { ...plan, config, sandbox, resolvConf, pcap: pcapFd !== undefined },
+      plan: {
+        ...plan,
+        config,
+        sandbox,
+        resolvConf,
+        pcap: pcapFd !== undefined,
+        ...(tftp === undefined ? {} : { tftp }),
+      },
     });
   }
 

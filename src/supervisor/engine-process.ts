@@ -96,6 +96,7 @@ async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
     onLink: (up) => tell({ type: "link", up }),
     resolvConf: resolvConf.source,
     ...pcap,
+    ...(plan.tftp === undefined ? {} : { tftp: plan.tftp }),
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
   });
   tell({

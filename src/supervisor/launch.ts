@@ -8,6 +8,8 @@ export interface EngineLaunch {
   readonly config: EngineConfig;
   /** What decides which directories of Unix sockets the engine sees; absent: none. */
   readonly link?: LinkPlan;
+  /** The folder that TFTP serves: the engine sees it. */
+  readonly tftp?: string;
   /** Where the engine's log goes. */
   readonly logFd: number;
   readonly sandbox: boolean;
@@ -21,7 +23,8 @@ export interface EngineLaunch {
 }
 
 /** What an engine is to serve, once it is known and open. */
-export interface EngineService extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox"> {
+export interface EngineService
+  extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox" | "tftp"> {
   /** What LINK_FD stands for in the link, already open; handed over and then closed here. */
   readonly linkFd?: number;
   /** An open capture file; likewise. */

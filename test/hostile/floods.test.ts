@@ -35,6 +35,7 @@ function expectRest(rig: FloodRig, heapBefore: number, flows: number): void {
     tcp: 0,
     udp: 0,
     dns: 0,
+    tftp: 0,
     smallChunks: 0,
     largeChunks: 0,
     queuedFrames: 0,

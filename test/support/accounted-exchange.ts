@@ -22,6 +22,7 @@ const REST = {
   tcp: 0,
   udp: 0,
   dns: 0,
+  tftp: 0,
   smallChunks: 0,
   largeChunks: 0,
   queuedFrames: 0,

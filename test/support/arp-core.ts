@@ -117,7 +117,16 @@ export class ArpCore implements EngineCore {
   }
 
   usage(): ReturnType<EngineCore["usage"]> {
-    return { tcp: 0, udp: 0, dns: 0, smallChunks: 0, largeChunks: 0, queuedFrames: 0, reassembly: 0 };
+    return {
+      tcp: 0,
+      udp: 0,
+      dns: 0,
+      tftp: 0,
+      smallChunks: 0,
+      largeChunks: 0,
+      queuedFrames: 0,
+      reassembly: 0,
+    };
   }
 
   close(): void {

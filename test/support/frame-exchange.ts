@@ -15,6 +15,7 @@ import {
   type HostNetwork,
   PEER_CLOSED,
   READABLE,
+  type ServedFiles,
   type UdpBatch,
   WRITABLE,
 } from "../../src/engine/boundary.ts";
@@ -321,7 +322,12 @@ export class FrameExchange {
   readonly warnings: string[] = [];
   now = 0;
 
-  constructor(config: Partial<EngineConfig> = {}, offload = false) {
+  /** `filesIn` makes what TFTP serves, given the arena's octets. */
+  constructor(
+    config: Partial<EngineConfig> = {},
+    offload = false,
+    filesIn?: (octets: Uint8Array) => ServedFiles,
+  ) {
     const whole = { ...defaultEngineConfig(), ...config };
     this.link = new HeldLink(arena, whole.mtu, offload, offload);
     let state = 12345;
@@ -331,6 +337,7 @@ export class FrameExchange {
       warn: (message: string) => void this.warnings.push(message),
       entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
       checksum: new JavaScriptChecksum(arena.view),
+      ...(filesIn === undefined ? {} : { files: filesIn(arena.octets) }),
     };
     this.core = createEngineCore(whole, ports, this.now);
     this.network.wake = (token, events) => this.core.handleEvent(token, events | WRITABLE, this.now);

@@ -41,6 +41,7 @@ export class Arena {
   readonly largeChunksAt: number;
   readonly reassemblyAt: number;
   readonly dnsAt: number;
+  readonly tftpAt: number;
 
   constructor(reassemblyOctets = 0) {
     let end = PAGE_OCTETS; // Offset 0 stays unused, so that 0 can mean "none".
@@ -57,6 +58,7 @@ export class Arena {
     this.descriptorsAt = region(DESCRIPTOR_OCTETS);
     this.reassemblyAt = region(reassemblyOctets);
     this.dnsAt = region(DNS_REGION_OCTETS);
+    this.tftpAt = region(SCRATCH_OCTETS);
     this.smallChunksAt = region(SMALL_CHUNKS * SMALL_CHUNK_OCTETS);
     this.largeChunksAt = region(LARGE_CHUNKS * LARGE_CHUNK_OCTETS);
     this.buffer = new ArrayBuffer(end);

@@ -13,10 +13,11 @@ export const DESTINATION_PORT = 2;
 export const LENGTH = 4;
 export const CHECKSUM = 6;
 export const UDP_HEADER_OCTETS = CHECKSUM + 2;
-/** Well-known ports (RFC 1035, RFC 2131). */
+/** Well-known ports (RFC 1035, RFC 2131, RFC 1350). */
 export const DNS_PORT = 53;
 export const DHCP_SERVER_PORT = 67;
 export const DHCP_CLIENT_PORT = 68;
+export const TFTP_PORT = 69;
 /** Largest payload in one IPv4 datagram: 65535 - 20 - 8. */
 export const UDP_PAYLOAD_MAX = 65507;
 /** In one IPv6 datagram, whose length does not count the IP header: 65535 - 8. */

@@ -1,11 +1,11 @@
 /** Linux's numbers that the host side needs beside those the core tells apart (boundary.ts). Errnos are negative. */
 
+export { EACCES, ENOENT } from "../../engine/boundary.ts";
+
 /** errno(3), asm-generic/errno.h. */
 export const EPERM = -1;
-export const ENOENT = -2;
 export const EIO = -5;
 export const EBADF = -9;
-export const EACCES = -13;
 export const EBUSY = -16;
 export const ENODEV = -19;
 export const EBADFD = -77;
@@ -13,6 +13,9 @@ export const ENOTSOCK = -88;
 export const EDESTADDRREQ = -89;
 /** accept(2): the client gave up while it waited. */
 export const ECONNABORTED = -103;
+
+/** open(2), asm-generic/fcntl.h: a place in the tree of files, with nothing of the file opened. */
+export const O_PATH = 0o10000000;
 
 /** EPOLLET (epoll_ctl(2)). */
 export const EDGE_TRIGGERED = -0x80000000;
