@@ -21,6 +21,7 @@ const RUNS: Readonly<Record<VmCommandName, Run>> = {
   run: async (args, io) => (await import("./up-commands.ts")).runCommand(args, io),
   "qemu-args": async (args, io) => (await import("./up-commands.ts")).qemuArgsCommand(args, io),
   "dhcp-serve": async (args, io) => (await import("./dhcp-serve-command.ts")).dhcpServeCommand(args, io),
+  export: async (args, io) => (await import("./export-command.ts")).exportCommand(args, io),
   schema: schemaCommand,
 };
 

@@ -1,6 +1,7 @@
 /** Spec files from disk or standard input. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { failed, SPEC_FILE_MAX } from "../spec/spec-file.ts";
+import type { SpecProblem } from "../spec/spec-problem.ts";
 import type { BindingNames } from "../spec/today-bindings.ts";
 import { mergeValidations, type Validation, validateText } from "../spec/validate.ts";
 
@@ -10,20 +11,23 @@ export function validateFiles(files: readonly string[], bindings: BindingNames):
 }
 
 function validateFile(file: string, bindings: BindingNames): Validation {
+  const spec = readSpecFile(file);
+  if ("problems" in spec) return { vms: [], problems: spec.problems, notes: [] };
+  return validateText(spec.name, spec.text, bindings);
+}
+
+/** The text of a file, `-` being standard input, with its name for people; or why there is none. */
+export function readSpecFile(
+  file: string,
+): { readonly name: string; readonly text: string } | { readonly problems: readonly SpecProblem[] } {
   const name = file === "-" ? "<stdin>" : file;
   try {
     const text = readBounded(file === "-" ? 0 : file);
-    if (text !== undefined) return validateText(name, text, bindings);
-    const { problems } = failed(name, "too-large", "more", `a file of at most ${SPEC_FILE_MAX} octets`);
-    return { vms: [], problems, notes: [] };
+    if (text !== undefined) return { name, text };
+    return failed(name, "too-large", "more", `a file of at most ${SPEC_FILE_MAX} octets`);
   } catch (error) {
-    const { problems } = failed(
-      name,
-      "unreadable",
-      `a file that cannot be read (${reason(error)})`,
-      "a readable file",
-    );
-    return { vms: [], problems, notes: [] };
+    const found = `a file that cannot be read (${reason(error)})`;
+    return failed(name, "unreadable", found, "a readable file");
   }
 }
 

@@ -30,6 +30,7 @@ export type VmCommandName =
   | "status"
   | "run"
   | "qemu-args"
+  | "export"
   | "schema"
   | "dhcp-serve";
 
@@ -160,6 +161,20 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
     examples: [
       ['eval "qemu-system-x86_64 -m 1G disk.qcow2 $(sluice vm qemu-args vm.yaml)"', "start QEMU yourself"],
     ],
+  },
+  export: {
+    usage: "sluice vm export [OPTIONS] FILE",
+    summary: "print a cluster's manifest of today for a spec of either form",
+    description:
+      "Prints the VMs of a spec as VirtualMachines that KubeVirt takes today, on standard output: slirp becomes a binding plugin, the older form and device plugins' networks what has taken their place. The rest of a document is carried over, comments are not. What a cluster may see otherwise is a note on standard error.",
+    options: {
+      binding: {
+        placeholder: "NAME",
+        help: "The binding plugin that the cluster has for slirp (default sluice).",
+      },
+      namespace: { placeholder: "NAME", help: "The namespace of everything printed." },
+    },
+    examples: [["sluice vm export vm.yaml | kubectl apply -f -", "the same VM, in a cluster"]],
   },
   "dhcp-serve": {
     usage: "sluice vm dhcp-serve DEVICE OFFER",
