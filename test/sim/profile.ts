@@ -2,14 +2,38 @@
 import type { HostSettings } from "./host-network/host-network.ts";
 import type { SocketSettings } from "./host-network/tcp-socket.ts";
 import { type Impairment, PERFECT } from "./pipe.ts";
-import type { Random } from "./world/random.ts";
+import { Random } from "./world/random.ts";
 
-export const PROFILES = ["mixed", "clean", "loss", "offload", "stream", "tap", "host", "outage"] as const;
+export const PROFILES = [
+  "mixed",
+  "clean",
+  "loss",
+  "offload",
+  "stream",
+  "tap",
+  "host",
+  "outage",
+  "ipv6",
+] as const;
 export type ProfileName = (typeof PROFILES)[number];
+/** What `mixed` and `ipv6` draw from. */
+const KINDS = PROFILES.slice(1, -1) as readonly ProfileName[];
+/** Worlds of `mixed` whose guest speaks IPv6. */
+const IPV6_SHARE = 0.3;
+/** Sets the draw of the family apart from all others: a seed's world is the same in both families but for that. */
+const FAMILY_SEED = 0x36767069;
+const IPV6_MTU_MIN = 1280;
+
+/** The family of the guest in the world of this seed. */
+export function familyOf(seed: number, profile: ProfileName): 4 | 6 {
+  if (profile === "ipv6") return 6;
+  return profile === "mixed" && new Random(seed ^ FAMILY_SEED).chance(IPV6_SHARE) ? 6 : 4;
+}
 
 /** Everything about a world that is drawn before it starts. */
 export interface WorldPlan {
   readonly profile: ProfileName;
+  readonly family: 4 | 6;
   readonly mtu: number;
   readonly offload: boolean;
   readonly queueFrames: number;
@@ -52,11 +76,14 @@ function impairment(random: Random, mtu: number, connections: number): Impairmen
   };
 }
 
-export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
-  const profile = wanted === "mixed" ? random.pick(PROFILES.slice(1)) : wanted;
+export function planWorld(random: Random, wanted: ProfileName, family: 4 | 6): WorldPlan {
+  const profile = wanted === "mixed" || wanted === "ipv6" ? random.pick(KINDS) : wanted;
   const badLink = profile === "loss" || profile === "outage" || (profile === "host" && random.chance(0.3));
   const offload = profile === "offload" || (!badLink && profile !== "tap" && random.chance(0.3));
-  const mtu = random.pick([576, 1280, 1500, 1500, 1500, 9000, 65_520]);
+  const mtu = Math.max(
+    random.pick([576, 1280, 1500, 1500, 1500, 9000, 65_520]),
+    family === 6 ? IPV6_MTU_MIN : 0,
+  );
   const connections = random.chance(0.05) ? random.between(10, 40) : random.between(1, 6);
   const delay = { ...PERFECT, delayMs: random.chance(0.5) ? 0 : random.fraction() * 3 };
   const lossyOffload = offload && random.chance(0.5);
@@ -74,6 +101,7 @@ export function planWorld(random: Random, wanted: ProfileName): WorldPlan {
   const exhaustion = profile === "host" && random.chance(0.5) ? random.fraction() * 0.2 : 0;
   return {
     profile,
+    family,
     mtu,
     offload,
     queueFrames: stream ? 0 : random.pick([100, 500, 1000]),

@@ -4,17 +4,15 @@
  * engine really was handed, the window may never shrink, data may never pass the edge the guest announced, a SACK
  * block may only name octets that came.
  */
+import { type AddressPlan, type IpPacket, PLAN4 } from "./guest-stack/address-plan.ts";
 import {
   ACK,
   describeTcp,
-  ETHERTYPE_IPV4,
   FIN,
   formatIp,
-  type Ipv4Packet,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   parseEthernet,
-  parseIpv4,
   parseTcp,
   parseUdp,
   RST,
@@ -66,7 +64,10 @@ export class SegmentMonitor implements LinkObserver {
   retransmittedOctets = 0;
   pureAcks = 0;
 
-  constructor(private readonly world: World) {}
+  constructor(
+    private readonly world: World,
+    private readonly plan: AddressPlan = PLAN4,
+  ) {}
 
   handed(frame: SimFrame): void {
     const packet = this.packet(frame);
@@ -116,24 +117,29 @@ export class SegmentMonitor implements LinkObserver {
     return flow;
   }
 
-  private packet(frame: SimFrame): Ipv4Packet | null {
+  private packet(frame: SimFrame): IpPacket | null {
     const ethernet = parseEthernet(frame.octets);
-    if (typeof ethernet === "string" || ethernet.type !== ETHERTYPE_IPV4) {
-      this.world.note("frame", [], () => `not IPv4: ${frame.octets.toString("hex", 0, 42)}`);
+    if (typeof ethernet === "string" || ethernet.type !== this.plan.etherType) {
+      this.world.note(
+        "frame",
+        [],
+        () => `not IPv${this.plan.family}: ${frame.octets.toString("hex", 0, 42)}`,
+      );
       return null;
     }
-    const packet = parseIpv4(ethernet.payload);
+    const packet = this.plan.parse(ethernet.payload);
     return typeof packet === "string" ? null : packet;
   }
 
   /** Puts a frame into the trace; the segment, if it holds an intact one. */
-  private describe(direction: string, packet: Ipv4Packet, frame: SimFrame): TcpSegment | null {
+  private describe(direction: string, packet: IpPacket, frame: SimFrame): TcpSegment | null {
     const { source, destination, payload } = packet;
+    const ends = [this.plan.address(source), this.plan.address(destination)] as const;
     this.world.trace.octets(payload, 60);
     const addresses = (from: number, to: number): string =>
       `${formatIp(source)}:${from} > ${formatIp(destination)}:${to}`;
     if (packet.protocol === PROTOCOL_TCP) {
-      const segment = parseTcp(payload, source, destination, frame.partialChecksum);
+      const segment = parseTcp(payload, ...ends, frame.partialChecksum);
       if (typeof segment === "string") {
         this.world.note("frame", [], () => `${direction} damaged: ${segment}`);
         return null;
@@ -145,7 +151,7 @@ export class SegmentMonitor implements LinkObserver {
       return segment;
     }
     if (packet.protocol === PROTOCOL_UDP && packet.fragmentOffset === 0 && !packet.moreFragments) {
-      const datagram = parseUdp(payload, source, destination, frame.partialChecksum);
+      const datagram = parseUdp(payload, ...ends, frame.partialChecksum);
       this.world.note("frame", [], () =>
         typeof datagram === "string"
           ? `${direction} damaged: ${datagram}`
@@ -247,7 +253,7 @@ export class SegmentMonitor implements LinkObserver {
     if (end + fin > flow.guestEdge + probe) {
       this.broken(flow, `data up to ${end + fin} beyond the window edge ${flow.guestEdge}`, segment);
     }
-    const optionOctets = frame.octets.length - 14 - 20 - 20 - payload.length;
+    const optionOctets = frame.octets.length - 14 - this.plan.headerOctets - 20 - payload.length;
     const size = frame.segmentSize > 0 ? frame.segmentSize : payload.length;
     if (size + optionOctets > flow.guestMss) {
       this.broken(flow, `${size} octets and ${optionOctets} of options, MSS is ${flow.guestMss}`, segment);

@@ -18,6 +18,10 @@ describe("the engine in simulated worlds", () => {
         counter,
       ).toBe(true);
     }
+    // Of either family.
+    const isIpv6 = (result: RunResult): boolean => (result.counters["router-advertisements"] ?? 0) > 0;
+    expect(results.filter(isIpv6).length).toBeGreaterThan(5);
+    expect(results.filter((result) => !isIpv6(result)).length).toBeGreaterThan(20);
     for (const drop of ["tcp-bad-checksum", "ipv4-bad-checksum", "ipv4-malformed"]) {
       expect(
         results.some((result) => (result.drops[drop] ?? 0) > 0),

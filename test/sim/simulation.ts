@@ -5,9 +5,9 @@
 
 import type { EngineCore } from "../../src/engine/api.ts";
 import { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT } from "../../src/engine/boundary.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
 import { EngineLoop } from "./engine-loop.ts";
-import { arenaForWorld, makeEngine } from "./engine-under-test.ts";
+import { arenaForWorld, configFor, GATEWAY_IP, GUEST_IP, makeEngine } from "./engine-under-test.ts";
+import { PLAN4, PLAN6 } from "./guest-stack/address-plan.ts";
 import { GuestApp } from "./guest-stack/app.ts";
 import { Guest } from "./guest-stack/guest.ts";
 import { randomTcpSettings } from "./guest-stack/settings.ts";
@@ -16,7 +16,7 @@ import type { TcpAddress, TcpSettings } from "./guest-stack/tcp-settings.ts";
 import { SimulatedHost } from "./host-network/host-network.ts";
 import { PeerApp } from "./host-network/peer-app.ts";
 import { type PeerEnd, TcpSocket } from "./host-network/tcp-socket.ts";
-import { type ProfileName, planWorld, type WorldPlan } from "./profile.ts";
+import { familyOf, type ProfileName, planWorld, type WorldPlan } from "./profile.ts";
 import { SegmentMonitor } from "./segment-monitor.ts";
 import { randomSides } from "./side-plan.ts";
 import { SimulatedLink } from "./simulated-link.ts";
@@ -26,8 +26,6 @@ import { Pattern } from "./world/pattern.ts";
 import type { Random } from "./world/random.ts";
 import { World } from "./world/world.ts";
 
-const GUEST_IP = 0x0a00020f;
-const GATEWAY_IP = 0x0a000202;
 const REMOTE_NET = 0xc6336400 | 0; // 198.51.100.0/24
 const FORWARD_PORT = 8080;
 /** Time everything may take; a connection nobody talks on is cut after 2 h 4 min. */
@@ -87,13 +85,18 @@ export class Simulation {
     this.world = new World(seed);
     this.world.trace.listener = listener;
     this.random = this.world.random.fork();
-    this.plan = planWorld(this.random, profile);
+    const family = familyOf(seed, profile);
+    const addresses = family === 6 ? PLAN6 : PLAN4;
+    this.plan = planWorld(this.random, profile, family);
     const { world, plan, random } = this;
     world.note("world", [], () => JSON.stringify({ ...plan, clock: world.clock }));
     this.host = new SimulatedHost(world, this.arena, plan.host);
-    this.core = makeEngine(world, this.arena, this.host, this.config());
-    this.monitor = new SegmentMonitor(world);
-    this.tcpSettings = randomTcpSettings(random, plan.mtu, plan.offload);
+    this.host.family = family;
+    this.core = makeEngine(world, this.arena, this.host, configFor(plan, FORWARD_PORT));
+    this.monitor = new SegmentMonitor(world, addresses);
+    // What an IPv6 header has more than one of IPv4 is off the MSS.
+    const extra = addresses.headerOctets - PLAN4.headerOctets;
+    this.tcpSettings = randomTcpSettings(random, plan.mtu - extra, plan.offload);
     world.note("world", [], () => JSON.stringify(this.tcpSettings));
     this.guest = new Guest(
       world,
@@ -106,6 +109,7 @@ export class Simulation {
         offload: plan.offload,
         padding: random.pick([-1, 0, 0xaa]),
         udpChecksum: random.chance(0.8),
+        plan: addresses,
       },
       (frame) => this.link.fromGuest(frame),
     );
@@ -115,21 +119,6 @@ export class Simulation {
       plan.latencyMs === 0 ? 0 : latency.fraction() * plan.latencyMs,
     );
     this.link = this.newLink();
-  }
-
-  private config(): EngineConfig {
-    const forward = {
-      protocol: "tcp" as const,
-      hostAddress: 0x7f000001,
-      hostPort: FORWARD_PORT,
-      guestAddress: 0,
-    };
-    return {
-      ...defaultEngineConfig(),
-      mtu: this.plan.mtu,
-      dhcp: null,
-      forwards: [{ ...forward, guestPort: FORWARD_PORT }],
-    };
   }
 
   private newLink(): SimulatedLink {

@@ -41,7 +41,8 @@ export type Ip6 = readonly [number, number, number, number];
 export const ETHERTYPE_IPV6 = 0x86dd;
 export const PROTOCOL_ICMPV6 = 58;
 export const NEIGHBOUR_SOLICITATION = 135;
-const NEIGHBOUR_ADVERTISEMENT = 136;
+export const NEIGHBOUR_ADVERTISEMENT = 136;
+export const ROUTER_ADVERTISEMENT = 134;
 
 /** Of either family: the pseudo-header of IPv6 has longer fields, with the same sum. */
 function pseudoSumOf(
@@ -100,11 +101,50 @@ export function buildIpv6({ source, destination, protocol, hopLimit, payload }: 
 
 /** "I have this address", with the MAC of who has it. */
 export function buildNeighbourAdvertisement(flags: number, address: Ip6, mac: Buffer, to: Ip6): Buffer {
-  const head = Buffer.from([NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0]);
-  const message = Buffer.concat([head, octetsOf(address), Buffer.from([2, 1]), mac]);
-  const pseudo = pseudoSumOf(address, to, PROTOCOL_ICMPV6, message.length);
+  return neighbourMessage(NEIGHBOUR_ADVERTISEMENT, flags, address, 2, mac, address, to);
+}
+
+/** "Who has this address?", from whom and with the MAC of who asks. */
+export function buildNeighbourSolicitation(target: Ip6, mac: Buffer, from: Ip6): Buffer {
+  return neighbourMessage(NEIGHBOUR_SOLICITATION, 0, target, 1, mac, from, solicitedNode(target));
+}
+
+function neighbourMessage(
+  type: number,
+  flags: number,
+  target: Ip6,
+  option: number,
+  mac: Buffer,
+  from: Ip6,
+  to: Ip6,
+): Buffer {
+  const head = Buffer.from([type, 0, 0, 0, flags, 0, 0, 0]);
+  const message = Buffer.concat([head, octetsOf(target), Buffer.from([option, 1]), mac]);
+  const pseudo = pseudoSumOf(from, to, PROTOCOL_ICMPV6, message.length);
   message.writeUInt16BE(0xffff ^ onesSum(message, pseudo), 2);
   return message;
+}
+
+/** The group that whoever has the address listens to (RFC 4291 2.7.1). */
+export function solicitedNode(address: Ip6): Ip6 {
+  return [0xff020000 | 0, 0, 1, 0xff000000 | (address[3] & 0xffffff)];
+}
+
+/** An ICMPv6 message: its type, and of neighbour messages the target and the MAC in the option. */
+export interface Icmpv6Message {
+  readonly type: number;
+  readonly target: Ip6 | null;
+  readonly mac: Buffer | null;
+}
+
+export function parseIcmpv6({ source, destination, payload }: Ipv6Packet): Icmpv6Message | string {
+  if (payload.length < 8) return "ICMPv6 cut short";
+  const pseudo = pseudoSumOf(source, destination, PROTOCOL_ICMPV6, payload.length);
+  if (onesSum(payload, pseudo) !== 0xffff) return "ICMPv6 checksum wrong";
+  const isNeighbours = payload[0] === NEIGHBOUR_SOLICITATION || payload[0] === NEIGHBOUR_ADVERTISEMENT;
+  if (!isNeighbours) return { type: payload[0], target: null, mac: null };
+  if (payload.length !== 32 || payload[25] !== 1) return "a neighbour message without its option";
+  return { type: payload[0], target: ip6At(payload, 8), mac: payload.subarray(26, 32) };
 }
 
 export function formatIp(address: number): string {
@@ -243,19 +283,19 @@ export interface UdpDatagram {
 /** `partial`: the checksum field holds the pseudo-header sum only and the payload is not covered yet. */
 export function parseUdp(
   octets: Buffer,
-  source: number,
-  destination: number,
+  source: number | Ip6,
+  destination: number | Ip6,
   partial: boolean,
 ): UdpDatagram | string {
   if (octets.length < 8) return "UDP header cut short";
   const length = octets.readUInt16BE(4);
   if (length < 8 || length > octets.length) return "UDP length impossible";
   const datagram = octets.subarray(0, length);
-  const pseudo = pseudoSum(source, destination, PROTOCOL_UDP, length);
+  const pseudo = pseudoSumOf(source, destination, PROTOCOL_UDP, length);
   const checksum = octets.readUInt16BE(6);
   if (partial) {
     if (checksum !== pseudo) return "UDP partial checksum is not the pseudo-header's sum";
-  } else if (checksum !== 0 && onesSum(datagram, pseudo) !== 0xffff) {
+  } else if (checksum === 0 ? typeof source !== "number" : onesSum(datagram, pseudo) !== 0xffff) {
     return "UDP checksum wrong";
   }
   return {
@@ -267,8 +307,8 @@ export function parseUdp(
 
 export function buildUdp(
   datagram: UdpDatagram,
-  source: number,
-  destination: number,
+  source: number | Ip6,
+  destination: number | Ip6,
   checksum: "full" | "partial" | "none",
 ): Buffer {
   const octets = Buffer.alloc(8 + datagram.payload.length);
@@ -276,7 +316,7 @@ export function buildUdp(
   octets.writeUInt16BE(datagram.destinationPort, 2);
   octets.writeUInt16BE(octets.length, 4);
   datagram.payload.copy(octets, 8);
-  const pseudo = pseudoSum(source, destination, PROTOCOL_UDP, octets.length);
+  const pseudo = pseudoSumOf(source, destination, PROTOCOL_UDP, octets.length);
   if (checksum === "partial") octets.writeUInt16BE(pseudo, 6);
   // A computed zero is sent as all ones: zero means "no checksum".
   if (checksum === "full") octets.writeUInt16BE(0xffff ^ onesSum(octets, pseudo) || 0xffff, 6);

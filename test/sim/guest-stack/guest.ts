@@ -1,31 +1,41 @@
 /**
- * The simulated guest: one Ethernet interface, ARP, IPv4 with fragments both ways, UDP sockets and TCP connections.
+ * The simulated guest: one Ethernet interface, ARP and IPv4 or Neighbour Discovery and IPv6, with fragments both ways, UDP
+ * sockets and TCP connections. Addresses are ints in either case (address-plan.ts).
  * Frames go out through `transmit` and come in through `receive`; everything it receives is checked, and a frame the
  * engine should never have sent breaks the run.
  */
 import type { World } from "../world/world.ts";
+import { type AddressPlan, address6, type IpPacket, intOf, PLAN4 } from "./address-plan.ts";
 import {
   ACK,
   buildArp,
   buildEthernet,
-  buildIpv4,
+  buildIpv6,
+  buildNeighbourAdvertisement,
+  buildNeighbourSolicitation,
   buildTcp,
   buildUdp,
   describeTcp,
   ETHERTYPE_ARP,
-  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
   FIN,
   formatIp,
-  type Ipv4Packet,
+  type Ip6,
+  NEIGHBOUR_ADVERTISEMENT,
+  NEIGHBOUR_SOLICITATION,
+  PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   parseArp,
   parseEthernet,
-  parseIpv4,
+  parseIcmpv6,
+  parseIpv6,
   parseTcp,
   parseUdp,
+  ROUTER_ADVERTISEMENT,
   RST,
   SYN,
+  solicitedNode,
   type TcpSegment,
 } from "./codec.ts";
 import type { TcpConnection } from "./tcp.ts";
@@ -50,8 +60,10 @@ export interface GuestSettings {
   readonly offload: boolean;
   /** Frames shorter than 60 octets are padded with this octet, or not at all (-1). */
   readonly padding: number;
-  /** Send UDP without a checksum (RFC 768 allows it). */
+  /** Send UDP without a checksum (RFC 768 allows it, over IPv4). */
   readonly udpChecksum: boolean;
+  /** IPv4 unless it is given. */
+  readonly plan?: AddressPlan;
 }
 
 export type UdpReceiver = (payload: Buffer, fromIp: number, fromPort: number) => void;
@@ -62,6 +74,10 @@ const BROADCAST = Buffer.from("ffffffffffff", "hex");
 const ARP_RETRY_MS = 1000;
 const ARP_TRIES = 60;
 const REASSEMBLY_MS = 30_000;
+const SOLICITED_AND_OVERRIDE = 0x60;
+const NDP_HOPS = 255;
+/** First two octets of a group's MAC (RFC 2464 7). */
+const GROUP_MAC = "3333";
 
 interface Neighbour {
   mac: Buffer | null;
@@ -87,6 +103,7 @@ export class Guest {
   resetsSent = 0;
   /** Frames may have been changed on their way, so a wrong checksum is the link's doing. */
   corruptingLink = false;
+  private readonly plan: AddressPlan;
 
   constructor(
     readonly world: World,
@@ -94,6 +111,7 @@ export class Guest {
     private readonly transmit: (frame: SimFrame) => void,
   ) {
     this.nextIpId = world.random.int32() & 0xffff;
+    this.plan = settings.plan ?? PLAN4;
   }
 
   // --- sockets -----------------------------------------------------------------------------------------------------
@@ -127,17 +145,20 @@ export class Guest {
 
   sendUdp(localPort: number, remoteIp: number, remotePort: number, payload: Buffer): void {
     const { ip, mtu, offload, udpChecksum } = this.settings;
-    const fits = 28 + payload.length <= mtu;
-    const checksum = !udpChecksum ? "none" : offload && fits ? "partial" : "full";
+    const { plan } = this;
+    const fits = plan.headerOctets + 8 + payload.length <= mtu;
+    const mayLack = !udpChecksum && plan.family === 4;
+    const checksum = mayLack ? "none" : offload && fits ? "partial" : "full";
     const datagram = { sourcePort: localPort, destinationPort: remotePort, payload };
-    const octets = buildUdp(datagram, ip, remoteIp, checksum);
+    const octets = buildUdp(datagram, plan.address(ip), plan.address(remoteIp), checksum);
     this.sendIp(remoteIp, PROTOCOL_UDP, octets, checksum === "partial", 0);
   }
 
   sendTcp(address: TcpAddress, segment: TcpSegment, segmentSize: number): void {
     if (segment.flags & RST) this.resetsSent++;
     const partial = this.settings.offload;
-    const octets = buildTcp(segment, address.localIp, address.remoteIp, partial ? "partial" : "full");
+    const [local, remote] = [address.localIp, address.remoteIp].map((ip) => this.plan.address(ip));
+    const octets = buildTcp(segment, local, remote, partial ? "partial" : "full");
     this.sendIp(address.remoteIp, PROTOCOL_TCP, octets, partial, segmentSize);
   }
 
@@ -145,10 +166,11 @@ export class Guest {
 
   private sendIp(to: number, protocol: number, payload: Buffer, partial: boolean, segmentSize: number): void {
     const { ip, mtu } = this.settings;
+    const { headerOctets, fragmentOctets } = this.plan;
     const id = this.nextIpId;
     this.nextIpId = (id + 1) & 0xffff;
     const common = { source: ip, destination: to, protocol, ttl: 64, id };
-    if (segmentSize > 0 || 20 + payload.length <= mtu) {
+    if (segmentSize > 0 || headerOctets + payload.length <= mtu) {
       const dontFragment = protocol === PROTOCOL_TCP;
       this.sendPacket(
         to,
@@ -158,8 +180,8 @@ export class Guest {
       );
       return;
     }
-    const size = (mtu - 20) & ~7;
-    const fragments: Ipv4Packet[] = [];
+    const size = (mtu - fragmentOctets) & ~7;
+    const fragments: IpPacket[] = [];
     for (let at = 0; at < payload.length; at += size) {
       const part = payload.subarray(at, at + size);
       const moreFragments = at + size < payload.length;
@@ -170,11 +192,12 @@ export class Guest {
     for (const fragment of fragments) this.sendPacket(to, fragment, false, 0);
   }
 
-  private sendPacket(to: number, packet: Ipv4Packet, partial: boolean, segmentSize: number): void {
+  private sendPacket(to: number, packet: IpPacket, partial: boolean, segmentSize: number): void {
     const { ip, prefixLength, gateway, mac } = this.settings;
+    const { plan } = this;
     const local = (to ^ ip) >>> (32 - prefixLength) === 0;
     this.resolve(local ? to : gateway, (nextHop) => {
-      this.sendFrame(buildEthernet(nextHop, mac, ETHERTYPE_IPV4, buildIpv4(packet)), partial, segmentSize);
+      this.sendFrame(buildEthernet(nextHop, mac, plan.etherType, plan.build(packet)), partial, segmentSize);
     });
   }
 
@@ -202,8 +225,9 @@ export class Guest {
 
   private askFor(ip: number, neighbour: Neighbour): void {
     if (neighbour.mac !== null) return;
-    if (++neighbour.tries > ARP_TRIES) this.world.violation(`nobody answers ARP for ${formatIp(ip)}`);
-    this.sendArp(1, BROADCAST, Buffer.alloc(6), ip);
+    if (++neighbour.tries > ARP_TRIES) this.world.violation(`nobody answers for ${formatIp(ip)}`);
+    if (this.plan.family === 6) this.solicit(address6(ip));
+    else this.sendArp(1, BROADCAST, Buffer.alloc(6), ip);
     this.world.after(ARP_RETRY_MS, () => this.askFor(ip, neighbour));
   }
 
@@ -211,6 +235,18 @@ export class Guest {
     const { mac, ip } = this.settings;
     const packet = buildArp({ operation, senderMac: mac, senderIp: ip, targetMac, targetIp });
     this.sendFrame(buildEthernet(to, mac, ETHERTYPE_ARP, packet), false, 0);
+  }
+
+  private solicit(target: Ip6): void {
+    const { mac, ip } = this.settings;
+    const to = solicitedNode(target);
+    const groupMac = Buffer.from(`${GROUP_MAC}${(to[3] >>> 0).toString(16).padStart(8, "0")}`, "hex");
+    this.sendIcmpv6(groupMac, address6(ip), to, buildNeighbourSolicitation(target, mac, address6(ip)));
+  }
+
+  private sendIcmpv6(toMac: Buffer, source: Ip6, destination: Ip6, payload: Buffer): void {
+    const packet = buildIpv6({ source, destination, protocol: PROTOCOL_ICMPV6, hopLimit: NDP_HOPS, payload });
+    this.sendFrame(buildEthernet(toMac, this.settings.mac, ETHERTYPE_IPV6, packet), false, 0);
   }
 
   // --- receiving ---------------------------------------------------------------------------------------------------
@@ -222,19 +258,23 @@ export class Guest {
       this.broken(ethernet);
       return;
     }
-    if (!ethernet.destination.equals(this.settings.mac) && !ethernet.destination.equals(BROADCAST)) {
+    if (!this.isForMe(ethernet.destination)) {
       this.broken(`frame for another MAC ${ethernet.destination.toString("hex")}`);
       return;
     }
-    if (ethernet.type === ETHERTYPE_ARP) {
+    if (ethernet.type === ETHERTYPE_ARP && this.plan.family === 4) {
       this.receiveArp(ethernet.payload);
       return;
     }
-    if (ethernet.type !== ETHERTYPE_IPV4) {
+    if (ethernet.type !== this.plan.etherType) {
       this.broken(`EtherType ${ethernet.type.toString(16)}`);
       return;
     }
-    const packet = parseIpv4(ethernet.payload);
+    if (this.plan.family === 6 && ethernet.payload[6] === PROTOCOL_ICMPV6) {
+      this.receiveIcmpv6(ethernet.payload);
+      return;
+    }
+    const packet = this.plan.parse(ethernet.payload);
     if (typeof packet === "string") {
       this.broken(packet);
       return;
@@ -248,6 +288,13 @@ export class Guest {
     if (whole.protocol === PROTOCOL_TCP) this.receiveTcp(whole, frame);
     else if (whole.protocol === PROTOCOL_UDP) this.receiveUdp(whole, frame.partialChecksum);
     else this.broken(`IP protocol ${whole.protocol}`);
+  }
+
+  private isForMe(destination: Buffer): boolean {
+    const { mac } = this.settings;
+    if (destination.equals(mac)) return true;
+    if (this.plan.family === 4) return destination.equals(BROADCAST);
+    return destination.toString("hex", 0, 2) === GROUP_MAC;
   }
 
   /** Something is wrong with a frame: the link's doing where it corrupts or cuts, otherwise the engine's. */
@@ -265,13 +312,43 @@ export class Guest {
     if (arp.operation === 1 && arp.targetIp === this.settings.ip) {
       this.sendArp(2, arp.senderMac, arp.senderMac, arp.senderIp);
     }
-    const neighbour = this.neighbours.get(arp.senderIp);
+    this.learn(arp.senderIp, arp.senderMac);
+  }
+
+  private learn(ip: number, mac: Buffer): void {
+    const neighbour = this.neighbours.get(ip);
     if (neighbour === undefined || neighbour.mac !== null) return;
-    neighbour.mac = Buffer.from(arp.senderMac);
+    neighbour.mac = Buffer.from(mac);
     for (const ready of neighbour.waiting.splice(0)) ready(neighbour.mac);
   }
 
-  private reassemble(packet: Ipv4Packet): Ipv4Packet | null {
+  private receiveIcmpv6(octets: Buffer): void {
+    const packet = parseIpv6(octets);
+    const message = typeof packet === "string" ? packet : parseIcmpv6(packet);
+    if (typeof packet === "string" || typeof message === "string") {
+      this.broken(String(message));
+      return;
+    }
+    if (packet.hopLimit !== NDP_HOPS) this.broken(`hop limit ${packet.hopLimit} of Neighbour Discovery`);
+    const { type, target, mac } = message;
+    if (target === null || mac === null) {
+      if (type !== ROUTER_ADVERTISEMENT) this.broken(`ICMPv6 type ${type}`);
+      return;
+    }
+    const ip = intOf(target);
+    if (type === NEIGHBOUR_SOLICITATION && ip === this.settings.ip) {
+      const answer = buildNeighbourAdvertisement(
+        SOLICITED_AND_OVERRIDE,
+        target,
+        this.settings.mac,
+        packet.source,
+      );
+      this.sendIcmpv6(mac, target, packet.source, answer);
+    }
+    if (type === NEIGHBOUR_ADVERTISEMENT && ip !== null) this.learn(ip, mac);
+  }
+
+  private reassemble(packet: IpPacket): IpPacket | null {
     if (!packet.moreFragments && packet.fragmentOffset === 0) return packet;
     const key = `${packet.source} ${packet.id} ${packet.protocol}`;
     let queue = this.reassemblies.get(key);
@@ -294,8 +371,9 @@ export class Guest {
     return { ...packet, moreFragments: false, fragmentOffset: 0, payload: Buffer.concat(parts) };
   }
 
-  private receiveUdp(packet: Ipv4Packet, partial: boolean): void {
-    const datagram = parseUdp(packet.payload, packet.source, packet.destination, partial);
+  private receiveUdp(packet: IpPacket, partial: boolean): void {
+    const [source, destination] = this.endsOf(packet);
+    const datagram = parseUdp(packet.payload, source, destination, partial);
     if (typeof datagram === "string") {
       this.broken(datagram);
       return;
@@ -304,16 +382,22 @@ export class Guest {
     receiver?.(datagram.payload, packet.source, datagram.sourcePort);
   }
 
-  private receiveTcp(packet: Ipv4Packet, frame: SimFrame): void {
+  private endsOf({ source, destination }: IpPacket): [number | Ip6, number | Ip6] {
+    return [this.plan.address(source), this.plan.address(destination)];
+  }
+
+  private receiveTcp(packet: IpPacket, frame: SimFrame): void {
     const { mtu, ip, offload } = this.settings;
-    const segment = parseTcp(packet.payload, packet.source, packet.destination, frame.partialChecksum);
+    const { headerOctets } = this.plan;
+    const [source, destination] = this.endsOf(packet);
+    const segment = parseTcp(packet.payload, source, destination, frame.partialChecksum);
     if (typeof segment === "string") {
       this.broken(segment);
       return;
     }
-    const headers = 20 + packet.payload.length - segment.payload.length;
-    if (frame.segmentSize === 0 && 20 + packet.payload.length > mtu) {
-      this.broken(`TCP packet of ${20 + packet.payload.length} octets on an MTU of ${mtu}`);
+    const headers = headerOctets + packet.payload.length - segment.payload.length;
+    if (frame.segmentSize === 0 && headerOctets + packet.payload.length > mtu) {
+      this.broken(`TCP packet of ${headerOctets + packet.payload.length} octets on an MTU of ${mtu}`);
       return;
     }
     if (frame.segmentSize > 0) {

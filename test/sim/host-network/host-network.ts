@@ -99,7 +99,7 @@ export class SimulatedHost implements HostNetwork {
   onExhausted: (destination: string) => void = () => {};
   /** The last call failed for want of a descriptor: what is cut now gives way. */
   private short = false;
-  /** Family of all its TCP peers. */
+  /** Family of all its peers. */
   family: 4 | 6 = 4;
   connects = 0;
   calls = 0;
@@ -358,6 +358,7 @@ export class SimulatedHost implements HostNetwork {
   udpOpen(token: number, family: 4 | 6, port: number): number {
     this.calls++;
     if (this.random.chance(this.settings.exhaustion)) return this.call("udp open", family, EMFILE);
+    if (family !== this.family) this.world.violation(`a socket of family ${family}`);
     const handle = this.freeHandle();
     let bound = port;
     while (bound === 0 || this.udpPorts.has(bound)) bound = this.random.between(1024, 65_535);
@@ -425,7 +426,8 @@ export class SimulatedHost implements HostNetwork {
       batch.length[i] = payload.length;
       batch.segment[i] = 0;
       batch.words.fill(0, i * ADDRESS_WORDS, (i + 1) * ADDRESS_WORDS);
-      batch.words[i * ADDRESS_WORDS + 2] = 0xffff;
+      if (this.family === 6) batch.words[i * ADDRESS_WORDS] = DOCUMENTATION;
+      else batch.words[i * ADDRESS_WORDS + 2] = 0xffff;
       batch.words[i * ADDRESS_WORDS + 3] = fromIp;
       batch.words[i * ADDRESS_WORDS + ADDRESS_PORT] = fromPort;
     }
