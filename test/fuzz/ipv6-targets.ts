@@ -35,6 +35,7 @@ const PREFIX = "fd71:1ae0:d44d:2::";
 const OWN = ["fe80::2", ROUTER6, `${PREFIX}3`];
 const SOURCES = ["::", `${PREFIX}15`, "fe80::5054:ff:fe12:3456", ROUTER6, "2001:db8::9", `${PREFIX}16`];
 const DESTINATIONS = ["ff02::1", groupOf(ROUTER6), ROUTER6, "ff02::2"];
+const OVERRIDE = 0x20;
 const RX_AT = 64;
 const REPLY_AT = 4096;
 const octets = new Uint8Array(8192);
@@ -80,13 +81,18 @@ function runNdp(input: Uint8Array): void {
   checkNeighbours();
 }
 
-/** Nothing but an advertisement of an address of ours, from it, with our MAC and a good checksum. */
+/**
+ * Nothing but an advertisement of an address of ours, from it, or of the routers' anycast address, which cannot be from it
+ * and overrides nothing; with our MAC and a good checksum.
+ */
 function checkReply(length: number): void {
   assert.equal(length, NDP_FRAME_OCTETS);
   const frame = octets.slice(REPLY_AT, REPLY_AT + length);
   const target = [...frame.slice(62, 78)];
-  assert.ok(OWN.some((address) => octets6(address).join() === target.join()));
-  assert.deepEqual([...frame.slice(22, 38)], target);
+  const isAnycast = octets6(PREFIX).join() === target.join();
+  assert.ok(isAnycast || OWN.some((address) => octets6(address).join() === target.join()));
+  assert.deepEqual([...frame.slice(22, 38)], isAnycast ? octets6(ROUTER6) : target);
+  assert.equal((frame[58] & OVERRIDE) !== 0, !isAnycast);
   assert.equal(frame[54], 136);
   assert.deepEqual(frame.slice(-6), defaultDhcp6.serverMac);
   const text = (at: number): string =>
@@ -113,6 +119,7 @@ export const ndpTarget: FuzzTarget = {
     join([1, 133, 0, 0, 0, 0, 0, 0, 0], macOption(1, CLIENT_MAC)),
     join([9], neighbourMessage(135, 0, ROUTER6, macOption(1, CLIENT_MAC))),
     join([8], neighbourMessage(135, 0, ROUTER6)),
+    join([9], neighbourMessage(135, 0, PREFIX, macOption(1, CLIENT_MAC))),
     join([3], neighbourMessage(136, 0x20, ROUTER6, macOption(2, CLIENT_MAC))),
     join([2], neighbourMessage(136, 0x60, `${PREFIX}15`, macOption(2, CLIENT_MAC))),
     join([2, 143, 0, 0, 0, 0, 0, 0, 1]),
