@@ -17,10 +17,11 @@ import {
 } from "./config/option-property.ts";
 import { OptionSet } from "./config/option-set.ts";
 import { definitionOf, type OptionName, optionsOf } from "./config/option-table.ts";
-import { planEngine, planHost, planLink } from "./config/plan.ts";
+import { planHost, planLink } from "./config/plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
+import { planEngineHere } from "./host/engine-plan.ts";
 import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { resolveOutbound } from "./host/outbound.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
@@ -102,7 +103,7 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
 export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   const set = optionSetOf(options);
   const link = planLink(set);
-  const config = planEngine(set);
+  const config = await planEngineHere(set);
   const host = planHost(set, "run");
   const outbound = resolveOutbound(host);
   if (outbound === undefined) {

@@ -10,9 +10,10 @@ import { openSync } from "node:fs";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
 import type { HostPlan } from "../config/host-plan.ts";
-import { planEngine, planHost } from "../config/plan.ts";
+import { planHost } from "../config/plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { planEngineHere } from "../host/engine-plan.ts";
 import { deviceConfig, tapSpec } from "../host/link/tap-opening.ts";
 import { prepareGuestCommand } from "../host/process/guest-command.ts";
 import { HelperError } from "../host/process/helper.ts";
@@ -49,7 +50,7 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
       allowed: "a command to run, such as sluice exec -- ip address",
     });
   }
-  const config = planEngine(options);
+  const config = await planEngineHere(options);
   if (!config.ipv4) options.reject("ipv4", "on: the command's device is set up over IPv4");
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
@@ -87,7 +88,7 @@ interface ExecPlan {
 async function runBehindEngine(plan: ExecPlan): Promise<number> {
   const { command, args, search, config, host, outbound, folder, tunDevice } = plan;
   const { log, logFd, close } = openLogFile(host.log);
-  const warning = overlapWarning(config, hostRoutes());
+  const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
   const guest = await prepareGuestCommand({
     command,

@@ -3,10 +3,11 @@ import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { formatMac } from "../config/address.ts";
 import type { HostPlan } from "../config/host-plan.ts";
-import { planEngine, planHost } from "../config/plan.ts";
+import { planHost } from "../config/plan.ts";
 import type { Problem } from "../config/problem.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { MTU_DEFAULT } from "../engine/limits.ts";
+import { planEngineHere } from "../host/engine-plan.ts";
 import { native } from "../host/native/native.ts";
 import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts";
 import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
@@ -64,7 +65,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
       allowed: "QEMU's command line, such as sluice qemu -- qemu-system-x86_64 disk.img",
     });
   }
-  const config = planEngine(options);
+  const config = await planEngineHere(options);
   const host = planHost(options, "qemu");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
@@ -123,7 +124,7 @@ async function startQemu({ words, passes, fd }: QemuPlan, socket: number): Promi
 async function runWithEngine(plan: QemuPlan): Promise<number> {
   const { config, host, outbound, folder } = plan;
   const { log, logFd, close } = openLogFile(host.log);
-  const warning = overlapWarning(config, hostRoutes());
+  const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
   const [ours, theirs] = native.socketPair("stream");
   if (ours < 0) throw new Error("no socket pair for QEMU");

@@ -2,8 +2,9 @@
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
-import { planEngine, planHost, planLink } from "../config/plan.ts";
+import { planHost, planLink } from "../config/plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import { planEngineHere } from "../host/engine-plan.ts";
 import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
@@ -41,7 +42,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
     options.problems.push({ place: "arguments", found: rest.join(" "), allowed: "options only" });
   }
   const link = planLink(options);
-  const config = planEngine(options);
+  const config = await planEngineHere(options);
   const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
@@ -82,7 +83,7 @@ async function serviceManager(log: LineLog): Promise<ServiceManager | undefined>
 async function serve(plan: RunPlan): Promise<number> {
   const { config, host } = plan;
   const { log, logFd, close } = openLogFile(host.log);
-  const warning = overlapWarning(config, hostRoutes());
+  const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
   let opened: LinkHandover | undefined;

@@ -45,9 +45,12 @@ export function subnetAddresses(net: Network): { gateway: number; dns: number; s
 }
 
 const PREFIX_MIN = 4;
-const PREFIX_MAX = 30;
+const PREFIX_MAX = 32;
 
-/** The guest's subnet, `ADDRESS/PREFIX`: a unicast network of 2 hosts (/30) to a sixteenth of the space (/4). */
+/**
+ * The guest's subnet, `ADDRESS/PREFIX`: a unicast network of one host (/32, its gateway being elsewhere) to a sixteenth of
+ * the space (/4).
+ */
 export function parseNetwork(text: string): Network {
   const allowed = `ADDRESS/PREFIX with a prefix of ${PREFIX_MIN} to ${PREFIX_MAX}, such as 10.0.2.0/24`;
   const [, host = "", prefix] = /^([^/]+)\/(\d{1,2})$/.exec(text) ?? [];

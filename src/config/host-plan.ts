@@ -29,6 +29,8 @@ export interface TapLinkPlan {
   readonly configure: boolean;
   /** The clone device to open. */
   readonly tunDevice: string;
+  /** It is open already, with a vnet header, made for this: its descriptor. */
+  readonly opened?: number;
 }
 
 export type LinkPlan =
@@ -63,6 +65,8 @@ export interface HostPlan {
   /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
   readonly resolvers: "system" | "listed" | "none";
   readonly outbound?: Outbound;
+  /** Interface that outbound sockets are bound to. */
+  readonly outboundDevice?: string;
   readonly udpPorts: UdpPortPolicy;
   readonly pcap?: string;
   /** The folder that TFTP serves, as given. */

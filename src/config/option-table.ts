@@ -24,6 +24,7 @@ import { BOOT_OPTIONS } from "./boot-options.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
+import { DHCP_FLAGS, HOST_OPTIONS, HOST_POLICY_OPTIONS } from "./host-options.ts";
 import type { Outbound } from "./host-plan.ts";
 import { IPV6_OPTIONS } from "./ipv6-options.ts";
 import { LIMIT_OPTIONS } from "./limit-options.ts";
@@ -200,6 +201,7 @@ export const OPTIONS = {
     parse: parseMac,
     defaultWords: `52:55 and the gateway's address, ${formatMac(CORE.gatewayMac)}`,
   }),
+  ...HOST_OPTIONS,
 
   "dhcp-start": option({
     group: "DHCP",
@@ -254,6 +256,7 @@ export const OPTIONS = {
     dhcp: { code: DOMAIN_SEARCH, encode: encodeSearchList },
   }),
   ...BOOT_OPTIONS,
+  ...DHCP_FLAGS,
 
   ...IPV6_OPTIONS,
 
@@ -299,6 +302,7 @@ export const OPTIONS = {
     help: "Outbound sockets leave from this address, or from the address of this interface.",
     parse: parseOutbound,
   }),
+  ...HOST_POLICY_OPTIONS,
   "udp-mapping": option({
     group: "Policy",
     commands: ALL,

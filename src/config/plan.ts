@@ -9,12 +9,15 @@ import {
   defaultEngineConfig,
   type EngineConfig,
   type Forward,
+  type HostAlias,
+  LOOPBACK,
   macForGateway,
 } from "../engine/config.ts";
 import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
 import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+import type { AliasRule } from "./host-options.ts";
 import type { HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
@@ -86,6 +89,7 @@ function tapLink(options: OptionSet): LinkPlan | undefined {
 /** Everything about the process of `command`. */
 export function planHost(options: OptionSet, command: CommandName): HostPlan {
   const outbound = options.get("outbound-addr");
+  const outboundDevice = options.get("outbound-device");
   const optional = <K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } =>
     value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
   checkDescriptors(options);
@@ -98,6 +102,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
   return {
     resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
     ...optional("outbound", outbound),
+    ...optional("outboundDevice", outboundDevice),
     udpPorts: options.value("udp-ports"),
     ...optional("pcap", options.get("pcap")),
     ...optional("tftp", options.get("tftp")),
@@ -135,10 +140,14 @@ function checkDescriptors(options: OptionSet): void {
 /** Addresses that have an owner, with the option that says so. */
 type Taken = Map<number, string>;
 
-/** The engine's configuration. Complaints go to `options.problems`; the result is whole even then. */
-export function planEngine(options: OptionSet): EngineConfig {
+/**
+ * The engine's configuration. Complaints go to `options.problems`; the result is whole even then. `hostAddress`: what
+ * aliases that lead to the host lead to, 0 when it has no address.
+ */
+export function planEngine(options: OptionSet, hostAddress = 0): EngineConfig {
   const defaults = defaultEngineConfig();
   const net = options.value("net");
+  const sharedSubnet = options.has("shared-subnet") || options.has("copy-host");
   const address = (name: "gateway" | "dns" | "dhcp-start"): number =>
     options.get(name) ?? defaultAddress(name, net);
   const { addresses: [declared, ...others] = [], any = false } = options.get("guest-addr") ?? {};
@@ -152,6 +161,11 @@ export function planEngine(options: OptionSet): EngineConfig {
   };
   const taken = checkAddresses(options, net, addresses);
   checkNoDns(options);
+  if (options.has("no-search") && !options.has("copy-host")) {
+    options.reject("no-search", `only with ${options.place("copy-host")}`);
+  }
+  if (sharedSubnet && any)
+    options.reject("guest-addr", `addresses by name: the subnet's others are not the guest's`);
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
   const ipv4 = planIpv4(options);
@@ -172,13 +186,16 @@ export function planEngine(options: OptionSet): EngineConfig {
     forwardsFollowGuest: any && declared === undefined,
     gatewayMac,
     ...(guestMac ? { guestMac } : {}),
-    dhcp: planDhcp(options, net, addresses, taken),
+    dhcp: options.has("no-dhcp") ? planNoDhcp(options) : planDhcp(options, net, addresses, taken),
     ipv6,
     nat64: planNat64(options, ipv6),
     resolvers: options.all("resolver").map((given) => given.value),
     dnsHostNames: options.all("dns-host-name").map((given) => given.value),
     forwards,
     guestForwards: options.all("guestfwd").map((given) => given.value),
+    hostAliases: planAliases(options, hostAddress),
+    sharedSubnet,
+    answerPing: options.has("answer-ping"),
     restrict: options.has("restrict"),
     allowHostLoopback: options.has("allow-host-loopback"),
     allowLinkLocal: options.has("allow-link-local"),
@@ -224,16 +241,21 @@ function ownerOf(options: OptionSet, ...names: OptionName[]): OptionName {
 
 function checkAddresses(options: OptionSet, net: Network, addresses: Addresses): Taken {
   const taken: Taken = new Map();
-  const check = (address: number, what: string, name: OptionName, index = 0): void => {
+  const check = (address: number, what: string, name: OptionName, index = 0, anywhere = false): void => {
     if (options.broken(name, "net")) return;
-    const problem = hostAddressProblem(address, net);
+    const problem =
+      anywhere && !inNetwork(address, net) ? unicastProblem(address) : hostAddressProblem(address, net);
     const other = taken.get(address);
     if (problem) options.reject(name, `${what} ${problem} (${formatIpv4(address)} is not)`, index);
     else if (other) options.reject(name, `${what} of its own; ${formatIpv4(address)} is ${other}`, index);
     else taken.set(address, what);
   };
-  check(addresses.gateway, "a gateway address", ownerOf(options, "gateway"));
-  if (addresses.dns !== 0) check(addresses.dns, "a DNS address", ownerOf(options, "dns"));
+  check(addresses.gateway, "a gateway address", ownerOf(options, "gateway"), 0, true);
+  if (addresses.dns !== 0 && addresses.dns !== addresses.gateway)
+    check(addresses.dns, "a DNS address", ownerOf(options, "dns"), 0, true);
+  options.all("host-alias").forEach(({ value }, i) => {
+    check(value.address, "an alias of the host", "host-alias", i, true);
+  });
   const services = new Set<string>();
   options.all("guestfwd").forEach(({ value }, i) => {
     const service = `${value.address}:${value.port}`;
@@ -263,11 +285,34 @@ function checkAddresses(options: OptionSet, net: Network, addresses: Addresses):
 /** Why an address cannot be a host's in `net`, as the end of "an address that ...", or undefined. */
 function hostAddressProblem(address: number, net: Network): string | undefined {
   if (!inNetwork(address, net)) return `inside ${formatNetwork(net)}`;
+  // A link of two has neither (RFC 3021), nor has one host alone.
+  if (net.prefixLength > 30) return undefined;
   const host = address & ~netmask(net.prefixLength);
   if (host === 0 || host === ~netmask(net.prefixLength)) {
     return `of a host in ${formatNetwork(net)}, neither its first nor its last address`;
   }
   return undefined;
+}
+
+/** The same of an address that may be outside of it, where the guest reaches it by the gateway. */
+function unicastProblem(address: number): string | undefined {
+  const first = address >>> 24;
+  return first === 0 || first === 127 || first >= 224 ? "that one host has" : undefined;
+}
+
+/** Where aliases lead. Two to the same place would have to share the answers that come from there. */
+function planAliases(options: OptionSet, hostAddress: number): HostAlias[] {
+  const targets = new Set<AliasRule["target"]>();
+  if (options.has("allow-host-loopback")) targets.add(LOOPBACK);
+  return options.all("host-alias").map(({ value }, i) => {
+    if (targets.has(value.target)) {
+      const gateway = options.has("allow-host-loopback") && value.target === LOOPBACK;
+      const other = gateway ? options.place("allow-host-loopback") : "another alias";
+      options.reject("host-alias", `a target of its own; ${other} leads there`, i);
+    }
+    targets.add(value.target);
+    return { address: value.address, target: value.target === "host" ? hostAddress : value.target };
+  });
 }
 
 function checkNoDns(options: OptionSet): void {
@@ -301,8 +346,28 @@ function namedDhcpOptions(options: OptionSet): DhcpOption[] {
   return named;
 }
 
+/** What only DHCP would tell. (A host name and search domains IPv6 tells too.) */
+const DHCP_ALONE = [
+  "dhcp-start",
+  "dhcp-option",
+  "reserve",
+  "next-server",
+  "tftp-server-name",
+  "boot-file",
+  "no-dhcp-dns",
+] as const;
+
+function planNoDhcp(options: OptionSet): null {
+  for (const name of DHCP_ALONE) {
+    if (options.has(name)) options.reject(name, `nothing beside ${options.place("no-dhcp")}`);
+  }
+  return null;
+}
+
 function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken: Taken): DhcpConfig {
   const restrict = options.has("restrict");
+  const isShared = options.has("shared-subnet") || options.has("copy-host");
+  const isOutside = !restrict && !inNetwork(addresses.gateway, net);
   const defaults = defaultEngineConfig().dhcp as DhcpConfig;
   const extra = options.all("dhcp-option").map((given) => given.value);
   const codes = new Set<number>();
@@ -316,12 +381,15 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     serverAddress: addresses.gateway,
     netmask: netmask(net.prefixLength),
     router: restrict ? 0 : addresses.gateway,
-    dnsServers: restrict || addresses.dns === 0 ? [] : [addresses.dns],
+    dnsServers: restrict || addresses.dns === 0 || options.has("no-dhcp-dns") ? [] : [addresses.dns],
     rangeStart: addresses.start,
-    rangeSize: rangeSize(net, addresses.start, taken),
+    // Addresses beside the guest's are other machines'.
+    rangeSize: isShared ? 1 : rangeSize(net, addresses.start, taken),
     reservations: options.all("reserve").map((given) => given.value),
     leaseSeconds: lease ? new DataView(lease.value.buffer).getUint32(0) : defaults.leaseSeconds,
     mtu: options.value("mtu"),
+    // A gateway outside of the subnet is on the link all the same.
+    routes: isOutside ? [{ destination: addresses.gateway, prefixLength: 32, gateway: 0 }] : [],
     nextServer: options.get("next-server") ?? (options.has("tftp") ? addresses.gateway : 0),
     options: namedDhcpOptions(options),
     extraOptions: extra.filter((option) => option.code !== LEASE_TIME),

@@ -32,6 +32,14 @@ export interface GuestForward {
     | { readonly kind: "command"; readonly command: string };
 }
 
+/** An address by which the guest reaches something of the host. */
+export interface HostAlias {
+  /** As the guest sees it. */
+  readonly address: number;
+  /** Where connections and datagrams to it go on the host; 0 when that has no address: they are refused. */
+  readonly target: number;
+}
+
 /** DHCP option as raw octets. */
 export interface DhcpOption {
   readonly code: number;
@@ -181,6 +189,12 @@ export interface EngineConfig {
   readonly dnsHostNames: readonly string[];
   readonly forwards: readonly Forward[];
   readonly guestForwards: readonly GuestForward[];
+  /** Addresses and targets are each there once. */
+  readonly hostAliases: readonly HostAlias[];
+  /** Addresses of the guest's subnet that are neither ours nor the guest's are other machines', as the host reaches them. */
+  readonly sharedSubnet: boolean;
+  /** Echo requests to our own addresses are answered. */
+  readonly answerPing: boolean;
   /** Nothing out at all, DNS included; declared forwards and guestfwds still work. */
   readonly restrict: boolean;
   readonly allowHostLoopback: boolean;
@@ -259,6 +273,9 @@ export function defaultEngineConfig(): EngineConfig {
     dnsHostNames: [],
     forwards: [],
     guestForwards: [],
+    hostAliases: [],
+    sharedSubnet: false,
+    answerPing: false,
     restrict: false,
     allowHostLoopback: false,
     allowLinkLocal: false,

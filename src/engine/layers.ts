@@ -24,6 +24,7 @@ import { isLinkLocal6, isUnicast6 } from "./network/addresses.ts";
 import { Admission } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Destinations6 } from "./network/destinations6.ts";
+import { Echo } from "./network/echo.ts";
 import { Ipv4 } from "./network/ipv4.ts";
 import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
@@ -117,14 +118,21 @@ export class Layers {
     if (guestMac !== undefined) neighbours.declareMac(guestAddress, guestMac);
 
     this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
-    this.arp = new Arp(responderOf(config, view, neighbours), egress, scratch, counters, nowMs);
+    this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
     const { arp, reassembly } = this;
+    const echo = config.answerPing ? new Echo({ ...shared, octets: arena.octets, view, scratch, mtu }) : null;
     const servers = services(config, this.dhcp, this.dns, this.tftp);
-    const servers6 = v6?.services(this.dns, this.tftp) ?? [];
-    const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
+    const udpInput = new UdpInput(
+      view,
+      checksum,
+      udp,
+      servers,
+      v6?.services(this.dns, this.tftp) ?? [],
+      this.dns,
+    );
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
-    const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput });
-    const ipv6 = v6?.network(reassembly, tcp, udpInput) ?? null;
+    const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput, echo });
+    const ipv6 = v6?.network(reassembly, tcp, udpInput, echo) ?? null;
     const over4 = config.ipv4 ? { arp, ipv4 } : NO_IPV4;
     this.ethernet = new Ethernet({ view, egress, guestMac, ...over4, ipv6 });
   }
@@ -180,22 +188,23 @@ function unforwarded(config: EngineConfig, arp: Arp): { isOwn(address: number): 
   return { isOwn: (address) => arp.isOwn(address) || isMulticast(address) };
 }
 
-function responderOf(config: EngineConfig, view: DataView, neighbours: Neighbours): ArpResponder {
+/** ARP for our own addresses, and for the subnet's others where it is shared. */
+function responderOf(
+  config: EngineConfig,
+  view: DataView,
+  neighbours: Neighbours,
+  sources: Sources,
+): ArpResponder {
   const { gatewayMac, network, prefixLength } = config;
-  const netmask = (-1 << (32 - prefixLength)) | 0;
-  return new ArpResponder({
-    view,
-    neighbours,
-    ownAddresses: addressesOf(config),
-    gatewayMac,
-    network,
-    netmask,
-  });
+  const netmask = prefixLength === 0 ? 0 : (-1 << (32 - prefixLength)) | 0;
+  const shared = config.sharedSubnet ? { sharedWith: sources } : {};
+  const ownAddresses = addressesOf(config);
+  return new ArpResponder({ view, neighbours, ownAddresses, gatewayMac, network, netmask, ...shared });
 }
 
 /** What ARP answers for, the gateway first. */
 function addressesOf(config: EngineConfig): number[] {
-  const services = config.guestForwards.map(({ address }) => address);
+  const services = [...config.guestForwards, ...config.hostAliases].map(({ address }) => address);
   return config.dns === 0 ? [config.gateway, ...services] : [config.gateway, config.dns, ...services];
 }
 

@@ -14,6 +14,8 @@ import { Neighbours6 } from "./link/neighbours6.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Scratch } from "./memory/scratch.ts";
 import type { Counters } from "./metrics/counters.ts";
+import type { Echo } from "./network/echo.ts";
+import type { Transport } from "./network/ipv4.ts";
 import { Ipv6 } from "./network/ipv6.ts";
 import type { Reassembly } from "./network/reassembly.ts";
 import { Dhcp6Service } from "./service/dhcpv6-service.ts";
@@ -26,6 +28,9 @@ import { DNS_PORT, TFTP_PORT } from "./wire/udp.ts";
 
 /** ff02::1:2, all DHCP agents on the link (RFC 9915 section 7.1). */
 const DHCP_AGENTS: Ipv6Words = [0xff020000 | 0, 0, 0, 0x00010002];
+
+/** The remote's words of a packet's pair. */
+const PAIR_REMOTE = 4;
 
 export interface Layers6Parts {
   readonly config: EngineConfig;
@@ -107,7 +112,7 @@ export class Layers6 {
   }
 
   /** The network layer on top of this link, below `tcp` and `udp`. */
-  network(reassembly: Reassembly, tcp: Tcp, udp: UdpInput): Ipv6 {
+  network(reassembly: Reassembly, tcp: Tcp, udp: UdpInput, echo: Echo | null): Ipv6 {
     const { parts, neighbours, ndp, prefix } = this;
     neighbours.appeared = (words, index) => tcp.guestAppeared6(words, index);
     return new Ipv6({
@@ -119,7 +124,7 @@ export class Layers6 {
       own: ndp,
       tcp: { packet: (packet) => tcp.packet6(packet) },
       udp: { packet: (packet) => udp.packet6(packet) },
-      icmpv6: ndp,
+      icmpv6: echo === null ? ndp : answering(echo, ndp),
     });
   }
 
@@ -164,6 +169,16 @@ export class Layers6 {
   close(): void {
     this.router.close();
   }
+}
+
+/** ICMPv6 with pings to our own addresses answered. */
+function answering(echo: Echo, ndp: Ndp): Transport {
+  return {
+    packet: (packet) =>
+      echo.isRequest6(packet) && ndp.isOwn(packet.pair, PAIR_REMOTE)
+        ? echo.packet6(packet)
+        : ndp.packet(packet),
+  };
 }
 
 /** What Neighbour Discovery answers for: the router's two first. */

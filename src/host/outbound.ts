@@ -38,5 +38,10 @@ function udpPorts(policy: HostPlan["udpPorts"]): UdpPorts {
 export function resolveOutbound(host: HostPlan): OutboundOptions | undefined {
   const address = outboundAddress(host.outbound);
   if (host.outbound && address === undefined) return undefined;
-  return { ...(address === undefined ? {} : { address }), udpPorts: udpPorts(host.udpPorts) };
+  const { outboundDevice: device } = host;
+  return {
+    ...(address === undefined ? {} : { address }),
+    ...(device === undefined ? {} : { device }),
+    udpPorts: udpPorts(host.udpPorts),
+  };
 }

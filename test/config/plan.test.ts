@@ -205,10 +205,10 @@ describe("complaints", () => {
   });
 
   it.each([
-    [["--gateway", "10.0.3.2"], "--gateway"],
+    [["--gateway", "127.0.3.2"], "--gateway"],
     [["--gateway", "10.0.2.255"], "--gateway"],
     [["--gateway", "10.0.2.0"], "--gateway"],
-    [["--dns", "10.0.2.2"], "--dns"],
+    [["--dns", "127.0.2.2"], "--dns"],
     [["--guest-addr", "10.0.2.2"], "--guest-addr"],
     [["--guest-addr", "10.0.3.15"], "--guest-addr"],
     [["--guest-addr", "10.0.2.15,10.0.2.2"], "--guest-addr"],

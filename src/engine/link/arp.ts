@@ -4,7 +4,8 @@
  * We answer for the addresses that are ours (gateway, DNS, guestfwd) and for no other: least of all for the guest's
  * own, or its duplicate address detection would fail. All of ours have the gateway's MAC. A guest's packet also
  * teaches where its sender is, unless the sender has no address yet (a probe), claims one of ours, or claims one
- * outside the guest's network. A guest that announces one of our addresses as its own gets the reply that tells it
+ * outside the guest's network. Where the subnet is shared with machines of the host's network, we answer for these too:
+ * for every address that is not a guest's. A guest that announces one of our addresses as its own gets the reply that tells it
  * of the conflict.
  */
 import type { Packet } from "../memory/packet.ts";
@@ -59,6 +60,8 @@ export interface ArpOptions {
   /** The guest's subnet: only senders inside it are learned. */
   readonly network: number;
   readonly netmask: number;
+  /** There where other machines have addresses of the subnet: tells which are the guest's. */
+  readonly sharedWith?: { isGuest(address: number): boolean };
 }
 
 export class ArpResponder {
@@ -69,6 +72,7 @@ export class ArpResponder {
   private readonly macLow: number;
   private readonly network: number;
   private readonly netmask: number;
+  private readonly shared: { isGuest(address: number): boolean } | null;
 
   constructor(options: ArpOptions) {
     this.view = options.view;
@@ -78,6 +82,7 @@ export class ArpResponder {
     this.macLow = macLow(options.gatewayMac);
     this.network = options.network;
     this.netmask = options.netmask;
+    this.shared = options.sharedWith ?? null;
   }
 
   /** Whether `address` is one of ours. */
@@ -101,7 +106,8 @@ export class ArpResponder {
     const target = targetAddress(view, at);
     if (!this.isOwn(sender) && this.onLink(sender)) this.neighbours.learn(sender, high, low);
     if (operation(view, at) !== REQUEST) return 0;
-    if (this.isOwn(target)) return this.writeReply(replyAt, target, high, low, sender);
+    if (this.isOwn(target) || this.isNeighbour(sender, target))
+      return this.writeReply(replyAt, target, high, low, sender);
     return sender === target ? 0 : -NOT_OURS;
   }
 
@@ -117,6 +123,12 @@ export class ArpResponder {
     writeSender(view, arpAt, this.macHigh, this.macLow, this.own[0]);
     writeTarget(view, arpAt, 0, 0, target);
     return ARP_FRAME_OCTETS;
+  }
+
+  /** Whether another machine is asked for. A probe (RFC 5227) finds every address free: what the guest may have is told it. */
+  private isNeighbour(sender: number, target: number): boolean {
+    if (this.shared === null || sender === 0 || sender === target) return false;
+    return this.onLink(target) && !this.shared.isGuest(target);
   }
 
   private onLink(address: number): boolean {

@@ -10,6 +10,7 @@ const COUNTERS = [
   "link-frames-to-guest",
   "link-octets-to-guest",
   "arp-replies",
+  "echo-replies",
   "dhcp-replies",
   "ndp-replies",
   "ndp-requests",

@@ -38,6 +38,7 @@ export const DROP_REASONS = [
   "ipv6-fragment-limit",
   "ipv6-fragment-timeout",
   "icmp",
+  "icmp-bad-checksum",
   "igmp",
   "icmpv6",
   "mld",

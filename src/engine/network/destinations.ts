@@ -60,6 +60,9 @@ export class Destinations {
   private nat64: Nat64Prefix | null = null;
   /** Whatever may go out goes where it is addressed to. */
   private isDirect: boolean;
+  /** The aliases of the host, and where each leads, by index. */
+  private readonly aliases: Int32Array;
+  private readonly aliasTargets: Int32Array;
 
   constructor(
     private readonly config: EngineConfig,
@@ -67,6 +70,8 @@ export class Destinations {
   ) {
     this.isDirect = !config.restrict;
     this.netmask = config.prefixLength === 0 ? 0 : (-1 << (32 - config.prefixLength)) | 0;
+    this.aliases = Int32Array.from(config.hostAliases, ({ address }) => address);
+    this.aliasTargets = Int32Array.from(config.hostAliases, ({ target }) => target);
   }
 
   /** From now on global addresses are reached by a translator with this prefix, or again as they are (null). */
@@ -94,7 +99,8 @@ export class Destinations {
   }
 
   isGuestNetworkBroadcast(address: number): boolean {
-    return address === -1 || address === (this.config.network | ~this.netmask);
+    if (address === -1) return true;
+    return this.config.prefixLength < 31 && address === (this.config.network | ~this.netmask);
   }
 
   /** A new TCP connection. Fills `to` if it goes out. */
@@ -143,20 +149,32 @@ export class Destinations {
 
   private direct(wish: Wish, to: AddressWords): number {
     const remote = wish.remoteAddress;
+    const alias = this.aliases.length === 0 ? -1 : this.aliases.indexOf(remote);
     let target = remote;
-    if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;
-    else if (this.onGuestNetwork(remote)) return refuse(NO_SERVICE);
+    if (alias >= 0) target = this.aliasTargets[alias];
+    else if (remote === this.config.gateway && this.config.allowHostLoopback) target = LOOPBACK;
+    else if (this.isOurs(remote)) return refuse(NO_SERVICE);
     else if (!isLegitimate4(remote, this.config.allowLinkLocal)) return NOT_LEGITIMATE;
+    if (target === 0) return refuse(NO_SERVICE);
     setMapped(to, target, wish.remotePort);
     return GO;
   }
 
+  /** Whether nobody on the host's side can be meant by this address: it is of the guest's link. */
+  private isOurs(address: number): boolean {
+    const { config } = this;
+    if (config.sharedSubnet) return address === config.guestAddress || this.isGuestNetworkBroadcast(address);
+    return this.onGuestNetwork(address) || address === config.gateway;
+  }
+
   /**
-   * What a host-side IPv4 address looks like to the guest: loopback and addresses inside the guest's own network
-   * appear as the gateway.
+   * What a host-side IPv4 address looks like to the guest: one that an alias stands for as that alias, loopback and
+   * others that the guest could not answer as the gateway.
    */
   seenByGuest(address: number): number {
-    return address >>> 24 === 127 || this.onGuestNetwork(address) ? this.config.gateway : address;
+    const alias = this.aliasTargets.length === 0 ? -1 : this.aliasTargets.indexOf(address);
+    if (alias >= 0) return this.aliases[alias];
+    return address >>> 24 === 127 || this.isOurs(address) ? this.config.gateway : address;
   }
 
   /** The same of a client in the four words, which may have an IPv6 address: it appears as the gateway then. */

@@ -1,6 +1,7 @@
 /**
  * IPv4 from the guest: checks a packet once, guards against spoofed sources, reassembles fragments, and hands whole
- * datagrams up. Packets that are not for the engine to carry are dropped with a reason; ICMP is one of them.
+ * datagrams up. Packets that are not for the engine to carry are dropped with a reason; ICMP is one of them, but for
+ * pings to ourselves where these are answered.
  */
 import type { Neighbours } from "../link/neighbours.ts";
 import type { Packet } from "../memory/packet.ts";
@@ -23,6 +24,7 @@ import {
   ttl,
 } from "../wire/ipv4.ts";
 import { DHCP_SERVER_PORT } from "../wire/udp.ts";
+import type { Echo } from "./echo.ts";
 import type { Reassembly } from "./reassembly.ts";
 import type { Sources } from "./sources.ts";
 import type { Strangers } from "./strangers.ts";
@@ -57,6 +59,8 @@ export interface Ipv4Parts {
   readonly own: { isOwn(address: number): boolean };
   readonly tcp: Transport;
   readonly udp: Transport;
+  /** Null where no ping is answered. */
+  readonly echo: Echo | null;
 }
 
 export class Ipv4 {
@@ -118,7 +122,7 @@ export class Ipv4 {
       case PROTOCOL_UDP:
         return this.parts.udp.packet(packet);
       case PROTOCOL_ICMP:
-        return ICMP;
+        return this.parts.echo === null ? ICMP : this.parts.echo.packet(packet, this.parts.own);
       case PROTOCOL_IGMP:
         return IGMP;
       default:

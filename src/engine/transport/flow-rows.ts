@@ -57,11 +57,11 @@ export function udpRows(mappings: readonly (UdpMapping | null)[], sides: Sides, 
 /** The last remote the guest sent to, as it sees it and as it is. */
 function recent(m: UdpMapping, { destinations, destinations6 }: Sides): [string, string] {
   if (m.ipOctets === IPV4_HEADER_OCTETS) {
-    const address = m.recentAddress;
-    const seen = formatEndpoint(destinations.seenByGuest(address), m.recentPort);
-    if (m.hostFamily === 4) return [seen, formatEndpoint(address, m.recentPort)];
-    const words = destinations.translated(address);
-    return [seen, endpoint6(words, 0, m.recentPort)];
+    const { askedAddress, recentAddress, recentPort } = m;
+    const seen = formatEndpoint(askedAddress, recentPort);
+    if (m.hostFamily === 4) return [seen, formatEndpoint(recentAddress, recentPort)];
+    const words = destinations.translated(recentAddress);
+    return [seen, endpoint6(words, 0, recentPort)];
   }
   const address = new Int32Array(4);
   m.copyRecent6(address);

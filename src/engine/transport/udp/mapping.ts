@@ -48,6 +48,8 @@ export class UdpMapping extends Path {
   private peerNext = 0;
   private lastAddress = 0;
   private lastPort = -1;
+  /** What the guest called the remote it sent to last: an alias, maybe. */
+  askedAddress = 0;
   /** Index in `peers` of the remote of IPv6 that the guest sent to last, or -1. */
   private last6 = -1;
 
@@ -72,7 +74,9 @@ export class UdpMapping extends Path {
     this.groupTtl = 0;
     this.peerCount = 0;
     this.peerNext = 0;
+    this.lastAddress = 0;
     this.lastPort = -1;
+    this.askedAddress = 0;
     this.last6 = -1;
     // What one talkative mapping needed is not the next one's.
     if (this.peers.length > PEERS_START * this.peerInts) {
@@ -205,6 +209,11 @@ export class UdpMapping extends Path {
     const peers = new Int32Array(this.peers.length * 2);
     peers.set(this.peers);
     this.peers = peers;
+  }
+
+  /** What the guest called the remote at this address: who was asked answers by the address it was asked at. 0: not known. */
+  nameOf(address: number): number {
+    return address === this.lastAddress ? this.askedAddress : 0;
   }
 
   /** The last remote the guest sent to, for the flow table. */

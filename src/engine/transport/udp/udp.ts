@@ -215,6 +215,7 @@ export class Udp {
   private send(id: number, packet: Packet): number {
     const mapping = this.mappings.byId[id];
     if (mapping === null) return TABLE_FULL;
+    mapping.askedAddress = packet.remoteAddress;
     if (mapping.ipOctets === IPV4_HEADER_OCTETS) mapping.remember(this.to[3], packet.remotePort);
     else mapping.remember6(this.to, 0, packet.remotePort);
     this.mappings.refresh(mapping);
@@ -381,7 +382,7 @@ export class Udp {
     path.ipOctets = IPV4_HEADER_OCTETS;
     path.guestAddress = mapping.guestAddress;
     path.guestPort = mapping.guestPort;
-    path.remoteAddress = destinations.seenByGuest(address);
+    path.remoteAddress = mapping.nameOf(address) || destinations.seenByGuest(address);
     path.remotePort = port;
     return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
