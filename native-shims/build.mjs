@@ -1,10 +1,11 @@
 /**
  * Builds the native part with nothing but a C compiler and Node's own headers:
  *
- *   native-shims/build/sluice.node     the addon (every *.c here but helper*.c)
- *   native-shims/build/sluice-helper   the helper program (helper*.c)
+ *   native-shims/build/sluice.node       the addon (every other *.c here)
+ *   native-shims/build/sluice-helper     the helper program (helper*.c)
+ *   native-shims/build/sluice-launcher   what stands under other programs' names (launcher*.c); made when it is asked for
  *
- * Usage: node native-shims/build.mjs [--product addon|helper] [--into DIRECTORY] [--force] [--quiet]
+ * Usage: node native-shims/build.mjs [--product addon|helper|launcher] [--into DIRECTORY] [--force] [--quiet]
  * A file that matches its sources is left alone. A new one is written beside its place and renamed into it, so
  * that two builds at once, or a build under a running process, do no harm. CC names another compiler.
  */

@@ -8,10 +8,11 @@ const { join } = require("node:path");
 const FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"];
 const MARK = "sluice-fingerprint:";
 
-/** The two products: their file names, and which sources belong to them. */
+/** The products: their file names, and which sources belong to them. */
 const PRODUCTS = {
-  addon: { output: "sluice.node", flags: [...FLAGS, "-fPIC", "-shared"], owns: (name) => !name.startsWith("helper") },
+  addon: { output: "sluice.node", flags: [...FLAGS, "-fPIC", "-shared"], owns: (name) => !/^(helper|launcher)/.test(name) },
   helper: { output: "sluice-helper", flags: [...FLAGS, "-D_GNU_SOURCE"], owns: (name) => name.startsWith("helper") },
+  launcher: { output: "sluice-launcher", flags: [...FLAGS, "-D_GNU_SOURCE"], owns: (name) => name.startsWith("launcher") },
 };
 
 /** Names of a product's C sources and headers, sorted. */

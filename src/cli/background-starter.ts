@@ -1,6 +1,7 @@
 /** What a process in the background knows of the one that started it and waits for it (background.ts). */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { native } from "../host/native/native.ts";
+import { takeGivenDescriptors } from "../host/process/given-state.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
 
 const NOTE = "SLUICE_STARTER";
@@ -16,6 +17,11 @@ export function takeStarter(): number | undefined {
   const note = process.env[NOTE];
   delete process.env[NOTE];
   return note === undefined ? undefined : Number(note);
+}
+
+/** Closes what this process was given and no option names: whoever waits for its end waits for its caller. */
+export function letGo(named: readonly (number | undefined)[]): void {
+  for (const fd of takeGivenDescriptors()) if (!named.includes(fd)) native.close(fd);
 }
 
 /**

@@ -33,8 +33,8 @@ interface Outcome {
   readonly signal?: NodeJS.Signals | null;
 }
 
-/** Starts `sluice run ARGV` in the background. Returns the caller's exit status once that serves, or has ended. */
-export async function startInBackground(argv: readonly string[], options: OptionSet): Promise<number> {
+/** Starts `sluice WORDS`, which serves a guest, in the background. Returns the caller's exit status once that serves, or has ended. */
+export async function startInBackground(words: readonly string[], options: OptionSet): Promise<number> {
   const named = DESCRIPTOR_OPTIONS.map((name) => options.get(name)).filter((fd) => fd !== undefined);
   let readyFd = STDERR_FD + 1;
   while (named.includes(readyFd)) readyFd++;
@@ -46,7 +46,7 @@ export async function startInBackground(argv: readonly string[], options: Option
   const script = join(packageRoot(), "src", "cli", "sluice.cjs");
   // Before there is anything that a signal would have to end.
   const passing = passSignals((signal) => child.kill(signal));
-  const child = spawn(process.execPath, [...process.execArgv, script, "run", ...argv], {
+  const child = spawn(process.execPath, [...process.execArgv, script, ...words], {
     detached: true,
     stdio,
     env: environment(readyFd),

@@ -44,6 +44,7 @@ Usage: sluice COMMAND [OPTIONS]
 Commands:
 ${commands.join("\n")}
   vm       KubeVirt-style VM specs: validate, plan, up, down, run
+  names    stand in for slirp4netns, passt and pasta: install, remove
 
 Options:
   -h, --help     this text, or a command's own: sluice run --help

@@ -1,11 +1,9 @@
 /** The `sluice` command: which of its commands was meant. Commands are loaded only when they run. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { nearest, quote } from "../config/problem.ts";
-import { packageRoot } from "../host/native/native-loader.ts";
 import { noteGivenState } from "../host/process/given-state.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
+import { ownVersion } from "./version.ts";
 
 type Run = (argv: readonly string[]) => Promise<number>;
 
@@ -14,17 +12,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   exec: async () => (await import("./exec.ts")).execCommand,
   qemu: async () => (await import("./qemu.ts")).qemuCommand,
   replay: async () => (await import("./replay.ts")).replayCommand,
+  names: async () => (await import("./names.ts")).namesCommand,
+  as: async () => (await import("./as-name.ts")).asCommand,
   vm: async () => {
     const { vmCommand } = await import("../kubevirt/commands/cli.ts");
     return (argv) =>
       vmCommand([...argv], { stdout: process.stdout, stderr: process.stderr, env: process.env });
   },
 };
-
-function version(): string {
-  const text = readFileSync(join(packageRoot(), "package.json"), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 /** A reader that has seen enough (`| head`) is no failure; what is still said goes nowhere. */
 function tolerateClosedReaders(): void {
@@ -50,7 +45,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return name === undefined ? EXIT_USAGE : 0;
     }
     if (name === "--version" || name === "-V") {
-      process.stdout.write(`sluice ${version()}\n`);
+      process.stdout.write(`sluice ${ownVersion()}\n`);
       return 0;
     }
     const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;

@@ -2,7 +2,8 @@
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
-import { planHost, planLink } from "../config/plan.ts";
+import { DESCRIPTOR_OPTIONS, planHost, planLink } from "../config/plan.ts";
+import type { Problem } from "../config/problem.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
 import { StartError } from "../host/start-error.ts";
@@ -11,7 +12,7 @@ import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
-import { type LineLog, openLogFile } from "../supervisor/log.ts";
+import { type LineLog, openLogFile, writeText } from "../supervisor/log.ts";
 import type { ServiceManager } from "../supervisor/service-manager.ts";
 import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
@@ -31,8 +32,35 @@ function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
   return ids;
 }
 
+/** How a command that serves a guest deals with who started it. */
+export interface Manner {
+  /** Tell what is wrong; each returns the exit status. */
+  refuse(problems: readonly Problem[]): number;
+  fail(error: unknown): number;
+  /** The arguments by which the same can be started again. */
+  readonly again: readonly string[];
+  /** Said on standard output once the guest is served. */
+  readonly greeting?: string;
+  /** The TAP, where it is open already. */
+  readonly tapFd?: number;
+}
+
+/** The link with its TAP, where somebody has opened that before. */
+function openedLink(link: LinkPlan | undefined, tapFd: number | undefined): LinkPlan | undefined {
+  return link?.kind === "tap" && tapFd !== undefined ? { ...link, opened: tapFd } : link;
+}
+
 /** Runs `sluice run ARGV`. Returns the exit status. */
-export async function runCommand(argv: readonly string[]): Promise<number> {
+export function runCommand(argv: readonly string[]): Promise<number> {
+  return runGuest(argv, {
+    refuse: (problems) => refuse("run", problems),
+    fail: (error) => fail("run", error),
+    again: ["run", ...argv],
+  });
+}
+
+/** The same in the manner of another command. */
+export async function runGuest(argv: readonly string[], manner: Manner): Promise<number> {
   const { options, help, rest } = parseCommandArguments("run", argv);
   if (help) {
     process.stdout.write(commandHelp("run"));
@@ -41,24 +69,34 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   if (rest.length > 0) {
     options.problems.push({ place: "arguments", found: rest.join(" "), allowed: "options only" });
   }
-  const link = planLink(options);
+  const link = openedLink(planLink(options), manner.tapFd);
   const config = await planEngineHere(options);
   const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
   const user = resolveUser(options, host);
   checkInherited(options);
-  if (options.problems.length > 0 || link === undefined) return refuse("run", options.problems);
+  if (options.problems.length > 0 || link === undefined) return manner.refuse(options.problems);
+  const { greeting } = manner;
+  const plan: RunPlan = {
+    link,
+    config,
+    host,
+    outbound,
+    folder,
+    user,
+    ...(greeting === undefined ? {} : { greeting }),
+  };
   try {
-    if (!host.background) return await serve({ link, config, host, outbound, folder, user });
-    const { takeStarter, tellStarter } = await import("./background-starter.ts");
+    if (!host.background) return await serve(plan);
+    const { letGo, takeStarter, tellStarter } = await import("./background-starter.ts");
     const starter = takeStarter();
     if (starter === undefined)
-      return await (await import("./background.ts")).startInBackground(argv, options);
-    const tell: RunPlan["tellStarter"] = (line, logFd) => tellStarter(starter, line, logFd);
-    return await serve({ link, config, host, outbound, folder, user, tellStarter: tell });
+      return await (await import("./background.ts")).startInBackground(manner.again, options);
+    letGo([starter, manner.tapFd, ...DESCRIPTOR_OPTIONS.map((name) => options.get(name))]);
+    return await serve({ ...plan, tellStarter: (line, logFd) => tellStarter(starter, line, logFd) });
   } catch (error) {
-    return fail("run", error);
+    return manner.fail(error);
   }
 }
 
@@ -70,6 +108,7 @@ interface RunPlan {
   /** Of `--tftp`. */
   readonly folder: Pick<EngineLaunch, "tftp">;
   readonly user: UserIds | undefined;
+  readonly greeting?: string;
   /** In the background: tells who waits for it that the guest is served. */
   readonly tellStarter?: (line: string, logFd: number) => void;
 }
@@ -115,6 +154,7 @@ async function serve(plan: RunPlan): Promise<number> {
     if ("reason" in started) return await end(client, log, started.message);
     const line = describeService(config, started);
     log.info(line);
+    if (plan.greeting !== undefined) writeText(1, plan.greeting);
     announce(host);
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);

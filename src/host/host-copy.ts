@@ -58,6 +58,11 @@ function readDefaultRoutes(): DefaultRoute[] {
   }
 }
 
+/** The interface of the host's best default route, or undefined. */
+export function defaultDevice(): string | undefined {
+  return readDefaultRoutes()[0]?.device;
+}
+
 /** What the host has on `device`, or where its default route goes; undefined when that has no IPv4 address. */
 export function hostNetwork(device: string | "auto"): HostNetwork | undefined {
   const routes = readDefaultRoutes();

@@ -31,6 +31,7 @@ export async function openTapOf(link: TapLinkPlan, config: EngineConfig, log: Lo
     vnetHeader: config.offload,
     ...(link.netns === undefined ? {} : { netns: link.netns }),
     ...(link.userns === undefined ? {} : { userns: link.userns }),
+    ...(link.opened === undefined ? {} : { opened: link.opened }),
     ...(link.configure ? { configure: deviceConfig(config) } : {}),
   });
   for (const note of tap.notes) log.info(note.message);

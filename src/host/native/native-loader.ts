@@ -13,7 +13,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Native } from "./calls.ts";
 
-type Product = "addon" | "helper";
+type Product = "addon" | "helper" | "launcher";
 
 /** `native-shims/sources.cjs`, typed. */
 interface Sources {
@@ -199,4 +199,9 @@ export function addonPath(): string {
 /** The path of the helper program, built first where it is missing or out of date. Throws ShimError. */
 export function helperPath(): string {
   return locate("helper", false);
+}
+
+/** The path of the program that stands under other programs' names, built first where need be. Throws ShimError. */
+export function launcherPath(): string {
+  return locate("launcher", false);
 }

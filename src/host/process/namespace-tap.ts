@@ -42,6 +42,8 @@ export interface TapRequest {
   readonly vnetHeader?: boolean;
   /** Stand-in for /dev/net/tun. */
   readonly tunDevice?: string;
+  /** It was made already, with a vnet header, and this is its descriptor: what is left is to set it up. */
+  readonly opened?: number;
 }
 
 export interface OpenedTap {
@@ -61,9 +63,13 @@ export function deviceArgs(request: TapRequest): string[] {
   const args = ["--tap", request.name, "--queue-length", String(TAP_QUEUE_LENGTH)];
   if (request.tunDevice !== undefined) args.push("--tun-device", request.tunDevice);
   if (request.vnetHeader === false) args.push("--no-vnet-header");
-  const { configure } = request;
-  if (!configure) return args;
-  args.push("--up", "--loopback-up");
+  return [...args, ...setUpArgs(request)];
+}
+
+/** Those that set it up. */
+function setUpArgs({ configure }: TapRequest): string[] {
+  if (!configure) return [];
+  const args = ["--up", "--loopback-up"];
   if (configure.address !== undefined)
     args.push("--address", `${configure.address}/${configure.prefixLength ?? 32}`);
   if (configure.gateway !== undefined) args.push("--gateway", configure.gateway);
@@ -94,13 +100,31 @@ export function descriptorSocket(): { ours: number; theirs: number; receive(): n
   };
 }
 
+/** The helper's options that lead to the TAP's namespace. */
+function enteringArgs({ userns, netns }: TapRequest): string[] {
+  return [
+    ...(userns === undefined ? [] : ["--enter-user", String(userns)]),
+    ...(netns === undefined ? [] : ["--enter-net", String(netns)]),
+  ];
+}
+
+/** Sets up a TAP that is open. */
+async function setUpOpened(request: TapRequest, fd: number): Promise<OpenedTap> {
+  native.setCloseOnExec(fd, true);
+  native.setNonBlocking(fd);
+  const setUp = setUpArgs(request);
+  if (setUp.length === 0) return { fd, vnetHeader: true, created: true, notes: [] };
+  const run = runHelper(["--device", request.name, ...setUp, ...enteringArgs(request)], {});
+  await run.wait(() => false);
+  return { fd, vnetHeader: true, created: true, notes: run.status.notes };
+}
+
 /** Opens a TAP in another namespace. The promise rejects with a HelperError. */
 export async function openTapInNamespace(request: TapRequest): Promise<OpenedTap> {
+  if (request.opened !== undefined) return setUpOpened(request, request.opened);
   const socket = descriptorSocket();
   try {
-    const args = [...deviceArgs(request), "--send-fd", String(FIRST_CHANNEL)];
-    if (request.userns !== undefined) args.push("--enter-user", String(request.userns));
-    if (request.netns !== undefined) args.push("--enter-net", String(request.netns));
+    const args = [...deviceArgs(request), "--send-fd", String(FIRST_CHANNEL), ...enteringArgs(request)];
     const run = runHelper(args, { channels: [socket.theirs] });
     await run.wait(() => false);
     const { tap, notes } = run.status;

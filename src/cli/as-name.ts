@@ -1,0 +1,66 @@
+/** `sluice as NAME WORDS`: does what another program of that name would do, with its words. */
+import { existsSync } from "node:fs";
+import { formatProblem, quote } from "../config/problem.ts";
+import { findProgram, PROGRAM_NAMES } from "../names/programs.ts";
+import { helpText } from "../names/texts.ts";
+import { type Program, Refusal } from "../names/words.ts";
+import { writeText } from "../supervisor/log.ts";
+import { type Manner, runGuest } from "./run.ts";
+import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
+import { ownVersion } from "./version.ts";
+
+/** Runs `sluice as ARGV`. Every failure is status 1, which is what those programs' callers know. */
+export async function asCommand(argv: readonly string[]): Promise<number> {
+  const [name = "", ...words] = argv;
+  const program = findProgram(name);
+  if (program === undefined) {
+    const found = name === "" ? "none" : quote(name);
+    writeText(2, `sluice as: found ${found}; allowed: one of ${PROGRAM_NAMES.join(", ")}\n`);
+    return EXIT_USAGE;
+  }
+  const say = (line: string): void => writeText(2, `${name}: ${line}\n`);
+  try {
+    return await serveAs(program, words, say);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    say(error.message);
+    return EXIT_FAILED;
+  }
+}
+
+/** The TAP that the launcher has opened; its note goes from the environment. */
+function takeTap(): number | undefined {
+  const note = process.env["SLUICE_TAP"];
+  delete process.env["SLUICE_TAP"];
+  return note === undefined ? undefined : Number(note);
+}
+
+async function serveAs(
+  program: Program,
+  words: readonly string[],
+  say: (line: string) => void,
+): Promise<number> {
+  const { defaultDevice } = await import("../host/host-copy.ts");
+  const translation = program.translate(words, { exists: existsSync, defaultDevice });
+  if (translation === "help" || translation === "version") {
+    writeText(1, translation === "help" ? helpText(program) : program.version(ownVersion()));
+    return 0;
+  }
+  const { argv, background, greeting, warnings } = translation;
+  for (const warning of warnings) say(warning);
+  const tapFd = takeTap();
+  const manner: Manner = {
+    refuse: (problems) => {
+      for (const problem of problems) say(formatProblem(problem));
+      return EXIT_FAILED;
+    },
+    fail: (error) => {
+      for (const line of (error instanceof Error ? error.message : String(error)).split("\n")) say(line);
+      return EXIT_FAILED;
+    },
+    again: ["as", program.name, ...words],
+    ...(greeting === undefined ? {} : { greeting }),
+    ...(tapFd === undefined ? {} : { tapFd }),
+  };
+  return runGuest(background ? ["--background", ...argv] : argv, manner);
+}

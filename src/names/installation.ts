@@ -1,0 +1,110 @@
+/**
+ * Names in a directory: a link each to a launcher in a folder beside them, which has the texts and words of each and knows
+ * where Node and sluice are. Nothing that is not ours is replaced or removed.
+ */
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { helpText, wordsText } from "./texts.ts";
+import type { Program } from "./words.ts";
+
+/** The folder, and the launcher in it. */
+const FOLDER = ".sluice";
+const LAUNCHER = "launcher";
+const TARGET = join(FOLDER, LAUNCHER);
+
+/** Where what a name becomes lies. */
+export interface Place {
+  readonly launcher: string;
+  readonly node: string;
+  readonly script: string;
+  readonly helper: string;
+  readonly version: string;
+}
+
+/** What a directory holds of ours. */
+export interface Installed {
+  readonly directory: string;
+  readonly names: readonly string[];
+  /** The script that its names start; absent when the folder is damaged. */
+  readonly script?: string;
+}
+
+/** Something else is in the way, or nothing of ours is there. */
+export class InstallationError extends Error {
+  override readonly name = "InstallationError";
+}
+
+function linkAt(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function isThere(path: string): boolean {
+  return existsSync(path) || linkAt(path) !== undefined;
+}
+
+/** What is installed in `directory`, or undefined. */
+export function inspect(directory: string, known: readonly string[]): Installed | undefined {
+  const names = known.filter((name) => linkAt(join(directory, name)) === TARGET);
+  if (names.length === 0 && !existsSync(join(directory, TARGET))) return undefined;
+  let script: string | undefined;
+  try {
+    script = readFileSync(join(directory, FOLDER, "program"), "utf8").split("\n")[1];
+  } catch {
+    // Somebody has taken it away.
+  }
+  return { directory, names, ...(script === undefined ? {} : { script }) };
+}
+
+/** Puts the names of `programs` into `directory`, which is made; again over what is there of ours. Throws InstallationError. */
+export function install(directory: string, programs: readonly Program[], place: Place): void {
+  const taken = programs
+    .map(({ name }) => join(directory, name))
+    .filter((path) => isThere(path) && linkAt(path) !== TARGET);
+  if (taken.length > 0) throw new InstallationError(`${taken.join(", ")}: there is something else already`);
+  const folder = join(directory, FOLDER);
+  mkdirSync(folder, { recursive: true });
+  const write = (file: string, text: string): void =>
+    replace(join(folder, file), (path) => writeFileSync(path, text));
+  // A running launcher keeps its file; a new one is renamed over it.
+  replace(join(folder, LAUNCHER), (path) => copyFileSync(place.launcher, path));
+  write("program", `${place.node}\n${place.script}\n${place.helper}\n`);
+  for (const program of programs) {
+    write(`${program.name}.help`, helpText(program));
+    write(`${program.name}.version`, program.version(place.version));
+    write(`${program.name}.words`, wordsText(program));
+    if (!isThere(join(directory, program.name))) symlinkSync(TARGET, join(directory, program.name));
+  }
+}
+
+function replace(path: string, write: (path: string) => void): void {
+  const next = `${path}.new`;
+  write(next);
+  renameSync(next, path);
+}
+
+/** Takes back what `install` put there; the directory too when nothing else is in it. Throws InstallationError. */
+export function remove(directory: string, known: readonly string[]): readonly string[] {
+  const installed = inspect(directory, known);
+  if (installed === undefined) throw new InstallationError(`${directory}: no names of sluice are there`);
+  for (const name of installed.names) unlinkSync(join(directory, name));
+  rmSync(join(directory, FOLDER), { recursive: true, force: true });
+  if (readdirSync(directory).length === 0) rmdirSync(directory);
+  return installed.names;
+}

@@ -1,0 +1,97 @@
+/** passt(1): a guest of QEMU or of a program like it, by a socket. In the background once that can connect. */
+
+import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
+import { COMMON_WORDS } from "./passt-words.ts";
+import {
+  type Program,
+  type Question,
+  Refusal,
+  readNumber,
+  readWords,
+  refusedWord,
+  type Surroundings,
+  type Translation,
+  type Word,
+} from "./words.ts";
+
+/** The release whose words these are. */
+const VERSION = "2026_01_20";
+/** Where passt listens that is told nothing: the first of these that is not there. */
+const SOCKETS_MAX = 100;
+
+interface Words extends PasstWords {
+  socket?: string;
+  fd?: number;
+  oneOff: boolean;
+}
+
+const REFUSED: readonly (readonly [form: string, placeholder: string | undefined])[] = [
+  ["--vhost-user", undefined],
+  ["--repair-path", "PATH"],
+  ["--migrate-exit", undefined],
+  ["--migrate-no-linger", undefined],
+];
+
+const WORDS: readonly Word<Words>[] = [
+  {
+    forms: ["-s", "--socket", "--socket-path"],
+    placeholder: "PATH",
+    help: "--qemu-listen unix:PATH. Default: the first of /tmp/passt_1.socket and on that is not there.",
+    note: (words, text) => {
+      words.socket = text;
+    },
+  },
+  {
+    forms: ["-F", "--fd"],
+    placeholder: "FD",
+    help: "--fd; ends with its connection.",
+    note: (words, text) => {
+      words.fd = readNumber("--fd", text, 3, 1_048_575);
+    },
+  },
+  {
+    forms: ["-1", "--one-off"],
+    help: "--one-off.",
+    note: (words) => {
+      words.oneOff = true;
+    },
+  },
+  ...REFUSED.map(([form, placeholder]) =>
+    refusedWord([form], placeholder, "guests connect by QEMU's stream"),
+  ),
+  ...COMMON_WORDS,
+];
+
+function translate(argv: readonly string[], { exists }: Surroundings): Translation | Question {
+  const words: Words = { ...emptyWords(), oneOff: false };
+  const [extra] = readWords(WORDS, argv, words);
+  if (words.question !== undefined) return words.question;
+  if (extra !== undefined) throw new Refusal(`extra non-option argument: ${extra}`);
+  if (words.socket !== undefined && words.fd !== undefined)
+    throw new Refusal("--socket and --fd: one of them");
+  const link =
+    words.fd === undefined
+      ? ["--qemu-listen", `unix:${words.socket ?? freeSocket(exists)}`]
+      : ["--fd", String(words.fd)];
+  return {
+    argv: [...link, ...(words.oneOff ? ["--one-off"] : []), ...commonArguments(words)],
+    background: !words.foreground,
+    warnings: [],
+  };
+}
+
+function freeSocket(exists: Surroundings["exists"]): string {
+  const all = Array.from({ length: SOCKETS_MAX }, (_, i) => `/tmp/passt_${i + 1}.socket`);
+  const free = all.find((path) => !exists(path));
+  if (free === undefined) throw new Refusal("all of /tmp/passt_1.socket and on are there: --socket PATH");
+  return free;
+}
+
+export const PASST: Program = {
+  name: "passt",
+  usage: "passt [OPTION]...",
+  background: true,
+  words: WORDS as readonly Word<never>[],
+  version: (own) => `passt ${VERSION}.sluice-${own}\n`,
+  translate,
+};

@@ -1,0 +1,13 @@
+/** The programs that sluice can stand in for. */
+import { PASST } from "./passt.ts";
+import { PASTA } from "./pasta.ts";
+import { SLIRP4NETNS } from "./slirp4netns.ts";
+import type { Program } from "./words.ts";
+
+export const PROGRAMS: readonly Program[] = [SLIRP4NETNS, PASST, PASTA];
+
+export const PROGRAM_NAMES: readonly string[] = PROGRAMS.map(({ name }) => name);
+
+export function findProgram(name: string): Program | undefined {
+  return PROGRAMS.find((program) => program.name === name);
+}

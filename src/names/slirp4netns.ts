@@ -1,0 +1,283 @@
+/**
+ * slirp4netns(1) 1.3: `slirp4netns [OPTION]... PID|PATH [TAP]`, which serves the namespace of a process in the foreground.
+ * Addresses are the second (gateway), third (DNS), fifteenth (first lease) and hundredth (guest) of the subnet.
+ */
+import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
+import { formatIpv4 } from "../engine/wire/address-text.ts";
+import {
+  type Program,
+  type Question,
+  Refusal,
+  readNumber,
+  readWords,
+  refusedWord,
+  type Surroundings,
+  type Translation,
+  type Word,
+} from "./words.ts";
+
+/** The newest that has its options. */
+const VERSION = "1.3.3";
+const MTU_DEFAULT = 1500;
+const MTU_MAX = 65_521;
+/** The least that sluice serves. */
+const MTU_LEAST = 576;
+const PREFIX_MAX = 25;
+const OFFSETS = { gateway: 2, dns: 3, dhcp: 15, guest: 100 } as const;
+const LEASES = 16;
+
+interface Words {
+  question?: Question;
+  configure: boolean;
+  readyFd?: number;
+  exitFd?: number;
+  mtu: number;
+  network: number;
+  prefixLength: number;
+  hostLoopback: boolean;
+  dns: boolean;
+  ipv6: boolean;
+  userns?: string;
+  netnsType: "pid" | "path" | "tapfd";
+  outbound?: string;
+  mac?: string;
+}
+
+function readCidr(words: Words, text: string): void {
+  const [, address = "", prefix = ""] = /^([\d.]+)\/(\d{1,2})$/.exec(text) ?? [];
+  if (!isIpv4(address)) throw new Refusal(`invalid CIDR: ${text}`);
+  const prefixLength = Number(prefix);
+  if (prefixLength < 1 || prefixLength > PREFIX_MAX) {
+    throw new Refusal(`prefix length needs to be 1-${PREFIX_MAX}, not ${prefix}`);
+  }
+  const network = parseIpv4(address);
+  if ((network & ~netmask(prefixLength)) !== 0) {
+    throw new Refusal(`CIDR needs to be a network address like 10.0.2.0/24, not like 10.0.2.100/24: ${text}`);
+  }
+  words.network = network;
+  words.prefixLength = prefixLength;
+}
+
+function readNetnsType(words: Words, text: string): void {
+  if (text !== "pid" && text !== "path" && text !== "tapfd") {
+    throw new Refusal(`invalid --netns-type "${text}": pid, path or tapfd`);
+  }
+  words.netnsType = text;
+}
+
+const WORDS: readonly Word<Words>[] = [
+  {
+    forms: ["-c", "--configure"],
+    help: "--configure: sets address, route and MTU, brings the interface up.",
+    kind: "setup",
+    note: (words) => {
+      words.configure = true;
+    },
+  },
+  {
+    forms: ["-e", "--exit-fd"],
+    placeholder: "FD",
+    help: "--exit-fd: ends with status 0 when this descriptor is hung up.",
+    note: (words, text) => {
+      words.exitFd = readNumber("--exit-fd", text, 0, 1_048_575);
+    },
+  },
+  {
+    forms: ["-r", "--ready-fd"],
+    placeholder: "FD",
+    help: "--ready-fd: writes 1 there and closes it once the guest is served.",
+    note: (words, text) => {
+      words.readyFd = readNumber("--ready-fd", text, 0, 1_048_575);
+    },
+  },
+  {
+    forms: ["-m", "--mtu"],
+    placeholder: "MTU",
+    help: `--mtu (default ${MTU_DEFAULT}, at most ${MTU_MAX}; less than ${MTU_LEAST} counts as that).`,
+    note: (words, text) => {
+      words.mtu = Math.max(readNumber("--mtu", text, 1, MTU_MAX), MTU_LEAST);
+    },
+  },
+  {
+    forms: ["-6", "--enable-ipv6"],
+    help: "--ipv6 auto --net6 fd00::/64, gateway fd00::2, DNS fd00::3.",
+    note: (words) => {
+      words.ipv6 = true;
+    },
+  },
+  refusedWord(["-a", "--api-socket"], "PATH", "forwards are given at the start"),
+  {
+    forms: ["--cidr"],
+    placeholder: "CIDR",
+    help: "--net, --gateway, --dns, --dhcp-start and --guest-addr (default 10.0.2.0/24).",
+    note: readCidr,
+  },
+  {
+    forms: ["--disable-host-loopback"],
+    help: "No --allow-host-loopback: the gateway is not the host's 127.0.0.1.",
+    note: (words) => {
+      words.hostLoopback = false;
+    },
+  },
+  {
+    forms: ["--netns-type"],
+    placeholder: "TYPE",
+    help: "pid (default) or path: --netns; tapfd: --tap-fd.",
+    note: readNetnsType,
+  },
+  {
+    forms: ["--userns-path"],
+    placeholder: "PATH",
+    help: "--userns.",
+    kind: "user",
+    note: (words, text) => {
+      words.userns = text;
+    },
+  },
+  {
+    forms: ["--enable-sandbox"],
+    help: "Always: the process that reads packets sees no files and has no rights.",
+    note: () => {},
+  },
+  {
+    forms: ["--enable-seccomp"],
+    help: "Always: that process has a filter on system calls.",
+    note: () => {},
+  },
+  {
+    forms: ["--outbound-addr"],
+    placeholder: "IPV4|INTERFACE",
+    help: "--outbound-addr.",
+    note: (words, text) => {
+      words.outbound = text;
+    },
+  },
+  refusedWord(["--outbound-addr6"], "IPV6|INTERFACE", "IPv6 leaves by the host's own choice of address"),
+  {
+    forms: ["--disable-dns"],
+    help: "--no-dns.",
+    note: (words) => {
+      words.dns = false;
+    },
+  },
+  {
+    forms: ["--macaddress"],
+    placeholder: "MAC",
+    help: "--guest-mac; only with -c.",
+    note: (words, text) => {
+      words.mac = text;
+    },
+  },
+  {
+    forms: ["--target-type"],
+    placeholder: "TYPE",
+    help: "netns, the default; bess is refused.",
+    note: (_, text) => {
+      if (text !== "netns") throw new Refusal(`--target-type=${text} is not offered: netns`);
+    },
+  },
+  {
+    forms: ["-h", "--help"],
+    help: "This text.",
+    kind: "help",
+    note: (words) => {
+      words.question ??= "help";
+    },
+  },
+  {
+    forms: ["-v", "--version"],
+    help: "The version.",
+    kind: "version",
+    note: (words) => {
+      words.question ??= "version";
+    },
+  },
+];
+
+/** The link's options: the target, and the TAP's name. */
+function linkArguments(words: Words, rest: readonly string[], { exists }: Surroundings): string[] {
+  const [target, tap] = rest;
+  if (target === undefined) throw new Refusal(`the target is missing: PID|PATH TAP`);
+  if (words.netnsType === "tapfd") {
+    return ["--tap-fd", String(readNumber("tap descriptor", target, 3, 1_048_575))];
+  }
+  if (tap === undefined) throw new Refusal("the name of the TAP is missing: PID|PATH TAP");
+  const { userns, netnsType } = words;
+  if (userns !== undefined && !exists(userns)) throw new Refusal(`--userns-path: there is no ${userns}`);
+  if (netnsType === "pid") readNumber("PID", target, 1, 4_194_304);
+  // A PID brings its own user namespace, unless one is named.
+  const byPath = netnsType === "pid" && userns !== undefined;
+  const netns = byPath ? `/proc/${target}/ns/net` : target;
+  if (!exists(byPath || netnsType === "path" ? netns : `/proc/${netns}`)) {
+    throw new Refusal(`there is no network namespace at ${netns}`);
+  }
+  return ["--tap", tap, "--netns", netns, ...(userns === undefined ? [] : ["--userns", userns])];
+}
+
+function translate(argv: readonly string[], surroundings: Surroundings): Translation | Question {
+  const words: Words = {
+    configure: false,
+    mtu: MTU_DEFAULT,
+    network: parseIpv4("10.0.2.0"),
+    prefixLength: 24,
+    hostLoopback: true,
+    dns: true,
+    ipv6: false,
+    netnsType: "pid",
+  };
+  const rest = readWords(WORDS, argv, words);
+  if (words.question !== undefined) return words.question;
+  if (words.mac !== undefined && !words.configure) throw new Refusal("--macaddress needs -c");
+  const at = (offset: number): string => formatIpv4(words.network + offset);
+  const given = (option: string, value: string | number | undefined): string[] =>
+    value === undefined ? [] : [option, String(value)];
+  return {
+    argv: [
+      ...linkArguments(words, rest, surroundings),
+      ...["--net", `${at(0)}/${words.prefixLength}`, "--gateway", at(OFFSETS.gateway)],
+      ...(words.dns ? ["--dns", at(OFFSETS.dns)] : ["--no-dns"]),
+      ...["--dhcp-start", at(OFFSETS.dhcp), "--guest-addr", `${at(OFFSETS.guest)},any`],
+      ...["--mtu", String(words.mtu), "--allow-link-local", "--answer-ping"],
+      ...(words.configure ? ["--configure"] : []),
+      ...(words.hostLoopback ? ["--allow-host-loopback"] : []),
+      ...(words.ipv6 ? ["--ipv6", "auto", "--net6", "fd00::/64"] : []),
+      ...given("--outbound-addr", words.outbound),
+      ...given("--guest-mac", words.mac),
+      ...given("--ready-fd", words.readyFd),
+      ...given("--exit-fd", words.exitFd),
+      ...["--outlive-parent", "--log-level", "warn"],
+    ],
+    background: false,
+    greeting: greeting(words, at),
+    warnings: rest.slice(2).map((word) => `"${word}" is one word too many; it is ignored`),
+  };
+}
+
+/** What slirp4netns itself says of its network. */
+function greeting(words: Words, at: (offset: number) => string): string {
+  const lines: [string, string][] = [
+    ["MTU", String(words.mtu)],
+    ["Network", at(0)],
+    ["Netmask", formatIpv4(netmask(words.prefixLength))],
+    ["Gateway", at(OFFSETS.gateway)],
+    ...(words.dns ? [["DNS", at(OFFSETS.dns)] as [string, string]] : []),
+    ["DHCP begin", at(OFFSETS.dhcp)],
+    ["DHCP end", at(OFFSETS.dhcp + LEASES - 1)],
+    ["Recommended IP", at(OFFSETS.guest)],
+  ];
+  const shown = lines.map(([name, value]) => `* ${`${name}:`.padEnd(17)}${value}\n`).join("");
+  if (!words.hostLoopback) return `Starting slirp\n${shown}`;
+  const warning = `127.0.0.1:* on the host is accessible as ${at(OFFSETS.gateway)} (set --disable-host-loopback to prohibit connecting to 127.0.0.1:*)`;
+  return `Starting slirp\n${shown}WARNING: ${warning}\n`;
+}
+
+export const SLIRP4NETNS: Program = {
+  name: "slirp4netns",
+  usage: "slirp4netns [OPTION]... PID|PATH [TAPNAME]",
+  background: false,
+  positional: ["net", "tap"],
+  words: WORDS as readonly Word<never>[],
+  version: (own) =>
+    `slirp4netns version ${VERSION}+sluice\ncommit: sluice-${own}\nSLIRP_CONFIG_VERSION_MAX: 6\n`,
+  translate,
+};

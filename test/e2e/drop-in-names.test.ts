@@ -1,0 +1,245 @@
+/** sluice under other programs' names, installed and started as their clients start them. */
+import { spawn, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { NAMESPACE_NEEDS } from "../support/namespace-guest.ts";
+import { isAlive, type Running, run, sluice, until } from "../support/program.ts";
+import { findCommand, needs } from "../support/requirements.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-test-drop-in-"));
+const names = join(directory, "names");
+const env = {
+  ...process.env,
+  XDG_STATE_HOME: join(directory, "state"),
+  PATH: `${process.env["PATH"]}:/usr/sbin:/sbin`,
+};
+const isRoot = process.geteuid?.() === 0;
+
+beforeAll(async () => {
+  const { status, stderr } = await sluice(["names", "install", names], { env }).ended;
+  expect([status, stderr.replace(/^sluice: building .*\n/, "")]).toEqual([0, ""]);
+});
+afterAll(async () => {
+  expect(await sluice(["names", "remove", names], { env }).ended).toMatchObject({ status: 0 });
+  expect(existsSync(names)).toBe(false);
+  rmSync(directory, { recursive: true });
+});
+
+const start = (name: string, words: readonly string[], options = {}): Running =>
+  run(join(names, name), words, { env, ...options });
+
+/** A network namespace with a process that keeps it. */
+async function namespace(): Promise<{ pid: number; holder: Running; enter: string[] }> {
+  const user = isRoot ? [] : ["--user", "--map-root-user"];
+  const holder = run("unshare", [...user, "--net", "sh", "-c", "echo made; exec sleep 600"], { env });
+  await holder.says(/made/, "stdout");
+  const pid = holder.child.pid as number;
+  return {
+    pid,
+    holder,
+    enter: ["-t", String(pid), ...(isRoot ? [] : ["-U", "--preserve-credentials"]), "-n"],
+  };
+}
+
+/** What a program inside says. */
+function inside(enter: readonly string[], ...command: string[]): string {
+  const [program = "", ...rest] = command;
+  return spawnSync("nsenter", [...enter, findCommand(program) ?? program, ...rest], { encoding: "utf8", env })
+    .stdout;
+}
+
+describe("sluice names", () => {
+  it("says what is installed where, what it starts, and how to take it back", async () => {
+    const { status, stdout } = await sluice(["names"], { env }).ended;
+    expect(status).toBe(0);
+    expect(stdout).toContain(`${names}: slirp4netns, passt, pasta\n`);
+    expect(stdout).toMatch(/starts +\/.*\/src\/cli\/sluice\.cjs\n/);
+    expect(stdout).toContain(`take back: sluice names remove ${names}\n`);
+  });
+
+  it("takes a single name, and refuses what is none", async () => {
+    const other = join(directory, "other");
+    expect(await sluice(["names", "install", other, "passt"], { env }).ended).toMatchObject({
+      status: 0,
+      stdout: `${other}: passt\n`,
+    });
+    expect(await sluice(["names", "remove", other], { env }).ended).toMatchObject({ status: 0 });
+    expect((await sluice(["names", "install", other, "passd"], { env }).ended).status).toBe(2);
+    expect((await sluice(["names", "remove", other], { env }).ended).stderr).toContain(
+      "no names of sluice are there",
+    );
+    expect(
+      (await sluice(["names", "install", other, "passt"], { env: { ...env, XDG_STATE_HOME: "/proc" } }).ended)
+        .status,
+    ).toBe(0);
+    expect((await sluice(["names", "remove", other], { env }).ended).status).toBe(0);
+    expect((await sluice(["names", "bogus"], { env }).ended).status).toBe(2);
+  });
+});
+
+describe("wrong words", () => {
+  it.each([
+    [["passt", "--nonsense"], "passt: unrecognized option '--nonsense'\n"],
+    [["pasta", "--vhost-user", "1"], "pasta: unrecognized option '--vhost-user'\n"],
+    [
+      ["slirp4netns", "--cidr=10.0.2.100/24", "1", "tap0"],
+      "slirp4netns: CIDR needs to be a network address like 10.0.2.0/24, not like 10.0.2.100/24: 10.0.2.100/24\n",
+    ],
+    [
+      ["passt", "--fd", "99", "-a", "192.0.2.2", "-g", "192.0.2.1"],
+      'passt: --fd: found "99"; allowed: a descriptor that is open\n',
+    ],
+  ])("%j are one sentence and status 1", async ([name = "", ...words], sentence) => {
+    expect(await start(name, words).ended).toMatchObject({ status: 1, stdout: "", stderr: sentence });
+  });
+});
+
+describe("slirp4netns", () => {
+  beforeEach((context) =>
+    needs(context, { ...NAMESPACE_NEEDS, commands: ["unshare", "nsenter", "ip", "busybox"] }),
+  );
+
+  it("sets the namespace up, says so, and ends with its exit descriptor", async () => {
+    const { pid, holder, enter } = await namespace();
+    const ready = join(directory, "ready");
+    const file = openSync(ready, "w");
+    const child = spawn(
+      join(names, "slirp4netns"),
+      ["-c", "-m", "9000", "-r", "3", "-e", "4", "--macaddress=02:00:00:00:00:07", String(pid), "tap11"],
+      {
+        stdio: ["ignore", "pipe", "pipe", file, "pipe"],
+        env,
+      },
+    );
+    closeSync(file);
+    const said = [child.stdout, child.stderr].map((stream) => text(stream as Readable));
+    await until(() => readFileSync(ready, "utf8") === "1", "readiness");
+    expect(inside(enter, "ip", "-o", "address", "show", "tap11")).toContain("inet 10.0.2.100/24");
+    const link = inside(enter, "ip", "-o", "link", "show", "tap11");
+    expect(link).toContain("mtu 9000");
+    expect(link).toContain("02:00:00:00:00:07");
+    expect(inside(enter, "ip", "route")).toContain("default via 10.0.2.2");
+    expect(inside(enter, "busybox", "ping", "-c", "1", "-W", "2", "10.0.2.2")).toContain(
+      "1 packets received",
+    );
+    expect(isAlive(child.pid as number)).toBe(true);
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    (child.stdio[4] as Socket).destroy();
+    expect(await ended).toBe(0);
+    const [stdout, stderr] = await Promise.all(said);
+    expect(stdout).toContain("* Recommended IP:  10.0.2.100\n");
+    expect(stdout).toContain("WARNING: 127.0.0.1:* on the host is accessible as 10.0.2.2");
+    expect(stderr).toBe("");
+    holder.child.kill("SIGKILL");
+    await holder.ended;
+  });
+});
+
+/** Everything a stream says. */
+async function text(stream: Readable): Promise<string> {
+  let all = "";
+  for await (const part of stream.setEncoding("utf8")) all += part;
+  return all;
+}
+
+/** A network that needs nothing of the machine. */
+const OWN = ["--address", "172.17.2.4", "--netmask", "24", "--gateway", "172.17.2.1"];
+
+describe("passt", () => {
+  const socket = join(directory, "passt.socket");
+  const pidFile = join(directory, "passt.pid");
+  const words = ["--one-off", "--socket", socket, "--pid", pidFile, ...OWN, "--tcp-ports", "127.0.0.1/0"];
+
+  it("returns when it listens, with nothing of its caller's open, and goes at SIGTERM with its files", async () => {
+    writeFileSync(pidFile, "");
+    const script = `exec 73< /dev/zero; exec ${join(names, "passt")} ${words.slice(0, -2).join(" ")}`;
+    expect(await run("bash", ["-c", script], { env }).ended).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: "",
+    });
+    const pid = Number(readFileSync(pidFile, "utf8"));
+    expect(existsSync(socket)).toBe(true);
+    const open = (): string[] => [0, 1, 2].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    await until(() => open().every((target) => target === "/dev/null"), "its streams are let go of");
+    expect(existsSync(`/proc/${pid}/fd/73`)).toBe(false);
+    process.kill(pid, "SIGTERM");
+    await until(() => !isAlive(pid), "passt ends");
+    expect([socket, pidFile].filter(existsSync)).toEqual([]);
+  });
+
+  it("starts anew over what a killed one has left, and ends with its client", async () => {
+    const begin = async (): Promise<number> => {
+      expect(await start("passt", words.slice(0, -2)).ended).toMatchObject({ status: 0, stderr: "" });
+      return Number(readFileSync(pidFile, "utf8"));
+    };
+    const first = await begin();
+    process.kill(first, "SIGKILL");
+    await until(() => !isAlive(first), "the first is gone");
+    const second = await begin();
+    const client = connect(socket);
+    await new Promise((resolve) => client.once("connect", resolve));
+    client.destroy();
+    await until(() => !isAlive(second), "passt ends with its client");
+  });
+
+  it("fails with a sentence", async () => {
+    const { status, stderr } = await start("passt", words).ended;
+    expect([status, stderr]).toEqual([1, "passt: invalid port specifier 127.0.0.1/0\n"]);
+    const nowhere = await start("passt", ["--socket", "/proc/nowhere/s", ...OWN]).ended;
+    expect([nowhere.status, nowhere.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^passt: --qemu-listen unix:\/proc\/nowhere\/s: /),
+    ]);
+  });
+});
+
+describe("pasta", () => {
+  beforeEach((context) => needs(context, { ...NAMESPACE_NEEDS, commands: ["unshare", "nsenter", "ip"] }));
+
+  it("returns when the namespace has its network, and ends with it", async () => {
+    const { pid, holder, enter } = await namespace();
+    const pidFile = join(directory, "pasta.pid");
+    const words = [
+      "--config-net",
+      "-I",
+      "eth9",
+      "--pid",
+      pidFile,
+      "--dns-forward",
+      "169.254.1.1",
+      "--map-guest-addr",
+      "169.254.1.2",
+      "--no-map-gw",
+      "--quiet",
+    ];
+    expect(
+      await start("pasta", [...words, ...OWN, "-t", "none", "-T", "none", String(pid)]).ended,
+    ).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: "",
+    });
+    expect(inside(enter, "ip", "-o", "-4", "address", "show", "eth9")).toContain("inet 172.17.2.4/24");
+    expect(inside(enter, "ip", "link", "show", "eth9")).toContain("mtu 65520");
+    expect(inside(enter, "ip", "route")).toContain("default via 172.17.2.1 dev eth9");
+    const served = Number(readFileSync(pidFile, "utf8"));
+    expect(isAlive(served)).toBe(true);
+    holder.child.kill("SIGKILL");
+    await holder.ended;
+    await until(() => !isAlive(served), "pasta ends with the namespace", 5000);
+  });
+});

@@ -1,0 +1,226 @@
+/** passt's and pasta's command lines, as their clients write them. */
+import { describe, expect, it } from "vitest";
+import type { Forward } from "../../src/engine/config.ts";
+import { PASST } from "../../src/names/passt.ts";
+import { PASTA } from "../../src/names/pasta.ts";
+import { ip } from "../support/frames.ts";
+import { SURROUNDINGS, translated } from "./translated.ts";
+
+/** `tcp 127.0.0.1:2022 22`. */
+const shown = ({ protocol, hostAddress, hostPort, guestPort }: Forward): string =>
+  `${protocol} ${hostAddress >>> 24}.${(hostAddress >>> 16) & 255}.${(hostAddress >>> 8) & 255}.${hostAddress & 255}:${hostPort} ${guestPort}`;
+
+/** An address that needs nothing of this machine. */
+const OWN = "--address 172.17.2.4 --netmask 24 --gateway 172.17.2.1";
+
+describe("passt", () => {
+  const serve = (line: string) => translated(PASST, line);
+
+  it("as QEMU starts it", () => {
+    const { link, engine, host, background } = serve(
+      `--quiet --mtu 1400 ${OWN} --mac-addr 02:00:00:00:00:09 --dns 1.1.1.1 --fqdn g.example --no-dhcp-search --map-host-loopback 172.17.2.9 --map-guest-addr none --dns-forward 172.17.2.3 --no-icmp --ipv4-only --tcp-ports 127.0.0.1/2222:22,8080 --udp-ports 5353 --pid /tmp/passt-1.pid --fd 3`,
+    );
+    expect(link).toEqual({ kind: "fd", fd: 3 });
+    expect(background).toBe(true);
+    expect(host).toMatchObject({ pidFile: "/tmp/passt-1.pid", outliveParent: true, log: { level: "warn" } });
+    expect(engine).toMatchObject({
+      mtu: 1400,
+      network: ip("172.17.2.0"),
+      prefixLength: 24,
+      guestAddress: ip("172.17.2.4"),
+      gateway: ip("172.17.2.1"),
+      gatewayMac: Uint8Array.of(2, 0, 0, 0, 0, 9),
+      dns: ip("172.17.2.3"),
+      hostAliases: [{ address: ip("172.17.2.9"), target: ip("127.0.0.1") }],
+      sharedSubnet: true,
+      answerPing: false,
+      allowHostLoopback: false,
+      ipv6: null,
+      dhcp: { rangeStart: ip("172.17.2.4"), rangeSize: 1 },
+    });
+    expect(engine.dhcp?.extraOptions).toEqual([
+      { code: 6, value: Uint8Array.of(1, 1, 1, 1) },
+      { code: 81, value: Uint8Array.of(6, 0, 255, 1, 103, 7, ...Buffer.from("example"), 0) },
+    ]);
+    expect(engine.forwards.map(shown)).toEqual([
+      "tcp 127.0.0.1:2222 22",
+      "tcp 127.0.0.1:8080 8080",
+      "udp 0.0.0.0:5353 5353",
+    ]);
+  });
+
+  it("as libvirt starts it", () => {
+    const { link, engine, host, background } = serve(
+      "--one-off --socket /run/libvirt/qemu/passt/1-vm1-net0.socket --pid /run/p.pid --mtu 1400 --log-file /tmp/l --hostname guest1 --fqdn guest1.example --address 172.17.2.4 --netmask 24 --gateway 172.17.2.1 --tcp-ports 127.0.0.1/2022:22,8000-8010 --udp-ports 5000,5002:53",
+    );
+    expect(link).toEqual({
+      kind: "qemu-listen",
+      address: { kind: "unix", path: "/run/libvirt/qemu/passt/1-vm1-net0.socket" },
+    });
+    expect(host).toMatchObject({ oneOff: true, log: { level: "info", file: "/tmp/l" } });
+    expect(background).toBe(true);
+    expect(engine.forwards).toHaveLength(14);
+    expect(engine.dhcp?.options.map(({ code }) => code)).toContain(12);
+    expect(engine.allowHostLoopback).toBe(true);
+    expect(engine.ipv6).toMatchObject({ defaultRouter: "auto" });
+  });
+
+  it("as muvm and libkrun start it", () => {
+    const { link, background } = serve(`-q -f --fd 5 -t 3000 ${OWN}`);
+    expect([link, background]).toEqual([{ kind: "fd", fd: 5 }, false]);
+  });
+
+  it("listens on the first of its own sockets that is free", () => {
+    const exists = (path: string): boolean => path !== "/tmp/passt_3.socket";
+    const { link } = translated(PASST, OWN, { ...SURROUNDINGS, exists });
+    expect(link).toMatchObject({ address: { path: "/tmp/passt_3.socket" } });
+    expect(() => translated(PASST, OWN)).toThrow("all of /tmp/passt_1.socket");
+  });
+
+  it.each([
+    ["-t 10-12:20-22,~11 -u none", ["tcp 0.0.0.0:10 20", "tcp 0.0.0.0:12 22"]],
+    ["-t 10-12,~9-10,~12", ["tcp 0.0.0.0:11 11"]],
+    ["-t 192.0.2.1/80", ["tcp 192.0.2.1:80 80"]],
+    [
+      "-t 10-12,~5 -t 127.0.0.1/99:1",
+      ["tcp 0.0.0.0:10 10", "tcp 0.0.0.0:11 11", "tcp 0.0.0.0:12 12", "tcp 127.0.0.1:99 1"],
+    ],
+  ])("%s", (words, forwards) => {
+    expect(serve(`--fd 3 ${OWN} ${words}`).engine.forwards.map(shown)).toEqual(forwards);
+  });
+
+  it.each([
+    "-t 0",
+    "-t 65536",
+    "-t 3-2",
+    "-t 10-12:20",
+    "-t a",
+    "-t 1:2:3",
+    "-t x/80",
+    "-t all",
+    "-t ~80",
+    "-t auto",
+    "-t 127.0.0.1%lo/80",
+    "-t ::1/80",
+    "-a 300.1.1.1",
+    "-a fd00::1/48",
+    "-n 33",
+    "-n 255.0.255.0",
+    "-g nowhere",
+    "-m 100",
+    "--map-guest-addr ::1",
+    "--map-host-loopback 127.0.0.1",
+    "--dns-forward fd00::3",
+    "--no-dhcpv6",
+    "--vhost-user",
+    "--freebind",
+    "extra",
+    "-s /tmp/s",
+    "--fd 0",
+  ])("%s is refused", (words) => {
+    const said = ["-a", "-n", "-g"].some((form) => words.startsWith(form)) ? "" : OWN;
+    expect(() => PASST.translate(`--fd 3 ${said} ${words}`.trim().split(/\s+/), SURROUNDINGS)).toThrow();
+  });
+
+  it("takes the prefix of an address's class where it is told none", () => {
+    for (const [address, prefixLength] of [
+      ["10.1.2.3", 8],
+      ["172.17.2.4", 16],
+      ["192.0.2.4", 24],
+    ] as const) {
+      const gateway = address.replace(/\d+$/, "1");
+      expect(serve(`--fd 3 -a ${address} -g ${gateway}`).engine).toMatchObject({ prefixLength });
+    }
+    expect(serve("--fd 3 -a 10.1.2.2/30 -g 10.1.2.1").engine.prefixLength).toBe(30);
+  });
+
+  it("speaks IPv6 with the addresses it is told, or not at all", () => {
+    const six = serve(`--fd 3 ${OWN} -a 2001:db8:1:2::4 -g 2001:db8:1:2::1 -D 2001:db8::53`).engine.ipv6;
+    expect(six).toMatchObject({
+      guestAddress: [0x20010db8, 0x10002, 0, 4],
+      gateway: [0x20010db8, 0x10002, 0, 1],
+    });
+    expect(six?.dhcp?.extraOptions).toMatchObject([{ code: 23 }]);
+    for (const word of ["-4", "--no-ra", "--no-ndp", "-4 --no-dhcpv6"])
+      expect(serve(`--fd 3 ${OWN} ${word}`).engine.ipv6).toBeNull();
+  });
+
+  it("gives DHCP away on demand", () => {
+    expect(serve(`--fd 3 ${OWN} --no-dhcp --hostname h --fqdn f.example`).engine.dhcp).toBeNull();
+    expect(serve(`--fd 3 ${OWN} --no-dhcp-dns`).engine.dhcp?.dnsServers).toEqual([]);
+    expect(serve(`--fd 3 ${OWN} -D none`).engine.dhcp?.dnsServers).toEqual([]);
+    expect(serve(`--fd 3 ${OWN}`).engine.dhcp?.dnsServers).toEqual([ip("172.17.2.1")]);
+  });
+});
+
+describe("pasta", () => {
+  const serve = (line: string) => translated(PASTA, line);
+
+  it("as Podman starts it", () => {
+    const { link, engine, host, background } = serve(
+      `--config-net -t 8080-8080:80-80 --dns-forward 169.254.1.1 -u none -T none -U none --no-map-gw --quiet --netns /run/user/0/netns/n1 --map-guest-addr 169.254.1.2 ${OWN}`,
+    );
+    expect(link).toMatchObject({ kind: "tap", name: "eth0", netns: "/run/user/0/netns/n1", configure: true });
+    expect(background).toBe(true);
+    expect(host.outliveParent).toBe(true);
+    expect(engine).toMatchObject({
+      mtu: 65_520,
+      dns: ip("169.254.1.1"),
+      allowHostLoopback: false,
+      hostAliases: [{ address: ip("169.254.1.2"), target: 0x01020304 }],
+      sharedSubnet: true,
+    });
+    expect(engine.forwards.map(shown)).toEqual(["tcp 0.0.0.0:8080 80"]);
+  });
+
+  it("as RootlessKit starts it", () => {
+    const { link, engine, background } = serve(
+      "--foreground --stderr --ns-ifname=tap0 --mtu=65520 --no-dhcp --no-ra --address=10.0.2.100 --netmask=24 --gateway=10.0.2.2 --dns-forward=10.0.2.3 --ipv4-only --tcp-ports=none --udp-ports=none 4711",
+    );
+    expect(link).toMatchObject({ name: "tap0", netns: 4711, configure: false });
+    expect(background).toBe(false);
+    expect(engine).toMatchObject({
+      guestAddress: ip("10.0.2.100"),
+      gateway: ip("10.0.2.2"),
+      dns: ip("10.0.2.3"),
+      dhcp: null,
+    });
+    const detached = serve(`--config-net --userns=/proc/7/ns/user --netns=/n ${OWN}`);
+    expect(detached.link).toMatchObject({ netns: "/n", userns: "/proc/7/ns/user", configure: true });
+  });
+
+  it("names its device as the host's, or tap0", () => {
+    expect(serve(`${OWN} 7`).link).toMatchObject({ name: "eth0" });
+    expect(serve(`${OWN} -i wlan0 7`).link).toMatchObject({ name: "wlan0" });
+    const alone = { ...SURROUNDINGS, defaultDevice: () => undefined };
+    expect(translated(PASTA, `${OWN} 7`, alone).link).toMatchObject({ name: "tap0" });
+  });
+
+  it.each([
+    ["", "a PID or --netns PATH is needed"],
+    ["--netns /n 7", "both --netns and PID given"],
+    ["sh true", "is not offered: a PID"],
+    ["-T 80 7", "--tcp-ns 80 is not offered"],
+    ["-U auto 7", "--udp-ns auto is not offered"],
+    ["--host-lo-to-ns-lo --version", "--host-lo-to-ns-lo is not offered"],
+    ["-t auto 7", '"auto" is not offered'],
+    ["--nonsense 7", "unrecognized option '--nonsense'"],
+  ])("%j is refused", (words, sentence) => {
+    expect(() =>
+      PASTA.translate(
+        words.split(" ").filter((word) => word !== ""),
+        SURROUNDINGS,
+      ),
+    ).toThrow(sentence);
+  });
+
+  it("wants its namespace to be there", () => {
+    const nowhere = { ...SURROUNDINGS, exists: () => false };
+    expect(() => translated(PASTA, `${OWN} --netns /n`, nowhere)).toThrow(
+      "couldn't open network namespace /n",
+    );
+    expect(() => translated(PASTA, `${OWN} 7`, nowhere)).toThrow(
+      "couldn't open network namespace of process 7",
+    );
+  });
+});
