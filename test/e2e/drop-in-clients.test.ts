@@ -1,0 +1,139 @@
+/**
+ * Clients of today with sluice under the names they start, in a tree of Debian unstable (SLUICE_TEST_TREE, made by
+ * test/support/drop-in/make-tree.sh): QEMU, libvirt, rootless Podman, RootlessKit, and slirp4netns' own tests where somebody has
+ * fetched them (SLUICE_TEST_SLIRP4NETNS: the directory of its sources). What passes with the owner's program has to with ours.
+ */
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { run, sluice } from "../support/program.ts";
+import { PROJECT_ROOT } from "../support/project-root.ts";
+import { missing, type Needs } from "../support/requirements.ts";
+
+const TREE = process.env["SLUICE_TEST_TREE"] ?? "";
+const SOURCES = process.env["SLUICE_TEST_SLIRP4NETNS"] ?? "";
+const SCRIPTS = join(PROJECT_ROOT, "test", "support", "drop-in");
+const NEEDS: Needs = { root: true, files: ["/dev/net/tun"], commands: ["unshare", "bash"] };
+
+/** Why nothing can be tested here; empty otherwise. */
+const lacks =
+  TREE === ""
+    ? ["SLUICE_TEST_TREE, a tree of Debian unstable"]
+    : missing({ ...NEEDS, files: [join(TREE, "usr/bin/podman")] });
+if (lacks.length > 0)
+  process.stderr.write(`SKIPPED clients of other programs' names: needs ${lacks.join(" and ")}\n`);
+
+/** Beside the package, so that one bind brings both; readable for everybody. */
+let names = "";
+beforeAll(async () => {
+  if (lacks.length > 0) return;
+  mkdirSync(join(PROJECT_ROOT, "dist"), { recursive: true });
+  names = mkdtempSync(join(PROJECT_ROOT, "dist", "names-"));
+  // By the Node of the tree: this machine's is not in there.
+  const command = `node ${join(PROJECT_ROOT, "src/cli/sluice.cjs")} names install ${names} && chmod -R a+rX ${names}`;
+  const { status, stderr } = await inside(["sh", "-c", command]);
+  expect([status, stderr]).toEqual([0, ""]);
+});
+afterAll(async () => {
+  if (names === "") return;
+  await sluice(["names", "remove", names]).ended;
+  rmSync(names, { recursive: true, force: true });
+});
+
+function inside(command: readonly string[]) {
+  return run("bash", [
+    join(SCRIPTS, "enter.sh"),
+    TREE,
+    SOURCES === "" ? PROJECT_ROOT : `${PROJECT_ROOT}:${SOURCES}`,
+    ...command,
+  ]).ended;
+}
+
+/** What a script says, run by the tree's root or its user tester. */
+async function says(script: string, argument: string, user: "root" | "tester"): Promise<string[]> {
+  const line = `bash ${join(SCRIPTS, script)} '${argument}'`;
+  const { stdout } = await inside(user === "root" ? ["sh", "-c", line] : ["su", "tester", "-c", line]);
+  return stdout.split("\n").filter((text) => text !== "");
+}
+
+describe.skipIf(lacks.length > 0)("has sluice underneath:", () => {
+  it.each([
+    {
+      client: "QEMU",
+      script: "qemu.sh",
+      user: "root",
+      theirs: "/usr/bin/passt",
+      ours: "/passt",
+      lines: ["started: 1", "forwards: yes", "anew: yes", "gone: yes", "status: 0", "wrong: 1 1"],
+      // A QEMU that stands still hears of its own passt's end only later.
+      notTheirs: ["anew: yes"],
+    },
+    {
+      client: "libvirt",
+      script: "libvirt.sh",
+      user: "root",
+      theirs: "",
+      ours: "/passt",
+      lines: [
+        "state: running",
+        "ports: 12 1",
+        "runs: yes",
+        "anew: yes",
+        "state: running",
+        "left: no",
+        "files: 0",
+      ],
+      notTheirs: [],
+    },
+    {
+      client: "rootless Podman",
+      script: "podman.sh",
+      user: "tester",
+      theirs: "",
+      ours: "",
+      lines: [
+        "address: the host's",
+        "route: the host's",
+        "nameserver 169.254.1.1",
+        "served",
+        "runs: 1",
+        "left: 0",
+        "wrong: 126 1",
+      ],
+      notTheirs: [],
+    },
+    {
+      client: "RootlessKit",
+      script: "rootlesskit.sh",
+      user: "tester",
+      theirs: "/usr/bin/slirp4netns",
+      ours: "/slirp4netns",
+      lines: ["served", "inet 10.0.2.100/24", "mtu 65520", "default via 10.0.2.2", "runs: yes", "left: no"],
+      notTheirs: [],
+    },
+  ] as const)("$client", { timeout: 180_000 }, async ({ script, user, theirs, ours, lines, notTheirs }) => {
+    const expected: readonly string[] = lines;
+    const without: readonly string[] = notTheirs;
+    const owner = await says(script, theirs, user);
+    expect(owner.filter((line) => !without.includes(line))).toEqual(
+      expected.filter((line) => !without.includes(line)),
+    );
+    expect(await says(script, `${names}${ours}`, user)).toEqual(expected);
+  });
+});
+
+/** Not yet: forwards at run time, a view of the files for the started process, silence and ICMP in place of a refusal. */
+const NOT_OURS = ["api-socket", "sandbox", "disable-dns", "disable-host-loopback"];
+
+describe.skipIf(lacks.length > 0 || SOURCES === "")("slirp4netns' own tests", () => {
+  const tests =
+    SOURCES === "" ? [] : readdirSync(join(SOURCES, "tests")).filter((name) => name.startsWith("test-"));
+  it.each(tests)("%s", { timeout: 180_000 }, async (name) => {
+    const passes = async (first: string): Promise<boolean> => {
+      const line = `cp -r ${join(SOURCES, "tests")} /tmp/t; cd /tmp/t; PATH=${first}:$PATH timeout -k 2 60 bash ./${name}`;
+      return (await inside(["sh", "-c", `${line} > /dev/null 2>&1 < /dev/null`])).status === 0;
+    };
+    if (!(await passes("/usr/bin"))) return;
+    expect(await passes(names)).toBe(!NOT_OURS.some((short) => name === `test-slirp4netns-${short}.sh`));
+  });
+});
