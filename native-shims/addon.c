@@ -75,6 +75,15 @@ static const struct int_call int_calls[] = {
     {"tapFlags", shim_tap_flags, 1},
     {"tapSetOffload", shim_tap_set_offload, 2},
     {"checksum", shim_checksum, 3},
+    {"vhostUnmapAll", shim_vhost_unmap_all, 0},
+    {"vhostReset", shim_vhost_reset, 0},
+    {"vhostSetLogging", shim_vhost_set_logging, 1},
+    {"vhostStop", shim_vhost_stop, 1},
+    {"vhostCall", shim_vhost_call, 2},
+    {"vhostWant", shim_vhost_want, 1},
+    {"vhostTake", shim_vhost_take, 5},
+    {"vhostSend", shim_vhost_send, 2},
+    {"vhostCheckEvent", shim_vhost_check_event, 1},
 };
 
 static const struct mixed_call mixed_calls[] = {
@@ -93,6 +102,12 @@ static const struct mixed_call mixed_calls[] = {
     {"deviceIndex", shim_device_index, "s"},
     {"packetSocket", shim_packet_socket, "s"},
     {"setCloseOnExec", shim_set_close_on_exec, "ib"},
+    {"vhostMap", shim_vhost_map, "ig"},
+    {"vhostUnmap", shim_vhost_unmap, "g"},
+    {"vhostLog", shim_vhost_log, "ig"},
+    {"vhostRing", shim_vhost_ring, "ig"},
+    {"vhostReceive", shim_vhost_receive, "igiig"},
+    {"vhostReply", shim_vhost_reply, "igi"},
 };
 
 static const struct own_call own_calls[] = {

@@ -137,6 +137,23 @@ int32_t shim_receive_descriptor(const int32_t *a);
 int32_t shim_route_socket(const int32_t *a);
 int32_t shim_route_changes(const int32_t *a);
 
+/* vhost-user (vhost-memory.c, vhost-rings.c, vhost-messages.c) */
+int32_t shim_vhost_map(const struct arg *a);
+int32_t shim_vhost_unmap(const struct arg *a);
+int32_t shim_vhost_unmap_all(const int32_t *a);
+int32_t shim_vhost_reset(const int32_t *a);
+int32_t shim_vhost_log(const struct arg *a);
+int32_t shim_vhost_set_logging(const int32_t *a);
+int32_t shim_vhost_ring(const struct arg *a);
+int32_t shim_vhost_stop(const int32_t *a);
+int32_t shim_vhost_call(const int32_t *a);
+int32_t shim_vhost_want(const int32_t *a);
+int32_t shim_vhost_take(const int32_t *a);
+int32_t shim_vhost_send(const int32_t *a);
+int32_t shim_vhost_receive(const struct arg *a);
+int32_t shim_vhost_reply(const struct arg *a);
+int32_t shim_vhost_check_event(const int32_t *a);
+
 /* UDP (udp.c) */
 int32_t shim_udp_socket(const int32_t *a);
 int32_t shim_udp_unbind(const int32_t *a);

@@ -7,9 +7,10 @@ import { measureDatagrams } from "./measure-udp.ts";
 import type { Case, OwnGuestCase } from "./measurement.ts";
 
 const TAP: readonly EngineId[] = ["sluice", "slirp4netns", "pasta"];
-const STREAM: readonly EngineId[] = ["sluice-stream", "passt", "libslirp", "gvproxy"];
+const SHARED: readonly EngineId[] = ["sluice-vhost", "passt-vhost"];
+const STREAM: readonly EngineId[] = ["sluice-stream", "passt", "libslirp", "gvproxy", ...SHARED];
 /** libslirp in QEMU carries no packet over 1500. */
-const STREAM_LARGE: readonly EngineId[] = ["sluice-stream", "passt", "gvproxy"];
+const STREAM_LARGE: readonly EngineId[] = ["sluice-stream", "passt", "gvproxy", ...SHARED];
 
 const IDLE_FLOWS = 10_000;
 

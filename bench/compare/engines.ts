@@ -15,6 +15,8 @@ export type EngineId =
   | "pasta-tuned"
   | "sluice-stream"
   | "passt"
+  | "sluice-vhost"
+  | "passt-vhost"
   | "libslirp"
   | "gvproxy"
   | "qemu-sluice"
@@ -26,11 +28,12 @@ const SOCKET = "engine.sock";
 export interface Engine {
   readonly id: EngineId;
   readonly title: string;
-  /** `tap`: makes a TAP in the guest's namespace. `stream`: behind tap-bridge. `kernel`: no engine, the ceiling.
-   * `qemu`: a virtual machine's own card. */
-  readonly link: "tap" | "stream" | "kernel" | "qemu";
-  /** Who waits for whom on the stream's socket. */
+  /** `tap`: makes a TAP in the guest's namespace. `stream`: behind tap-bridge. `vhost`: behind vhost-bridge. `kernel`: no
+   * engine, the ceiling. `qemu`: a virtual machine's own card. */
+  readonly link: "tap" | "stream" | "vhost" | "kernel" | "qemu";
+  /** Who waits for whom on the bridge's socket. */
   readonly bridge?: "listen" | "connect";
+  readonly bridgeArguments?: readonly string[];
   readonly largestMtu: number;
   readonly guestAddress: string;
   readonly gateway: string;
@@ -65,14 +68,14 @@ interface Definition extends Omit<Engine, "command"> {
 function sluice(
   id: EngineId,
   title: string,
-  link: "tap" | "stream" | "qemu",
+  link: "tap" | "stream" | "vhost" | "qemu",
   more: readonly string[],
 ): Definition {
   return {
     id,
     title,
     link,
-    ...(link === "stream" ? { bridge: "connect" as const } : {}),
+    ...(link === "stream" || link === "vhost" ? { bridge: "connect" as const } : {}),
     largestMtu: 65520,
     ...LIBSLIRP_PLAN,
     program: "sluice",
@@ -82,7 +85,10 @@ function sluice(
       const where =
         link === "tap"
           ? ["--tap", TAP_NAME, "--netns", String(laboratory.guestPid), "--configure"]
-          : ["--qemu-listen", `unix:${join(laboratory.directory, SOCKET)}`];
+          : [
+              link === "vhost" ? "--vhost-user" : "--qemu-listen",
+              `unix:${join(laboratory.directory, SOCKET)}`,
+            ];
       return [process.execPath, path, "run", ...where, "--mtu", String(mtu), ...more];
     },
   };
@@ -104,6 +110,27 @@ function pasta(id: EngineId, title: string, more: Partial<Engine>): Definition {
       ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
       ...["--ns-ifname", TAP_NAME, "-t", "none", "-u", "none", "-T", "none", "-U", "none"],
       ...["--runas", "0", "--netns", `/proc/${laboratory.guestPid}/ns/net`],
+    ],
+  };
+}
+
+/** `more`: what it needs for its kind of link. It has no segmentation offload in shared memory. */
+function passt(id: EngineId, title: string, link: "stream" | "vhost", more: readonly string[]): Definition {
+  return {
+    id,
+    title,
+    link,
+    bridge: "connect",
+    ...(link === "vhost" ? { bridgeArguments: ["--gro"] } : {}),
+    largestMtu: 65520,
+    ...LIBSLIRP_PLAN,
+    program: "passt",
+    versionArguments: ["--version"],
+    toGet: link === "vhost" ? "passt of 2025 or newer, by --passt PATH" : "apt install passt",
+    command: (path, laboratory, mtu) => [
+      ...[path, "--foreground", "--quiet", "--ipv4-only", "--mtu", String(mtu)],
+      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
+      ...["--runas", "0", "--socket", join(laboratory.directory, SOCKET), ...more],
     ],
   };
 }
@@ -147,22 +174,9 @@ const DEFINITIONS: readonly Definition[] = [
     txqueuelen: 10000,
   }),
   sluice("sluice-stream", "sluice, stream", "stream", []),
-  {
-    id: "passt",
-    title: "passt, stream",
-    link: "stream",
-    bridge: "connect",
-    largestMtu: 65520,
-    ...LIBSLIRP_PLAN,
-    program: "passt",
-    versionArguments: ["--version"],
-    toGet: "apt install passt",
-    command: (path, laboratory, mtu) => [
-      ...[path, "--foreground", "--quiet", "--ipv4-only", "--mtu", String(mtu)],
-      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
-      ...["--runas", "0", "--socket", join(laboratory.directory, SOCKET)],
-    ],
-  },
+  passt("passt", "passt, stream", "stream", []),
+  sluice("sluice-vhost", "sluice, vhost-user", "vhost", []),
+  passt("passt-vhost", "passt, vhost-user", "vhost", ["--vhost-user"]),
   {
     id: "libslirp",
     title: "QEMU's libslirp, stream",

@@ -83,7 +83,7 @@ ${table(
 
 ${figures(results, tap)}
 
-## Guest behind a stream socket, through the same bridge
+## Guest behind a socket or shared memory, through a bridge each
 
 ${figures(results, stream)}
 
@@ -99,5 +99,8 @@ ${table(
 }
 
 export function isStream(id: EngineId): boolean {
-  return ["sluice-stream", "passt", "libslirp", "gvproxy", "qemu-sluice", "qemu-user"].includes(id);
+  return [
+    ...["sluice-stream", "passt", "libslirp", "gvproxy", "sluice-vhost", "passt-vhost"],
+    ...["qemu-sluice", "qemu-user"],
+  ].includes(id);
 }

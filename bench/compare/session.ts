@@ -50,9 +50,9 @@ export class Session {
     let bridge: Program | undefined;
     if (engine.bridge) {
       bridge = laboratory.inGuest([
-        ...[programs["tap-bridge"], "--tap", TAP_NAME, "--mtu", String(mtu)],
-        ...["--address", engine.guestAddress, "--gateway", engine.gateway],
-        ...[`--${engine.bridge}`, socketOf(laboratory)],
+        ...[programs[engine.link === "vhost" ? "vhost-bridge" : "tap-bridge"], "--tap", TAP_NAME],
+        ...["--mtu", String(mtu), "--address", engine.guestAddress, "--gateway", engine.gateway],
+        ...[`--${engine.bridge}`, socketOf(laboratory), ...(engine.bridgeArguments ?? [])],
       ]);
       await bridge.report("ready", 5000);
     }

@@ -133,6 +133,54 @@ function throughputTargets(t: TargetTable): void {
   }
 }
 
+/** A card in shared memory, behind its bridge: against our stream socket, passt's shared memory, and our TAP without one. */
+function sharedTargets(t: TargetTable): void {
+  const against = [
+    ["sluice-stream", 3, 3.5, 1.4, 1.3],
+    ["passt-vhost", 4, 1.3, 2, 0.9],
+    ["sluice", 0.85, 0.9, 0.9, 0.85],
+  ] as const;
+  for (const [peer, ...factors] of against) {
+    for (const [i, direction] of (["up", "down", "up", "down"] as const).entries()) {
+      const mtu = i < 2 ? 1500 : 65520;
+      const id = `tcp-${direction}-${mtu}-1`;
+      t.atLeast(
+        `vhost-user, MTU ${mtu}, ${direction}`,
+        factors[i],
+        t.side(id, "sluice-vhost"),
+        t.side(id, peer),
+      );
+    }
+  }
+  for (const [peer, up, down] of [
+    ["sluice-stream", 0.3, 0.3],
+    ["passt-vhost", 0.6, 0.9],
+    ["sluice", 0.8, 0.8],
+  ] as const) {
+    for (const [direction, factor] of [
+      ["up", up],
+      ["down", down],
+    ] as const) {
+      const id = `tcp-${direction}-1500-1`;
+      const ours = t.side(id, "sluice-vhost", "cpuSecondsPerGb");
+      const what = `CPU per gigabyte, vhost-user, MTU 1500, ${direction}`;
+      t.atMost(what, factor, ours, t.side(id, peer, "cpuSecondsPerGb"));
+    }
+  }
+  for (const [peer, factor] of [
+    ["sluice-stream", 1],
+    ["passt-vhost", 1],
+    ["sluice", 1.25],
+  ] as const) {
+    t.atMost(
+      "round trip, vhost-user, p50",
+      factor,
+      t.side("round-trip", "sluice-vhost"),
+      t.side("round-trip", peer),
+    );
+  }
+}
+
 function requestTargets(t: TargetTable): void {
   t.atMost("round trip, p50", 1, t.side("round-trip", "sluice"), t.side("round-trip", "slirp4netns"));
   t.atMost(
@@ -177,6 +225,7 @@ function costTargets(t: TargetTable): void {
 export function computeTargets(results: Results): Target[] {
   const table = new TargetTable(results);
   throughputTargets(table);
+  sharedTargets(table);
   requestTargets(table);
   costTargets(table);
   for (const direction of ["up", "down"]) {

@@ -6,6 +6,7 @@ import { delimiter, join } from "node:path";
 const LOAD_PROGRAMS = [
   "netns",
   "tap-bridge",
+  "vhost-bridge",
   "tcp-stream",
   "tcp-echo",
   "tcp-request",

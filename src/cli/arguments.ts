@@ -43,8 +43,9 @@ export function parseCommandArguments(
   const known = optionsOf(command);
   const config: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
   for (const name of known) {
-    const { placeholder, short } = definitionOf(name);
-    config[name] = { type: placeholder ? "string" : "boolean", multiple: true, ...(short ? { short } : {}) };
+    const { placeholder, short, flagIn } = definitionOf(name);
+    const takesValue = placeholder !== undefined && flagIn?.includes(command) !== true;
+    config[name] = { type: takesValue ? "string" : "boolean", multiple: true, ...(short ? { short } : {}) };
   }
   for (const name of Object.keys(own)) config[name] = { type: "string", multiple: true };
   const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, tokens: true });

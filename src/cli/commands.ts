@@ -54,12 +54,16 @@ export const COMMANDS: Readonly<Record<CommandName, CommandDescription>> = {
     usage: "sluice qemu [OPTIONS] [--] QEMU [ARGUMENT...]",
     summary: "start QEMU with its network card behind the engine",
     description:
-      "Starts the engine and QEMU together, joined by a socket pair; adds the -netdev and -device arguments. The exit status is QEMU's.",
+      "Starts the engine and QEMU together, joined by a socket pair or, with --vhost-user, by the machine's memory; adds the -netdev and -device arguments. The exit status is QEMU's.",
     own: {},
     examples: [
       [
         "sluice qemu -p 2222:22 -- qemu-system-x86_64 -m 1G disk.qcow2",
         "a guest whose SSH port is 2222 here",
+      ],
+      [
+        "sluice qemu --vhost-user -- qemu-system-x86_64 -accel kvm -m 4G disk.qcow2",
+        "the card in memory that the machine shares: the fastest there is",
       ],
       ["sluice qemu --mtu 9000 --model e1000 -- qemu-system-x86_64 disk.img", "another card, a larger MTU"],
     ],

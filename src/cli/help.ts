@@ -14,8 +14,9 @@ export function commandHelp(command: CommandName): string {
   const out = [`Usage: ${description.usage}`, "", wrap(description.description, 0)];
   const groups = new Map<OptionGroup, string[]>();
   for (const name of optionsOf(command)) {
-    const { group, short, placeholder } = definitionOf(name);
-    const left = `${short ? `-${short}, ` : ""}--${name}${placeholder ? ` ${placeholder}` : ""}`;
+    const { group, short, placeholder, flagIn } = definitionOf(name);
+    const value = placeholder && !flagIn?.includes(command) ? ` ${placeholder}` : "";
+    const left = `${short ? `-${short}, ` : ""}--${name}${value}`;
     const entries = groups.get(group) ?? [];
     entries.push(entry(left, helpOf(name), INDENT));
     groups.set(group, entries);

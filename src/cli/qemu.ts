@@ -1,4 +1,4 @@
-/** `sluice qemu`: QEMU and the engine, joined by a socket pair that QEMU inherits. */
+/** `sluice qemu`: QEMU and the engine, joined by a socket pair that QEMU inherits, or by memory that they share. */
 import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { formatMac } from "../config/address.ts";
@@ -11,7 +11,7 @@ import { planEngineHere } from "../host/engine-plan.ts";
 import { native } from "../host/native/native.ts";
 import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts";
 import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
-import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
+import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
 import { openLogFile } from "../supervisor/log.ts";
@@ -20,6 +20,7 @@ import { exitOf, forwardSignals } from "./exec.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { resolveOutbound } from "./outbound.ts";
+import { NETDEV, type QemuCard, SHARED_RINGS, sharedCard, socketCard } from "./qemu-card.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
@@ -34,22 +35,14 @@ const DEVICES = {
   rtl8139: "rtl8139",
 } as const;
 
-/** Descriptor of the socket in QEMU, or the first after it that QEMU was not given for something else. */
-const QEMU_FD = 3;
-const NETDEV = "sluice0";
 /** QEMU's own default, so that a guest keeps its name for the card when it moves here. */
 const DEFAULT_MAC = "52:54:00:12:34:56";
 
-/** The arguments that give QEMU its card: virtio is told an MTU beyond Ethernet's. */
-export function networkArguments(model: keyof typeof DEVICES, config: EngineConfig, fd: number): string[] {
+/** The `-device` that shows the guest its card: virtio is told an MTU beyond Ethernet's. */
+export function deviceArguments(model: keyof typeof DEVICES, config: EngineConfig, more = ""): string[] {
   const mac = config.guestMac ? formatMac(config.guestMac) : DEFAULT_MAC;
   const mtu = model === "virtio" && config.mtu !== MTU_DEFAULT ? `,host_mtu=${config.mtu}` : "";
-  return [
-    "-netdev",
-    `socket,id=${NETDEV},fd=${fd}`,
-    "-device",
-    `${DEVICES[model]},netdev=${NETDEV},mac=${mac}${mtu}`,
-  ];
+  return ["-device", `${DEVICES[model]},netdev=${NETDEV},mac=${mac}${mtu}${more}`];
 }
 
 /** Runs `sluice qemu ARGV`. Returns QEMU's exit status. */
@@ -72,13 +65,16 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   const model = options.value("model");
   const clash = conflictingArgument(rest);
   if (clash) options.problems.push(clash);
+  const shared = options.has("vhost-user");
+  if (shared && model !== "virtio") options.reject("model", `virtio beside ${options.place("vhost-user")}`);
   if (options.problems.length > 0) return refuse("qemu", options.problems);
   try {
     const passes = takeGivenDescriptors();
-    let fd = QEMU_FD;
-    while (passes.includes(fd)) fd++;
-    const words = [...rest, ...networkArguments(model, config, fd)];
-    return await runWithEngine({ words, passes, fd, config, host, outbound, folder });
+    const open = (): QemuCard =>
+      shared
+        ? sharedCard(rest, deviceArguments(model, config, SHARED_RINGS))
+        : socketCard(passes, deviceArguments(model, config));
+    return await runWithEngine({ words: rest, passes, open, config, host, outbound, folder });
   } catch (error) {
     return fail("qemu", error);
   }
@@ -94,9 +90,9 @@ function conflictingArgument(words: readonly string[]): Problem | undefined {
 
 interface QemuPlan {
   readonly words: readonly string[];
-  /** Descriptors that QEMU gets by their numbers, and the number of the engine's socket among them. */
+  /** Descriptors that QEMU gets by their numbers. */
   readonly passes: readonly number[];
-  readonly fd: number;
+  readonly open: () => QemuCard;
   readonly config: EngineConfig;
   readonly host: HostPlan;
   readonly outbound: EnginePlan["outbound"];
@@ -104,12 +100,13 @@ interface QemuPlan {
   readonly folder: Pick<EngineLaunch, "tftp">;
 }
 
-/** Starts QEMU with `socket` as its descriptor `fd`. */
-async function startQemu({ words, passes, fd }: QemuPlan, socket: number): Promise<ChildProcess> {
-  const place = fd === FIRST_CHANNEL ? [] : ["--place-fd", `${FIRST_CHANNEL}:${fd}`];
-  const run = runHelper([...place, ...givenArgs(), "--", ...words], {
+/** Starts QEMU with its card. */
+async function startQemu({ words, passes }: QemuPlan, card: QemuCard): Promise<ChildProcess> {
+  const { fd, theirs } = card;
+  const place = fd === undefined || fd === FIRST_CHANNEL ? [] : ["--place-fd", `${FIRST_CHANNEL}:${fd}`];
+  const run = runHelper([...place, ...givenArgs(), "--", ...words, ...card.words], {
     stdio: "inherit",
-    channels: [socket],
+    channels: theirs === undefined ? [] : [theirs],
     passes,
     outlives: true,
   });
@@ -126,18 +123,17 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
-  const [ours, theirs] = native.socketPair("stream");
-  if (ours < 0) throw new Error("no socket pair for QEMU");
+  const card = plan.open();
   let client: EngineClient | undefined;
   try {
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
     client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log });
     client.serve({
-      link: { kind: "fd", fd: LINK_FD },
+      link: card.link,
       log: host.log,
       oneOff: true,
       ...(outbound === undefined ? {} : { outbound }),
-      linkFd: ours,
+      linkFd: card.ours,
       ...(pcapFd === undefined ? {} : { pcapFd }),
     });
     const running = client;
@@ -145,14 +141,15 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
     void running.ended.then((exit) => {
       if (exit.reason === "died") log.error(`${exit.message}; the guest is cut off from the network`);
     });
-    const child = await startQemu(plan, theirs);
-    native.close(theirs);
+    const child = await startQemu(plan, card);
+    if (card.theirs !== undefined) native.close(card.theirs);
     const forwarding = forwardSignals(child, () => running.report());
     const status = await exitOf(child);
     forwarding.close();
     return status;
   } finally {
     await client?.stop();
+    card.remove();
     close();
   }
 }

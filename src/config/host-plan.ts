@@ -41,7 +41,9 @@ export type LinkPlan =
   | { readonly kind: "fd"; readonly fd: number }
   | { readonly kind: "qemu-listen"; readonly address: StreamAddress }
   | { readonly kind: "qemu-connect"; readonly address: StreamAddress }
-  | { readonly kind: "qemu-dgram"; readonly addresses: DatagramAddresses };
+  | { readonly kind: "qemu-dgram"; readonly addresses: DatagramAddresses }
+  /** A Unix socket that a front-end of vhost-user connects to. */
+  | { readonly kind: "vhost-user"; readonly path: string };
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 

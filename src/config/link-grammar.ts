@@ -28,6 +28,12 @@ export function parseStreamAddress(text: string): StreamAddress {
   throw new Unacceptable("unix:PATH or tcp:HOST:PORT", text);
 }
 
+/** `unix:PATH`: descriptors travel over no other socket. */
+export function parseUnixAddress(text: string): string {
+  if (text.startsWith("unix:")) return parseSocketPath(text.slice(5));
+  throw new Unacceptable("unix:PATH", text);
+}
+
 /** `LOCAL,REMOTE`, both `unix:` or both `udp:`. */
 export function parseDatagramAddresses(text: string): DatagramAddresses {
   const [, kind, local = "", remote = ""] = /^(unix|udp):(.*?),\1:(.*)$/s.exec(text) ?? [];

@@ -34,6 +34,8 @@ export interface OptionDefinition<T> {
   readonly short?: string;
   /** What stands for the value in the help; absent for a flag. */
   readonly placeholder?: string;
+  /** Commands where it stands alone, without its value. */
+  readonly flagIn?: readonly CommandName[];
   readonly repeat?: boolean;
   /** The property of the library's options, when it is not the name in camel case. */
   readonly property?: string;

@@ -35,7 +35,7 @@ export class OptionSet {
     this.#placeOf = placeOf;
   }
 
-  /** Notes one option; `text` is undefined for a flag. */
+  /** Notes one option; `text` is undefined for a flag, and for an option that stands alone in this command. */
   add(name: OptionName, text?: string): void {
     const definition = definitionOf(name);
     const given = this.#values.get(name) ?? [];
@@ -45,7 +45,8 @@ export class OptionSet {
       return;
     }
     try {
-      given.push({ value: definition.parse(text ?? ""), text: text ?? "" });
+      const standsAlone = text === undefined && definition.placeholder !== undefined;
+      given.push({ value: standsAlone ? "" : definition.parse(text ?? ""), text: text ?? "" });
       this.#values.set(name, given);
     } catch (error) {
       if (!(error instanceof Unacceptable)) throw error;

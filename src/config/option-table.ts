@@ -45,6 +45,7 @@ import {
   option,
 } from "./option-definition.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
+import { VHOST_OPTIONS } from "./vhost-options.ts";
 
 const RUN: readonly CommandName[] = ["run"];
 const TAPS: readonly CommandName[] = ["run", "exec"];
@@ -131,6 +132,7 @@ export const OPTIONS = {
     help: "Exchange datagrams with QEMU's -netdev dgram or socket,udp=: two unix:PATH or two udp:HOST:PORT.",
     parse: parseDatagramAddresses,
   }),
+  ...VHOST_OPTIONS,
   fd: option({
     group: "Link",
     commands: RUN,

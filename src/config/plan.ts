@@ -25,7 +25,15 @@ import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./o
 import { forwardsOverIpv6, planIpv4, planNat64 } from "./plan-families.ts";
 import { checkForwards6, planIpv6 } from "./plan6.ts";
 
-const LINK_OPTIONS = ["tap", "tap-fd", "qemu-listen", "qemu-connect", "qemu-dgram", "fd"] as const;
+const LINK_OPTIONS = [
+  "tap",
+  "tap-fd",
+  "qemu-listen",
+  "qemu-connect",
+  "qemu-dgram",
+  "vhost-user",
+  "fd",
+] as const;
 const TAP_COMPANIONS = ["netns", "userns", "configure", "tun-device"] as const;
 
 /** The one link, or undefined after complaining. */
@@ -58,6 +66,8 @@ function linkOf(options: OptionSet): LinkPlan | undefined {
   if (connect) return { kind: "qemu-connect", address: connect };
   const addresses = options.get("qemu-dgram");
   if (addresses) return { kind: "qemu-dgram", addresses };
+  const path = options.get("vhost-user");
+  if (path !== undefined) return { kind: "vhost-user", path };
   const tapFd = options.get("tap-fd");
   if (tapFd !== undefined) return { kind: "tap-fd", fd: tapFd };
   const fd = options.get("fd");

@@ -20,6 +20,7 @@ import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } fro
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
 import { QemuStreamLink } from "./link/qemu-stream.ts";
 import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./link/tap.ts";
+import { VhostSource } from "./link/vhost-source.ts";
 import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
 import { ServiceCommands } from "./process/service-command.ts";
@@ -293,10 +294,15 @@ export class EngineHost {
     const host: LinkSourceHost = {
       loop: this.loop,
       log: this.options.log,
-      attached: () => this.link,
+      isTaken: () => this.link !== null,
       attachStream: (fd) => {
         const name = this.source?.name ?? "";
         this.attach(new QemuStreamLink(fd, name, this.linkOptions));
+      },
+      attach: (link) => this.attach(link),
+      detach: (reason) => this.detach(reason),
+      guestLeft: (message) => {
+        if (this.options.oneOff === true) this.finish({ reason: "guest-left", message });
       },
     };
     const source = this.makeSource(spec, host);
@@ -310,6 +316,8 @@ export class EngineHost {
         return new ListenSource(spec.address, host, spec.listener);
       case "qemu-connect":
         return new ConnectSource(spec.address, host);
+      case "vhost-user":
+        return this.vhostSource(spec.path, host, spec.listener);
       case "tap":
         return this.once(openTap(spec.name, this.linkOptions, spec.device));
       case "tap-fd": {
@@ -323,6 +331,10 @@ export class EngineHost {
         return this.once(link, cleanUp);
       }
     }
+  }
+
+  private vhostSource(path: string, host: LinkSourceHost, listener: number | undefined): LinkSource {
+    return new VhostSource(path, host, this.linkOptions, listener);
   }
 
   /** The source of a link that is there from the start and does not come again. */
@@ -350,6 +362,17 @@ export class EngineHost {
     this.loop.attach(wrapped);
     this.options.log.info(`${link.name}: ${this.source?.reopens === true ? "guest attached" : "open"}`);
     this.options.onLink?.(true, link.name);
+  }
+
+  /** Takes a link out that has not failed. */
+  private detach(reason: string): void {
+    const { link } = this;
+    if (link === null) return;
+    this.link = null;
+    this.loop.attach(null);
+    link.close();
+    this.options.log.info(reason);
+    this.options.onLink?.(false, link.name);
   }
 
   private linkFailed(link: HostLink): void {

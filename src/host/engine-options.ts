@@ -25,6 +25,8 @@ export type LinkSpec =
     }
   /** We connect to QEMU: `-netdev stream,server=on` or `-netdev socket,listen=`; tries again when it goes away. */
   | { readonly kind: "qemu-connect"; readonly address: StreamAddress }
+  /** A front-end of vhost-user connects to us. `listener` as above. */
+  | { readonly kind: "vhost-user"; readonly path: string; readonly listener?: number }
   /** `-netdev dgram` or `-netdev socket,udp=`. */
   | { readonly kind: "qemu-dgram"; readonly addresses: DatagramAddresses }
   /** A connected socket, stream (QEMU framing) or datagram (one frame each), or an open TAP: the fd tells which. */
@@ -86,6 +88,11 @@ export interface EngineEnd {
 export interface HostLink extends FrameLink {
   /** What epoll watches, or -1 for a link driven by time (a replayed capture). */
   readonly fd: number;
+  /**
+   * Of a link in shared memory: an eventfd that tells of room for frames. `fd` is then one that tells of frames; neither is
+   * ever read, each kick is an event.
+   */
+  readonly roomFd?: number;
   /** The link is full and wants a writable event. */
   readonly wantsWritable: boolean;
   /** Why the link closed, as a sentence; empty while it is open. */

@@ -12,14 +12,15 @@
  * The core's next deadline goes into a timerfd of the same set. It is armed again only when a deadline comes that is
  * earlier than what is armed: an expiry too early costs one empty turn, arming costs a system call each time.
  *
- * A link is level-triggered for reading, and for writing only while it says that it is full. A drain allocates
- * nothing.
+ * A link is level-triggered for reading, and for writing only while it says that it is full; one in shared memory has an
+ * edge-triggered descriptor for each. A drain allocates nothing.
  */
 
 import { type EngineCore, TOKEN_HOST, TOKEN_INDEX_MASK, TOKEN_LINK, TOKEN_TCP_FLOW } from "../engine/api.ts";
 import { FAILED, HANGUP, READABLE, WRITABLE } from "../engine/boundary.ts";
 import type { Arena } from "../engine/memory/arena.ts";
 import type { HostLink } from "./engine-options.ts";
+import { EDGE_TRIGGERED } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { type Descriptors, EVENTS_MAX } from "./native/shim-tables.ts";
 import { describeErrno, StartError } from "./start-error.ts";
@@ -36,6 +37,8 @@ const VAIN_SPINS_MAX = 5;
 const SUSPEND_MS = 1000;
 
 const TOKEN_TIMER = TOKEN_HOST;
+/** The descriptor by which a link in shared memory tells of room. */
+const TOKEN_LINK_ROOM = TOKEN_LINK | 1;
 const TOKEN_KIND_MASK = ~TOKEN_INDEX_MASK;
 const EVENT_INTS = 2;
 
@@ -105,14 +108,32 @@ export class EventLoop {
 
   /** Takes `link` into the set and gives it to the core; null takes the current one out. The caller closes links. */
   attach(link: HostLink | null): void {
-    if (this.link !== null) native.epollRemove(this.link.fd);
+    if (this.link !== null) {
+      native.epollRemove(this.link.fd);
+      if (this.link.roomFd !== undefined) native.epollRemove(this.link.roomFd);
+    }
     this.link = link;
     this.linkWantsWritable = false;
     if (link !== null) {
-      const result = native.epollAdd(link.fd, READABLE, TOKEN_LINK);
+      const { fd, roomFd } = link;
+      let result = native.epollAdd(
+        fd,
+        roomFd === undefined ? READABLE : READABLE | EDGE_TRIGGERED,
+        TOKEN_LINK,
+      );
+      if (result === 0 && roomFd !== undefined) {
+        result = native.epollAdd(roomFd, READABLE | EDGE_TRIGGERED, TOKEN_LINK_ROOM);
+      }
       if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
     }
     this.core?.attach(link, native.nowMs());
+    this.wake();
+  }
+
+  /** Has the core look at the attached link, both ways, though no descriptor told of anything. */
+  pokeLink(): void {
+    this.link?.resume();
+    this.core?.handleEvent(TOKEN_LINK, READABLE | WRITABLE, native.nowMs());
     this.wake();
   }
 
@@ -184,6 +205,7 @@ export class EventLoop {
     if (kind !== TOKEN_LINK) {
       core.handleEvent(token, events, now);
     } else if (this.link !== null) {
+      if (token === TOKEN_LINK_ROOM) events = WRITABLE;
       if (events & WRITABLE) this.link.resume();
       core.handleEvent(TOKEN_LINK, events, now);
     }
@@ -196,7 +218,7 @@ export class EventLoop {
     if (link.failure !== "") {
       this.attach(null);
       this.hooks.linkFailed(link);
-    } else if (link.wantsWritable !== this.linkWantsWritable) {
+    } else if (link.wantsWritable !== this.linkWantsWritable && link.roomFd === undefined) {
       this.linkWantsWritable = link.wantsWritable;
       native.epollModify(link.fd, link.wantsWritable ? READABLE | WRITABLE : READABLE, TOKEN_LINK);
     }

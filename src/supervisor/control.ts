@@ -46,6 +46,7 @@ export function receivedLink(link: LinkSpec, receive: () => number): LinkSpec {
     case "fd":
       return { ...link, fd: receive() };
     case "qemu-listen":
+    case "vhost-user":
       return link.listener === undefined ? link : { ...link, listener: receive() };
     default:
       return link;

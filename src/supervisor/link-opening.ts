@@ -36,6 +36,10 @@ export async function openLink(link: LinkPlan, config: EngineConfig, log: Logger
       const file = SocketFile.open(link.address.path, "stream", `--qemu-listen unix:${link.address.path}`);
       return { spec: { ...link, listener: LINK_FD }, fd: file.fd, remove: () => file.remove() };
     }
+    case "vhost-user": {
+      const file = SocketFile.open(link.path, "stream", `--vhost-user unix:${link.path}`);
+      return { spec: { ...link, listener: LINK_FD }, fd: file.fd, remove: () => file.remove() };
+    }
     default:
       return { spec: link };
   }

@@ -6,7 +6,7 @@ import { isCommandOnly, propertyOf } from "../../src/config/option-property.ts";
 import { definitionOf, OPTION_NAMES, type OptionName } from "../../src/config/option-table.ts";
 
 const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
-  Link: "`sluice run` needs exactly one of `--tap`, `--tap-fd`, `--qemu-listen`, `--qemu-connect`, `--qemu-dgram` and `--fd`.",
+  Link: "`sluice run` needs exactly one of `--tap`, `--tap-fd`, `--qemu-listen`, `--qemu-connect`, `--qemu-dgram`, `--vhost-user` and `--fd`.",
   Network:
     "Default addresses move with `--net`: gateway `.2`, DNS `.3`, first lease `.15`; in a /28 or /29 the first lease is `.4`, in a /30 the gateway is `.1` and the guest `.2`.",
   DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",

@@ -1,4 +1,5 @@
 /** `sluice qemu` with a stand-in for QEMU: what it is started with, and how it ends. QEMU itself is in other files. */
+import { existsSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { sluice } from "../support/program.ts";
 
@@ -50,6 +51,45 @@ describe("QEMU", () => {
       "-netdev socket,id=sluice0,fd=3 -device e1000,netdev=sluice0,mac=52:54:00:aa:bb:cc\n",
     );
     expect(status).toBe(0);
+  });
+
+  it.each([
+    [["-m", "2G"], "size=2G,"],
+    [["-m", "size=1.5G,slots=2,maxmem=8G"], "size=1.5G,"],
+    [["-m", "slots=2,size=512"], "size=512M,"],
+    [["-m", "1G", "-m", "96"], "size=96M,"],
+    [["disk.img"], "size=128M,"],
+  ])("with %j shares memory of that size with --vhost-user", async (words, size) => {
+    const { stdout, stderr, status } = await sluice(["qemu", "--vhost-user", "--", "echo", ...words]).ended;
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    const [before, after = ""] = stdout.split("-chardev ");
+    expect(before).toBe(
+      `${words.join(" ")} -object memory-backend-memfd,id=sluice0-memory,${size}share=on -machine memory-backend=sluice0-memory `,
+    );
+    expect(after).toMatch(
+      /^socket,id=sluice0-socket,path=\S+card\.sock -netdev vhost-user,id=sluice0,chardev=sluice0-socket -device virtio-net-pci,netdev=sluice0,mac=52:54:00:12:34:56,rx_queue_size=1024\n$/,
+    );
+    expect(existsSync(/path=(\S+card\.sock)/.exec(after)?.[1] ?? "")).toBe(false);
+  });
+
+  it("that says itself where its memory is from keeps it", async () => {
+    const words = [
+      "-object",
+      "memory-backend-file,id=m,mem-path=/dev/shm/x,size=1G,share=on",
+      "-machine",
+      "memory-backend=m",
+    ];
+    const { stdout } = await sluice(["qemu", "--vhost-user", "--", "echo", ...words]).ended;
+    expect(stdout).not.toContain("memfd");
+    expect(stdout).toContain("vhost-user,id=sluice0");
+  });
+
+  it("shares memory with a virtio card only", async () => {
+    const { stderr, status } = await sluice(["qemu", "--vhost-user", "--model", "e1000", "--", "echo"]).ended;
+    expect(stderr).toContain("--model");
+    expect(stderr).toContain("virtio beside --vhost-user");
+    expect(status).toBe(2);
   });
 
   it("that is not there is a sentence", async () => {

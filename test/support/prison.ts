@@ -1,25 +1,18 @@
 /** Processes started the way the engine is started, that can be asked what they can do from inside. */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { addonPath } from "../../src/host/native/native-loader.ts";
 import { type ConfinedProcess, type ConfinedRequest, spawnConfined } from "../../src/host/process/sandbox.ts";
+import { nodeHeaders } from "./node-headers.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
 export type Answer = unknown;
-
-function nodeHeaders(): string {
-  const beside = join(dirname(dirname(realpathSync(process.execPath))), "include", "node");
-  if (existsSync(join(beside, "node_api.h"))) return beside;
-  const headers = createRequire(import.meta.url)("node-api-headers") as { include_dir: string };
-  return headers.include_dir;
-}
 
 /** A directory of a test's own, with what a prisoner needs. */
 export class Prison {

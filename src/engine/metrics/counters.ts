@@ -9,6 +9,8 @@ const COUNTERS = [
   "link-octets-from-guest",
   "link-frames-to-guest",
   "link-octets-to-guest",
+  "vhost-bad-ring",
+  "vhost-unknown-request",
   "arp-replies",
   "echo-replies",
   "dhcp-replies",

@@ -7,6 +7,8 @@
 
 /** Octets of the header (without the num_buffers field of mergeable buffers). */
 export const VNET_HEADER_OCTETS = 10;
+/** Octets of virtio_net_hdr_v1, which has num_buffers behind the rest (VIRTIO 1.2 section 5.1.6). */
+export const VNET_HEADER_V1_OCTETS = 12;
 
 /** flags: the checksum from csum_start on is still to be completed. */
 export const VNET_NEEDS_CSUM = 1;

@@ -134,6 +134,7 @@ export class CaptureLink implements HostLink {
   readonly udpOffload: boolean;
   readonly queueFrames: number;
   readonly fd: number;
+  readonly roomFd?: number;
 
   constructor(
     private readonly inner: HostLink,
@@ -146,6 +147,7 @@ export class CaptureLink implements HostLink {
     this.udpOffload = inner.udpOffload;
     this.queueFrames = inner.queueFrames;
     this.fd = inner.fd;
+    if (inner.roomFd !== undefined) this.roomFd = inner.roomFd;
   }
 
   get wantsWritable(): boolean {

@@ -29,14 +29,23 @@ import { native } from "../native/native.ts";
 import { describeErrno, StartError } from "../start-error.ts";
 import { SocketFile } from "./socket-file.ts";
 
-/** What a source needs of the engine host. */
-export interface LinkSourceHost {
+/** What a source of stream sockets needs of who makes links of them. */
+export interface StreamHost {
   readonly loop: EventLoop;
   readonly log: Logger;
   /** Makes a link of a connected stream socket and gives it to the engine. */
   readonly attachStream: (fd: number) => void;
-  /** The link that is attached now, or null. */
-  readonly attached: () => HostLink | null;
+  /** A guest has the link now. */
+  readonly isTaken: () => boolean;
+}
+
+/** What a source needs of the engine host. */
+export interface LinkSourceHost extends StreamHost {
+  readonly attach: (link: HostLink) => void;
+  /** Takes the attached link out, which may be followed by another of the same guest. `reason` is a sentence. */
+  readonly detach: (reason: string) => void;
+  /** No link of this guest will follow: the end where one guest is all that is served. */
+  readonly guestLeft: (reason: string) => void;
 }
 
 export interface LinkSource {
@@ -85,11 +94,12 @@ export class ListenSource implements LinkSource {
 
   constructor(
     address: StreamAddress,
-    private readonly host: LinkSourceHost,
+    private readonly host: StreamHost,
     /** A listening socket that somebody else has bound to a Unix address, and will unlink. */
     listener?: number,
+    option = "qemu-listen",
   ) {
-    this.name = `qemu-listen ${describeStreamAddress(address)}`;
+    this.name = `${option} ${describeStreamAddress(address)}`;
     if (listener !== undefined) {
       this.fd = listener;
       this.listenPort = 0;
@@ -115,7 +125,7 @@ export class ListenSource implements LinkSource {
       if (fd !== EAGAIN && fd !== ECONNABORTED) this.pause(fd);
       return;
     }
-    if (this.host.attached() === null) {
+    if (!this.host.isTaken()) {
       this.host.attachStream(fd);
     } else if (this.waiting < 0) {
       this.waiting = fd;
@@ -192,7 +202,7 @@ export class ConnectSource implements LinkSource {
 
   constructor(
     private readonly address: StreamAddress,
-    private readonly host: LinkSourceHost,
+    private readonly host: StreamHost,
   ) {
     this.name = `qemu-connect ${describeStreamAddress(address)}`;
   }

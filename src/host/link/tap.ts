@@ -27,36 +27,25 @@ import {
 } from "../../engine/limits.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, type FrameBatch } from "../../engine/memory/frame-batch.ts";
-import {
-  type TransmitQueue,
-  TX_CHECKSUM_PARTIAL,
-  TX_IPV6,
-  TX_TCP_SEGMENTS,
-  TX_UDP_SEGMENTS,
-} from "../../engine/memory/transmit-queue.ts";
+import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
 import type { Counters } from "../../engine/metrics/counters.ts";
 import { dropReason } from "../../engine/metrics/drop-reasons.ts";
 import { ETHERNET_HEADER_OCTETS, ETHERNET_VLAN_HEADER_OCTETS } from "../../engine/wire/ethernet.ts";
-import { PROTOCOL_TCP } from "../../engine/wire/ipv4.ts";
-import { NEXT_HEADER } from "../../engine/wire/ipv6.ts";
 import {
   VNET_DATA_VALID,
   VNET_GSO_NONE,
-  VNET_GSO_TCPV4,
-  VNET_GSO_TCPV6,
-  VNET_GSO_UDP_L4,
   VNET_HEADER_OCTETS,
   VNET_NEEDS_CSUM,
   vnetFlags,
   vnetGsoSize,
   vnetGsoType,
-  writeVnetHeader,
 } from "../../engine/wire/virtio-net.ts";
 import type { HostLink } from "../engine-options.ts";
 import { EACCES, EBADF, EBADFD, EBUSY, EIO, ENODEV, ENOENT, EPERM } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { type Descriptors, FRAME_DESCRIPTOR_OCTETS, TX_BATCH_MAX } from "../native/shim-tables.ts";
 import { describeErrno, StartError } from "../start-error.ts";
+import { writeOffloadHeader } from "./offload-header.ts";
 
 /** linux/if_tun.h */
 const IFF_TAP = 0x0002;
@@ -75,12 +64,6 @@ const OFFLOAD_SETS = [
   TCP_OFFLOADS | TUN_F_TSO_ECN,
   TCP_OFFLOADS,
 ];
-
-/** Offsets of the protocol field from the Ethernet header, and of the checksum in each transport header. */
-const IPV4_PROTOCOL_OFFSET = ETHERNET_HEADER_OCTETS + 9;
-const IPV6_PROTOCOL_OFFSET = ETHERNET_HEADER_OCTETS + NEXT_HEADER;
-const TCP_CHECKSUM_OFFSET = 16;
-const UDP_CHECKSUM_OFFSET = 6;
 
 /** What a TAP queues towards us before it drops: its transmit queue length, by default. */
 export const TAP_QUEUE_FRAMES = 1000;
@@ -296,37 +279,12 @@ export class TapLink implements HostLink {
     const frameAt = queue.headerAt[entry];
     const headerLength = queue.headerLength[entry];
     const at = frameAt - this.prefixOctets;
-    if (this.prefixOctets !== 0) {
-      if (queue.flags[entry] === 0) writeVnetHeader(this.view, at, 0, VNET_GSO_NONE, 0, 0, 0, 0);
-      else this.describeOffload(queue, entry);
-    }
+    if (this.prefixOctets !== 0) writeOffloadHeader(this.view, at, queue, entry);
     const descriptor = (this.txAt + i * FRAME_DESCRIPTOR_OCTETS) >> 2;
     this.ints[descriptor] = at;
     this.ints[descriptor + 1] = headerLength + this.prefixOctets;
     this.ints[descriptor + 2] = queue.payloadAt[entry];
     this.ints[descriptor + 3] = queue.payloadLength[entry];
-  }
-
-  private describeOffload(queue: TransmitQueue, entry: number): void {
-    const frameAt = queue.headerAt[entry];
-    const flags = queue.flags[entry];
-    const partial = (flags & TX_CHECKSUM_PARTIAL) !== 0;
-    const isIpv6 = (flags & TX_IPV6) !== 0;
-    const protocolAt = frameAt + (isIpv6 ? IPV6_PROTOCOL_OFFSET : IPV4_PROTOCOL_OFFSET);
-    const tcp = this.view.getUint8(protocolAt) === PROTOCOL_TCP;
-    let gsoType = VNET_GSO_NONE;
-    if (flags & TX_TCP_SEGMENTS) gsoType = isIpv6 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4;
-    else if (flags & TX_UDP_SEGMENTS) gsoType = VNET_GSO_UDP_L4;
-    writeVnetHeader(
-      this.view,
-      frameAt - this.prefixOctets,
-      partial ? VNET_NEEDS_CSUM : 0,
-      gsoType,
-      queue.headerLength[entry],
-      gsoType === VNET_GSO_NONE ? 0 : queue.segmentSize[entry],
-      partial ? queue.transportOffset[entry] : 0,
-      partial ? (tcp ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET) : 0,
-    );
   }
 
   resume(): void {

@@ -235,6 +235,60 @@ export interface Native {
    */
   applySeccomp(): number;
 
+  // --- vhost-user (one front-end per process) ---------------------------------------------------------------------
+  /**
+   * recvmsg(2) of at most `octets` into `into`, `at` octets from its start. Descriptors that come are added to
+   * `descriptors`: how many, then eight of them at most. Returns octets, 0 at the end, or -errno: -EMSGSIZE when there
+   * were more descriptors than fit (the ones that did are there).
+   */
+  vhostReceive(fd: number, into: Int32Array, at: number, octets: number, descriptors: Int32Array): number;
+  /** Sends the first `octets` of `from` without waiting. Returns octets, or -errno. */
+  vhostReply(fd: number, from: Int32Array, octets: number): number;
+  /** Makes `fd` non-blocking and tells whether it is an eventfd: 0, or -errno (-EBADF for another kind). */
+  vhostCheckEvent(fd: number): number;
+  /**
+   * Maps a region of the guest's memory, read and write: `region` has its guest address, size, front-end address and
+   * offset in the file, each as low and high word. Returns 1 when the file cannot shrink any more (F_SEAL_SHRINK), else 0;
+   * -EBADF for what is no regular file, -EFBIG for one that is too short, -EEXIST when it overlaps another region, -ENOSPC
+   * for one over 32.
+   */
+  vhostMap(fd: number, region: Int32Array): number;
+  /** Takes one region out (its first three fields tell which); the rings stop. 0, or -ENOENT. */
+  vhostUnmap(region: Int32Array): number;
+  /** Stops the rings and unmaps all of the guest's memory. */
+  vhostUnmapAll(): number;
+  /** The same, and unmaps the log. */
+  vhostReset(): number;
+  /** Maps the log of pages that were written: `record` has its size and offset as two words each. 0 or -errno. */
+  vhostLog(fd: number, record: Int32Array): number;
+  /** From now on writes are noted in the log, or not. -EINVAL without a log. */
+  vhostSetLogging(on: number): number;
+  /**
+   * Starts ring 0 (to the guest) or 1 (from it). `record`: entries, first available index, flags (1 event index, 2
+   * indirect, 4 log writes to the used ring, 8 mergeable buffers, 16 the header has num_buffers), 0; then the front-end's
+   * addresses of descriptors, available and used ring and the guest address for the log, two words each. -EFAULT when a
+   * part does not lie in one region, -EINVAL when it is not aligned.
+   */
+  vhostRing(index: number, record: Int32Array): number;
+  /** Stops a ring. Returns its next available index. */
+  vhostStop(index: number): number;
+  /** The eventfd that calls the driver, or -1; it is called once at once. */
+  vhostCall(index: number, fd: number): number;
+  /** Asks the driver to kick. 1 when something was added since the ring was last looked at, else 0; -EINVAL if stopped. */
+  vhostWant(index: number): number;
+  /**
+   * Copies at most `max` frames with their virtio headers to `at`, one behind the other within `octets`, each on an
+   * offset that is `skew` modulo 4, and gives their buffers back. Pairs of offset and length to outAt + 8*i. Returns the
+   * count; -EBADMSG for a ring that makes no sense, -EFAULT when its memory is gone: stop the rings then.
+   */
+  vhostTake(at: number, octets: number, skew: number, max: number, outAt: number): number;
+  /**
+   * Copies frames to the guest: descriptors as those of writeFrames, the first piece with a virtio header in front, whose
+   * num_buffers is filled in. Returns frames taken, fewer (or 0) when the guest has no more buffers; -EMSGSIZE when the
+   * first does not fit into one buffer and may not have two; -EBADMSG and -EFAULT as vhostTake.
+   */
+  vhostSend(descriptorsAt: number, count: number): number;
+
   // --- checksums -----------------------------------------------------------------------------------------------
   /**
    * Folded 16-bit ones' complement sum of big-endian words, not complemented, plus `initial` (an unsigned sum that

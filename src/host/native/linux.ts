@@ -6,11 +6,16 @@ export { EACCES, ENOENT } from "../../engine/boundary.ts";
 export const EPERM = -1;
 export const EIO = -5;
 export const EBADF = -9;
+export const EFAULT = -14;
 export const EBUSY = -16;
+export const EEXIST = -17;
 export const ENODEV = -19;
+export const EFBIG = -27;
+export const EBADMSG = -74;
 export const EBADFD = -77;
 export const ENOTSOCK = -88;
 export const EDESTADDRREQ = -89;
+export const EMSGSIZE = -90;
 /** accept(2): the client gave up while it waited. */
 export const ECONNABORTED = -103;
 

@@ -10,6 +10,8 @@ import type { Arena } from "../../engine/memory/arena.ts";
 export const FRAME_DESCRIPTOR_OCTETS = 16;
 /** Octets of one udpSendBatch/udpReceiveBatch entry: eight int32. */
 export const DATAGRAM_DESCRIPTOR_OCTETS = 32;
+/** Octets of one frame that vhostTake describes: two int32. */
+export const RECEIVED_FRAME_OCTETS = 8;
 /** Octets of one address of the host beside such an entry: five int32. */
 const LOCAL_ADDRESS_OCTETS = 20;
 /** Frames a link hands to the kernel in one call; with one more for what a stream still owes: 1024 iovecs. */
@@ -35,6 +37,8 @@ export interface Descriptors {
   readonly udpInAt: number;
   /** UDP_RX_SLOTS local addresses, for sockets that tell what they were asked on. */
   readonly udpLocalsAt: number;
+  /** RX_BATCH_MAX pairs of offset and length: frames copied out of a guest's memory. */
+  readonly rxFramesAt: number;
 }
 
 const EVENT_OCTETS = 8;
@@ -54,6 +58,7 @@ export function partitionDescriptors(arena: Arena): Descriptors {
     udpSourcesAt: table(UDP_TX_MAX * LOCAL_ADDRESS_OCTETS),
     udpInAt: table(UDP_RX_SLOTS * DATAGRAM_DESCRIPTOR_OCTETS),
     udpLocalsAt: table(UDP_RX_SLOTS * LOCAL_ADDRESS_OCTETS),
+    rxFramesAt: table(RX_BATCH_MAX * RECEIVED_FRAME_OCTETS),
   };
   if (end > arena.descriptorsAt + arena.descriptorsLength) {
     throw new Error(

@@ -1,0 +1,43 @@
+/*
+ * vhost-user: a driver's rings and a guest's memory, shared with us by its front-end (QEMU's docs/interop/vhost-user.rst;
+ * virtio 1.2 section 2.7, split virtqueues). Three files: vhost-memory.c has the mapped memory and the log of what we
+ * wrote to it, vhost-rings.c the rings and the frames, vhost-messages.c messages with descriptors.
+ *
+ * All that is in shared memory may change at any time and is written by somebody hostile: each field is read once into a
+ * copy of our own, checked there, and the copy is what is used. What JavaScript sees are copies in the arena.
+ */
+#ifndef SLUICE_VHOST_H
+#define SLUICE_VHOST_H
+
+#include "shim.h"
+
+/** A stretch of guest memory without a gap in our address space. */
+struct vhost_piece {
+  uint8_t *at;
+  uint32_t length;
+  uint64_t guest; /* its guest address, for the log */
+};
+
+/** Where `length` octets at a front-end's address lie, if one region has them all; else NULL. */
+void *vhost_user_memory(uint64_t user, uint64_t length);
+
+/**
+ * Appends the pieces of `length` octets at a guest's address to `pieces`, at most `room`. Returns how many, or -1 when
+ * they are not in its memory or are more than `room`.
+ */
+int vhost_guest_pieces(uint64_t guest, uint32_t length, struct vhost_piece *pieces, int room);
+
+/** Copies `length` octets from a guest's address. Returns false when they are not in its memory. */
+bool vhost_guest_read(void *to, uint64_t guest, uint32_t length);
+
+/** A file under the memory shrank, and zeros of ours are in its place: nothing read since then counts. */
+extern volatile bool vhost_lost_memory;
+
+extern bool vhost_logging;
+/** Notes in the log that we wrote `length` octets at a guest's address. */
+void vhost_log_write(uint64_t guest, uint64_t length);
+
+/** Stops both rings; they have no memory any more. */
+void vhost_stop_rings(void);
+
+#endif

@@ -1,0 +1,347 @@
+/** Frames over the rings of a card in shared memory, against a driver written in the test. */
+import { ftruncateSync } from "node:fs";
+import { afterEach, describe, expect, it } from "vitest";
+import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
+import { CHECKSUM_PARTIAL } from "../../../src/engine/memory/frame-batch.ts";
+import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../../src/engine/memory/transmit-queue.ts";
+import {
+  MRG_RXBUF,
+  PROTOCOL_FEATURES,
+  RING_EVENT_IDX,
+  RING_INDIRECT_DESC,
+  VERSION_1,
+} from "../../../src/host/link/vhost-protocol.ts";
+import { sampleFrame } from "../../support/link-rig.ts";
+import { ALL_FEATURES, calls, PLAIN_FEATURES } from "../../support/vhost-front-end.ts";
+import { VhostRig } from "../../support/vhost-rig.ts";
+
+const rigs: VhostRig[] = [];
+afterEach(() => {
+  for (const rig of rigs.splice(0)) rig.close();
+});
+
+function started(options: ConstructorParameters<typeof VhostRig>[0] = {}, features = ALL_FEATURES): VhostRig {
+  const rig = new VhostRig(options);
+  rigs.push(rig);
+  rig.front.start(features);
+  expect(rig.ended).toEqual([]);
+  expect(rig.link).not.toBeNull();
+  return rig;
+}
+
+/** A frame with a virtio header of zeros in front. */
+function withHeader(frame: Uint8Array, header = new Uint8Array(12)): Uint8Array {
+  return new Uint8Array(Buffer.concat([header, frame]));
+}
+
+/** Pieces of `octets` with these lengths; the last has the rest. */
+function cut(octets: Uint8Array, ...lengths: number[]): { octets: Uint8Array }[] {
+  const pieces: { octets: Uint8Array }[] = [];
+  let at = 0;
+  for (const length of lengths) {
+    pieces.push({ octets: octets.slice(at, at + length) });
+    at += length;
+  }
+  pieces.push({ octets: octets.slice(at) });
+  return pieces;
+}
+
+describe("from the guest", () => {
+  it("frames in chains of every shape arrive whole, and their buffers are given back", () => {
+    const rig = started({ mtu: 9000 });
+    const frame = sampleFrame(700, 1);
+    const shapes: [boolean, ...number[]][] = [
+      [false],
+      [true],
+      [false, 12],
+      [true, 12],
+      [false, 1, 1, 1, 9, 14, 20],
+      [true, 0, 12, 0, 100, 0],
+      [true, ...new Array<number>(60).fill(7)],
+    ];
+    const heads = shapes.map(([indirect, ...lengths]) =>
+      rig.front.transmit.post(cut(withHeader(frame), ...lengths), indirect),
+    );
+    expect(rig.readAll(rig.attachedLink)).toEqual({
+      frames: shapes.map(() => frame),
+      oversized: 0,
+      result: 0,
+    });
+    expect(rig.front.transmit.takeUsed()).toEqual(heads.map((head) => ({ head, length: 0 })));
+  });
+
+  it("an IP header lies on a boundary of four octets, with a header of either length", () => {
+    for (const features of [ALL_FEATURES, PROTOCOL_FEATURES]) {
+      const rig = started({}, features);
+      for (let length = 60; length < 68; length++) {
+        rig.front.transmit.post([
+          { octets: withHeader(sampleFrame(length, 1), new Uint8Array(rig.front.transmit.headerOctets)) },
+        ]);
+      }
+      expect(rig.attachedLink.receive(rig.batch)).toBe(8);
+      for (let i = 0; i < 8; i++) expect((rig.batch.at[i] + 14) & 3).toBe(0);
+      expect(rig.frames()).toEqual([60, 61, 62, 63, 64, 65, 66, 67].map((length) => sampleFrame(length, 1)));
+    }
+  });
+
+  it("a super-frame keeps its segment size and its unfinished checksum", () => {
+    const rig = started();
+    const header = new Uint8Array(12);
+    header.set([1, 1, 54, 0, 0xb4, 0x05, 34, 0, 16, 0]);
+    rig.front.transmit.post([{ octets: withHeader(sampleFrame(60_000, 3), header) }]);
+    expect(rig.attachedLink.receive(rig.batch)).toBe(1);
+    expect(rig.batch.length[0]).toBe(60_000);
+    expect(rig.batch.segmentSize[0]).toBe(1460);
+    expect(rig.batch.flags[0]).toBe(CHECKSUM_PARTIAL);
+  });
+
+  it("what is too short for a frame, or longer than the MTU without being a super-frame, is counted", () => {
+    const rig = started();
+    for (const length of [0, 13, 1519, 60_000]) {
+      rig.front.transmit.post([{ octets: withHeader(sampleFrame(length, 1)) }]);
+    }
+    rig.front.transmit.post([{ octets: new Uint8Array(5) }]);
+    rig.front.transmit.post([{ octets: withHeader(sampleFrame(1518, 1)) }]);
+    expect(rig.readAll(rig.attachedLink)).toMatchObject({ oversized: 5, frames: [sampleFrame(1518, 1)] });
+  });
+
+  it.each([1, 2, 4, 256, 32_768])("a ring of %i entries goes round, and so do its indices", (entries) => {
+    const rig = started({ entries });
+    const { transmit } = rig.front;
+    rig.front.stopRing(1);
+    // Just before the 16 bits end.
+    transmit.availableIndex = 0xfffe;
+    transmit.usedIndex = 0xfffe;
+    transmit.view.setUint16(transmit.usedAt + 2, 0xfffe, true);
+    rig.front.startRing(1);
+    for (let i = 0; i < 3 * Math.min(entries, 100) + 5; i++) {
+      const head = transmit.post([{ octets: withHeader(sampleFrame(64, i)) }]);
+      expect(rig.readAll(rig.attachedLink).frames).toEqual([sampleFrame(64, i)]);
+      expect(transmit.takeUsed()).toEqual([{ head, length: 0 }]);
+    }
+  });
+
+  it("a buffer may begin in one region of memory and end in the next", () => {
+    const rig = started({ regions: 4, mtu: 9000 });
+    const border = 8 * 1024 * 1024;
+    const frame = sampleFrame(4000, 9);
+    rig.front.transmit.post([{ octets: withHeader(frame), at: border - 100 }]);
+    expect(rig.readAll(rig.attachedLink).frames).toEqual([frame]);
+  });
+
+  it("more than a batch holds comes with the next one", () => {
+    const rig = started({ batch: 16 });
+    for (let i = 0; i < 40; i++) rig.front.transmit.post([{ octets: withHeader(sampleFrame(64, i)) }]);
+    expect(rig.attachedLink.receive(rig.batch)).toBe(16);
+    expect(rig.batch.drained).toBe(false);
+    expect(rig.readAll(rig.attachedLink).frames).toHaveLength(24);
+  });
+
+  it.each([
+    ["by event index", ALL_FEATURES],
+    ["by flag", ALL_FEATURES & ~RING_EVENT_IDX],
+  ])("a kick is asked for once nothing is left, and not before (%s)", (_, features) => {
+    const rig = started({ batch: 1 }, features);
+    const { transmit } = rig.front;
+    expect(rig.attachedLink.receive(rig.batch)).toBe(0);
+    const before = transmit.availableIndex;
+    transmit.post([{ octets: withHeader(sampleFrame(64, 1)) }]);
+    expect(transmit.wantsKick(before)).toBe(true);
+    transmit.post([{ octets: withHeader(sampleFrame(64, 2)) }]);
+    expect(rig.attachedLink.receive(rig.batch)).toBe(1);
+    const after = transmit.availableIndex;
+    transmit.post([{ octets: withHeader(sampleFrame(64, 3)) }]);
+    expect(transmit.wantsKick(after)).toBe(false);
+  });
+
+  it("the driver is called when it wants to be", () => {
+    for (const features of [ALL_FEATURES, ALL_FEATURES & ~RING_EVENT_IDX]) {
+      const rig = started({}, features);
+      const { transmit } = rig.front;
+      calls.eventCount(transmit.call);
+      const send = (): number => {
+        transmit.post([{ octets: withHeader(sampleFrame(64, 1)) }]);
+        rig.readAll(rig.attachedLink);
+        return calls.eventCount(transmit.call);
+      };
+      transmit.setUsedEvent(0);
+      expect(send()).toBe(1);
+      if (features === ALL_FEATURES) transmit.setUsedEvent(transmit.availableIndex + 1);
+      else transmit.view.setUint16(transmit.availableAt, 1, true);
+      expect(send()).toBe(0);
+      if (features === ALL_FEATURES) expect(send()).toBe(1);
+    }
+  });
+});
+
+describe("to the guest", () => {
+  it("frames lie in one buffer each, and each tells so", () => {
+    const rig = started();
+    for (let i = 0; i < 4; i++) rig.front.receive.post([{ room: 2048 }]);
+    const frames = [sampleFrame(60, 1), sampleFrame(1514, 2), sampleFrame(14, 3)];
+    for (const frame of frames) rig.queueFrame(frame, Math.min(54, frame.length));
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(3);
+    expect(rig.queue.length).toBe(0);
+    const taken = rig.front.receive.takeFrames();
+    expect(taken.map(({ frame }) => frame)).toEqual(frames);
+    for (const { header } of taken) expect([...header]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+  });
+
+  it("a super-frame is spread over as many buffers as it takes", () => {
+    for (const room of [1526, 4096, 65_550]) {
+      const rig = started();
+      for (let i = 0; i < 64; i++) rig.front.receive.post([{ room }]);
+      const frame = sampleFrame(64_054, 5);
+      frame[23] = 6;
+      rig.queueFrame(frame, 54, TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS, 1460, 34);
+      rig.queueFrame(sampleFrame(100, 6), 54);
+      expect(rig.attachedLink.transmit(rig.queue)).toBe(2);
+      const [first, second] = rig.front.receive.takeFrames();
+      expect(Buffer.compare(first.frame, frame)).toBe(0);
+      expect(second.frame).toEqual(sampleFrame(100, 6));
+      // NEEDS_CSUM, TCP over IPv4, 54 octets of headers, segments of 1460, the checksum from 34 on, 16 octets in.
+      expect([...first.header.slice(0, 10)]).toEqual([1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0]);
+    }
+  });
+
+  it("buffers in several pieces, indirect or not, are filled one after the other", () => {
+    for (const indirect of [false, true]) {
+      const rig = started();
+      rig.front.receive.post([{ room: 12 }, { room: 20 }, { room: 1 }, { room: 4000 }], indirect);
+      rig.queueFrame(sampleFrame(1000, 5), 54);
+      expect(rig.attachedLink.transmit(rig.queue)).toBe(1);
+      expect(rig.front.receive.takeFrames().map(({ frame }) => frame)).toEqual([sampleFrame(1000, 5)]);
+    }
+  });
+
+  it("without mergeable buffers a frame has one, and one that is too small costs the frame", () => {
+    const rig = started({}, PLAIN_FEATURES | RING_INDIRECT_DESC);
+    rig.front.receive.post([{ room: 100 }]);
+    rig.front.receive.post([{ room: 2048 }]);
+    rig.queueFrame(sampleFrame(1000, 1), 54);
+    rig.queueFrame(sampleFrame(80, 2), 54);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(2);
+    expect(rig.counters.dropped("link-refused")).toBe(1);
+    expect(rig.front.receive.takeFrames().map(({ frame }) => frame)).toEqual([sampleFrame(80, 2)]);
+  });
+
+  it("a driver of before virtio 1 has a header without the number of buffers", () => {
+    const rig = started({}, PROTOCOL_FEATURES);
+    rig.front.receive.post([{ room: 2048 }]);
+    rig.queueFrame(sampleFrame(200, 1), 54);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(1);
+    expect(rig.front.receive.takeFrames()).toEqual([
+      { header: new Uint8Array(10), frame: sampleFrame(200, 1) },
+    ]);
+  });
+
+  it("a guest without buffers is a full link, and its kick asks for more", () => {
+    for (const features of [ALL_FEATURES, ALL_FEATURES & ~RING_EVENT_IDX]) {
+      const rig = started({}, features);
+      const link = rig.attachedLink;
+      rig.front.receive.post([{ room: 4096 }]);
+      const frame = sampleFrame(9000, 5);
+      rig.queueFrame(frame, 54, TX_CHECKSUM_PARTIAL | TX_TCP_SEGMENTS, 1460, 34);
+      expect(link.transmit(rig.queue)).toBe(0);
+      expect(link.wantsWritable).toBe(true);
+      const before = rig.front.receive.availableIndex;
+      rig.front.receive.post([{ room: 4096 }]);
+      expect(rig.front.receive.wantsKick(before)).toBe(true);
+      rig.front.receive.post([{ room: 4096 }]);
+      link.resume();
+      expect(link.wantsWritable).toBe(false);
+      expect(link.transmit(rig.queue)).toBe(1);
+      expect(rig.front.receive.takeFrames().map(({ frame: got }) => got)).toEqual([frame]);
+    }
+  });
+
+  it("more frames than the ring has room for leave as it gets some", () => {
+    const rig = started({ entries: 4 });
+    for (let i = 0; i < 10; i++) rig.queueFrame(sampleFrame(100, i), 54);
+    const seen: Uint8Array[] = [];
+    for (let round = 0; round < 5 && seen.length < 10; round++) {
+      for (let i = 0; i < 4; i++) rig.front.receive.post([{ room: 2048 }]);
+      rig.attachedLink.resume();
+      rig.attachedLink.transmit(rig.queue);
+      seen.push(...rig.front.receive.takeFrames().map(({ frame }) => frame));
+    }
+    expect(seen).toEqual(Array.from({ length: 10 }, (_, i) => sampleFrame(100, i)));
+  });
+
+  it("the driver is called for frames as often as it asks", () => {
+    const rig = started();
+    const { receive } = rig.front;
+    for (let i = 0; i < 8; i++) receive.post([{ room: 2048 }]);
+    calls.eventCount(receive.call);
+    receive.setUsedEvent(5);
+    for (let i = 0; i < 5; i++) rig.queueFrame(sampleFrame(100, i), 54);
+    rig.attachedLink.transmit(rig.queue);
+    expect(calls.eventCount(receive.call)).toBe(0);
+    rig.queueFrame(sampleFrame(100, 6), 54);
+    rig.attachedLink.transmit(rig.queue);
+    expect(calls.eventCount(receive.call)).toBe(1);
+  });
+});
+
+describe("a ring that is disabled", () => {
+  it("gives its frames to nobody, and takes none", () => {
+    const rig = started();
+    const { front } = rig;
+    front.enable(1, false);
+    const head = front.transmit.post([{ octets: withHeader(sampleFrame(64, 1)) }]);
+    expect(rig.readAll(rig.attachedLink).frames).toEqual([]);
+    expect(front.transmit.takeUsed()).toEqual([{ head, length: 0 }]);
+    front.enable(0, false);
+    front.receive.post([{ room: 2048 }]);
+    rig.queueFrame(sampleFrame(64, 2), 54);
+    rig.attachedLink.transmit(rig.queue);
+    expect(front.receive.takeUsed()).toEqual([]);
+    expect(rig.counters.dropped("link-down")).toBe(2);
+    front.enable(0, true);
+    front.enable(1, true);
+    rig.queueFrame(sampleFrame(64, 3), 54);
+    rig.attachedLink.transmit(rig.queue);
+    expect(front.receive.takeFrames().map(({ frame }) => frame)).toEqual([sampleFrame(64, 3)]);
+  });
+});
+
+describe("what a driver is offered", () => {
+  it("decides which super-frames it gets", () => {
+    expect(started().attachedLink).toMatchObject({
+      tcpOffload: true,
+      udpOffload: true,
+      mtu: 1500,
+      queueFrames: 0,
+    });
+    const features = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES;
+    expect(started({}, features).attachedLink).toMatchObject({ tcpOffload: false, udpOffload: false });
+    expect(started({ offload: false }).attachedLink).toMatchObject({ tcpOffload: false, udpOffload: false });
+  });
+});
+
+describe("memory that goes away", () => {
+  it("ends the link with a sentence, not the process, and the next front-end is served", () => {
+    const rig = started({ sealed: false });
+    expect(rig.log.lines.join()).toMatch(/may shrink/);
+    rig.front.receive.post([{ room: 2048, at: 8_000_000 }]);
+    rig.front.transmit.post([{ octets: withHeader(sampleFrame(64, 1)), at: 8_100_000 }]);
+    ftruncateSync(rig.front.memoryFd, 4 * 1024 * 1024);
+    expect(rig.attachedLink.receive(rig.batch)).toBe(LINK_CLOSED);
+    expect(rig.tend()).toMatch(/its file became shorter/);
+    rig.front.close();
+    rig.connect();
+    rig.front.start();
+    rig.front.transmit.post([{ octets: withHeader(sampleFrame(64, 1)) }]);
+    expect(rig.readAll(rig.attachedLink).frames).toEqual([sampleFrame(64, 1)]);
+  });
+
+  it("a buffer to be written likewise", () => {
+    const rig = started({ sealed: false });
+    rig.front.receive.post([{ room: 2048, at: 8_000_000 }]);
+    ftruncateSync(rig.front.memoryFd, 4 * 1024 * 1024);
+    rig.queueFrame(sampleFrame(64, 2), 54);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(LINK_CLOSED);
+    expect(rig.counters.value("vhost-bad-ring")).toBe(1);
+    expect(rig.tend()).toMatch(/its file became shorter/);
+  });
+});
