@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig, defaultIpv6Config } from "../../src/engine/config.ts";
 import { createEngineCore } from "../../src/engine/engine.ts";
 import { startEngine } from "../../src/host/engine-host.ts";
 
@@ -20,6 +20,7 @@ export const STACK_COMMANDS: Record<StackName, readonly string[]> = {
   passt: ["passt"],
 };
 
+const PREFIX6 = "fd71:1ae0:d44d:2::";
 /** Silence after which nothing more is expected, milliseconds. */
 const QUIET_MS = 60;
 /** How long an answer may take when none is expected, and when one is. */
@@ -47,16 +48,19 @@ export class Stack {
     socket.on("error", () => {});
   }
 
-  static async start(name: StackName, directory: string): Promise<Stack> {
+  /** With `family` 6 the stack has IPv6 too (passt: alone), with our prefix and addresses. */
+  static async start(name: StackName, directory: string, family: 4 | 6 = 4): Promise<Stack> {
     const path = join(directory, `${name}.sock`);
     if (name === "sluice") {
       const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
-      const config = { ...defaultEngineConfig(), allowHostLoopback: true };
+      const defaults = defaultEngineConfig();
+      const ipv6 = { ...defaultIpv6Config(defaults.gatewayMac), defaultRouter: "on" } as const;
+      const config = { ...defaults, ipv6: family === 6 ? ipv6 : null, allowHostLoopback: true };
       const link = { kind: "qemu-listen", address: { kind: "unix", path } } as const;
       const engine = await startEngine({ config, link, log }, createEngineCore);
       return Stack.join(path, () => engine.stop());
     }
-    const child = name === "libslirp" ? startLibslirp(path) : startPasst(path);
+    const child = name === "libslirp" ? startLibslirp(path, family) : startPasst(path, family);
     const stop = async (): Promise<void> => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       child.kill("SIGKILL");
@@ -107,18 +111,44 @@ export class Stack {
   }
 }
 
-function startLibslirp(path: string): ChildProcess {
+function startLibslirp(path: string, family: 4 | 6): ChildProcess {
+  const ipv6 = `,ipv6=on,ipv6-prefix=${PREFIX6},ipv6-host=${PREFIX6}2,ipv6-dns=${PREFIX6}3`;
   const args = [
     ...["-M", "none", "-display", "none", "-nodefaults", "-no-user-config"],
-    ...["-netdev", "user,id=u", "-netdev", "hubport,id=hu,hubid=0,netdev=u"],
+    ...["-netdev", `user,id=u${family === 6 ? ipv6 : ""}`, "-netdev", "hubport,id=hu,hubid=0,netdev=u"],
     ...["-netdev", `stream,id=n,server=on,addr.type=unix,addr.path=${path}`],
     ...["-netdev", "hubport,id=hn,hubid=0,netdev=n"],
   ];
   return spawn("qemu-system-x86_64", args, { stdio: "ignore" });
 }
 
+/**
+ * passt takes IPv6 from the host alone: it gets a network namespace of its own, with an interface and a default route that
+ * lead nowhere.
+ */
+const NAMESPACE_WITH_IPV6 = [
+  "ip link set lo up",
+  "ip link add up0 type veth peer name far0",
+  "ip link set far0 up",
+  "ip link set up0 up",
+  "ip addr add 2001:db8::5/64 dev up0 nodad",
+  "ip -6 route add default via 2001:db8::1 dev up0",
+  'exec "$@"',
+].join("; ");
+
+function startPasst6(path: string): ChildProcess {
+  const isRoot = process.getuid?.() === 0;
+  const plan = ["-a", `${PREFIX6}15`, "-g", "fe80::2", "-M", "52:55:0a:00:02:02", "-m", "1500"];
+  const passt = ["passt", "-f", "-q", "-1", "-6", ...(isRoot ? ["--runas", "0"] : []), ...plan, "-s", path];
+  const namespaces = isRoot ? ["--net"] : ["--user", "--map-root-user", "--net"];
+  return spawn("unshare", [...namespaces, "sh", "-c", NAMESPACE_WITH_IPV6, "sh", ...passt], {
+    stdio: "ignore",
+  });
+}
+
 /** With libslirp's addresses and MAC, so that the same frames suit all three. */
-function startPasst(path: string): ChildProcess {
+function startPasst(path: string, family: 4 | 6): ChildProcess {
+  if (family === 6) return startPasst6(path);
   const identity = process.getuid?.() === 0 ? ["--runas", "0"] : [];
   const plan = ["-a", "10.0.2.15", "-n", "24", "-g", "10.0.2.2", "-M", "52:55:0a:00:02:02", "-m", "1500"];
   return spawn("passt", ["-f", "-q", "-1", "-4", ...identity, ...plan, "-s", path], { stdio: "ignore" });
