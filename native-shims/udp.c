@@ -10,7 +10,8 @@
  *
  * A socket bound to all addresses answers from the one it was asked on: a socket with IP_PKTINFO (ip(7)) or
  * IPV6_RECVPKTINFO (ipv6(7)) tells where each datagram was sent to, and a datagram may name its source the same way.
- * Both are tables beside the descriptors, which sockets without a use for them never touch.
+ * Both are tables beside the descriptors, which sockets without a use for them never touch. What is answered at or from a
+ * link-local address goes by the interface it came by (RFC 4007 section 6), whose index stands in the place of the port.
  *
  * Receiving is one recvmmsg(2); a UDP_GRO control message tells the segment size of a run the kernel merged. The kernel
  * merges what arrives as a run (from a card, or from a sender with UDP_SEGMENT), not what one program sends one by one.
@@ -150,7 +151,7 @@ static void add_control(struct msghdr *header, union control *room, int level, i
   header->msg_controllen += CMSG_SPACE(length);
 }
 
-/** Has the message leave from one of the host's addresses; routing chooses the interface. */
+/** Has the message leave from one of the host's addresses; routing chooses the interface unless it is link-local. */
 static void add_source(struct msghdr *header, union control *room, const int32_t *words) {
   struct sockaddr_storage from;
   address_from_words(&from, words, 0);
@@ -159,17 +160,20 @@ static void add_source(struct msghdr *header, union control *room, const int32_t
     add_control(header, room, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
   } else {
     struct in6_pktinfo info = {.ipi6_addr = ((const struct sockaddr_in6 *)&from)->sin6_addr};
+    if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = (unsigned)words[4];
     add_control(header, room, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
   }
 }
 
 /** Where a message goes, and from which address if that matters. */
 static void direct(struct msghdr *header, struct sockaddr_storage *name, union control *room, const struct datagram *d) {
+  const int32_t *source = d->words[4] & HAS_SOURCE ? source_of(d) : NULL;
   if ((uint16_t)d->words[4] != 0) {
     header->msg_name = name;
-    header->msg_namelen = address_from_words(name, d->words, 0);
+    /* The kernel looks at the interface for link-local addresses alone. */
+    header->msg_namelen = address_from_words(name, d->words, source == NULL ? 0 : (uint32_t)source[4]);
   }
-  if (d->words[4] & HAS_SOURCE) add_source(header, room, source_of(d));
+  if (source != NULL) add_source(header, room, source);
 }
 
 /** Fills message `m` with `n` datagrams from `d` on, iovecs from `iov` on. Returns the iovecs used. */
@@ -271,9 +275,13 @@ int32_t shim_udp_send_batch(const int32_t *a) {
   return refused;
 }
 
-/** The address a datagram was sent to, from its control message, as words without a port; zeros for a group's. */
+/**
+ * The address a datagram was sent to, from its control message, as words; zeros for a group's. In the place of the port:
+ * the interface of a link-local one.
+ */
 static void read_local(const struct cmsghdr *c, int32_t *local) {
   struct sockaddr_storage to = {.ss_family = AF_UNSPEC};
+  int32_t interface = 0;
   if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
     struct in_pktinfo info;
     memcpy(&info, CMSG_DATA(c), sizeof info);
@@ -286,10 +294,12 @@ static void read_local(const struct cmsghdr *c, int32_t *local) {
     if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) return;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to;
     *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = info.ipi6_addr};
+    if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) interface = (int32_t)info.ipi6_ifindex;
   } else {
     return;
   }
   words_from_address(local, &to);
+  local[4] = interface;
 }
 
 /** What came with a message: the segment size of a run (0: one datagram), and where it was sent to if that is asked. */
@@ -300,6 +310,9 @@ static int32_t read_controls(struct msghdr *header, int32_t *local) {
     if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) memcpy(&size, CMSG_DATA(c), sizeof size);
     else if (local != NULL) read_local(c, local);
   }
+  /* The kernel gives the interface of link-local senders alone. */
+  const struct sockaddr_in6 *from = header->msg_name;
+  if (local != NULL && from->sin6_family == AF_INET6 && from->sin6_scope_id != 0) local[4] = (int32_t)from->sin6_scope_id;
   return size;
 }
 

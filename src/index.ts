@@ -23,7 +23,7 @@ import type { Logger } from "./engine/boundary.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
 import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
-import { resolveOutbound } from "./host/outbound.ts";
+import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Allow, type Sluice, serve } from "./serve.ts";
 
@@ -77,7 +77,7 @@ function unknownProperty(property: string) {
 }
 
 function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
-  const { placeholder, repeat } = definitionOf(name);
+  const { placeholder, repeat, oneWithoutList } = definitionOf(name);
   const isText = (each: unknown): each is string | number =>
     typeof each === "string" || typeof each === "number";
   const wrong = (allowed: string): void => {
@@ -86,7 +86,7 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
   if (placeholder === undefined) {
     if (typeof value !== "boolean") wrong("true or false");
     else if (value) set.add(name);
-  } else if (repeat) {
+  } else if (repeat && !(oneWithoutList && isText(value))) {
     if (!Array.isArray(value) || !value.every(isText)) wrong("a list of texts or numbers");
     else for (const each of value) set.add(name, String(each));
   } else if (isText(value)) {
@@ -106,9 +106,7 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   const config = await planEngineHere(set);
   const host = planHost(set, "run");
   const outbound = resolveOutbound(host);
-  if (outbound === undefined) {
-    set.reject("outbound-addr", "an IPv4 address, or an interface of this host that has one");
-  }
+  if (outbound === undefined) set.reject("outbound-addr", OUTBOUND_ALLOWED);
   const tftp = host.tftp === undefined ? undefined : folderOf(host.tftp);
   if (host.tftp !== undefined && tftp === undefined) set.reject("tftp", FOLDER_ALLOWED);
   if (set.problems.length > 0 || link === undefined) throw new ConfigError(set.problems);

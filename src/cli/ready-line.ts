@@ -1,6 +1,7 @@
 /** The line that says what is served: addresses the guest has, ports the host has. */
 import { formatNetwork } from "../config/address.ts";
-import type { EngineConfig, Forward, Ipv6Config } from "../engine/config.ts";
+import { forwardHost, isOnEveryAddress } from "../config/forward-text.ts";
+import { type EngineConfig, type Forward, type Ipv6Config, ipv6OnLink } from "../engine/config.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 
 export interface Ready {
@@ -10,12 +11,13 @@ export interface Ready {
 }
 
 function describeForward(forward: Forward, port: number): string {
-  const host = forward.hostAddress === 0 ? "*" : formatIpv4(forward.hostAddress);
-  return `${forward.protocol} ${host}:${port} -> ${describeForwardGuest(forward)}:${forward.guestPort}`;
+  const guest = describeForwardGuest(forward);
+  return `${forward.protocol} ${forwardHost(forward)}:${port} -> ${guest}:${forward.guestPort}`;
 }
 
-/** Empty for the guest's own IPv4 address, `[]` for its own of IPv6. */
-function describeForwardGuest({ guestAddress, guestAddress6 }: Forward): string {
+/** Empty for the guest's own IPv4 address or the one it turns out to have, `[]` for its own of IPv6. */
+function describeForwardGuest({ guestAddress, guestAddress6, eitherFamily }: Forward): string {
+  if (eitherFamily) return "";
   if (guestAddress6 !== undefined) return guestAddress6 === null ? "[]" : `[${formatIpv6(guestAddress6)}]`;
   return guestAddress === 0 ? "" : formatIpv4(guestAddress);
 }
@@ -31,18 +33,27 @@ function describeGuest(config: EngineConfig): string {
   return [...named.map(formatIpv4), ...(config.anyGuestAddress ? ["any address"] : [])].join(" or ");
 }
 
+/** What it means that ports are on all addresses. */
+function describeOpen(forwards: readonly Forward[]): string[] {
+  const open = new Set(forwards.filter(isOnEveryAddress).map(forwardHost));
+  const families = [["*", "IPv4"] as const, ["[::]", "IPv6"] as const];
+  return families
+    .filter(([host]) => open.has(host))
+    .map(([host, family]) => `${host} is every address of this host over ${family}`);
+}
+
 const FORWARDS_SHOWN_MAX = 12;
 
 /** `ready: tap tap0; guest 10.0.2.15 in 10.0.2.0/24, gateway 10.0.2.2, DNS 10.0.2.3; tcp 127.0.0.1:2222 -> :22`. */
 export function describeService(config: EngineConfig, ready: Ready): string {
   const listen = ready.listenPort === 0 ? "" : `, port ${ready.listenPort}`;
+  const ipv6 = ipv6OnLink(config);
   const dns = config.dns === 0 ? "no DNS" : `DNS ${formatIpv4(config.dns)}`;
   const shown = config.forwards.slice(0, FORWARDS_SHOWN_MAX);
   const forwards = shown.map((forward, i) =>
     describeForward(forward, ready.forwardPorts[i] ?? forward.hostPort),
   );
   const more = config.forwards.length - shown.length;
-  const open = config.forwards.some((forward) => forward.hostAddress === 0);
   const parts = [
     `ready: ${ready.linkName}${listen}`,
     ...(config.ipv4
@@ -50,10 +61,10 @@ export function describeService(config: EngineConfig, ready: Ready): string {
           `guest ${describeGuest(config)} in ${formatNetwork(config)}, gateway ${formatIpv4(config.gateway)}, ${dns}`,
         ]
       : []),
-    ...(config.ipv6 === null ? [] : [describeIpv6(config.ipv6)]),
+    ...(ipv6 === null ? [] : [describeIpv6(ipv6)]),
     ...(config.restrict ? ["nothing goes out"] : []),
     ...(forwards.length > 0 ? [`${forwards.join(", ")}${more > 0 ? ` and ${more} more` : ""}`] : []),
-    ...(open ? ["* is every address of this host"] : []),
+    ...describeOpen(config.forwards),
   ];
   return parts.join("; ");
 }

@@ -2,9 +2,10 @@
  * Addresses as people write them, to and from the plain numbers of `EngineConfig`. IPv4 is int32 in host order.
  */
 import { Address4, Address6 } from "ip-address";
-import type { Reservation, ResolverAddress } from "../engine/config.ts";
+import type { Reservation, Reservation6, ResolverAddress } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { DNS_PORT } from "../engine/wire/udp.ts";
+import { readIpv6 } from "./address6.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 export interface Network {
@@ -146,9 +147,11 @@ function ipv6Words(text: string): [number, number, number, number] {
   return [word(96n), word(64n), word(32n), word(0n)];
 }
 
-/** `MAC=ADDRESS`. */
-export function parseReservation(text: string): Reservation {
+/** `MAC=ADDRESS`, of either family. */
+export function parseReservation(text: string): Reservation | Reservation6 {
   const at = text.indexOf("=");
   if (at < 0) throw new Unacceptable("MAC=ADDRESS, such as 52:54:00:12:34:56=10.0.2.20");
-  return { mac: parseMac(text.slice(0, at)), address: parseIpv4(text.slice(at + 1)) };
+  const [mac, address] = [parseMac(text.slice(0, at)), text.slice(at + 1)];
+  const words = readIpv6(address);
+  return words === null ? { mac, address: parseIpv4(address) } : { mac, address: words };
 }

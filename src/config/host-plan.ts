@@ -2,6 +2,7 @@
  * What the host side is told at start, beside `EngineConfig`: which link, which resolvers, which files and
  * descriptors. Plain data that survives JSON.
  */
+import type { Ipv6Words } from "../engine/config.ts";
 
 /** Where a stream link listens or connects. `host` is an IPv4 or IPv6 literal; port 0 listens on a free one. */
 export type StreamAddress =
@@ -54,9 +55,10 @@ export interface LogPlan {
   readonly file?: string;
 }
 
-/** Where outbound sockets are bound: an address, or the address of an interface when the engine starts. */
+/** Where outbound sockets are bound: an address, or the addresses of an interface when the engine starts. */
 export type Outbound =
   | { readonly kind: "address"; readonly address: number }
+  | { readonly kind: "address6"; readonly address: Ipv6Words }
   | { readonly kind: "interface"; readonly name: string };
 
 /** Which ports of the host UDP mappings have: the guest's own where they can be had, or ephemeral ones. */
@@ -66,7 +68,8 @@ export type UdpPortPolicy = "ephemeral" | "preserve";
 export interface HostPlan {
   /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
   readonly resolvers: "system" | "listed" | "none";
-  readonly outbound?: Outbound;
+  /** An interface, or an address of each family at most. */
+  readonly outbound?: readonly Outbound[];
   /** Interface that outbound sockets are bound to. */
   readonly outboundDevice?: string;
   readonly udpPorts: UdpPortPolicy;

@@ -37,6 +37,8 @@ export interface OptionDefinition<T> {
   /** Commands where it stands alone, without its value. */
   readonly flagIn?: readonly CommandName[];
   readonly repeat?: boolean;
+  /** The library takes one value by itself where it takes a list. */
+  readonly oneWithoutList?: boolean;
   /** The property of the library's options, when it is not the name in camel case. */
   readonly property?: string;
   /** A sentence; what the other fields say (default, DHCP option, repeatable) is added to it. */

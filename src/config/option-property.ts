@@ -20,7 +20,9 @@ export function propertyOf(name: OptionName): string {
 
 /** What a property holds: the text of the command line, or a number or boolean that reads the same. */
 export type PropertyValue<N extends OptionName> = (typeof OPTIONS)[N] extends { readonly repeat: true }
-  ? readonly (string | number)[]
+  ?
+      | readonly (string | number)[]
+      | ((typeof OPTIONS)[N] extends { readonly oneWithoutList: true } ? string | number : never)
   : (typeof OPTIONS)[N] extends { readonly placeholder: string }
     ? string | number
     : boolean;

@@ -25,7 +25,6 @@ import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
 import { DHCP_FLAGS, HOST_OPTIONS, HOST_POLICY_OPTIONS } from "./host-options.ts";
-import type { Outbound } from "./host-plan.ts";
 import { IPV6_OPTIONS } from "./ipv6-options.ts";
 import { LIMIT_OPTIONS } from "./limit-options.ts";
 import {
@@ -44,6 +43,7 @@ import {
   type OptionDefinition,
   option,
 } from "./option-definition.ts";
+import { OUTBOUND_OPTIONS } from "./outbound-options.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
 import { VHOST_OPTIONS } from "./vhost-options.ts";
 
@@ -52,11 +52,6 @@ const TAPS: readonly CommandName[] = ["run", "exec"];
 const QEMU: readonly CommandName[] = ["qemu"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
-
-function parseOutbound(text: string): Outbound {
-  if (/^[\d.]+$/.test(text)) return { kind: "address", address: parseIpv4(text) };
-  return { kind: "interface", name: parseDeviceName(text) };
-}
 
 /** What the core does by itself: many defaults below are its. */
 export const CORE = defaultEngineConfig();
@@ -229,7 +224,7 @@ export const OPTIONS = {
     placeholder: "MAC=ADDRESS",
     repeat: true,
     property: "reservations",
-    help: "Lease ADDRESS to this MAC alone.",
+    help: "Lease ADDRESS, of IPv4 or IPv6, to this MAC alone.",
     parse: parseReservation,
   }),
   hostname: option({
@@ -269,7 +264,7 @@ export const OPTIONS = {
     placeholder: "PORTS",
     repeat: true,
     property: "ports",
-    help: "Forward host ports to the guest: 80, 2222:22, udp:127.0.0.1:5353:53, 8000-8010:8000. Binds 127.0.0.1 unless an address is given; host port 0 takes a free one.",
+    help: "Forward host ports to the guest: 80, 2222:22, udp:127.0.0.1:5353:53, 8000-8010:8000. Binds 127.0.0.1 unless an address is given, such as [::1], or * for all; host port 0 takes a free one.",
     parse: parsePublish,
   }),
   hostfwd: option({
@@ -277,7 +272,7 @@ export const OPTIONS = {
     commands: LIVE,
     placeholder: "RULE",
     repeat: true,
-    help: "The same in QEMU's grammar and meaning, tcp:127.0.0.1:2222-:22; no host address means all of them.",
+    help: "The same in QEMU's grammar and meaning, tcp:127.0.0.1:2222-:22; no host address means all of IPv4. IPv6 in brackets.",
     parse: parseHostfwd,
   }),
   guestfwd: option({
@@ -285,7 +280,7 @@ export const OPTIONS = {
     commands: LIVE,
     placeholder: "RULE",
     repeat: true,
-    help: "Serve an address and port of the guest's subnet from the host, in QEMU's grammar: tcp:10.0.2.100:7-tcp:127.0.0.1:7777, -unix:PATH or -cmd:COMMAND.",
+    help: "Serve an address and port of the guest's subnet from the host, in QEMU's grammar: tcp:10.0.2.100:7-tcp:127.0.0.1:7777, -unix:PATH or -cmd:COMMAND. IPv6 in brackets.",
     parse: parseGuestfwd,
   }),
 
@@ -297,13 +292,7 @@ export const OPTIONS = {
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
   "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 and cloud metadata elsewhere can be reached."),
   "allow-multicast": flag("Policy", ALL, "Queries to groups (mDNS, SSDP) leave and are answered."),
-  "outbound-addr": option({
-    group: "Policy",
-    commands: LIVE,
-    placeholder: "ADDRESS|INTERFACE",
-    help: "Outbound sockets leave from this address, or from the address of this interface.",
-    parse: parseOutbound,
-  }),
+  ...OUTBOUND_OPTIONS,
   ...HOST_POLICY_OPTIONS,
   "udp-mapping": option({
     group: "Policy",

@@ -47,7 +47,8 @@ export function forwardsOverIpv6(
   index: number,
 ): Forward[] {
   return rule.map((forward) => {
-    if (forward.guestAddress6 !== undefined) return forward;
+    const { eitherFamily: _, ...alone } = forward;
+    if (forward.guestAddress6 !== undefined) return alone;
     if (forward.guestAddress !== 0) {
       options.reject(name, `an IPv6 address of the guest, with ${options.place("ipv4")} off`, index);
     }

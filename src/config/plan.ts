@@ -17,13 +17,15 @@ import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
 import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+import { forwardHost, isOnEveryAddress } from "./forward-text.ts";
 import type { AliasRule } from "./host-options.ts";
 import type { HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
 import { forwardsOverIpv6, planIpv4, planNat64 } from "./plan-families.ts";
-import { checkForwards6, planIpv6 } from "./plan6.ts";
+import { planOutbound } from "./plan-outbound.ts";
+import { checkForwards6, isReservation4, planIpv6 } from "./plan6.ts";
 
 const LINK_OPTIONS = [
   "tap",
@@ -98,7 +100,6 @@ function tapLink(options: OptionSet): LinkPlan | undefined {
 
 /** Everything about the process of `command`. */
 export function planHost(options: OptionSet, command: CommandName): HostPlan {
-  const outbound = options.get("outbound-addr");
   const outboundDevice = options.get("outbound-device");
   const optional = <K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } =>
     value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
@@ -111,7 +112,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
   }
   return {
     resolvers: options.has("no-dns") ? "none" : options.has("resolver") ? "listed" : "system",
-    ...optional("outbound", outbound),
+    ...optional("outbound", planOutbound(options)),
     ...optional("outboundDevice", outboundDevice),
     udpPorts: options.value("udp-ports"),
     ...optional("pcap", options.get("pcap")),
@@ -268,6 +269,7 @@ function checkAddresses(options: OptionSet, net: Network, addresses: Addresses):
   });
   const services = new Set<string>();
   options.all("guestfwd").forEach(({ value }, i) => {
+    if (value.address6 !== undefined) return;
     const service = `${value.address}:${value.port}`;
     if (services.has(service)) options.reject("guestfwd", "an address and port that no other rule has", i);
     services.add(service);
@@ -276,6 +278,7 @@ function checkAddresses(options: OptionSet, net: Network, addresses: Addresses):
   });
   const reservedMacs = new Set<string>();
   options.all("reserve").forEach(({ value }, i) => {
+    if (!isReservation4(value)) return;
     check(value.address, "a reserved address", "reserve", i);
     const mac = formatMac(value.mac);
     if (reservedMacs.has(mac)) options.reject("reserve", "one address per MAC", i);
@@ -395,7 +398,10 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     rangeStart: addresses.start,
     // Addresses beside the guest's are other machines'.
     rangeSize: isShared ? 1 : rangeSize(net, addresses.start, taken),
-    reservations: options.all("reserve").map((given) => given.value),
+    reservations: options
+      .all("reserve")
+      .map((given) => given.value)
+      .filter(isReservation4),
     leaseSeconds: lease ? new DataView(lease.value.buffer).getUint32(0) : defaults.leaseSeconds,
     mtu: options.value("mtu"),
     // A gateway outside of the subnet is on the link all the same.
@@ -420,11 +426,12 @@ function rangeSize(net: Network, start: number, taken: Taken): number {
 }
 
 const FORWARD_OPTIONS = ["publish", "hostfwd"] as const;
+const EVERYWHERE = "every address";
 
 function planForwards(options: OptionSet, net: Network, addresses: Addresses, ipv4: boolean): Forward[] {
   const forwards: Forward[] = [];
-  /** Who binds a port of the host: per protocol and port, address to the rule's text. */
-  const bound = new Map<string, Map<number, string>>();
+  /** Who binds a port of the host: per protocol, port and family, address to the rule's text. */
+  const bound = new Map<string, Map<string, string>>();
   for (const name of FORWARD_OPTIONS) {
     options.all(name).forEach((given, i) => {
       const rule = Array.isArray(given.value) ? given.value : [given.value];
@@ -449,17 +456,19 @@ function planForwards(options: OptionSet, net: Network, addresses: Addresses, ip
   return forwards;
 }
 
-/** Notes what a forward binds; says what is in its way. All addresses (0) collide with each address. */
-function bind(bound: Map<string, Map<number, string>>, forward: Forward, text: string): string | undefined {
+/** Notes what a forward binds; says what is in its way. All addresses of a family collide with each of it. */
+function bind(bound: Map<string, Map<string, string>>, forward: Forward, text: string): string | undefined {
   if (forward.hostPort === 0) return undefined;
-  const key = `${forward.protocol} ${forward.hostPort}`;
-  const owners = bound.get(key) ?? new Map<number, string>();
+  const family = forward.hostAddress6 === undefined ? 4 : 6;
+  const key = `${forward.protocol} ${forward.hostPort} ${family}`;
+  const owners = bound.get(key) ?? new Map<string, string>();
   bound.set(key, owners);
+  const address = isOnEveryAddress(forward) ? EVERYWHERE : forwardHost(forward);
   const other =
-    owners.get(forward.hostAddress) ??
-    owners.get(0) ??
-    (forward.hostAddress === 0 ? owners.values().next().value : undefined);
-  owners.set(forward.hostAddress, text);
+    owners.get(address) ??
+    owners.get(EVERYWHERE) ??
+    (address === EVERYWHERE ? owners.values().next().value : undefined);
+  owners.set(address, text);
   return other === undefined
     ? undefined
     : `${forward.protocol} port ${forward.hostPort} is bound by ${other}`;

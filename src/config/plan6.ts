@@ -1,8 +1,9 @@
 /** The IPv6 side of the engine's configuration. */
-import type { Dhcp6Config, DhcpOption, Ipv6Config } from "../engine/config.ts";
+import type { Dhcp6Config, DhcpOption, Ipv6Config, Reservation, Reservation6 } from "../engine/config.ts";
 import { GUESTS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
-import type { Ipv6 } from "./address6.ts";
+import { formatMac } from "./address.ts";
+import { type Ipv6, parseIpv6 } from "./address6.ts";
 import { CORE6 } from "./ipv6-options.ts";
 import type { OptionSet } from "./option-set.ts";
 
@@ -13,9 +14,7 @@ type AddressName = (typeof ADDRESSES)[number];
 export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null {
   const when = options.value("ipv6");
   if (when === "off") {
-    for (const name of ["net6", "dhcp6-option", ...ADDRESSES] as const) {
-      if (options.has(name)) options.reject(name, `only with ${options.place("ipv6")} auto or on`);
-    }
+    refuseAll(options);
     return null;
   }
   const mtu = options.value("mtu");
@@ -26,9 +25,13 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
     );
   }
   const prefix: Ipv6 = options.get("net6") ?? CORE6.prefix;
-  checkAddresses(options, prefix);
   const address = (name: AddressName, low: number): Ipv6 =>
     options.get(name) ?? [prefix[0], prefix[1], 0, low];
+  const rangeStart =
+    options.get("dhcp6-start") ?? options.get("guest-addr6") ?? address("dhcp6-start", FIRST_LEASE);
+  const network: Network6 = { prefix, rangeStart, taken: checkAddresses(options, prefix) };
+  const services = checkServices(options, network);
+  const reservations = checkReservations(options, network);
   const gateway = address("gateway6", CORE6.gateway[3]);
   const dns = options.has("no-dns") ? null : address("dns6", CORE6.gateway[3] + 1);
   const searchDomains = options.all("search").map((given) => given.value);
@@ -46,10 +49,10 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       ...(CORE6.dhcp as Dhcp6Config),
       serverMac: mac,
       prefix,
-      rangeStart:
-        options.get("dhcp6-start") ?? options.get("guest-addr6") ?? address("dhcp6-start", FIRST_LEASE),
+      rangeStart,
       rangeSize: GUESTS_MAX,
-      ownAddresses: dns === null ? [gateway] : [gateway, dns],
+      ownAddresses: [gateway, ...(dns === null ? [] : [dns]), ...services],
+      reservations,
       dnsServers: dns === null ? [] : [dns],
       ...(hostname === undefined ? {} : { hostname }),
       ...(domain === undefined ? {} : { domain }),
@@ -57,6 +60,20 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       extraOptions: extraOptions(options),
     },
   };
+}
+
+/** What speaks of the guest's IPv6 where it has none. */
+function refuseAll(options: OptionSet): void {
+  const only = `only with ${options.place("ipv6")} auto or on`;
+  for (const name of ["net6", "dhcp6-option", ...ADDRESSES] as const) {
+    if (options.has(name)) options.reject(name, only);
+  }
+  options.all("guestfwd").forEach(({ value }, i) => {
+    if (value.address6 !== undefined) options.reject("guestfwd", `an IPv4 address; IPv6 ${only}`, i);
+  });
+  options.all("reserve").forEach(({ value }, i) => {
+    if (!isReservation4(value)) options.reject("reserve", `an IPv4 address; IPv6 ${only}`, i);
+  });
 }
 
 function extraOptions(options: OptionSet): DhcpOption[] {
@@ -71,13 +88,30 @@ function extraOptions(options: OptionSet): DhcpOption[] {
 /** The last 32 bits of the first address leased. */
 const FIRST_LEASE = 0x15;
 
+/** Addresses that have an owner, as text, with the option that says so. */
+type Taken = Map<string, string>;
+
+interface Network6 {
+  readonly prefix: Ipv6;
+  /** The first address leased, which is the guest's where none is named. */
+  readonly rangeStart: Ipv6;
+  readonly taken: Taken;
+}
+
+/** What keeps an address from being a guest's or a service's, or undefined. */
+function addressProblem(address: Ipv6, prefix: Ipv6): string | undefined {
+  if (address[0] !== prefix[0] || address[1] !== prefix[1]) return `an address of ${formatIpv6(prefix)}/64`;
+  if ((address[2] | address[3]) === 0) return "an address of a host, not the first of the prefix";
+  return undefined;
+}
+
 /** Addresses are of the prefix, not its first, which is every router's (RFC 4291 section 2.6.1), and nobody else's. */
-function checkAddresses(options: OptionSet, prefix: Ipv6): void {
-  if (options.broken("net6")) return;
+function checkAddresses(options: OptionSet, prefix: Ipv6): Taken {
+  const taken: Taken = new Map();
+  if (options.broken("net6")) return taken;
   if (options.has("no-dns") && options.has("dns6")) {
     options.reject("dns6", `nothing beside ${options.place("no-dns")}`);
   }
-  const taken = new Map<string, string>();
   for (const name of ADDRESSES) {
     const given = options.get(name);
     const usual = name === "gateway6" ? CORE6.gateway[3] : name === "dns6" ? CORE6.gateway[3] + 1 : undefined;
@@ -85,10 +119,9 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): void {
     if (address === undefined || options.broken(name)) continue;
     const text = formatIpv6(address);
     const other = taken.get(text);
-    if (given !== undefined && (address[0] !== prefix[0] || address[1] !== prefix[1])) {
-      options.reject(name, `an address of ${formatIpv6(prefix)}/64`);
-    } else if (given !== undefined && (address[2] | address[3]) === 0) {
-      options.reject(name, "an address of a host, not the first of the prefix");
+    const problem = given && addressProblem(given, prefix);
+    if (problem) {
+      options.reject(name, problem);
     } else if (other !== undefined && name !== "dhcp6-start") {
       options.reject(
         given === undefined ? "net6" : name,
@@ -100,6 +133,61 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): void {
       taken.set(text, options.place(name));
     }
   }
+  return taken;
+}
+
+/** The addresses that guest forwards serve; several ports of one are fine. */
+function checkServices(options: OptionSet, { prefix, rangeStart, taken }: Network6): Ipv6[] {
+  const services = new Map<string, Ipv6>();
+  const ports = new Set<string>();
+  options.all("guestfwd").forEach(({ value: { address6, port } }, i) => {
+    if (address6 === undefined || options.broken("net6")) return;
+    const text = formatIpv6(address6);
+    const owner = taken.get(text) ?? (text === formatIpv6(rangeStart) ? "the first lease" : undefined);
+    const other = services.has(text) ? undefined : owner;
+    const problem =
+      addressProblem(address6, prefix) ??
+      (other && `an address of its own; ${text} is that of ${other}`) ??
+      (ports.has(`${text} ${port}`) ? "an address and port that no other rule has" : undefined);
+    if (problem) options.reject("guestfwd", problem, i);
+    services.set(text, address6);
+    taken.set(text, options.place("guestfwd", i));
+    ports.add(`${text} ${port}`);
+  });
+  return [...services.values()];
+}
+
+export function isReservation4(reservation: Reservation | Reservation6): reservation is Reservation {
+  return typeof reservation.address === "number";
+}
+
+/**
+ * One address a MAC, which may be the guest's. The server knows addresses by their last 32 bits: two that are the same
+ * there cannot be told apart.
+ */
+function checkReservations(options: OptionSet, { prefix, rangeStart, taken }: Network6): Reservation6[] {
+  const reservations: Reservation6[] = [];
+  const macs = new Set<string>();
+  const endings = new Map([...taken.keys()].map((text) => [parseIpv6(text)[3], text]));
+  options.all("reserve").forEach(({ value }, i) => {
+    if (isReservation4(value) || options.broken("net6")) return;
+    const text = formatIpv6(value.address);
+    const other = taken.get(text) === options.place("guest-addr6") ? undefined : taken.get(text);
+    const [, , middle, last] = value.address;
+    const isLikeLease = (last - rangeStart[3]) >>> 0 < GUESTS_MAX && middle !== rangeStart[2];
+    const ending = endings.get(last) ?? text;
+    const problem =
+      addressProblem(value.address, prefix) ??
+      (other && `an address of its own; ${text} is that of ${other}`) ??
+      (isLikeLease || ending !== text ? "an address whose last 32 bits are no other's" : undefined) ??
+      (macs.has(formatMac(value.mac)) ? "one address per MAC" : undefined);
+    if (problem) options.reject("reserve", problem, i);
+    taken.set(text, options.place("reserve", i));
+    endings.set(last, text);
+    macs.add(formatMac(value.mac));
+    reservations.push(value);
+  });
+  return reservations;
 }
 
 /** Forwards to an IPv6 address go to one of the prefix that is not ours. */
@@ -118,8 +206,8 @@ export function checkForwards6(options: OptionSet, ipv6: Ipv6Config | null): voi
   });
 }
 
-function isGuests(address: Ipv6, { prefix, gateway, dns }: Ipv6Config): boolean {
-  if (address[0] !== prefix[0] || address[1] !== prefix[1]) return false;
-  const ours = dns === null ? [prefix, gateway] : [prefix, gateway, dns];
-  return !ours.some((one) => one.every((word, i) => word === address[i]));
+function isGuests(address: Ipv6, { prefix, dhcp }: Ipv6Config): boolean {
+  const ours = dhcp?.ownAddresses ?? [];
+  const isOurs = ours.some((one) => one.every((word, i) => word === address[i]));
+  return addressProblem(address, prefix) === undefined && !isOurs;
 }

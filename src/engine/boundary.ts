@@ -143,8 +143,8 @@ export interface HostNetwork {
    */
   udpSend(handle: number, to: AddressWords, at: number, length: number): void;
   /**
-   * As `udpSend`, from this address of the host (its port is not used), for a socket bound to all of them. The datagram
-   * is refused when the host has the address no more.
+   * As `udpSend`, from this address of the host, for a socket bound to all of them. In the place of its port: the
+   * interface by which link-local addresses are reached. The datagram is refused when the host has the address no more.
    */
   udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void;
   /** Sends what `udpSend` queued. Returns datagrams the kernel refused (to be counted as drops). */
@@ -178,7 +178,10 @@ export interface UdpBatch {
   readonly length: Int32Array;
   readonly segment: Int32Array;
   readonly words: Int32Array;
-  /** After `udpReceiveLocal`: the address of the host, as `words`; zeros when the socket is bound to one. */
+  /**
+   * After `udpReceiveLocal`: the address of the host, as `words`, and what `udpSendFrom` wants in the place of the port;
+   * zeros when the socket is bound to one.
+   */
   readonly local: Int32Array;
 }
 

@@ -4,7 +4,7 @@
  *
  * IPv4 addresses are int32 in host order. MAC addresses are six-octet Uint8Arrays.
  */
-import { FLOWS_MAX, HALF_OPEN_MAX, MTU_DEFAULT, UDP_MAPPINGS_MAX } from "./limits.ts";
+import { FLOWS_MAX, HALF_OPEN_MAX, IPV6_MTU_MIN, MTU_DEFAULT, UDP_MAPPINGS_MAX } from "./limits.ts";
 
 /** 127.0.0.1. */
 export const LOOPBACK = 0x7f000001;
@@ -14,20 +14,34 @@ export interface Forward {
   readonly protocol: "tcp" | "udp";
   /** Host address to bind, IPv4; 0 is all addresses. */
   readonly hostAddress: number;
+  /** Set where the host's address is one of IPv6: this one, or all of them (`::`), and none of IPv4. */
+  readonly hostAddress6?: Ipv6Words;
   readonly hostPort: number;
+  /** One rule with the forward before it, for the other family: both have the same port, or the rule fails. */
+  readonly sharesPort?: boolean;
   /** Guest address, or 0 for "the guest's address" (see `guestAddress`). */
   readonly guestAddress: number;
   /** Set where clients go to the guest over IPv6: the guest's address, or null for "the guest's address" there. */
   readonly guestAddress6?: Ipv6Words | null;
+  /** With `guestAddress6` null: while the guest has shown no address there, clients go to its IPv4 one. */
+  readonly eitherFamily?: boolean;
   readonly guestPort: number;
 }
 
 /** An address and TCP port on the guest's network served by something on the host. */
 export interface GuestForward {
+  /** IPv4; 0 where it is an address of IPv6. */
   readonly address: number;
+  readonly address6?: Ipv6Words;
   readonly port: number;
   readonly target:
-    | { readonly kind: "tcp"; readonly host: number; readonly port: number }
+    | {
+        readonly kind: "tcp";
+        /** IPv4; 0 where it is an address of IPv6. */
+        readonly host: number;
+        readonly host6?: Ipv6Words;
+        readonly port: number;
+      }
     | { readonly kind: "unix"; readonly path: string }
     | { readonly kind: "command"; readonly command: string };
 }
@@ -211,6 +225,11 @@ export interface EngineConfig {
   readonly maxUdpMappings: number;
   /** Ignore the guest's announced offload and never use ours. */
   readonly offload: boolean;
+}
+
+/** IPv6 as configured, unless the link is too small for it (RFC 8200 section 5). */
+export function ipv6OnLink({ ipv6, mtu }: EngineConfig): Ipv6Config | null {
+  return mtu < IPV6_MTU_MIN ? null : ipv6;
 }
 
 export interface ResolverAddress {

@@ -204,8 +204,9 @@ function responderOf(
 
 /** What ARP answers for, the gateway first. */
 function addressesOf(config: EngineConfig): number[] {
-  const services = [...config.guestForwards, ...config.hostAliases].map(({ address }) => address);
-  return config.dns === 0 ? [config.gateway, ...services] : [config.gateway, config.dns, ...services];
+  const services = config.guestForwards.filter(({ address6 }) => address6 === undefined);
+  const others = [...services, ...config.hostAliases].map(({ address }) => address);
+  return config.dns === 0 ? [config.gateway, ...others] : [config.gateway, config.dns, ...others];
 }
 
 /** Where the gateway itself answers over UDP. */

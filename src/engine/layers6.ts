@@ -6,7 +6,7 @@
  *                               +-> tcp, udp input (-> DHCPv6, DNS, TFTP): the same as of IPv4
  */
 import type { ChecksumKernel, Entropy } from "./boundary.ts";
-import type { EngineConfig, Ipv6Config, Ipv6Words } from "./config.ts";
+import type { EngineConfig, GuestForward, Ipv6Config, Ipv6Words } from "./config.ts";
 import type { Egress } from "./link/egress.ts";
 import { GuestAddresses } from "./link/guest-addresses.ts";
 import { Ndp, NeighbourDiscovery } from "./link/ndp.ts";
@@ -83,7 +83,7 @@ export class Layers6 {
         routerSolicited: (ipAt, high, low) => this.router.solicited(ipAt, high, low, now()),
         guestHeard: (words, index, high, low) => guests.heard(words, index, high, low, now()),
       },
-      ownAddresses: Int32Array.from(ownAddresses(ipv6).flat()),
+      ownAddresses: Int32Array.from(ownAddresses(ipv6, config.guestForwards).flat()),
       gatewayMac: config.gatewayMac,
     });
     this.ndp = new Ndp(discovery, egress, scratch, counters, now());
@@ -182,6 +182,10 @@ function answering(echo: Echo, ndp: Ndp): Transport {
 }
 
 /** What Neighbour Discovery answers for: the router's two first. */
-function ownAddresses({ routerAddress, gateway, dns }: Ipv6Config): Ipv6Words[] {
-  return dns === null ? [routerAddress, gateway] : [routerAddress, gateway, dns];
+function ownAddresses(
+  { routerAddress, gateway, dns }: Ipv6Config,
+  guestForwards: readonly GuestForward[],
+): Ipv6Words[] {
+  const services = guestForwards.flatMap(({ address6 }) => (address6 === undefined ? [] : [address6]));
+  return [routerAddress, gateway, ...(dns === null ? [] : [dns]), ...services];
 }

@@ -8,7 +8,7 @@
 
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { Logger } from "../engine/boundary.ts";
-import type { EngineConfig } from "../engine/config.ts";
+import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
@@ -202,21 +202,25 @@ export class EngineHost {
     }
   }
 
-  /** IPv6 as configured, unless the link is too small for it (RFC 8200 section 5). */
-  private ipv6Of({ ipv6, mtu }: EngineConfig): EngineConfig["ipv6"] {
-    if (ipv6 === null || mtu >= IPV6_MTU_MIN) return ipv6;
-    this.options.log.warn(
-      `no IPv6 for the guest: an MTU of ${mtu} is less than the ${IPV6_MTU_MIN} it needs`,
-    );
-    return null;
+  /** The guest's IPv6. Says so when the link is too small for it. */
+  private ipv6Of(config: EngineConfig): EngineConfig["ipv6"] {
+    const ipv6 = ipv6OnLink(config);
+    if (config.ipv6 !== null && ipv6 === null) {
+      this.options.log.warn(
+        `no IPv6 for the guest: an MTU of ${config.mtu} is less than the ${IPV6_MTU_MIN} it needs`,
+      );
+    }
+    return ipv6;
   }
 
-  /** Tells the core by which family the host has a way out, now and when that changes. */
+  /** Tells the core by which family the host has a way out, now and when that changes; one that is closed is none. */
   private followUplink(): void {
-    const tell = ({ ipv4, ipv6 }: WaysOut): void => this.core.setUplinks(ipv4, ipv6, native.nowMs());
-    const { device, address = 0 } = this.options.outbound ?? {};
+    const { device, address = 0, address6 } = this.options.outbound ?? {};
+    const tell = ({ ipv4, ipv6 }: WaysOut): void =>
+      this.core.setUplinks(ipv4 && address !== null, ipv6 && address6 !== null, native.nowMs());
     const index = device === undefined ? 0 : Math.max(native.deviceIndex(device), 0);
-    const uplink = new Uplink(this.loop, { index, hasIpv4: address !== 0 }, (ways) => {
+    const hasIpv4 = address !== 0 && address !== null;
+    const uplink = new Uplink(this.loop, { index, hasIpv4 }, (ways) => {
       const families = [...(ways.ipv4 ? ["IPv4"] : []), ...(ways.ipv6 ? ["IPv6"] : [])].join(" and ");
       this.options.log.info(
         `the host has ${families === "" ? "no way out" : `a way out over ${families}`} now`,
@@ -229,10 +233,11 @@ export class EngineHost {
   }
 
   private resolveOutbound(): OutboundBinding {
-    const { address = 0, device } = this.options.outbound ?? {};
-    if (device === undefined) return { address, deviceIndex: 0 };
+    const { address = 0, address6, device } = this.options.outbound ?? {};
+    const sources = { address, ...(address6 === undefined ? {} : { address6 }) };
+    if (device === undefined) return { ...sources, deviceIndex: 0 };
     const deviceIndex = native.deviceIndex(device);
-    if (deviceIndex > 0) return { address, deviceIndex };
+    if (deviceIndex > 0) return { ...sources, deviceIndex };
     this.problems.push({ place: `outbound interface ${device}`, reason: describeErrno(deviceIndex) });
     return OUTBOUND_ANY;
   }
@@ -271,6 +276,8 @@ export class EngineHost {
     if (this.problems.length > 0) throw new StartError(this.problems);
     this.loop.start(this.core);
     this.source?.start();
+    // Who begins as soon as this is ready has heard the router already, where somebody is at the link.
+    if (this.core.config.ipv6 !== null) this.core.turn(native.nowMs());
   }
 
   private openForwards(): void {

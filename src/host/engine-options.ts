@@ -2,7 +2,7 @@
 
 import type { DatagramAddresses, StreamAddress } from "../config/host-plan.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
-import type { EngineConfig } from "../engine/config.ts";
+import type { EngineConfig, Ipv6Words } from "../engine/config.ts";
 import type { ResolvConfSource } from "./resolv-conf.ts";
 
 /** The guest's side. */
@@ -40,9 +40,12 @@ export interface UdpPorts {
   readonly ephemeralMax: number;
 }
 
-/** What the guest's traffic leaves the host by: an IPv4 source address (int32), an interface, or both; UDP's ports. */
+/** What the guest's traffic leaves the host by: source addresses, an interface, or both; UDP's ports. */
 export interface OutboundOptions {
-  readonly address?: number;
+  /** IPv4, int32; null: nothing leaves over IPv4. */
+  readonly address?: number | null;
+  /** The same of IPv6, four words. */
+  readonly address6?: Ipv6Words | null;
   readonly device?: string;
   readonly udpPorts?: UdpPorts;
 }

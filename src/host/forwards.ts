@@ -3,16 +3,27 @@
  * the engine says that it is ready. All that fail are told at once, each with its port.
  */
 
+import { forwardHost, isOnEveryAddress } from "../config/forward-text.ts";
 import { TOKEN_FORWARD } from "../engine/api.ts";
-import { ADDRESS_PORT, ADDRESS_WORDS, EADDRINUSE, EADDRNOTAVAIL, READABLE } from "../engine/boundary.ts";
+import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
+  EADDRINUSE,
+  EADDRNOTAVAIL,
+  READABLE,
+  V4_MAPPED,
+} from "../engine/boundary.ts";
 import type { Forward } from "../engine/config.ts";
-import { formatIpv4 } from "../engine/wire/address-text.ts";
 import {
   EACCES,
+  EAFNOSUPPORT,
   EDGE_TRIGGERED,
   IP_MULTICAST_ALL,
   IP_PKTINFO,
   IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_MULTICAST_ALL,
+  IPV6_RECVPKTINFO,
   SO_KEEPALIVE,
   SOL_SOCKET,
 } from "./native/linux.ts";
@@ -22,20 +33,45 @@ import { describeErrno, StartError, type StartProblem } from "./start-error.ts";
 /** Connections the kernel holds for us; net.core.somaxconn (4096 by default) bounds it. */
 const BACKLOG = 4096;
 
+/** Free ports tried for a rule of both families until one is free in both. */
+const PORT_TRIES = 16;
+
 /** Opens every forward's socket. Returns the handles in the forwards' order, or throws StartError for all that fail. */
 export function openForwards(forwards: readonly Forward[]): number[] {
   const handles: number[] = [];
   const problems: StartProblem[] = [];
-  for (const forward of forwards) {
-    const handle = openForward(forward);
-    if (handle >= 0) handles.push(handle);
-    else problems.push({ place: describeForward(forward), reason: explain(handle, forward) });
+  for (let i = 0; i < forwards.length; ) {
+    const rule = [forwards[i++]];
+    while (forwards[i]?.sharesPort) rule.push(forwards[i++]);
+    const opened = openRule(rule);
+    if (Array.isArray(opened)) handles.push(...opened);
+    else problems.push(opened);
   }
   if (problems.length > 0) {
     closeForwards(handles);
     throw new StartError(problems);
   }
   return handles;
+}
+
+/** All sockets of a rule, on one port, or why not. */
+function openRule(rule: readonly Forward[]): number[] | StartProblem {
+  for (let tries = 1; ; tries++) {
+    const handles: number[] = [];
+    let port = rule[0].hostPort;
+    let handle = 0;
+    for (const forward of rule) {
+      handle = openForward(forward, port);
+      if (handle < 0) break;
+      handles.push(handle);
+      port = forwardPort(handle);
+    }
+    if (handle >= 0) return handles;
+    closeForwards(handles);
+    const again = handle === EADDRINUSE && rule[0].hostPort === 0 && tries < PORT_TRIES;
+    const failed = { ...rule[handles.length], hostPort: port };
+    if (!again) return { place: describeForward(failed), reason: explain(handle, failed) };
+  }
 }
 
 /** The local port of a forward's socket. */
@@ -56,22 +92,32 @@ export function closeForwards(handles: readonly number[]): void {
   for (const handle of handles) native.close(handle);
 }
 
-function openForward(forward: Forward): number {
-  const tcp = forward.protocol === "tcp";
-  const fd = tcp ? native.tcpSocket(4) : native.udpSocket(4);
+function openForward(forward: Forward, port: number): number {
+  const { protocol, hostAddress, hostAddress6 } = forward;
+  const family = hostAddress6 === undefined ? 4 : 6;
+  const fd = protocol === "tcp" ? native.tcpSocket(family) : native.udpSocket(family);
   if (fd < 0) return fd;
   const words = new Int32Array(ADDRESS_WORDS);
-  words.set([0, 0, 0xffff, forward.hostAddress, forward.hostPort]);
-  let result = native.bind(fd, words, 4, false);
-  if (result === 0 && tcp) result = listen(fd);
-  // A client of a host with several addresses is answered from the one it asked.
-  if (result === 0 && !tcp && forward.hostAddress === 0)
-    result = native.setOption(fd, IPPROTO_IP, IP_PKTINFO, 1);
-  // A group that another program of the host has joined is not what was forwarded.
-  if (result === 0 && !tcp) result = native.setOption(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+  words.set([...(hostAddress6 ?? [0, 0, V4_MAPPED, hostAddress]), port]);
+  let result = native.bind(fd, words, family, false);
+  if (result === 0) result = protocol === "tcp" ? listen(fd) : setUpUdp(fd, forward);
   if (result === 0) return fd;
   native.close(fd);
   return result;
+}
+
+/**
+ * A client of a host with several addresses is answered from the one it asked; one with a link-local address, by the
+ * interface it is at. A group that another program of the host has joined is not what was forwarded.
+ */
+function setUpUdp(fd: number, forward: Forward): number {
+  if (forward.hostAddress6 !== undefined) {
+    // Linux 4.20; before that there is no such choice.
+    native.setOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+    return native.setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+  }
+  const result = isOnEveryAddress(forward) ? native.setOption(fd, IPPROTO_IP, IP_PKTINFO, 1) : 0;
+  return result < 0 ? result : native.setOption(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
 }
 
 /**
@@ -83,17 +129,16 @@ function listen(fd: number): number {
   return result < 0 ? result : native.listen(fd, BACKLOG);
 }
 
-/** `forward tcp 127.0.0.1:2222`, or `forward udp *:53`. */
+/** `forward tcp 127.0.0.1:2222`, `forward udp *:53` or `forward tcp [::]:80`. */
 export function describeForward(forward: Forward): string {
-  const address = forward.hostAddress === 0 ? "*" : formatIpv4(forward.hostAddress);
-  return `forward ${forward.protocol} ${address}:${forward.hostPort}`;
+  return `forward ${forward.protocol} ${forwardHost(forward)}:${forward.hostPort}`;
 }
 
 function explain(errno: number, forward: Forward): string {
   const said = describeErrno(errno);
   if (errno === EADDRINUSE) return `port ${forward.hostPort} is taken by another program: ${said}`;
-  if (errno === EADDRNOTAVAIL)
-    return `${formatIpv4(forward.hostAddress)} is not an address of this host: ${said}`;
+  if (errno === EADDRNOTAVAIL) return `${forwardHost(forward)} is not an address of this host: ${said}`;
+  if (errno === EAFNOSUPPORT) return `this host has no IPv6: ${said}`;
   if (errno === EACCES) {
     return `port ${forward.hostPort} is privileged: ${said}; take one from 1024 up or lower net.ipv4.ip_unprivileged_port_start`;
   }

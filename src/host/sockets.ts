@@ -21,6 +21,7 @@ import {
   EINPROGRESS,
   EINVAL,
   EMFILE,
+  ENETUNREACH,
   ENFILE,
   ENOTCONN,
   type HostNetwork,
@@ -31,9 +32,10 @@ import {
   READABLE,
   type UdpBatch,
   URGENT,
+  V4_MAPPED,
   WRITABLE,
 } from "../engine/boundary.ts";
-import type { GuestForward, ResolverAddress } from "../engine/config.ts";
+import type { GuestForward, Ipv6Words, ResolverAddress } from "../engine/config.ts";
 import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
 import type { Arena } from "../engine/memory/arena.ts";
 import type { UdpPorts } from "./engine-options.ts";
@@ -83,11 +85,15 @@ const HAS_SOURCE = 0x10000;
 
 /** Where guest traffic leaves the host. */
 export interface OutboundBinding {
-  /** IPv4 source address, int32; 0 lets routing choose. */
-  readonly address: number;
+  /** IPv4 source address, int32; 0 lets routing choose, null lets nothing out. */
+  readonly address: number | null;
+  /** The same of IPv6; by default routing chooses. */
+  readonly address6?: Ipv6Words | null;
   /** Interface index, or 0. */
   readonly deviceIndex: number;
 }
+
+const ANY_OF: Readonly<Record<4 | 6, Ipv6Words>> = { 4: [0, 0, V4_MAPPED, 0], 6: [0, 0, 0, 0] };
 
 export const OUTBOUND_ANY: OutboundBinding = { address: 0, deviceIndex: 0 };
 
@@ -125,7 +131,7 @@ export class KernelNetwork implements HostNetwork {
   private udpSockets = 0;
   private readonly tcpInfo = new Int32Array(5);
   private reserve: number;
-  private scoped: readonly ResolverAddress[] = [];
+  private resolvers: readonly ResolverAddress[] = [];
 
   constructor(private readonly options: KernelNetworkOptions) {
     this.ints = options.arena.ints;
@@ -148,16 +154,17 @@ export class KernelNetwork implements HostNetwork {
     const family = familyOf(to);
     const fd = native.tcpSocket(family);
     if (fd < 0) return fd;
-    return this.startConnect(fd, token, to, this.bindOutbound(fd, family));
+    return this.startConnect(fd, token, to, this.bindOutbound(fd, family, to));
   }
 
   tcpConnectService(token: number, index: number): number {
     const target = this.options.guestForwards[index]?.target;
     if (target === undefined) return EINVAL;
     if (target.kind === "tcp") {
-      const fd = native.tcpSocket(4);
-      if (fd < 0) return fd;
-      return this.startConnect(fd, token, this.ipv4Words(target.host, target.port), 0);
+      const { host, host6 = [0, 0, V4_MAPPED, host] as const, port } = target;
+      const to = this.hostWords(host6, port);
+      const fd = native.tcpSocket(familyOf(to));
+      return fd < 0 ? fd : this.startConnect(fd, token, to, 0);
     }
     const fd =
       target.kind === "unix"
@@ -184,35 +191,45 @@ export class KernelNetwork implements HostNetwork {
     return result;
   }
 
-  /** Address words carry no scope; link-local addresses are only ever resolvers', which have theirs. */
   setResolvers(resolvers: readonly ResolverAddress[]): void {
-    this.scoped = resolvers.filter((resolver) => resolver.scope !== 0);
+    this.resolvers = resolvers;
   }
 
+  /** Address words carry no scope; link-local addresses are only ever resolvers', which have theirs. */
   private connect(fd: number, to: AddressWords): number {
     if (!isLinkLocal6(to)) return native.connect(fd, to);
-    const resolver = this.scoped.find(({ words }) => words.every((word, i) => word === to[i]));
-    return native.connectScoped(fd, to, resolver?.scope ?? 0);
+    return native.connectScoped(fd, to, this.resolverAt(to)?.scope ?? 0);
+  }
+
+  private resolverAt(to: AddressWords): ResolverAddress | undefined {
+    return this.resolvers.find(({ words }) => words.every((word, i) => word === to[i]));
   }
 
   /** Source address and interface of an outbound socket. Returns 0 or -errno. */
-  private bindOutbound(fd: number, family: 4 | 6): number {
-    const { address, deviceIndex } = this.options.outbound;
+  private bindOutbound(fd: number, family: 4 | 6, to: AddressWords): number {
+    const { deviceIndex } = this.options.outbound;
     if (deviceIndex !== 0) {
       const result = native.setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, deviceIndex);
       if (result < 0) return result;
     }
-    if (address === 0 || family === 6) return 0;
+    const source = this.sourceOf(family);
+    // Names are asked for where the host's resolvers are.
+    if (source === null) return this.resolverAt(to) ? 0 : ENETUNREACH;
+    if (source[3] === 0 && source[0] === 0) return 0;
     // The port is chosen at connect, when the whole four-tuple is known, so one address serves more than 28k flows.
     native.setOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    return native.bind(fd, this.ipv4Words(address, 0), 4, false);
+    return native.bind(fd, this.hostWords(source, 0), family, false);
   }
 
-  private ipv4Words(address: number, port: number): AddressWords {
-    this.words[0] = 0;
-    this.words[1] = 0;
-    this.words[2] = 0xffff;
-    this.words[3] = address;
+  /** What sockets of a family leave from: all zeros (of IPv4, v4-mapped) for the kernel's choice; null: none does. */
+  private sourceOf(family: 4 | 6): Ipv6Words | null {
+    const { address, address6 = ANY_OF[6] } = this.options.outbound;
+    if (family === 6) return address6;
+    return address === null ? null : [0, 0, V4_MAPPED, address];
+  }
+
+  private hostWords(address: Ipv6Words, port: number): AddressWords {
+    this.words.set(address);
     this.words[ADDRESS_PORT] = port;
     return this.words;
   }
@@ -300,8 +317,10 @@ export class KernelNetwork implements HostNetwork {
   }
 
   private bindUdp(fd: number, family: 4 | 6, port: number): number {
-    const words = this.ipv4Words(family === 4 ? this.options.outbound.address : 0, port);
-    if (family === 6) words[2] = 0;
+    const source = this.sourceOf(family);
+    // Port 0 is for questions to the host's resolvers.
+    if (source === null && port !== 0) return ENETUNREACH;
+    const words = this.hostWords(source ?? ANY_OF[family], port);
     if (port === 0) return this.bindOnce(fd, family);
     const { preserve, ephemeralMax } = this.options.udpPorts ?? UDP_PORTS_EPHEMERAL;
     if (preserve) {
@@ -341,9 +360,8 @@ export class KernelNetwork implements HostNetwork {
     this.udpSend(handle, to, at, length);
     const queued = this.udpQueued - 1;
     const source = this.udpSourcesIndex + queued * ADDRESS_WORDS;
-    for (let i = 0; i < ADDRESS_PORT; i++) this.ints[source + i] = from[i];
-    this.ints[source + ADDRESS_PORT] = 0;
-    this.ints[this.udpOutIndex + queued * DATAGRAM_INTS + OUT_PORT] |= HAS_SOURCE;
+    for (let i = 0; i < ADDRESS_WORDS; i++) this.ints[source + i] = from[i];
+    this.ints[this.udpOutIndex + queued * DATAGRAM_INTS + OUT_PORT] = to[ADDRESS_PORT] | HAS_SOURCE;
     this.udpSourced = true;
   }
 
@@ -462,9 +480,7 @@ function isLinkLocal6(words: AddressWords): boolean {
   return (words[0] & LINK_LOCAL_MASK) === LINK_LOCAL_PREFIX;
 }
 
-const MAPPED_PREFIX = 0xffff;
-
 /** Socket family for a destination: v4-mapped addresses go out as IPv4. */
 function familyOf(words: AddressWords): 4 | 6 {
-  return words[0] === 0 && words[1] === 0 && words[2] === MAPPED_PREFIX ? 4 : 6;
+  return words[0] === 0 && words[1] === 0 && words[2] === V4_MAPPED ? 4 : 6;
 }

@@ -7,7 +7,7 @@ import { fstatSync, ftruncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TOKEN_LINK } from "../engine/api.ts";
 import { type Entropy, type Logger, READABLE } from "../engine/boundary.ts";
-import type { EngineConfig } from "../engine/config.ts";
+import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { createEngineCore } from "../engine/engine.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
@@ -56,7 +56,7 @@ export async function replayFile(run: ReplayRun): Promise<string> {
   const arena = new Arena(REASSEMBLY_REGION_OCTETS);
   const network = new UnreachableNetwork();
   const core = createEngineCore(
-    run.config,
+    { ...run.config, ipv6: ipv6OnLink(run.config) },
     {
       arena,
       network,

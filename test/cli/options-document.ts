@@ -10,7 +10,7 @@ const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
   Network:
     "Default addresses move with `--net`: gateway `.2`, DNS `.3`, first lease `.15`; in a /28 or /29 the first lease is `.4`, in a /30 the gateway is `.1` and the guest `.2`.",
   DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",
-  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. Off unless `--ipv6` says otherwise; forwards go to the guest's IPv4 address unless `--hostfwd` names one of IPv6: `tcp:127.0.0.1:2222-[fd71:1ae0:d44d:2::15]:22`, or `-[]:22` for the one it keeps.",
+  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. Off unless `--ipv6` says otherwise.",
   Ports: "Everything that is not declared here is refused.",
   Policy: "",
   Limits:
@@ -76,15 +76,25 @@ const GRAMMARS = `## Grammars
 | \`2222:22\` | 127.0.0.1, TCP port 2222 | 22 |
 | \`0:22\` | 127.0.0.1, any free TCP port, told in the ready line | 22 |
 | \`udp:127.0.0.1:5353:53\` | 127.0.0.1, UDP port 5353 | 53 |
-| \`0.0.0.0:8080:80\` | every address, TCP port 8080 | 80 |
+| \`0.0.0.0:8080:80\` | every IPv4 address, TCP port 8080 | 80 |
+| \`[::1]:8080:80\` | ::1, TCP port 8080 | 80 |
+| \`[::]:8080:80\` | every IPv6 address and no IPv4 one, TCP port 8080 | 80 |
+| \`*:8080:80\` | every address of both families, on one port, or none | 80 |
 | \`8000-8010:8000\` | eleven TCP ports | the same eleven |
 | \`8000-8010:9000-9010\` | eleven TCP ports | eleven from 9000 on |
 
+The shell reads brackets and \`*\` too: quote them. Clients over IPv6 go to the guest's IPv6 address, and to its IPv4 one as
+long as it has none, or when nothing listens there (TCP); clients over IPv4 go to its IPv4 address. A client that the guest could not answer (of the other
+family, of the host itself, link-local) appears as the gateway.
+
 ### \`--hostfwd\` and \`--guestfwd\`
 
-As in QEMU: \`[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT\`. **An empty host address means all addresses**, unlike
-with \`-p\`. \`--guestfwd [tcp]:ADDR:PORT-TARGET\` serves an address of the guest's subnet by \`tcp:HOST:PORT\`, \`unix:PATH\` or
-\`cmd:COMMAND\` (run once per connection by \`/bin/sh\`, the connection being its standard input and output).
+As in QEMU: \`[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT\`. **An empty host address means all addresses of IPv4**,
+unlike with \`-p\`. IPv6 addresses stand in brackets on either side, and the families may differ:
+\`tcp:[::1]:2222-[fd71:1ae0:d44d:2::15]:22\`, \`tcp:127.0.0.1:2222-[]:22\` for the IPv6 address the guest keeps,
+\`tcp:[]:2222-:22\` for all IPv6 addresses of the host. \`--guestfwd [tcp]:ADDR:PORT-TARGET\` serves an address of the guest's
+subnet, or of its prefix, by \`tcp:HOST:PORT\`, \`unix:PATH\` or \`cmd:COMMAND\` (run once per connection by \`/bin/sh\`, the
+connection being its standard input and output): \`tcp:[fd71:1ae0:d44d:2::100]:7-tcp:[::1]:7777\`.
 
 ### \`--dhcp-option\`
 

@@ -36,6 +36,57 @@ describe("--publish", () => {
     expect(() => parsePublish("0-5:22")).toThrow(Unacceptable);
   });
 
+  it("N62 takes addresses of IPv6, one or all, and * for both families on one port", () => {
+    const guest = { guestAddress: 0, guestAddress6: null, eitherFamily: true };
+    expect(parsePublish("[::1]:8080:80")).toEqual([
+      {
+        protocol: "tcp",
+        hostAddress: 0,
+        hostAddress6: [0, 0, 0, 1],
+        hostPort: 8080,
+        ...guest,
+        guestPort: 80,
+      },
+    ]);
+    expect(parsePublish("udp:[::]:53")).toMatchObject([
+      { protocol: "udp", hostAddress6: [0, 0, 0, 0], hostPort: 53, guestPort: 53 },
+    ]);
+    expect(parsePublish("*:0:22")).toEqual([
+      { protocol: "tcp", hostAddress: 0, hostPort: 0, guestAddress: 0, guestPort: 22 },
+      {
+        ...{ protocol: "tcp", hostAddress: 0, hostAddress6: [0, 0, 0, 0], hostPort: 0, sharesPort: true },
+        ...{ ...guest, guestPort: 22 },
+      },
+    ]);
+    const ports = parsePublish("*:8000-8001:90-91").map(({ hostAddress6, hostPort, guestPort }) => [
+      hostAddress6 === undefined ? 4 : 6,
+      hostPort,
+      guestPort,
+    ]);
+    expect(ports).toEqual([
+      [4, 8000, 90],
+      [6, 8000, 90],
+      [4, 8001, 91],
+      [6, 8001, 91],
+    ]);
+  });
+
+  it.each([
+    ["::1:80:80", /\[::1\]:8080:80/],
+    ["[::1:80:80", /\[ADDRESS:\]PORT/],
+    ["[]:80:80", /an IPv6 address/],
+    ["[127.0.0.1]:80:80", /an IPv6 address/],
+    ["[fe80::1]:80:80", /good on any interface/],
+    ["[ff02::1]:80:80", /no group/],
+    ["[::ffff:127.0.0.1]:80:80", /without ::ffff:/],
+    ["[::1]", /\[ADDRESS:\]PORT/],
+    ["*", /a port from/],
+  ] as const)("N62 refuses %j and says what is allowed", (rule, allowed) => {
+    expect(() => parsePublish(rule)).toThrow(
+      expect.objectContaining({ allowed: expect.stringMatching(allowed) }),
+    );
+  });
+
   it.each([
     "",
     ":",
@@ -81,6 +132,23 @@ describe("--hostfwd, as QEMU has it", () => {
     expect(parseHostfwd("tcp::8080-:80")).toMatchObject({ hostAddress: 0 });
   });
 
+  it("N62 takes IPv6 in brackets on either side, whatever the other is", () => {
+    expect(parseHostfwd("tcp:[::1]:2222-:22")).toEqual({
+      ...{ protocol: "tcp", hostAddress: 0, hostAddress6: [0, 0, 0, 1], hostPort: 2222 },
+      ...{ guestAddress: 0, guestPort: 22 },
+    });
+    expect(parseHostfwd("udp:[]:53-10.0.2.15:53")).toMatchObject({
+      hostAddress6: [0, 0, 0, 0],
+      guestAddress: 0x0a00020f,
+    });
+    expect(parseHostfwd("tcp:[::1]:2222-[fd71::15]:22")).toMatchObject({
+      hostAddress6: [0, 0, 0, 1],
+      guestAddress6: [0xfd710000 | 0, 0, 0, 0x15],
+    });
+    expect(() => parseHostfwd("tcp:[fe80::1]:2222-:22")).toThrow(Unacceptable);
+    expect(() => parseHostfwd("tcp:::1:2222-:22")).toThrow(Unacceptable);
+  });
+
   it("reads numbers in C's bases", () => {
     expect(parseHostfwd("tcp::0x50-:0120")).toMatchObject({ hostPort: 80, guestPort: 80 });
   });
@@ -118,6 +186,17 @@ describe("--guestfwd, as QEMU has it", () => {
     expect(parseGuestfwd("tcp:10.0.2.100:7-tcp:localhost:1").target).toMatchObject({ host: LOOPBACK });
   });
 
+  it("takes IPv6 in brackets, on either side", () => {
+    expect(parseGuestfwd("tcp:[fd71:1ae0:d44d:2::100]:7-tcp:[::1]:7777")).toEqual({
+      address: 0,
+      address6: [0xfd711ae0 | 0, 0xd44d0002 | 0, 0, 0x100],
+      port: 7,
+      target: { kind: "tcp", host: 0, host6: [0, 0, 0, 1], port: 7777 },
+    });
+    expect(parseGuestfwd(":[fd71::7]:7-tcp:127.0.0.1:1").target).toMatchObject({ host: LOOPBACK });
+    expect(parseGuestfwd("tcp:10.0.2.100:7-tcp:[2001:db8::1]:1").address).toBe(0x0a000264);
+  });
+
   it.each([
     "",
     "tcp:10.0.2.100:7",
@@ -127,6 +206,11 @@ describe("--guestfwd, as QEMU has it", () => {
     "tcp:10.0.2.100:7-unix:",
     "tcp:10.0.2.100:7-cmd: ",
     "tcp:10.0.2.100:7-chardev0",
+    "tcp:fd71::7:7-tcp:127.0.0.1:7",
+    "tcp:[]:7-tcp:127.0.0.1:7",
+    "tcp:[10.0.2.100]:7-tcp:127.0.0.1:7",
+    "tcp:10.0.2.100:7-tcp:::1:7",
+    "tcp:10.0.2.100:7-tcp:[fe80::1]:7",
     `tcp:10.0.2.100:7-unix:/${"x".repeat(108)}`,
   ])("refuses %j", (rule) => {
     expect(() => parseGuestfwd(rule)).toThrow(Unacceptable);

@@ -115,6 +115,90 @@ describe("IPv6", () => {
     expect(problems.map(({ place, found }) => [place, found])).toEqual([["--hostfwd", rule]]);
   });
 
+  it("serves guest forwards at addresses of the prefix, and leases none of them", () => {
+    const at = (address: string, port: number) => `tcp:[${address}]:${port}-tcp:[::1]:7`;
+    const given = (when: string, ...rules: string[]) => {
+      const options = new OptionSet();
+      options.add("ipv6", when);
+      for (const rule of rules) options.add("guestfwd", rule);
+      const config = planEngine(options);
+      return { config, found: options.problems.map(({ found }) => found) };
+    };
+    const service = "fd71:1ae0:d44d:2::100";
+    const { config, found } = given("on", at(service, 7), at(service, 8), "tcp:10.0.2.100:7-tcp:[::1]:7");
+    expect(found).toEqual([]);
+    expect(config.guestForwards.map(({ address6 }) => address6)).toEqual([
+      ip6(service),
+      ip6(service),
+      undefined,
+    ]);
+    expect(config.ipv6?.dhcp?.ownAddresses).toEqual([
+      ip6("fd71:1ae0:d44d:2::2"),
+      ip6("fd71:1ae0:d44d:2::3"),
+      ip6(service),
+    ]);
+    for (const wrong of [
+      "2001:db8::7",
+      "fd71:1ae0:d44d:2::",
+      "fd71:1ae0:d44d:2::2",
+      "fd71:1ae0:d44d:2::15",
+    ]) {
+      expect(given("on", at(wrong, 7)).found).toEqual([at(wrong, 7)]);
+    }
+    expect(given("on", at(service, 7), at(service, 7)).found).toEqual([at(service, 7)]);
+    expect(given("off", at(service, 7)).found).toEqual([at(service, 7)]);
+  });
+
+  it("reserves addresses of the prefix, one a MAC and family, that the lease table can tell apart", () => {
+    const MAC = "52:54:00:00:00:01";
+    const OTHER = "52:54:00:00:00:02";
+    const given = (...rules: string[]) =>
+      plan(["ipv6", "on"], ...rules.map((rule) => ["reserve", rule] as const));
+    const { ipv6, problems } = given(
+      `${MAC}=10.0.2.20`,
+      `${MAC}=fd71:1ae0:d44d:2::20`,
+      `${OTHER}=fd71:1ae0:d44d:2:5054:ff:fe00:2`,
+    );
+    expect(problems).toEqual([]);
+    expect(ipv6?.dhcp?.reservations).toEqual([
+      { mac: Uint8Array.of(0x52, 0x54, 0, 0, 0, 1), address: ip6("fd71:1ae0:d44d:2::20") },
+      { mac: Uint8Array.of(0x52, 0x54, 0, 0, 0, 2), address: ip6("fd71:1ae0:d44d:2:5054:ff:fe00:2") },
+    ]);
+    for (const rules of [
+      [`${MAC}=2001:db8::20`],
+      [`${MAC}=fd71:1ae0:d44d:2::3`],
+      [`${MAC}=fd71:1ae0:d44d:2::20`, `${OTHER}=fd71:1ae0:d44d:2::20`],
+      [`${MAC}=fd71:1ae0:d44d:2::20`, `${MAC}=fd71:1ae0:d44d:2::21`],
+      [`${MAC}=fd71:1ae0:d44d:2::20`, `${OTHER}=fd71:1ae0:d44d:2::1:0:20`],
+      [`${MAC}=fd71:1ae0:d44d:2::1:0:16`],
+    ]) {
+      expect(given(...rules).problems.map(({ place, found }) => [place, found])).toEqual([
+        ["--reserve", rules.at(-1)],
+      ]);
+    }
+    // The guest's own may be the one that is reserved, named or by itself.
+    expect(given(`${MAC}=fd71:1ae0:d44d:2::15`).problems).toEqual([]);
+    const named = plan(
+      ["ipv6", "on"],
+      ["guest-addr6", "fd71:1ae0:d44d:2::77"],
+      ["reserve", `${MAC}=fd71:1ae0:d44d:2::77`],
+    );
+    expect(named.problems).toEqual([]);
+    expect(plan(["reserve", `${MAC}=fd71:1ae0:d44d:2::20`]).problems).toHaveLength(1);
+  });
+
+  it("N62 has ports of both families side by side, and of one only once", () => {
+    const ports = (...rules: string[]) =>
+      plan(...rules.map((rule) => ["publish", rule] as const)).problems.map(({ found }) => found);
+    expect(ports("80:80", "[::1]:80:80", "0.0.0.0:81:80", "[::]:81:80", "*:0:80", "*:0:81")).toEqual([]);
+    expect(ports("[::]:80:80", "[::1]:80:81")).toEqual(["[::1]:80:81"]);
+    expect(ports("[::1]:80:80", "*:80:81")).toEqual(["*:80:81"]);
+    expect(ports("80:80", "*:80:81")).toEqual(["*:80:81"]);
+    expect(ports("[::1]:80:80", "[0:0::1]:80:81")).toEqual(["[0:0::1]:80:81"]);
+    // Also where the guest has IPv4 alone.
+    expect(plan(["ipv6", "off"], ["hostfwd", "tcp:[::1]:80-:80"]).problems).toEqual([]);
+  });
+
   it("N11 is refused on a link that is too small for it", () => {
     expect(plan(["ipv6", "on"], ["mtu", "1279"]).problems.map(({ place }) => place)).toEqual(["--ipv6"]);
     expect(plan(["ipv6", "on"], ["mtu", "1280"]).problems).toEqual([]);

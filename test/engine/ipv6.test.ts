@@ -10,7 +10,7 @@ import {
 } from "../../src/engine/config.ts";
 import { TX_CHECKSUM_PARTIAL, TX_IPV6, TX_TCP_SEGMENTS } from "../../src/engine/memory/transmit-queue.ts";
 import { formatIpv6 } from "../../src/engine/wire/address-text.ts";
-import { udp } from "../hostile/guest-packets.ts";
+import { asTcp, GATEWAY, tcp, udp } from "../hostile/guest-packets.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import {
   checksum6,
@@ -531,6 +531,65 @@ describe("forwards to the guest's IPv6", () => {
     expect(second).toMatchObject({ destination: "fd71:1ae0:d44d:2:5054:ff:fe12:3456" });
   });
 
+  it("N62 clients of a forward that may be either go to IPv4 until the guest has shown an address of IPv6", () => {
+    const rig = exchange6({ forwards: [{ ...forward("tcp"), eitherFamily: true }] });
+    rig.core.openForward(0, 999);
+    // The guest is known over IPv4.
+    rig.exchange.exchange(udp({ to: 0xc6336407 | 0, destinationPort: 9 }));
+    rig.network.call(0, ip6("2001:db8::77"), 5000);
+    const [over4] = rig.exchange.settle();
+    expect([...over4.slice(12, 14), ...over4.slice(26, 34)]).toEqual([8, 0, 10, 0, 2, 2, 10, 0, 2, 15]);
+    appear(rig, GUEST6);
+    rig.network.call(0, ip6("2001:db8::77"), 5001);
+    const [over6] = ofTcp(rig.exchange.settle().map(parse));
+    expect(over6).toMatchObject({ source: "2001:db8::77", destination: GUEST6 });
+  });
+
+  it("N62 clients that the guest refuses over IPv6 are let in over IPv4, where the forward may be either", () => {
+    const both = { ...forward("tcp"), eitherFamily: true };
+    for (const forwards of [[both], [forward("tcp")]]) {
+      const rig = exchange6({ forwards });
+      rig.core.openForward(0, 999);
+      rig.exchange.exchange(udp({ to: 0xc6336407 | 0, destinationPort: 9 }));
+      appear(rig, GUEST6);
+      rig.network.call(0, ip6("2001:db8::77"), 5000);
+      const [over6] = ofTcp(rig.exchange.settle().map(parse));
+      const { sequence } = tcpOf(over6);
+      const refusal = { from: 80, to: 5000, sequence: 0, acknowledgment: sequence + 1, flags: RST | ACK };
+      const frames = rig.exchange.exchange(
+        frame6(tcp6({ destination: "2001:db8::77" }, refusal), GATEWAY_MAC, GUEST_MAC),
+      );
+      const [{ state }] = rig.network.sockets.slice(-1);
+      if (forwards[0] !== both) {
+        expect([frames, state, rig.core.usage().tcp]).toEqual([[], "reset", 0]);
+        continue;
+      }
+      expect(frames).toHaveLength(1);
+      const over4 = asTcp(frames[0]);
+      expect(over4).toMatchObject({ sourcePort: 5000, destinationPort: 80, flags: SYN });
+      const ends = { to: GATEWAY, sourcePort: 80, destinationPort: 5000 };
+      const acknowledgment = over4.sequence + 1;
+      rig.exchange.exchange(tcp({ ...ends, sequence: 700, acknowledgment, flags: SYN | ACK }));
+      rig.network.sockets.at(-1)?.give(Uint8Array.of(1, 2, 3));
+      const [data] = rig.exchange.settle();
+      expect([...asTcp(data).payload]).toEqual([1, 2, 3]);
+      expect(rig.core.flows(0)).toMatchObject([
+        { guest: "10.0.2.15:80", remote: "10.0.2.2:5000", target: "[2001:db8::77]:5000" },
+        {},
+      ]);
+      expect([state, rig.core.usage().tcp]).toEqual(["open", 1]);
+    }
+  });
+
+  it("N62 clients over IPv6 go to a guest that has IPv4 alone", () => {
+    const forwards = [{ ...forward("tcp"), eitherFamily: true }];
+    const exchange = new FrameExchange({ forwards, guestMac: Uint8Array.from(GUEST_MAC) });
+    exchange.core.openForward(0, 999);
+    exchange.network.call(0, ip6("2001:db8::77"), 5000);
+    const [frame] = exchange.settle();
+    expect([...frame.slice(26, 34)]).toEqual([10, 0, 2, 2, 10, 0, 2, 15]);
+  });
+
   it("N21 a guest that only listens is known by its duplicate address probe, and asked for", () => {
     const rig = exchange6({ forwards: [forward("tcp")] });
     rig.core.openForward(0, 999);
@@ -698,6 +757,42 @@ describe("services over IPv6", () => {
     const leased = octets6(GUEST6).join();
     expect(data.join()).toContain(leased);
     expect(rig.core.counters.value("dhcp6-replies")).toBe(1);
+  });
+});
+
+describe("guest forwards over IPv6", () => {
+  const SERVICE6 = "fd71:1ae0:d44d:2::100";
+  const target = { kind: "tcp", host: 0x7f000001, port: 7777 } as const;
+  const guestForwards = [
+    { address: 0x0a000264, port: 7, target },
+    { address: 0, address6: ip6(SERVICE6), port: 7, target },
+  ];
+  const synTo = (destination: string, to = 7): Uint8Array =>
+    tcp6({ destination }, { from: 40_000, to, sequence: 1000, flags: SYN, options: MSS_1440 });
+
+  it("serves the address and port, also under restrict, and nothing else of the address", () => {
+    for (const restrict of [false, true]) {
+      const rig = exchange6({ guestForwards, restrict });
+      expect(rig.send(synTo(SERVICE6)).map(tcpOf)).toMatchObject([{ from: 7, to: 40_000, flags: SYN | ACK }]);
+      // Its number among the guest forwards.
+      expect(rig.network.sockets.map(({ port }) => port)).toEqual([1]);
+      expect(rig.core.flows(0)).toMatchObject([{ remote: `[${SERVICE6}]:7`, target: `[${SERVICE6}]:7` }]);
+      expect(rig.send(synTo(SERVICE6, 8)).map(tcpOf)).toMatchObject([{ flags: RST | ACK }]);
+    }
+  });
+
+  it("is no address of IPv4, and 0.0.0.0 none of IPv6", () => {
+    const rig = exchange6({ guestForwards });
+    rig.exchange.exchange(tcp({ to: 0, destinationPort: 7, sequence: 1000, flags: SYN }));
+    expect(rig.network.sockets).toEqual([]);
+  });
+
+  it("N12 answers solicitations for it", () => {
+    const rig = exchange6({ guestForwards });
+    const payload = neighbourMessage(135, 0, SERVICE6, macOption(1, GUEST_MAC));
+    const [answer] = rig.send(icmp6({ destination: groupOf(SERVICE6), payload }));
+    expect(answer).toMatchObject({ source: SERVICE6, next: 58 });
+    expect(answer.payload[0]).toBe(136);
   });
 });
 

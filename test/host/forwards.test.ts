@@ -6,7 +6,10 @@ import {
   IP_MULTICAST_ALL,
   IP_PKTINFO,
   IPPROTO_IP,
+  IPPROTO_IPV6,
   IPPROTO_TCP,
+  IPV6_MULTICAST_ALL,
+  IPV6_RECVPKTINFO,
   SO_KEEPALIVE,
   SOL_SOCKET,
   TCP_KEEPIDLE,
@@ -18,6 +21,16 @@ const LOOPBACK = 0x7f000001;
 
 function forward(protocol: "tcp" | "udp", hostAddress: number, hostPort: number): Forward {
   return { protocol, hostAddress, hostPort, guestAddress: 0, guestPort: 22 };
+}
+
+const EVERY_IPV6 = [0, 0, 0, 0] as const;
+const IPV6_LOOPBACK = [0, 0, 0, 1] as const;
+/** ipv6(7), linux/in6.h */
+const IPV6_V6ONLY = 26;
+
+/** On ::1. */
+function forward6(protocol: "tcp" | "udp", hostPort: number): Forward {
+  return { ...forward(protocol, 0, hostPort), hostAddress6: IPV6_LOOPBACK };
 }
 
 function problemsOf(forwards: Forward[]): StartError {
@@ -55,6 +68,65 @@ it("has a UDP port on all addresses tell which of them was asked, and hear no gr
   closeForwards(handles);
 });
 
+it("N62 has listeners of both families on one port, each of its own family alone", () => {
+  const rule = (protocol: "tcp" | "udp"): Forward[] => [
+    forward(protocol, 0, 0),
+    { ...forward(protocol, 0, 0), hostAddress6: EVERY_IPV6, sharesPort: true },
+  ];
+  const handles = openForwards([...rule("tcp"), ...rule("udp"), forward6("tcp", 0)]);
+  const [tcp4, tcp6, udp4, udp6, other] = handles.map(forwardPort);
+  expect([tcp6, udp6]).toEqual([tcp4, udp4]);
+  expect(other).not.toBe(tcp4);
+  const words = new Int32Array(5);
+  native.localAddress(handles[1], words);
+  expect([...words]).toEqual([...EVERY_IPV6, tcp4]);
+  expect(handles.map((handle) => native.getOption(handle, IPPROTO_IPV6, IPV6_V6ONLY) === 1)).toEqual([
+    false,
+    true,
+    false,
+    true,
+    true,
+  ]);
+  closeForwards(handles);
+});
+
+it("N62 binds both families or fails as one", () => {
+  const [taken] = openForwards([forward6("tcp", 0)]);
+  const port = forwardPort(taken);
+  const both = [
+    forward("tcp", LOOPBACK, port),
+    { ...forward("tcp", 0, port), hostAddress6: IPV6_LOOPBACK, sharesPort: true },
+  ];
+  expect(problemsOf([...both, forward("tcp", LOOPBACK, 0)]).problems).toEqual([
+    {
+      place: `forward tcp [::1]:${port}`,
+      reason: `port ${port} is taken by another program: address already in use (EADDRINUSE)`,
+    },
+  ]);
+  // The half that could be had was given back.
+  const [free] = openForwards([forward("tcp", LOOPBACK, port)]);
+  closeForwards([taken, free]);
+});
+
+it("N62 looks for a port that is free in both families", () => {
+  // Whichever port is chosen for IPv4 is taken in IPv6 every other time.
+  const taken: number[] = [];
+  for (let n = 0; n < 24; n++) taken.push(...openForwards([forward6("udp", 0)]));
+  for (let n = 0; n < 24; n++) {
+    const handles = openForwards([forward("udp", LOOPBACK, 0), { ...forward6("udp", 0), sharesPort: true }]);
+    expect(forwardPort(handles[0])).toBe(forwardPort(handles[1]));
+    taken.push(...handles);
+  }
+  closeForwards(taken);
+});
+
+it("has a UDP port of IPv6 tell which address was asked, always, and hear no group", () => {
+  const handles = openForwards([{ ...forward("udp", 0, 0), hostAddress6: EVERY_IPV6 }, forward6("udp", 0)]);
+  expect(handles.map((handle) => native.getOption(handle, IPPROTO_IPV6, IPV6_RECVPKTINFO))).toEqual([1, 1]);
+  expect(handles.map((handle) => native.getOption(handle, IPPROTO_IPV6, IPV6_MULTICAST_ALL))).toEqual([0, 0]);
+  closeForwards(handles);
+});
+
 it("has the kernel look after clients that may vanish, when its own settings say", () => {
   const [listener] = openForwards([forward("tcp", LOOPBACK, 0)]);
   const client = native.tcpSocket(4);
@@ -75,6 +147,7 @@ it("tells every port that cannot be bound, and why", () => {
     forward("tcp", LOOPBACK, 0),
     forward("udp", LOOPBACK, forwardPort(udp)),
     forward("tcp", 0xc0000201 | 0, 8080),
+    { ...forward("tcp", 0, 8080), hostAddress6: [0x20010db8, 0, 0, 1] },
   ]);
   expect(code).toBe("ERR_SLUICE_START");
   expect(problems).toEqual([
@@ -89,6 +162,10 @@ it("tells every port that cannot be bound, and why", () => {
     {
       place: "forward tcp 192.0.2.1:8080",
       reason: "192.0.2.1 is not an address of this host: address not available (EADDRNOTAVAIL)",
+    },
+    {
+      place: "forward tcp [2001:db8::1]:8080",
+      reason: "[2001:db8::1] is not an address of this host: address not available (EADDRNOTAVAIL)",
     },
   ]);
   closeForwards([tcp, udp]);
@@ -107,4 +184,6 @@ it("tells the same port declared twice", () => {
 it("is described as people write it", () => {
   expect(describeForward(forward("udp", 0, 53))).toBe("forward udp *:53");
   expect(describeForward(forward("tcp", LOOPBACK, 2222))).toBe("forward tcp 127.0.0.1:2222");
+  expect(describeForward(forward6("tcp", 80))).toBe("forward tcp [::1]:80");
+  expect(describeForward({ ...forward6("udp", 53), hostAddress6: EVERY_IPV6 })).toBe("forward udp [::]:53");
 });

@@ -8,9 +8,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { parseIpv4 } from "../../src/config/address.ts";
 import {
   EADDRINUSE,
+  EADDRNOTAVAIL,
   EAGAIN,
   ECONNREFUSED,
   EINPROGRESS,
+  ENETUNREACH,
   FAILED,
   PEER_CLOSED,
   PEER_QUIET_MS,
@@ -456,6 +458,66 @@ describe("UDP", () => {
       expect(answers.splice(0)).toEqual([`yes from ${address}:${port}`]);
       await until(() => net.udpReceiveLocal(handle, batch) === 1, "its own datagram");
     }
+  });
+
+  it("lets nothing leave over a family that has no source, but the engine's own questions", () => {
+    const net = network([], { address: 0, address6: null, deviceIndex: 0 });
+    const to = Int32Array.from([0, 0, 0, 1, 9]);
+    expect(net.tcpConnect(43, to)).toBe(ENETUNREACH);
+    expect(net.udpOpen(44, 6, 5000)).toBe(ENETUNREACH);
+    const question = net.udpOpen(45, 6, 0);
+    expect(question).toBeGreaterThan(0);
+    net.udpClose(question);
+    net.setResolvers([{ words: [0, 0, 0, 1], port: 53, scope: 0 }]);
+    const asked = net.tcpConnect(46, to);
+    expect(asked).toBeGreaterThan(0);
+    net.tcpClose(asked, true);
+    const four = network([], { address: null, deviceIndex: 0 });
+    expect(four.tcpConnect(47, v4(LOOPBACK, 9))).toBe(ENETUNREACH);
+    expect(four.udpOpen(48, 4, 5000)).toBe(ENETUNREACH);
+  });
+
+  it("leaves by the IPv6 source address it was given", () => {
+    const net = network([], { address: 0, address6: [0, 0, 0, 1], deviceIndex: 0 });
+    const local = new Int32Array(5);
+    const tcp = net.tcpConnect(49, Int32Array.from([0, 0, 0, 1, 9]));
+    native.localAddress(tcp, local);
+    expect([...local.subarray(0, 4)]).toEqual([0, 0, 0, 1]);
+    const udp = net.udpOpen(50, 6, 5000);
+    native.localAddress(udp, local);
+    expect([...local.subarray(0, 4)]).toEqual([0, 0, 0, 1]);
+    net.tcpClose(tcp, true);
+    net.udpClose(udp);
+    const none = network([], { address: 0, address6: [0x20010db8, 0, 0, 1], deviceIndex: 0 });
+    expect(none.tcpConnect(51, Int32Array.from([0, 0, 0, 1, 9]))).toBe(EADDRNOTAVAIL);
+  });
+
+  it("N62 answers over IPv6 from the address a forward was asked on", async () => {
+    const net = network();
+    const [handle] = openForwards([
+      {
+        ...{ protocol: "udp", hostAddress: 0, hostAddress6: [0, 0, 0, 0], hostPort: 0 },
+        ...{ guestAddress: 0, guestAddress6: null, guestPort: 53 },
+      },
+    ]);
+    cleanUps.push(() => closeForwards([handle]));
+    const client = createSocket("udp6");
+    const answers: string[] = [];
+    client.on("message", (message, from) => answers.push(`${message} from ${from.address}:${from.port}`));
+    cleanUps.push(() => client.close());
+    const port = forwardPort(handle);
+    const batch = makeUdpBatch(8);
+    client.send("ask", port, "::1");
+    await until(() => net.udpReceiveLocal(handle, batch) === 1, "the question");
+    expect([...batch.local.subarray(0, 5)]).toEqual([0, 0, 0, 1, 0]);
+    const { at, length } = put("yes");
+    net.udpSendFrom(handle, batch.local, batch.words, at, length);
+    // An address that this host has not.
+    batch.local[0] = 0x20010db8;
+    net.udpSendFrom(handle, batch.local, batch.words, at, length);
+    expect(net.udpFlush()).toBe(1);
+    await until(() => answers.length > 0, "the answer");
+    expect(answers).toEqual([`yes from ::1:${port}`]);
   });
 
   it("sends to groups with the TTL it was told, what was queued before as it was, and hears none of them", async () => {

@@ -107,7 +107,8 @@ export class Destinations {
   tcp(wish: Wish, to: AddressWords): number {
     const services = this.config.guestForwards;
     for (let i = 0; i < services.length; i++) {
-      if (services[i].address === wish.remoteAddress && services[i].port === wish.remotePort) {
+      const { address, address6, port } = services[i];
+      if (address === wish.remoteAddress && port === wish.remotePort && address6 === undefined) {
         setMapped(to, wish.remoteAddress, wish.remotePort);
         return i;
       }

@@ -20,6 +20,14 @@ const LINK_LOCAL_MASK = 0xffc00000 | 0;
 /** Where the remote's address is in a pair. */
 const REMOTE = 4;
 
+/** An address and port that a guest forward serves. */
+interface Service6 {
+  /** Its number among the guest forwards. */
+  readonly index: number;
+  readonly address: Int32Array;
+  readonly port: number;
+}
+
 /** What a flow is wanted for: the guest's address and the remote's, four words each. */
 interface Wish6 {
   readonly pair: Int32Array;
@@ -34,6 +42,7 @@ export class Destinations6 {
   private nat64: Nat64Prefix | null = null;
   /** Every address is what it says. */
   private isDirect: boolean;
+  private readonly services: readonly Service6[];
 
   constructor(
     private readonly config: EngineConfig,
@@ -44,6 +53,9 @@ export class Destinations6 {
     this.prefix = Int32Array.from(prefix);
     this.gateway = Int32Array.from(gateway);
     this.dns = dns && Int32Array.from(dns);
+    this.services = config.guestForwards.flatMap(({ address6, port }, index) =>
+      address6 === undefined ? [] : [{ index, address: Int32Array.from(address6), port }],
+    );
   }
 
   /** Addresses of this prefix are IPv4 ones, and held to their rules. */
@@ -54,6 +66,13 @@ export class Destinations6 {
 
   /** A new TCP connection. Returns a verdict; fills `to` if it goes out. */
   tcp(wish: Wish6, to: AddressWords): number {
+    for (let i = 0; i < this.services.length; i++) {
+      const { index, address, port } = this.services[i];
+      if (port === wish.remotePort && isSame(address, wish.pair, REMOTE)) {
+        setRemote(to, wish);
+        return index;
+      }
+    }
     if (this.dns !== null && wish.remotePort === DNS_PORT && isSame(this.dns, wish.pair, REMOTE)) return HERE;
     const verdict = this.route(wish, to);
     return verdict === GO && this.admission?.tcp6(wish) === false ? refuse(REFUSED) : verdict;
@@ -70,7 +89,8 @@ export class Destinations6 {
     return isDenial(reason) && isUnicast6(pair, REMOTE);
   }
 
-  private route({ pair, remotePort }: Wish6, to: AddressWords): number {
+  private route(wish: Wish6, to: AddressWords): number {
+    const { pair, remotePort } = wish;
     if (!this.isDirect) {
       if (this.config.restrict) return refuse(RESTRICTED);
       if (!this.isOpenBehindNat64(pair)) return refuse(REFUSED);
@@ -83,8 +103,7 @@ export class Destinations6 {
     }
     if (this.isInPrefix(pair, REMOTE)) return refuse(NO_SERVICE);
     if (!isLegitimate6(pair, REMOTE, this.config.allowLinkLocal)) return refuse(REFUSED);
-    for (let word = 0; word < 4; word++) to[word] = pair[REMOTE + word];
-    to[ADDRESS_PORT] = remotePort;
+    setRemote(to, wish);
     return GO;
   }
 
@@ -116,6 +135,11 @@ export class Destinations6 {
   private isInPrefix(words: Int32Array, index: number): boolean {
     return words[index] === this.prefix[0] && words[index + 1] === this.prefix[1];
   }
+}
+
+function setRemote(to: AddressWords, { pair, remotePort }: Wish6): void {
+  for (let word = 0; word < 4; word++) to[word] = pair[REMOTE + word];
+  to[ADDRESS_PORT] = remotePort;
 }
 
 function isSame(address: Int32Array, words: Int32Array, index: number): boolean {

@@ -113,7 +113,9 @@ export class InboundForwards {
 
   private serve(index: number, forward: Forward): number {
     this.path.guestPort = forward.guestPort;
-    if (forward.guestAddress6 !== undefined) return this.serve6(index, forward, forward.guestAddress6);
+    if (forward.guestAddress6 !== undefined && !this.isWithout6(forward)) {
+      return this.serve6(index, forward, forward.guestAddress6);
+    }
     const guest = forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress;
     if (guest === 0) {
       this.parts.egress.unresolved = this.parts.guestAddress;
@@ -130,12 +132,27 @@ export class InboundForwards {
     return this.receiveUdp(index);
   }
 
+  /**
+   * Whether a forward to the guest's own address goes to that of IPv4, if it may, since the guest has not shown that it
+   * has the other: it is asked, for the clients to come.
+   */
+  private isWithout6({ eitherFamily }: Forward): boolean {
+    if (!eitherFamily) return false;
+    const { v6, egress } = this.parts;
+    if (v6 === null || !v6.guests.choose(this.nowMs)) return true;
+    const { chosen } = v6.guests;
+    if (v6.neighbours.find(chosen, 0) >= 0) return false;
+    egress.wantGuest6(chosen, 0);
+    return true;
+  }
+
   /** A forward to the guest's IPv6 address: `named`, or the one it turns out to have. */
   private serve6(index: number, forward: Forward, named: Ipv6Words | null): number {
     const { v6, egress } = this.parts;
     if (v6 === null || (named === null && !v6.guests.choose(this.nowMs))) return STALLED;
     const { path } = this;
     path.ipOctets = IPV6_HEADER_OCTETS;
+    path.guestAddress = forward.eitherFamily ? this.knownGuest4() : 0;
     for (let word = 0; word < 4; word++) path.pair[word] = named?.[word] ?? v6.guests.chosen[word];
     const known = v6.neighbours.find(path.pair, 0) >= 0;
     if (forward.protocol === "tcp") return this.acceptTcp(index);
@@ -144,6 +161,12 @@ export class InboundForwards {
       return STALLED;
     }
     return this.receiveUdp(index);
+  }
+
+  /** The guest's IPv4 address for clients that it refuses over IPv6; 0 while it has shown none. */
+  private knownGuest4(): number {
+    const guest = this.guestOfAll();
+    return guest !== 0 && this.parts.neighbours.find(guest) >= 0 ? guest : 0;
   }
 
   /** The guest of forwards that name none, 0 while nobody has been heard from. */
@@ -169,8 +192,8 @@ export class InboundForwards {
       // Out of descriptors or memory; the socket's edge has passed, so it is for us to look again.
       if (handle < 0) return STALLED;
       path.setTarget(this.peer);
+      path.remoteAddress = destinations.clientSeenByGuest(this.peer);
       if (path.ipOctets === IPV6_HEADER_OCTETS) destinations6?.seenByGuest(this.peer, 0, path.pair, 4);
-      else path.remoteAddress = destinations.clientSeenByGuest(this.peer);
       path.remotePort = path.targetPort;
       this.parts.tcp.acceptInbound(path, handle);
     }

@@ -11,6 +11,7 @@ const NO_PAIR = new Int32Array(PAIR_WORDS);
 export interface Ends {
   /** Octets of the IP header in front of the transport's, and with that the family: 20 or 40. */
   readonly ipOctets: number;
+  /** Of IPv6, for clients of forwards: the ends there would be over IPv4, or 0. */
   readonly guestAddress: number;
   readonly guestPort: number;
   readonly remoteAddress: number;

@@ -163,7 +163,8 @@ export interface Native {
    * octets; the last may be shorter). Port 0 sends to the connected remote. A datagram the kernel refuses
    * (-ECONNREFUSED, -EMSGSIZE, ...) is skipped and the rest goes on; when a socket's buffer is full (EAGAIN, ENOBUFS)
    * the rest of that socket's run is refused. A port with bit 16 set has the datagram leave from the address in record
-   * i of five int32 at sourcesAt + 20*i (its port is not used); it is refused when that is not the host's any more.
+   * i of five int32 at sourcesAt + 20*i (the last: the interface, where either end is link-local); it is refused when
+   * that is not the host's any more.
    * `sourcesAt` is 0 when no datagram has one. Returns how many were refused, or -EINVAL with none sent.
    */
   udpSendBatch(descriptorsAt: number, count: number, sourcesAt: number): number;
@@ -173,8 +174,8 @@ export interface Native {
    * a whole run, so `room` is 65535; or, of datagrams that have the size of the one received last, in the run area of
    * `runOctets` at `runAt`, end to end. segmentSize is from the UDP_GRO cmsg, or the size of datagrams in a row from
    * one sender there (the last may be shorter): the first entry has them all, the others a length of -1; else 0.
-   * `localsAt` other than 0: record i of five int32 there gets the address datagram i was sent to, port 0, of a socket
-   * with IP_PKTINFO or IPV6_RECVPKTINFO; zeros else. Returns entries or -errno (-EAGAIN when drained).
+   * `localsAt` other than 0: record i of five int32 there gets the address datagram i was sent to, of a socket with
+   * IP_PKTINFO or IPV6_RECVPKTINFO (the last: the interface, where either end is link-local, or 0); zeros else. Returns entries or -errno (-EAGAIN when drained).
    */
   udpReceiveBatch(
     fd: number,

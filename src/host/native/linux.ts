@@ -16,6 +16,8 @@ export const EBADFD = -77;
 export const ENOTSOCK = -88;
 export const EDESTADDRREQ = -89;
 export const EMSGSIZE = -90;
+/** socket(2): this kernel has no IPv6. */
+export const EAFNOSUPPORT = -97;
 /** accept(2): the client gave up while it waited. */
 export const ECONNABORTED = -103;
 
@@ -43,6 +45,11 @@ export const IP_PKTINFO = 8;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IP_MULTICAST_TTL = 33;
 export const IP_MULTICAST_ALL = 49;
+
+/** ipv6(7), and linux/in6.h. IPV6_RECVPKTINFO: as IP_PKTINFO. */
+export const IPPROTO_IPV6 = 41;
+export const IPV6_MULTICAST_ALL = 29;
+export const IPV6_RECVPKTINFO = 49;
 
 /** tcp(7), and linux/tcp.h for the numbers. */
 export const IPPROTO_TCP = 6;

@@ -17,6 +17,7 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   addresses: [`${ENGINE}/network/addresses.test.ts`],
   engine: [`${ENGINE}/ipv6.test.ts`],
   nat64: [`${ENGINE}/nat64.test.ts`],
+  "engine beside IPv4": [`${ENGINE}/ipv6-beside-ipv4.test.ts`],
   tap: ["test/host/link/tap.test.ts"],
   text: ["test/config/address6.test.ts"],
 };

@@ -86,6 +86,12 @@ const SERVICES = {
   hold(socket) {
     socket.resume();
   },
+  /** One page. */
+  httpHello(socket) {
+    socket.once("data", () =>
+      socket.end("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"),
+    );
+  },
   /** Leaves every connection open, also when its client has closed; see sayToAll. */
   keep(socket, _options, server) {
     server.kept ??= new Set();
@@ -318,7 +324,7 @@ const TASKS = {
     const socket = await bindUdp(host, port);
     if (group !== undefined) socket.addMembership(group, on);
     socket.on("message", (octets, from) => {
-      const answer = kind === "echo" ? octets : Buffer.from(`${from.address}`);
+      const answer = kind === "echo" ? octets : Buffer.from(from.address.replace("::ffff:", ""));
       socket.send(answer, from.port, from.address);
     });
     return socket.address().port;

@@ -12,6 +12,7 @@ import type { Destinations6 } from "../../network/destinations6.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
+import { Path } from "../path.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
 import { HeldResets } from "./held-resets.ts";
 import type { LocalService } from "./local-service.ts";
@@ -71,6 +72,8 @@ export class TcpContext {
   readonly gatherLength = new Int32Array(GATHER_MAX);
   readonly gatherNext = new Int32Array(GATHER_MAX);
   gatherCount = 0;
+  /** The ends of a client that is sent to the guest's IPv4 address. */
+  readonly overIpv4 = new Path();
   /** Who serves the connections that end here. */
   local: LocalService | null = null;
   /** Pairs for `HostNetwork.tcpSend`. */

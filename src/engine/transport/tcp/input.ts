@@ -31,7 +31,7 @@ import {
   stopTimer,
 } from "./deadline.ts";
 import { guestForgot, isKeepalive, peerVouched } from "./liveness.ts";
-import { established, sendSyn, takeSyn } from "./open.ts";
+import { established, openOverIpv4, sendSyn, takeSyn } from "./open.ts";
 import { storeOutOfOrder } from "./out-of-order.ts";
 import { sendAck, sendStrayReset } from "./output.ts";
 import { noteAcknowledged, noteDuplicate, takeSackBlocks, trimSacked } from "./recovery.ts";
@@ -95,7 +95,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0) {
     if (!acked) return UNACCEPTABLE;
     ctx.counters.add(RESETS_FROM_GUEST, 1);
-    removeConnection(ctx, c);
+    if (!openOverIpv4(ctx, c)) removeConnection(ctx, c);
     return HANDLED;
   }
   if ((s.flags & SYN) === 0) return UNACCEPTABLE;

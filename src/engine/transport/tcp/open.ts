@@ -46,6 +46,9 @@ const MSS_DEFAULT_6 = 1220;
 const MSS_MIN = 48;
 /** A host that has not answered by the time the guest repeats its SYN (RFC 6298 section 2.1) is hardly going to. */
 const HOPELESS_MS = 1000;
+/** Ports tried when two clients of a forward look alike to the guest, and where to go on after 65535. */
+const ALIAS_TRIES = 16;
+const ALIAS_FIRST = 1024;
 /** RFC 9293 section 3.4.1: the clock of initial sequence numbers ticks every 4 us. */
 const ISS_TICKS_PER_MS = 250;
 
@@ -213,7 +216,7 @@ export function sendSyn(ctx: TcpContext, c: TcpConnection): void {
  * A client of a forward was accepted as `handle`: opens towards the guest, from the client as `path` says it looks to it.
  * Null when there is no room.
  */
-export function openInbound(ctx: TcpContext, path: Path, handle: number): TcpConnection | null {
+function openInbound(ctx: TcpContext, path: Path, handle: number): TcpConnection | null {
   const c = newConnection(ctx, path);
   if (c === null) return null;
   c.state = SYN_SENT;
@@ -227,6 +230,45 @@ export function openInbound(ctx: TcpContext, path: Path, handle: number): TcpCon
   c.mss = ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS - TIMESTAMP_OPTION_OCTETS;
   ctx.counters.add(ACCEPTED, 1);
   return c;
+}
+
+/**
+ * A client of a forward is there as `handle`; the guest sees it as the remote of `path`, or with another port if that pair
+ * is taken. Sends the SYN.
+ */
+export function openClient(ctx: TcpContext, path: Path, handle: number): void {
+  for (let i = 0; i < ALIAS_TRIES; i++) {
+    const { remotePort } = path;
+    if (remotePort !== 0 && ctx.flows.findEnds(PROTOCOL_TCP, path) === NO_FLOW) {
+      const c = openInbound(ctx, path, handle);
+      if (c === null) break;
+      sendSyn(ctx, c);
+      startRetransmitTimer(ctx, c);
+      return;
+    }
+    path.remotePort = remotePort < 0xffff ? remotePort + 1 : ALIAS_FIRST;
+  }
+  ctx.network.tcpClose(handle, true);
+}
+
+/**
+ * The guest refuses a client over IPv6. Where nothing but the forward chose that family, its IPv4 address is asked too: a
+ * service that listens there alone is no reason to turn the client away. False when there is no such address.
+ */
+export function openOverIpv4(ctx: TcpContext, c: TcpConnection): boolean {
+  if (c.ipOctets === IPV4_HEADER_OCTETS || c.guestAddress === 0) return false;
+  const { handle } = c;
+  const path = ctx.overIpv4;
+  path.guestAddress = c.guestAddress;
+  path.guestPort = c.guestPort;
+  path.remoteAddress = c.remoteAddress;
+  path.setTargetOf(c);
+  path.remotePort = path.targetPort;
+  // The id that is free then is the one the socket's events carry.
+  c.handle = -1;
+  removeConnection(ctx, c);
+  openClient(ctx, path, handle);
+  return true;
 }
 
 /** The guest acknowledged our SYN: octets may flow. */

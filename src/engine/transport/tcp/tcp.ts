@@ -41,7 +41,7 @@ import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
 import { openLocal } from "./local.ts";
-import { finishConnect, openInbound, openOutbound, sendSyn } from "./open.ts";
+import { finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
 import { Segment } from "./segment.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
@@ -56,9 +56,6 @@ const NO_CONNECTION = dropReason("tcp-no-connection");
 
 /** Connections served per turn before the link is looked at again. */
 const READY_PER_TURN = 64;
-/** Ports tried when two clients of a forward look alike to the guest, and where to go on after 65535. */
-const ALIAS_TRIES = 16;
-const ALIAS_FIRST = 1024;
 /** How long a window of receivers is remembered. */
 const RECEIVERS_INTERVAL_MS = 64;
 
@@ -237,24 +234,9 @@ export class Tcp {
     return this.ctx.flows.nextId();
   }
 
-  /**
-   * A client of a forward was accepted as `handle`, registered with the id just told; the guest sees it as the remote of
-   * `path`, or with another port if that pair is taken. Sends the SYN.
-   */
+  /** A client of a forward was accepted as `handle`, registered with the id just told. */
   acceptInbound(path: Path, handle: number): void {
-    const ctx = this.ctx;
-    for (let i = 0; i < ALIAS_TRIES; i++) {
-      const { remotePort } = path;
-      if (remotePort !== 0 && ctx.flows.findEnds(PROTOCOL_TCP, path) === NO_FLOW) {
-        const c = openInbound(ctx, path, handle);
-        if (c === null) break;
-        sendSyn(ctx, c);
-        startRetransmitTimer(ctx, c);
-        return;
-      }
-      path.remotePort = remotePort < 0xffff ? remotePort + 1 : ALIAS_FIRST;
-    }
-    ctx.network.tcpClose(handle, true);
+    openClient(this.ctx, path, handle);
   }
 
   /** A guest has shown itself: SYNs that could not be sent go out now. */

@@ -1,5 +1,5 @@
 /** One UDP mapping: a guest endpoint and the host socket that stands for it, or one client of a UDP forward. */
-import { ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
+import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { type Ends, Path } from "../path.ts";
@@ -32,6 +32,8 @@ export class UdpMapping extends Path {
   private local1 = 0;
   private local2 = 0;
   private local3 = 0;
+  /** The interface by which link-local addresses are reached, or 0. */
+  private localInterface = 0;
   /** RFC 4787 REQ-6: outbound refreshes; inbound does not. */
   refreshedMs = 0;
   octetsFromGuest = 0;
@@ -101,6 +103,7 @@ export class UdpMapping extends Path {
     this.local1 = list[at + 1];
     this.local2 = list[at + 2];
     this.local3 = list[at + 3];
+    this.localInterface = list[at + ADDRESS_PORT];
   }
 
   /** Whether that is the address in entry `index`. */
@@ -108,18 +111,20 @@ export class UdpMapping extends Path {
     const at = index * ADDRESS_WORDS;
     return (
       this.local3 === list[at + 3] &&
+      this.localInterface === list[at + ADDRESS_PORT] &&
       this.local2 === list[at + 2] &&
       this.local1 === list[at + 1] &&
       this.local0 === list[at]
     );
   }
 
-  /** Writes that address, port 0; false when the forward has one address. */
+  /** Writes that address, the interface in the place of the port; false when the forward has one address. */
   copyLocal(to: AddressWords): boolean {
     to[0] = this.local0;
     to[1] = this.local1;
     to[2] = this.local2;
     to[3] = this.local3;
+    to[ADDRESS_PORT] = this.localInterface;
     return (this.local0 | this.local1 | this.local2 | this.local3) !== 0;
   }
 
