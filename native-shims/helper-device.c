@@ -194,14 +194,26 @@ static void add_default_route6(unsigned index, const struct options *options) {
   transact(&request, "setting the IPv6 default route");
 }
 
-/* The address that is set is the only one: router advertisements would bring a second. Returns whether there is IPv6. */
-static bool prepare_ipv6(const char *device) {
+/* Has the device take router advertisements for the default route, or not at all; an address is not made of them. */
+static void choose_route_source(const char *device, bool advertised) {
+  /* 2: also where the namespace forwards between its devices. */
+  if (!set_ipv6(device, "accept_ra", advertised ? "2" : "0") || (advertised && !set_ipv6(device, "autoconf", "0")))
+    note("router-advertisements", "%s takes router advertisements as it did: %s", device, strerror(errno));
+}
+
+/*
+ * The address that is set is the only one. The default route is the one that is set, or else what the router says, which
+ * takes it back when it has no way out. Returns whether there is IPv6.
+ */
+static bool prepare_ipv6(const char *device, bool has_route) {
   if (!is_ipv6_zero(device, "disable_ipv6") && !set_ipv6(device, "disable_ipv6", "0")) {
     note("no-ipv6", "%s stays without IPv6: disable_ipv6: %s", device, strerror(errno));
     return false;
   }
-  if (!set_ipv6(device, "accept_ra", "0"))
-    note("router-advertisements", "%s takes router advertisements: accept_ra: %s", device, strerror(errno));
+  choose_route_source(device, !has_route);
+  /* Nobody probes for the address: once the device is up the router is told of it (RFC 9131). */
+  if (!set_ipv6(device, "ndisc_notify", "1"))
+    note("neighbours", "%s is known to the router when it is asked for: ndisc_notify: %s", device, strerror(errno));
   return true;
 }
 
@@ -220,7 +232,7 @@ void open_low_ports(void) {
 }
 
 static void configure(unsigned index, const char *device, bool created, const struct options *options) {
-  bool has_ipv6 = options->prefix_length6 >= 0 && prepare_ipv6(device);
+  bool has_ipv6 = options->prefix_length6 >= 0 && prepare_ipv6(device, options->has_gateway6);
   if (options->has_mac) {
     struct request request = link_request(index);
     add_attribute(&request, IFLA_ADDRESS, options->mac, sizeof options->mac);

@@ -22,7 +22,7 @@ import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
-import { openTapOf, tapSpec } from "./host/link/tap-opening.ts";
+import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Allow, type Sluice, serve } from "./serve.ts";
@@ -103,7 +103,7 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
 export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   const set = optionSetOf(options);
   const link = planLink(set);
-  const config = await planEngineHere(set);
+  const config = forLink(await planEngineHere(set), link);
   const host = planHost(set, "run");
   const outbound = resolveOutbound(host);
   if (outbound === undefined) set.reject("outbound-addr", OUTBOUND_ALLOWED);

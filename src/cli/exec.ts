@@ -11,13 +11,14 @@ import { constants } from "node:os";
 import { isatty } from "node:tty";
 import type { HostPlan } from "../config/host-plan.ts";
 import { planHost } from "../config/plan.ts";
-import type { EngineConfig } from "../engine/config.ts";
-import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
+import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
-import { deviceConfig, tapSpec } from "../host/link/tap-opening.ts";
+import { deviceConfig, forConfiguredDevice, tapSpec } from "../host/link/tap-opening.ts";
 import { prepareGuestCommand } from "../host/process/guest-command.ts";
 import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
+import { waysOut } from "../host/uplink.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
@@ -33,6 +34,7 @@ import { fail, refuse } from "./start-problem.ts";
 /** Name of the device the command sees. */
 const DEVICE = "tap0";
 const STDIN_FD = 0;
+const ANY_DEVICE = { index: 0, hasIpv4: false };
 /** Added to a signal's number, as shells do. */
 const SIGNAL_STATUS = 128;
 
@@ -50,7 +52,7 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
       allowed: "a command to run, such as sluice exec -- ip address",
     });
   }
-  const config = await planEngineHere(options);
+  const config = forConfiguredDevice(await planEngineHere(options));
   if (!config.ipv4) options.reject("ipv4", "on: the command's device is set up over IPv4");
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
@@ -66,11 +68,21 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** The command's resolv.conf: our DNS address, and the domains given or else those that the host searches. */
+/**
+ * The command's resolv.conf: our DNS addresses (over IPv6 where there is a way out), and the domains given or else those
+ * that the host searches.
+ */
 function resolvConf(config: EngineConfig, given: readonly string[]): string {
+  const { dns, restrict } = config;
+  const ipv6 = ipv6OnLink(config);
+  const hasRouter = ipv6 !== null && (ipv6.defaultRouter === "on" || waysOut(ANY_DEVICE).ipv6);
   const search = given.length > 0 ? given : readResolvConf(RESOLV_CONF).search;
-  const domains = search.length > 0 ? `search ${search.join(" ")}\n` : "";
-  return config.dns === 0 || config.restrict ? domains : `${domains}nameserver ${formatIpv4(config.dns)}\n`;
+  const domains = search.length > 0 ? [`search ${search.join(" ")}`] : [];
+  const servers = [
+    ...(dns === 0 || restrict ? [] : [formatIpv4(dns)]),
+    ...(!hasRouter || ipv6.dns === null || restrict ? [] : [formatIpv6(ipv6.dns)]),
+  ];
+  return [...domains, ...servers.map((server) => `nameserver ${server}`)].map((line) => `${line}\n`).join("");
 }
 
 interface ExecPlan {

@@ -6,6 +6,7 @@ import { DESCRIPTOR_OPTIONS, planHost, planLink } from "../config/plan.ts";
 import type { Problem } from "../config/problem.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
+import { forLink } from "../host/link/tap-opening.ts";
 import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
@@ -70,7 +71,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     options.problems.push({ place: "arguments", found: rest.join(" "), allowed: "options only" });
   }
   const link = openedLink(planLink(options), manner.tapFd);
-  const config = await planEngineHere(options);
+  const config = forLink(await planEngineHere(options), link);
   const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { HostNamespace, NAMESPACE_NEEDS } from "../support/namespace-guest.ts";
 import { isAlive, PROGRAM, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
@@ -40,6 +41,53 @@ describe("the command", () => {
     expect(stdout).toMatch(/lo: .*UP/);
     expect(stdout).toContain("nameserver 10.0.2.3\n");
     expect(stdout.trimEnd().split("\n").pop()).toBe(String(process.geteuid?.()));
+  });
+
+  it("N66 has an IPv6 address, a way out and our DNS from its first moment", async (context) => {
+    needs(context, { ...NAMESPACE_NEEDS, commands: [...(NAMESPACE_NEEDS.commands ?? []), "curl"] });
+    const host = await HostNamespace.make();
+    try {
+      host.ip("-6", "address", "add", "2001:db8:9::1/128", "dev", "lo");
+      const execOn = async (...words: string[]) => {
+        const [command, ...enter] = host.enter;
+        const program = [process.execPath, PROGRAM, "exec", "--tun-device", TUN_DEVICE, "--ipv6", "auto"];
+        const ended = await run(command, [...enter, ...program, "--", ...words]).ended;
+        expect(ended).toMatchObject({ stderr: "", status: 0 });
+        return ended.stdout;
+      };
+      const show =
+        "ip -6 -o address show dev tap0 scope global; ip -6 route show default; cat /etc/resolv.conf";
+      const without = await execOn("sh", "-c", show);
+      expect(without).toMatch(/inet6 fd71:1ae0:d44d:2::15\/64/);
+      expect(without).not.toContain("default");
+      // One resolver is enough where all its questions leave over IPv4.
+      expect(without.match(/^nameserver .*$/gm)).toEqual(["nameserver 10.0.2.3"]);
+      host.ip("-6", "route", "add", "2000::/3", "dev", "lo");
+      const port = await host.agent.do<number>("tcpServer", { kind: "httpHello", host: "2001:db8:9::1" });
+      for (let n = 0; n < 5; n++) {
+        expect(await execOn("curl", "-6sS", `http://[2001:db8:9::1]:${port}/`)).toBe("hello");
+      }
+      const route = await execOn("sh", "-c", show);
+      expect(route).toMatch(/default via fe80::2 dev tap0 proto ra/);
+      expect(route).toMatch(/^nameserver 10\.0\.2\.3\nnameserver fd71:1ae0:d44d:2::3$/m);
+      // One address, which is no guess and not waited for.
+      expect(route.match(/inet6/g)).toHaveLength(1);
+    } finally {
+      await host.close();
+    }
+  });
+
+  it("N66 keeps to IPv4 where IPv6 is off", async (context) => {
+    needs(context, { ...MACHINE, commands: ["ip"] });
+    const { stdout } = await exec(
+      "--ipv6",
+      "off",
+      "--",
+      "sh",
+      "-c",
+      "ip -6 route show dev tap0; cat /etc/resolv.conf",
+    ).ended;
+    expect(stdout).not.toMatch(/fd71|default/);
   });
 
   it.for([

@@ -125,6 +125,19 @@ describe("a guest with IPv6", () => {
     expect(await host.agent.do("exchange", { host: "127.0.0.1", port })).toBe(ROUTER);
   });
 
+  it("N66 is set up at once by --configure, and nothing of it stays", async () => {
+    const { guest } = await start("--ipv6", "on");
+    // As soon as it says that it is ready: no second for duplicate address detection.
+    expect(addresses({ device: guest.device, ip: (...args) => guest.ip(...args) })).toEqual([`${PREFIX}15`]);
+    expect(defaultRoutes(guest)).toEqual([expect.stringContaining("via fe80::2")]);
+    const left = guest.ip("-6", "route", "show");
+    guest.sluice.child.kill("SIGTERM");
+    await guest.sluice.ended;
+    expect(left).toContain(guest.device);
+    expect(guest.ip("-6", "route", "show")).not.toContain(guest.device);
+    expect(guest.ip("link", "show")).not.toContain(guest.device);
+  });
+
   it("N5 has a default route while the host has one", async () => {
     const { host, guest } = await start("--ipv6", "auto");
     await until("address", () => addresses({ device: guest.device, ip: (...args) => guest.ip(...args) })[0]);

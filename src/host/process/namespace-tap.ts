@@ -17,12 +17,12 @@ export interface DeviceConfig {
   /** Dotted IPv4 address the default route goes by; one outside the subnet is taken to be on the link. */
   readonly gateway?: string;
   /**
-   * IPv6 address of the guest, usable at once (no duplicate address detection) and its only one (no router
+   * IPv6 address of the guest, usable at once (no duplicate address detection) and its only one (none is made of router
    * advertisements). A kernel or namespace without IPv6 is noted as `no-ipv6`.
    */
   readonly address6?: string;
   readonly prefixLength6?: number;
-  /** IPv6 address the default route goes by, of the prefix or link-local. */
+  /** IPv6 address the default route goes by, of the prefix or link-local; by default what router advertisements say. */
   readonly gateway6?: string;
   readonly mtu?: number;
   /** `52:54:00:12:34:56`; by default the kernel chooses. */

@@ -86,6 +86,24 @@ describe("openTapInNamespace", () => {
     }
   });
 
+  it("N66 leaves the default route to advertisements where none is set, and makes no address of them", async (context) => {
+    needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
+    const pid = await rig.rootlessNamespace(self);
+    const tap = await openTapInNamespace(
+      request(pid, { configure: { ...GUEST, address6: "fd71:1ae0:d44d:2::15" } }),
+    );
+    try {
+      expect(tap.notes).toEqual([]);
+      expect(ipJson(pid, "-6", "route", "show", "default")).toEqual([]);
+      const enter = ["--preserve-credentials", "--user", "--net", "--target", String(pid)];
+      const settings = ["accept_ra", "autoconf"].map((name) => `/proc/sys/net/ipv6/conf/b-tap0/${name}`);
+      const read = execFileSync("nsenter", [...enter, "--", "cat", ...settings], { encoding: "utf8" });
+      expect(read).toBe("2\n0\n");
+    } finally {
+      native.close(tap.fd);
+    }
+  });
+
   it("switches IPv6 on where new devices come without it", async (context) => {
     needs(context, { userNamespaces: true, tun: rig.tunArgs.length === 0, commands: ["ip", "nsenter"] });
     const pid = await rig.rootlessNamespace(self);
