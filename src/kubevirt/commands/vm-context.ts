@@ -1,6 +1,6 @@
 /** What the commands about one VM start from: the spec, the VM's name, its folder, the machine as it is. */
 import { existsSync, readFileSync } from "node:fs";
-import { hostname } from "node:os";
+import { hostname, networkInterfaces } from "node:os";
 import { basename, join } from "node:path";
 import { parseDomainName } from "../../config/domain-name.ts";
 import { parseDeviceName } from "../../config/link-grammar.ts";
@@ -149,7 +149,14 @@ export async function readMachine(
     const view = await readDevice(kernel, name);
     if (view !== undefined) devices.set(name, view);
   }
-  return { devices, resources, resolver: readResolver(resolvConf) };
+  return { devices, resources, resolver: readResolver(resolvConf), isDualStack: isDualStack() };
+}
+
+/** Whether this pod has an IPv6 address that is good beyond one of its interfaces. */
+function isDualStack(): boolean {
+  return Object.values(networkInterfaces()).some((addresses) =>
+    addresses?.some(({ family, internal, scopeid }) => family === "IPv6" && !internal && scopeid === 0),
+  );
 }
 
 /** Name servers and search list of a resolv.conf; what DHCP cannot carry is left out. */

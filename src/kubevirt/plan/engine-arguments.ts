@@ -15,11 +15,14 @@ export interface EngineRequest {
   readonly resolver: GuestResolver;
   /** Confine the engine. */
   readonly sandbox: boolean;
+  /** The pod has IPv6: so has the guest, and its ports are those of both families. */
+  readonly isDualStack: boolean;
 }
 
 /** Arguments of `sluice`, and what a person should know about them. */
 export function engineArguments(request: EngineRequest): { argv: string[]; warnings: string[] } {
-  const { nic, mac, socket, hostname, resolver, sandbox } = request;
+  const { nic, mac, socket, hostname, resolver, sandbox, isDualStack } = request;
+  const everyAddress = isDualStack ? "*" : "0.0.0.0";
   const { domain, engineResolvers } = resolver;
   const search = fittingSearch(resolver.search);
   const hasDns = nic.nat === undefined || nic.nat.dns !== undefined;
@@ -30,8 +33,9 @@ export function engineArguments(request: EngineRequest): { argv: string[]; warni
     ...addressArguments(nic),
     ...nic.ports.flatMap(({ protocol, port, end }) => {
       const ports = end === undefined ? `${port}` : `${port}-${end}`;
-      return ["--publish", `${protocol}:0.0.0.0:${ports}:${port}`];
+      return ["--publish", `${protocol}:${everyAddress}:${ports}:${port}`];
     }),
+    ...(isDualStack ? ["--ipv6", "auto"] : []),
     ...(hostname === undefined ? [] : ["--hostname", hostname]),
     ...(domain === undefined ? [] : ["--domain", domain]),
     ...search.flatMap((name) => ["--search", name]),

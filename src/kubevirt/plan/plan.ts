@@ -47,6 +47,8 @@ export interface Machine {
   readonly devices: ReadonlyMap<string, DeviceView>;
   readonly resolver: ResolverView;
   readonly resources: Resources;
+  /** It has IPv6 addresses that others reach it by (a dual-stack pod). */
+  readonly isDualStack?: boolean;
 }
 
 export interface PlanRequest {
@@ -210,6 +212,7 @@ class Planner {
       hostname,
       sandbox,
       resolver: this.resolver,
+      isDualStack: this.machine.isDualStack === true,
     });
     this.warnings.push(...warnings);
     return {

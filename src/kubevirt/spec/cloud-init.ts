@@ -5,7 +5,7 @@
 import { parse } from "yaml";
 import { inNetwork, isIpv4, parseIpv4 } from "../../config/address.ts";
 import { at, isMapping, type Mapping, mappingsOf, type Remark } from "./finding.ts";
-import { parseGuestNetwork, slirpAddresses } from "./nat-addresses.ts";
+import { NAT_NETWORK6, parseGuestNetwork, slirpAddresses } from "./nat-addresses.ts";
 import { describeValue, type FieldPath } from "./spec-problem.ts";
 import { normaliseMac, type VmModel, type VmNic } from "./vm-model.ts";
 
@@ -113,7 +113,7 @@ function linkRemarks(link: Link, path: FieldPath, model: VmModel): Remark[] {
     // Of a card that cannot be told from others only an address in NAT's own subnet says that it is meant.
     if (address === guest || (named === undefined && !isInside(address, network))) return [];
     const message = address.includes(":")
-      ? `it gives the guest the address ${describeValue(address)}, but behind this NAT the guest has no IPv6`
+      ? `it gives the guest the address ${describeValue(address)}, but no IPv6 is behind this NAT but ${NAT_NETWORK6}, by router advertisement`
       : `it gives the guest the address ${describeValue(address)}, but the guest of interface ${nic.name} is ${guest}: what is forwarded goes there`;
     return [{ path, message }];
   });

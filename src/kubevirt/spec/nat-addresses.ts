@@ -1,7 +1,8 @@
 /** The addresses of user-mode NAT: what is at which place of the guest's subnet. */
 import { Address4, Address6 } from "ip-address";
 import { formatNetwork, type Network, netmask } from "../../config/address.ts";
-import { formatIpv4 } from "../../engine/wire/address-text.ts";
+import { CORE6 } from "../../config/ipv6-options.ts";
+import { formatIpv4, formatIpv6 } from "../../engine/wire/address-text.ts";
 
 export interface NatAddresses {
   /** `10.0.2.0/24`. */
@@ -11,6 +12,9 @@ export interface NatAddresses {
   /** Absent where the subnet has no room for one. */
   readonly dns?: string;
 }
+
+/** The guest's IPv6 network, on pods that have IPv6. */
+export const NAT_NETWORK6 = `${formatIpv6(CORE6.prefix)}/64`;
 
 const DEFAULT_NETWORK: Network = { network: (10 << 24) | (2 << 8), prefixLength: 24 };
 

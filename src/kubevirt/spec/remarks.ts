@@ -5,7 +5,7 @@
  */
 import { networkDataRemarks } from "./cloud-init.ts";
 import { at, isMapping, type Mapping, mappingsOf, type Remark } from "./finding.ts";
-import { parseGuestNetwork, slirpAddresses } from "./nat-addresses.ts";
+import { NAT_NETWORK6, parseGuestNetwork, slirpAddresses } from "./nat-addresses.ts";
 import { istioRemarks, portNameRemarks, probeRemarks } from "./port-remarks.ts";
 import type { FieldPath } from "./spec-problem.ts";
 import { type BindingNames, bindingText, pluginName } from "./today-bindings.ts";
@@ -105,7 +105,7 @@ function networkRemarks({ nic, network }: WrittenNic): Remark[] {
     }
   }
   if (at(network.value, ["pod", "vmIPv6NetworkCIDR"]) !== undefined) {
-    const message = "not used: the guest has no IPv6 address";
+    const message = `not used: where the pod has IPv6, the guest's network is ${NAT_NETWORK6}`;
     found.push({ path: place("pod", "vmIPv6NetworkCIDR"), message });
   }
   if (at(network.value, ["multus", "default"]) === true) {

@@ -25,6 +25,7 @@ interface Given {
   readonly others?: Readonly<Record<string, DeviceView>>;
   readonly nameServers?: readonly string[];
   readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly isDualStack?: boolean;
 }
 
 function planned(text: string, given: Given = {}): Plan {
@@ -34,6 +35,7 @@ function planned(text: string, given: Given = {}): Plan {
     devices,
     resolver: given.nameServers === undefined ? RESOLVER : { ...RESOLVER, nameServers: given.nameServers },
     resources: { devices: new Map(Object.entries(given.resources ?? {})), problems: [] },
+    ...(given.isDualStack === undefined ? {} : { isDualStack: given.isDualStack }),
   };
   const owner = given.owner === undefined ? {} : { owner: given.owner };
   return planVm(
@@ -254,6 +256,16 @@ describe("the plan of slirp", () => {
       `unix:${step(planned(text), "start-engine").socket}`,
     ]);
     expect(argv).toContain(planned(text).nics[0].mac);
+  });
+
+  it("S13 ports are those of both families on a pod that has both, and the guest has IPv6", () => {
+    const text = newForm("[{name: red, slirp: {}, ports: [{port: 80}, {port: 53, protocol: UDP}]}]");
+    const { argv } = step(planned(text, { isDualStack: true }), "start-engine");
+    expect(argv.filter((_, index) => argv[index - 1] === "--publish")).toEqual([
+      "tcp:*:80:80",
+      "udp:*:53:53",
+    ]);
+    expect(argv.join(" ")).toContain("--ipv6 auto");
   });
 
   it("S32 needs the pod network and nothing of its interface", () => {
