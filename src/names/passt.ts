@@ -23,10 +23,10 @@ interface Words extends PasstWords {
   socket?: string;
   fd?: number;
   oneOff: boolean;
+  vhostUser: boolean;
 }
 
 const REFUSED: readonly (readonly [form: string, placeholder: string | undefined])[] = [
-  ["--vhost-user", undefined],
   ["--repair-path", "PATH"],
   ["--migrate-exit", undefined],
   ["--migrate-no-linger", undefined],
@@ -56,28 +56,42 @@ const WORDS: readonly Word<Words>[] = [
       words.oneOff = true;
     },
   },
+  {
+    forms: ["--vhost-user"],
+    help: "--vhost-user in place of --qemu-listen; refused beside --fd.",
+    note: (words) => {
+      words.vhostUser = true;
+    },
+  },
   ...REFUSED.map(([form, placeholder]) =>
-    refusedWord([form], placeholder, "guests connect by QEMU's stream"),
+    refusedWord([form], placeholder, "connections end with their host"),
   ),
   ...COMMON_WORDS,
 ];
 
 function translate(argv: readonly string[], { exists }: Surroundings): Translation | Question {
-  const words: Words = { ...emptyWords(), oneOff: false };
+  const words: Words = { ...emptyWords(), oneOff: false, vhostUser: false };
   const [extra] = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
   if (extra !== undefined) throw new Refusal(`extra non-option argument: ${extra}`);
-  if (words.socket !== undefined && words.fd !== undefined)
-    throw new Refusal("--socket and --fd: one of them");
-  const link =
-    words.fd === undefined
-      ? ["--qemu-listen", `unix:${words.socket ?? freeSocket(exists)}`]
-      : ["--fd", String(words.fd)];
   return {
-    argv: [...link, ...(words.oneOff ? ["--one-off"] : []), ...commonArguments(words)],
+    argv: [
+      ...linkArguments(words, exists),
+      ...(words.oneOff ? ["--one-off"] : []),
+      ...commonArguments(words),
+    ],
     background: !words.foreground,
     warnings: [],
   };
+}
+
+function linkArguments({ socket, fd, vhostUser }: Words, exists: Surroundings["exists"]): string[] {
+  if (fd === undefined) {
+    return [vhostUser ? "--vhost-user" : "--qemu-listen", `unix:${socket ?? freeSocket(exists)}`];
+  }
+  if (socket !== undefined) throw new Refusal("--socket and --fd: one of them");
+  if (vhostUser) throw new Refusal("--vhost-user is not offered beside --fd: a machine connects by --socket");
+  return ["--fd", String(fd)];
 }
 
 function freeSocket(exists: Surroundings["exists"]): string {

@@ -65,6 +65,11 @@ describe("passt", () => {
     expect(engine.ipv6).toMatchObject({ defaultRouter: "auto" });
   });
 
+  it("as KubeVirt's core binding starts it by libvirt", () => {
+    const { link } = serve(`--vhost-user --one-off --socket /run/p.sock --pid /run/p.pid ${OWN}`);
+    expect(link).toEqual({ kind: "vhost-user", path: "/run/p.sock" });
+  });
+
   it("as muvm and libkrun start it", () => {
     const { link, background } = serve(`-q -f --fd 5 -t 3000 ${OWN}`);
     expect([link, background]).toEqual([{ kind: "fd", fd: 5 }, false]);
