@@ -1,4 +1,5 @@
 /** The options of the table by which the guest's network takes after the host's, or shows something of it. */
+import { LOOPBACK, NOBODY } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { isIpv4, parseIpv4 } from "./address.ts";
 import { parseDeviceName } from "./link-grammar.ts";
@@ -8,13 +9,16 @@ import { Unacceptable } from "./problem.ts";
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
 const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
 
-const LOOPBACK = 0x7f000001;
-
 /** What an alias leads to: an address, or `host`, which follows from the host's routes at the start. */
 export interface AliasRule {
   readonly address: number;
   readonly target: number | "host";
 }
+
+const WORDS = new Map([
+  ["loopback", LOOPBACK],
+  ["nobody", NOBODY],
+]);
 
 /** `ADDRESS=TARGET`. */
 function parseHostAlias(text: string): AliasRule {
@@ -29,8 +33,9 @@ function parseHostAlias(text: string): AliasRule {
 }
 
 function parseTarget(text: string): number {
-  if (text === "loopback") return LOOPBACK;
-  if (!isIpv4(text)) throw new Unacceptable("loopback, host or an IPv4 address", text);
+  const known = WORDS.get(text);
+  if (known !== undefined) return known;
+  if (!isIpv4(text)) throw new Unacceptable("loopback, host, nobody or an IPv4 address", text);
   const address = parseIpv4(text);
   if (address >>> 24 === 0 || address >>> 24 >= 224) {
     throw new Unacceptable(`an address that one host has; ${formatIpv4(address)} is none`, text);
@@ -66,7 +71,7 @@ export const HOST_POLICY_OPTIONS = {
     placeholder: "ADDRESS=TARGET",
     repeat: true,
     property: "hostAliases",
-    help: "At ADDRESS, in the subnet or not, the guest reaches loopback, the host's own 127.0.0.1; host, the host by the address that it reaches others with; or another address.",
+    help: "At ADDRESS, in the subnet or not, the guest reaches loopback, the host's own 127.0.0.1; host, the host by the address that it reaches others with; another address; or nobody, an address that is there and says nothing.",
     parse: parseHostAlias,
   }),
   "answer-ping": flag(

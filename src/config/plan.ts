@@ -12,6 +12,7 @@ import {
   type HostAlias,
   LOOPBACK,
   macForGateway,
+  NOBODY,
 } from "../engine/config.ts";
 import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
@@ -318,7 +319,7 @@ function planAliases(options: OptionSet, hostAddress: number): HostAlias[] {
   const targets = new Set<AliasRule["target"]>();
   if (options.has("allow-host-loopback")) targets.add(LOOPBACK);
   return options.all("host-alias").map(({ value }, i) => {
-    if (targets.has(value.target)) {
+    if (value.target !== NOBODY && targets.has(value.target)) {
       const gateway = options.has("allow-host-loopback") && value.target === LOOPBACK;
       const other = gateway ? options.place("allow-host-loopback") : "another alias";
       options.reject("host-alias", `a target of its own; ${other} leads there`, i);

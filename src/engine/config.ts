@@ -50,9 +50,12 @@ export interface GuestForward {
 export interface HostAlias {
   /** As the guest sees it. */
   readonly address: number;
-  /** Where connections and datagrams to it go on the host; 0 when that has no address: they are refused. */
+  /** Where connections and datagrams to it go on the host; 0 when that has no address: they are refused. Or NOBODY. */
   readonly target: number;
 }
+
+/** The target of an alias that is there and says nothing (but to pings): what comes is dropped, without a reset. */
+export const NOBODY = -1;
 
 /** DHCP option as raw octets. */
 export interface DhcpOption {

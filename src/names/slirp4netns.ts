@@ -155,7 +155,7 @@ const WORDS: readonly Word<Words>[] = [
   refusedWord(["--outbound-addr6"], "IPV6|INTERFACE", "IPv6 leaves by the host's own choice of address"),
   {
     forms: ["--disable-dns"],
-    help: "--no-dns.",
+    help: "--no-dns, and the DNS address says nothing: --host-alias of nobody.",
     note: (words) => {
       words.dns = false;
     },
@@ -235,7 +235,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
     argv: [
       ...linkArguments(words, rest, surroundings),
       ...["--net", `${at(0)}/${words.prefixLength}`, "--gateway", at(OFFSETS.gateway)],
-      ...(words.dns ? ["--dns", at(OFFSETS.dns)] : ["--no-dns"]),
+      ...(words.dns ? ["--dns", at(OFFSETS.dns)] : ["--no-dns", "--host-alias", `${at(OFFSETS.dns)}=nobody`]),
       ...["--dhcp-start", at(OFFSETS.dhcp), "--guest-addr", `${at(OFFSETS.guest)},any`],
       ...["--mtu", String(words.mtu), "--allow-link-local", "--answer-ping"],
       ...(words.configure ? ["--configure"] : []),

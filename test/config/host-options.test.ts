@@ -82,6 +82,9 @@ describe("--host-alias", () => {
     expect(problemsOf("--host-alias", "10.0.2.4=host", "--host-alias", "10.0.2.4=loopback")[0]).toContain(
       "10.0.2.4 is an alias of the host",
     );
+    const nobody = ["--host-alias", "10.0.2.4=nobody", "--host-alias", "10.0.2.5=nobody"];
+    expect(plan(nobody).engine.hostAliases.map(({ target }) => target)).toEqual([-1, -1]);
+    expect(problemsOf(...nobody)).toEqual([]);
     expect(problemsOf("--host-alias", "10.0.2.4=loopback", "--allow-host-loopback")[0]).toContain(
       "--allow-host-loopback leads there",
     );

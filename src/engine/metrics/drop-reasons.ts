@@ -59,6 +59,7 @@ export const DROP_REASONS = [
   "destination-refused",
   "destination-restricted",
   "destination-no-service",
+  "destination-silent",
   "dhcp-malformed",
   "dhcp-not-ours",
   "dhcp-no-address",

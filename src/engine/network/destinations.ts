@@ -5,7 +5,7 @@
  */
 
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
-import type { EngineConfig } from "../config.ts";
+import { type EngineConfig, NOBODY } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
 import { embedIpv4, type Nat64Prefix } from "../wire/translated-address.ts";
@@ -40,6 +40,7 @@ const LOOPBACK = 0x7f000001;
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
+const SILENT = dropReason("destination-silent");
 const NOT_LEGITIMATE = refuse(REFUSED);
 
 /** Whether a packet dropped for `reason` was one that the guest may not send where it wanted to. */
@@ -157,6 +158,7 @@ export class Destinations {
     else if (this.isOurs(remote)) return refuse(NO_SERVICE);
     else if (!isLegitimate4(remote, this.config.allowLinkLocal)) return NOT_LEGITIMATE;
     if (target === 0) return refuse(NO_SERVICE);
+    if (target === NOBODY) return refuse(SILENT);
     setMapped(to, target, wish.remotePort);
     return GO;
   }

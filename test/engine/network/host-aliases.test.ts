@@ -1,6 +1,6 @@
 /** Addresses that stand for the host, addresses of ours outside of the subnet, and a subnet with other machines in it. */
 import { describe, expect, it } from "vitest";
-import { defaultEngineConfig, type EngineConfig } from "../../../src/engine/config.ts";
+import { defaultEngineConfig, type EngineConfig, NOBODY } from "../../../src/engine/config.ts";
 import { asTcp, asUdp, GATEWAY, GUEST, GUEST_MAC, tcp, udp } from "../../hostile/guest-packets.ts";
 import { AccountedExchange } from "../../support/accounted-exchange.ts";
 import { ip } from "../../support/frames.ts";
@@ -76,6 +76,15 @@ describe("an alias of the host", () => {
     const { verdict, replies } = connect(exchange, NOWHERE);
     expect(verdict).toBe("destination-no-service");
     expect(replies.map(asTcp)).toMatchObject([{ flags: RST | ACK }]);
+  });
+
+  it("of nobody is there and says nothing", () => {
+    const exchange = new AccountedExchange({ hostAliases: [{ address: INSIDE, target: NOBODY }] });
+    expect(exchange.send(arpFor(INSIDE)).replies).toHaveLength(1);
+    expect(connect(exchange, INSIDE)).toEqual({ verdict: "destination-silent", replies: [] });
+    const datagram = exchange.send(udp({ to: INSIDE, destinationPort: 53 }));
+    expect(datagram).toEqual({ verdict: "destination-silent", replies: [] });
+    expect(exchange.network.sockets).toEqual([]);
   });
 
   it("is answered for by ARP, and closed under restrict", () => {

@@ -52,6 +52,7 @@ import { ACK_DELAY_MS, drainBacklog, flushDelayedAcks, flushTouched } from "./to
 const BAD_CHECKSUM = dropReason("tcp-bad-checksum");
 const PORT_ZERO = dropReason("tcp-port-zero");
 const REFUSED = dropReason("destination-refused");
+const SILENT = dropReason("destination-silent");
 const NO_CONNECTION = dropReason("tcp-no-connection");
 
 /** Connections served per turn before the link is looked at again. */
@@ -159,6 +160,7 @@ export class Tcp {
       if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
       if (verdict === HERE) return openLocal(ctx, packet, s);
       reason = reasonOf(verdict);
+      if (reason === SILENT) return reason;
     }
     if ((s.flags & ACK) !== 0) {
       sendStrayReset(ctx, packet, s.acknowledgment, 0, RST);
