@@ -142,7 +142,7 @@ describe("slirp4netns", () => {
     );
     expect(engine).toMatchObject({ dns: 0, allowHostLoopback: true, mtu: 576 });
     expect(engine.guestMac).toEqual(Uint8Array.of(2, 0, 0, 0, 0, 1));
-    expect(host.outbound).toEqual({ kind: "address", address: ip("192.0.2.1") });
+    expect(host.outbound).toEqual([{ kind: "address", address: ip("192.0.2.1") }]);
     expect(warnings).toEqual(['"more" is one word too many; it is ignored']);
   });
 });
