@@ -18,8 +18,10 @@ import {
 import { OptionSet } from "./config/option-set.ts";
 import { definitionOf, type OptionName, optionsOf } from "./config/option-table.ts";
 import { planHost, planLink } from "./config/plan.ts";
+import type { PolicyDocument } from "./config/policy/schema.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
+import type { PolicyConfig } from "./engine/config.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
@@ -27,9 +29,11 @@ import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Allow, type Sluice, serve } from "./serve.ts";
 
+export type { PolicyDocument } from "./config/policy/schema.ts";
 export { ConfigError, type Problem } from "./config/problem.ts";
 export type { FlowRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
+export type { DenialRow } from "./engine/policy/denials.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Allow, FlowRequest, Sluice } from "./serve.ts";
@@ -40,6 +44,8 @@ export type CommandOptions = {
 };
 
 export interface SluiceOptions extends CommandOptions {
+  /** Where the guest may go: what a policy file says, as an object or as its text. */
+  readonly policy?: PolicyDocument | string;
   /** Decides about each new flow; by default all that the options allow. */
   readonly allow?: Allow;
   /** Gets what happens, in sentences; nothing by default. */
@@ -49,7 +55,7 @@ export interface SluiceOptions extends CommandOptions {
 }
 
 const SILENT: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
-const HOOKS = ["allow", "log", "onLink"];
+const HOOKS = ["allow", "log", "onLink", "policy"];
 
 const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
   optionsOf("run")
@@ -96,6 +102,15 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
   }
 }
 
+async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<PolicyConfig | null> {
+  if (policy === undefined) return null;
+  const { readPolicy } = await import("./config/policy/read.ts");
+  const source =
+    typeof policy === "string" ? { label: "policy", text: policy } : { label: "policy", value: policy };
+  const input = { flags: [], source, fallback: undefined, audit: false };
+  return readPolicy(input, set.problems)?.config ?? null;
+}
+
 /**
  * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
  * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
@@ -103,7 +118,7 @@ function addProperty(set: OptionSet, name: OptionName, value: unknown): void {
 export async function createEngine(options: SluiceOptions): Promise<Sluice> {
   const set = optionSetOf(options);
   const link = planLink(set);
-  const config = forLink(await planEngineHere(set), link);
+  const config = { ...forLink(await planEngineHere(set), link), policy: await policyOf(options, set) };
   const host = planHost(set, "run");
   const outbound = resolveOutbound(host);
   if (outbound === undefined) set.reject("outbound-addr", OUTBOUND_ALLOWED);

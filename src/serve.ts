@@ -3,10 +3,13 @@
  * core with the host's sockets, the guest's link, and a few calls to watch and end it.
  */
 
-import type { FlowRow } from "./engine/api.ts";
+import type { EngineCore, FlowRow } from "./engine/api.ts";
 import type { Logger } from "./engine/boundary.ts";
+import type { EngineConfig } from "./engine/config.ts";
 import { createEngineCore } from "./engine/engine.ts";
+import type { MakePolicyLayers } from "./engine/layers.ts";
 import type { Admit } from "./engine/network/admission.ts";
+import type { DenialRow } from "./engine/policy/denials.ts";
 import { type EngineEnd, type EngineHost, type EngineHostOptions, startEngine } from "./host/engine-host.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
@@ -38,23 +41,43 @@ export interface Sluice {
   counters(): { counters: Record<string, number>; drops: Record<string, number> };
   /** The flow table. */
   flows(): FlowRow[];
+  /** What the policy denied, or under audit would have: most tries first. Empty without one. */
+  denials(): DenialRow[];
   /** Resets the guest's connections and closes everything. Idempotent. */
   stop(): Promise<EngineEnd>;
   /** Settles once, when the engine has ended and everything is closed. Never rejects. */
   readonly ended: Promise<EngineEnd>;
 }
 
+/** What keeps a policy, loaded. */
+export interface LoadedPolicy {
+  readonly make: MakePolicyLayers;
+  readonly followHostAddresses: (core: EngineCore) => () => void;
+}
+
 export interface ServeOptions extends EngineHostOptions {
   readonly allow?: Allow;
+  /** What `loadPolicy` gave, for who has to load it early. */
+  readonly loaded?: LoadedPolicy | null;
+}
+
+/** Loads what keeps the configuration's policy; null without one. */
+export async function loadPolicy({ policy }: EngineConfig): Promise<LoadedPolicy | null> {
+  if (policy === null) return null;
+  const { PolicyLayers } = await import("./engine/policy-layers.ts");
+  const { followHostAddresses } = await import("./host/host-addresses.ts");
+  return { make: (parts) => new PolicyLayers(parts), followHostAddresses };
 }
 
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
 export async function serve(options: ServeOptions): Promise<Sluice> {
   const { allow, log } = options;
   const admit = allow && admitBy(allow, log);
+  const policy = options.loaded ?? (await loadPolicy(options.config));
   const running = await startEngine(options, (config, ports, nowMs) =>
-    createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs),
+    createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs, policy?.make ?? null),
   );
+  if (policy !== null) void running.ended.then(policy.followHostAddresses(running.core));
   return new ServedSluice(running);
 }
 
@@ -108,6 +131,10 @@ class ServedSluice implements Sluice {
 
   flows(): FlowRow[] {
     return this.running.core.flows(this.running.nowMs());
+  }
+
+  denials(): DenialRow[] {
+    return this.running.core.denials();
   }
 
   async stop(): Promise<EngineEnd> {

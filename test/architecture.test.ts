@@ -25,8 +25,9 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/engine/wire/"],
   ["src/engine/link/"],
   ["src/engine/network/"],
+  ["src/engine/policy/"],
   ["src/engine/api.ts", "src/engine/transport/", "src/engine/service/"],
-  ["src/engine/engine.ts", "src/engine/layers.ts", "src/engine/layers6.ts"],
+  ["src/engine/engine.ts", "src/engine/layers.ts", "src/engine/layers6.ts", "src/engine/policy-layers.ts"],
   ["src/config/"],
   ["src/host/"],
   ["src/serve.ts"],
@@ -37,7 +38,11 @@ const FLOORS: readonly (readonly string[])[] = [
 
 /** What a room may import of the core, where that is less than all of it. */
 const CORE_FOR: readonly (readonly [room: string, allowed: readonly string[]])[] = [
-  ["src/config/", ["src/engine/config.ts", "src/engine/limits.ts", "src/engine/wire/"]],
+  // A policy's tests are judged by what judges packets.
+  [
+    "src/config/",
+    ["src/engine/config.ts", "src/engine/limits.ts", "src/engine/wire/", "src/engine/policy/offline.ts"],
+  ],
 ];
 
 /** Who is handed the core's factory instead of importing it. */

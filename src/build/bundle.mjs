@@ -18,7 +18,7 @@ const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file; what only some starts need is in files of its own. */
 const SUPERVISOR =
-  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/])|[\\/]node_modules[\\/](?!yaml|zod)/;
+  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod)/;
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
 function fingerprints() {
@@ -78,7 +78,7 @@ export function makeCaches(directory) {
 async function makeProgram(directory) {
   // Not there where the package is installed, which needs the caches only.
   const { rolldown } = await import("rolldown");
-  const engine = await bundle(rolldown, "supervisor/engine-process.js", "engine", directory, false);
+  const engine = await bundle(rolldown, "supervisor/engine-process.js", "engine", directory, true);
   const replay = await bundle(rolldown, "supervisor/replay-process.js", "replay", directory, false);
   const main = await bundle(rolldown, "cli/main.js", "main", directory, {
     groups: [{ name: "supervisor", test: SUPERVISOR }],

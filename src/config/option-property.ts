@@ -27,9 +27,15 @@ export type PropertyValue<N extends OptionName> = (typeof OPTIONS)[N] extends { 
     ? string | number
     : boolean;
 
-/** Options about the command's own processes and its log, which the library leaves to the program around it. */
+/** Options about the command's own processes, its log and its policy, which the library has in ways of its own. */
 const COMMAND_ONLY = [
   "model",
+  // The library's `allow` is a program's, and its `policy` an object.
+  "allow",
+  "deny",
+  "policy",
+  "policy-default",
+  "audit",
   "ready-fd",
   "exit-fd",
   "pid-file",

@@ -17,6 +17,8 @@ import { type Problem, quote, Unacceptable } from "./problem.ts";
 export interface Given<T> {
   readonly value: T;
   readonly text: string;
+  /** Number among all that were given. */
+  readonly order: number;
 }
 
 /** Names the place of an option for a person: `--mtu`, or `ports[1]`. */
@@ -30,6 +32,7 @@ export class OptionSet {
   /** Options that were given but could not be parsed: cross-checks stay silent about them. */
   readonly #broken = new Set<OptionName>();
   readonly #placeOf: PlaceOf;
+  #count = 0;
 
   constructor(placeOf: PlaceOf = argumentPlace) {
     this.#placeOf = placeOf;
@@ -46,7 +49,11 @@ export class OptionSet {
     }
     try {
       const standsAlone = text === undefined && definition.placeholder !== undefined;
-      given.push({ value: standsAlone ? "" : definition.parse(text ?? ""), text: text ?? "" });
+      given.push({
+        value: standsAlone ? "" : definition.parse(text ?? ""),
+        text: text ?? "",
+        order: this.#count++,
+      });
       this.#values.set(name, given);
     } catch (error) {
       if (!(error instanceof Unacceptable)) throw error;

@@ -44,6 +44,7 @@ import {
   option,
 } from "./option-definition.ts";
 import { OUTBOUND_OPTIONS } from "./outbound-options.ts";
+import { POLICY_OPTIONS } from "./policy-options.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
 import { VHOST_OPTIONS } from "./vhost-options.ts";
 
@@ -289,6 +290,7 @@ export const OPTIONS = {
     ALL,
     "Nothing goes out, DNS included: connections are reset and questions refused at once. Forwards and guest forwards still work.",
   ),
+  ...POLICY_OPTIONS,
   "allow-host-loopback": flag("Policy", ALL, "The gateway's address reaches the host's own 127.0.0.1."),
   "allow-link-local": flag("Policy", ALL, "169.254.0.0/16 and cloud metadata elsewhere can be reached."),
   "allow-multicast": flag("Policy", ALL, "Queries to groups (mDNS, SSDP) leave and are answered."),

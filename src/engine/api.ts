@@ -1,10 +1,11 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
 import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, ServedFiles } from "./boundary.ts";
-import type { EngineConfig, ResolverAddress } from "./config.ts";
+import type { EngineConfig, Ipv6Words, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
+import type { DenialRow } from "./policy/denials.ts";
 
 /** Everything the core needs from outside. */
 export interface EnginePorts {
@@ -77,6 +78,10 @@ export interface EngineCore {
   nextDeadlineMs(nowMs: number): number;
   /** The flow table, for SIGUSR2 and tests. */
   flows(nowMs: number): FlowRow[];
+  /** What a policy denied, or would have: most tries first. */
+  denials(): DenialRow[];
+  /** The addresses this host has now, four words each: a policy takes them for private. */
+  setHostAddresses(addresses: readonly Ipv6Words[]): void;
   /** How many flows, chunks and queue entries are in use: all 0 when idle (leases and ARP entries are not counted). */
   usage(): {
     tcp: number;

@@ -171,6 +171,53 @@ export interface Nat64Config {
   readonly length: number;
 }
 
+/** Who a target of a policy's rule is. Names are A-labels in small letters without a trailing dot. */
+export type PolicyHost =
+  | { readonly kind: "name"; readonly name: string }
+  /** Every name that ends in `.name`. */
+  | { readonly kind: "names-under"; readonly name: string }
+  | { readonly kind: "every-name" | "every-address" | "private" | "public" }
+  /** Four words, IPv4 as v4-mapped, and how many of their 128 bits count. */
+  | { readonly kind: "network"; readonly words: Ipv6Words; readonly prefixLength: number };
+
+export interface PolicyTarget {
+  readonly host: PolicyHost;
+  /** First and last port of each range. */
+  readonly ports: readonly (readonly [number, number])[];
+  readonly tcp: boolean;
+  readonly udp: boolean;
+}
+
+/** What a connection must show before octets flow; `none`: the pinned address is enough. */
+export type PolicyCheck = "tls" | "http" | "none";
+
+export interface PolicyRule {
+  readonly verdict: "allow" | "deny";
+  readonly name: string;
+  readonly targets: readonly PolicyTarget[];
+  /** Its names may lead to private addresses. */
+  readonly private: boolean;
+  /** Undefined: what the port is known for. */
+  readonly check?: PolicyCheck;
+  /** For the guest, beside the reason. */
+  readonly message?: string;
+}
+
+/** Where the guest may go: the first rule that matches a flow decides about it. */
+export interface PolicyConfig {
+  readonly default: "allow" | "deny";
+  /** Nothing is denied or delayed; what would have been is noted. */
+  readonly audit: boolean;
+  readonly rules: readonly PolicyRule[];
+  /** What a question for a denied name gets. */
+  readonly answers: "nxdomain" | "refused";
+  /** Refuse a ClientHello that has an encrypted one inside. */
+  readonly refuseEch: boolean;
+  /** How long a pin lasts beyond its TTL. */
+  readonly pinGraceMs: number;
+  readonly message?: string;
+}
+
 export interface EngineConfig {
   /** False: the guest has IPv6 alone. What it says over IPv4 is dropped, ARP included. */
   readonly ipv4: boolean;
@@ -226,6 +273,8 @@ export interface EngineConfig {
   readonly maxFlows: number;
   readonly maxHalfOpen: number;
   readonly maxUdpMappings: number;
+  /** Null: everything the rest allows. */
+  readonly policy: PolicyConfig | null;
   /** Ignore the guest's announced offload and never use ours. */
   readonly offload: boolean;
 }
@@ -308,6 +357,7 @@ export function defaultEngineConfig(): EngineConfig {
     maxFlows: FLOWS_MAX,
     maxHalfOpen: HALF_OPEN_MAX,
     maxUdpMappings: UDP_MAPPINGS_MAX,
+    policy: null,
     offload: true,
   };
 }

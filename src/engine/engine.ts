@@ -9,7 +9,6 @@
  * This file gives each layer its turn (layers.ts puts them together); what becomes of a frame is up to them.
  */
 import {
-  type CreateEngineCore,
   type EngineCore,
   type EnginePorts,
   type FlowRow,
@@ -21,20 +20,29 @@ import {
   TOKEN_UDP_FLOW,
 } from "./api.ts";
 import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
-import type { EngineConfig, ResolverAddress } from "./config.ts";
-import { Layers } from "./layers.ts";
+import type { EngineConfig, Ipv6Words, ResolverAddress } from "./config.ts";
+import { Layers, type MakePolicyLayers } from "./layers.ts";
 import { RX_BATCH_MAX } from "./limits.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
 import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason } from "./metrics/drop-reasons.ts";
+import type { DenialRow } from "./policy/denials.ts";
 
 const FRAMES_FROM_GUEST = counter("link-frames-from-guest");
 const OCTETS_FROM_GUEST = counter("link-octets-from-guest");
 const OVERSIZED = dropReason("frame-oversized");
 const LINK_DOWN = dropReason("link-down");
 
-export const createEngineCore: CreateEngineCore = (config, ports, nowMs) => new Engine(config, ports, nowMs);
+/** `makePolicy`: needed where the configuration has a policy. */
+export function createEngineCore(
+  config: EngineConfig,
+  ports: EnginePorts,
+  nowMs: number,
+  makePolicy: MakePolicyLayers | null = null,
+): EngineCore {
+  return new Engine(config, ports, nowMs, makePolicy);
+}
 
 class Engine implements EngineCore {
   readonly counters = new Counters();
@@ -50,9 +58,10 @@ class Engine implements EngineCore {
     readonly config: EngineConfig,
     ports: EnginePorts,
     nowMs: number,
+    makePolicy: MakePolicyLayers | null,
   ) {
     this.now = nowMs;
-    this.layers = new Layers(config, ports, this.counters, () => this.now);
+    this.layers = new Layers(config, ports, this.counters, () => this.now, makePolicy);
   }
 
   // --- outside ---------------------------------------------------------------------------------------------------
@@ -103,7 +112,7 @@ class Engine implements EngineCore {
   }
 
   turn(nowMs: number): boolean {
-    const { tcp, udp, dns, dhcp, tftp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } =
+    const { tcp, udp, services, dhcp, tftp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } =
       this.layers;
     this.uptimeMs += (nowMs - this.now) | 0;
     this.now = nowMs;
@@ -118,7 +127,7 @@ class Engine implements EngineCore {
     if (!egress.blocked) {
       if (inbound.work(nowMs)) more = true;
       // Sockets are read only while no frame points into the receive slots.
-      if (udp.slotsFree()) dns.work(nowMs);
+      if (udp.slotsFree()) services.work(nowMs);
       if (tftp?.work(nowMs)) more = true;
       if (tcp.work()) more = true;
       if (udp.work()) more = true;
@@ -131,12 +140,13 @@ class Engine implements EngineCore {
   }
 
   nextDeadlineMs(nowMs: number): number {
-    const { tcp, udp, dns, dhcp, tftp, inbound, egress, reassembly, v6, nat64, idleMemory } = this.layers;
+    const { tcp, udp, services, dhcp, tftp, inbound, egress, reassembly, v6, nat64, idleMemory } =
+      this.layers;
     let soonest = tcp.nextDeadlineMs(nowMs);
     soonest = earlier(soonest, udp.nextDeadlineMs(nowMs));
     // While the link is full these wait for its writable event, not for the clock.
     if (!egress.blocked) {
-      soonest = earlier(soonest, dns.nextDeadlineMs(nowMs));
+      soonest = earlier(soonest, services.nextDeadlineMs(nowMs));
       soonest = earlier(soonest, inbound.nextDeadlineMs(nowMs));
       if (tftp !== null) soonest = earlier(soonest, tftp.nextDeadlineMs(nowMs));
     }
@@ -183,6 +193,14 @@ class Engine implements EngineCore {
 
   flows(nowMs: number): FlowRow[] {
     return [...this.layers.tcp.rows(nowMs), ...this.layers.udp.rows(nowMs)];
+  }
+
+  denials(): DenialRow[] {
+    return this.layers.policy?.denials() ?? [];
+  }
+
+  setHostAddresses(addresses: readonly Ipv6Words[]): void {
+    this.layers.policy?.setHostAddresses(addresses);
   }
 
   usage(): ReturnType<EngineCore["usage"]> {

@@ -21,14 +21,16 @@ import { Scratch } from "./memory/scratch.ts";
 import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
 import { isLinkLocal6, isUnicast6 } from "./network/addresses.ts";
-import { Admission } from "./network/admission.ts";
+import { Admission, AdmissionJudge, type Admit } from "./network/admission.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Destinations6 } from "./network/destinations6.ts";
 import { Echo } from "./network/echo.ts";
 import { Ipv4 } from "./network/ipv4.ts";
+import type { FlowJudge } from "./network/judge.ts";
 import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
 import { Strangers } from "./network/strangers.ts";
+import type { PolicyLayers, PolicyLayersParts, TurnService } from "./policy-layers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
 import { Dns } from "./service/dns/dns.ts";
 import { DnsReplies } from "./service/dns/replies.ts";
@@ -47,6 +49,9 @@ const BROADCAST = -1;
 /** What a guest without IPv4 has in place of it. */
 const NO_IPV4 = { arp: SILENT_IPV4, ipv4: SILENT_IPV4 };
 
+/** Makes what a policy needs; given by who has loaded it. */
+export type MakePolicyLayers = (parts: PolicyLayersParts) => PolicyLayers;
+
 export class Layers {
   readonly egress: Egress;
   readonly arp: Arp;
@@ -58,6 +63,10 @@ export class Layers {
   readonly dns: Dns;
   /** Null where no files are served. */
   readonly tftp: Tftp | null;
+  /** The step of the turn of DNS and of who else serves the guest's connections. */
+  readonly services: TurnService;
+  /** Null where nothing but the options says where the guest may go. */
+  readonly policy: PolicyLayers | null;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
   /** Null where the guest has no IPv6. */
@@ -65,8 +74,14 @@ export class Layers {
   /** Null where IPv4 destinations are reached by IPv4 or not at all. */
   readonly nat64: Nat64 | null;
 
-  /** `now` tells the time of the turn. */
-  constructor(config: EngineConfig, ports: EnginePorts, counters: Counters, now: () => number) {
+  /** `now` tells the time of the turn. Throws where there is a policy and nobody to keep it. */
+  constructor(
+    config: EngineConfig,
+    ports: EnginePorts,
+    counters: Counters,
+    now: () => number,
+    makePolicy: MakePolicyLayers | null,
+  ) {
     const { arena, network, checksum, entropy, admit } = ports;
     const { view } = arena;
     const { guestAddress, guestMac, mtu } = config;
@@ -78,12 +93,11 @@ export class Layers {
     const sources = sourcesOf(config, subnet);
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
-    const admission = admit ? new Admission(admit, config.udpTimeoutMs) : null;
-    const destinations = new Destinations(config, admission);
-    const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, admission);
-    const batch = makeUdpBatch(UDP_RX_SLOTS);
-    const secrets = { secret0: entropy.int32(), secret1: entropy.int32() };
-    const world = { network, flows, destinations, destinations6, batch, ...secrets };
+    const { policy, judge } = judgesOf(config, admit, now, makePolicy);
+    const destinations = new Destinations(config, judge);
+    const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
+    const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
+    const world = { network, flows, destinations, destinations6, ...secrets };
     const shared = { config, arena, egress, counters, checksum, ...world };
 
     this.egress = egress;
@@ -96,12 +110,17 @@ export class Layers {
       token: TOKEN_DNS,
       random: () => entropy.int32(),
       reply: new DnsReplies(arena, scratch, this.udp.output, counters).reply,
+      policy: policy?.dns ?? null,
     });
     this.tftp = tftpOf(ports.files, { ...shared, mtu, output: this.udp.output });
+    this.policy = policy;
+    this.services = policy === null ? this.dns : policy.over(this.tcp.ctx, this.dns);
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
-    const { tcp, udp, v6 } = this;
+    this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
+    this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
+    const { tcp, udp, v6, arp, reassembly } = this;
     this.inbound = new InboundForwards({
       ...shared,
       forwards: config.forwards,
@@ -116,20 +135,10 @@ export class Layers {
     });
     neighbours.appeared = (address) => tcp.guestAppeared(address);
     if (guestMac !== undefined) neighbours.declareMac(guestAddress, guestMac);
-
-    this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
-    this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
-    const { arp, reassembly } = this;
     const echo = config.answerPing ? new Echo({ ...shared, octets: arena.octets, view, scratch, mtu }) : null;
     const servers = services(config, this.dhcp, this.dns, this.tftp);
-    const udpInput = new UdpInput(
-      view,
-      checksum,
-      udp,
-      servers,
-      v6?.services(this.dns, this.tftp) ?? [],
-      this.dns,
-    );
+    const servers6 = v6?.services(this.dns, this.tftp) ?? [];
+    const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
     const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput, echo });
     const ipv6 = v6?.network(reassembly, tcp, udpInput, echo) ?? null;
@@ -138,7 +147,7 @@ export class Layers {
   }
 
   private nat64Of(config: EngineConfig, view: DataView, ways: Ways, now: () => number): Nat64 | null {
-    const { dns, udp, dhcp, v6 } = this;
+    const { dns, udp, dhcp, v6, policy } = this;
     if (config.nat64 === null || config.restrict) return null;
     const nat64 = new Nat64(config.nat64, {
       view,
@@ -147,6 +156,7 @@ export class Layers {
       changed: (outward, known) => {
         ways.destinations.translate(outward);
         ways.destinations6?.setNat64(known);
+        policy?.setNat64(known);
         udp.translate(outward);
         v6?.setNat64(known);
         dhcp.preferIpv6Only(v6 !== null && known !== null);
@@ -166,6 +176,20 @@ interface Ways {
 function isOutside({ words }: Nat64Prefix, ipv6: Ipv6Config | null): boolean {
   const isGuests = ipv6 !== null && words[0] === ipv6.prefix[0] && words[1] === ipv6.prefix[1];
   return !isGuests && isUnicast6(words, 0) && !isLinkLocal6(words, 0);
+}
+
+/** Who says where the guest may go, beside the options: an embedding program, or a policy that it may narrow. */
+function judgesOf(
+  config: EngineConfig,
+  admit: Admit | undefined,
+  now: () => number,
+  makePolicy: MakePolicyLayers | null,
+): { policy: PolicyLayers | null; judge: FlowJudge | null } {
+  const narrower = admit ? new AdmissionJudge(new Admission(admit, config.udpTimeoutMs)) : null;
+  if (config.policy === null) return { policy: null, judge: narrower };
+  if (makePolicy === null) throw new Error("a policy, and nothing that keeps it");
+  const policy = makePolicy({ config, policy: config.policy, now, narrower });
+  return { policy, judge: policy.judge };
 }
 
 /** Which addresses the guest may send from. */

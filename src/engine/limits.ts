@@ -126,3 +126,25 @@ export const TFTP_TRANSFERS_MAX = 32;
 
 /** Octets of the scratch area for replies built by services (one at a time). */
 export const SCRATCH_OCTETS = 69_632;
+
+/**
+ * A policy's rules, and the targets of all of them. A name takes 256 octets of the table that is laid out for them (8,192:
+ * 2 MiB), a pin 32 (16,384: 0.5 MiB); both are touched when used.
+ */
+export const POLICY_RULES_MAX = 1024;
+export const POLICY_TARGETS_MAX = 65_536;
+export const POLICY_NAMES_MAX = 8192;
+export const PINS_MAX = 16_384;
+/** Names that lead to one address. */
+export const PINS_PER_ADDRESS_MAX = 16;
+/** Remotes of UDP whose verdict is remembered: a power of two. */
+export const POLICY_UDP_REMOTES_MAX = 8192;
+/** Targets whose denials are counted one by one. */
+export const DENIALS_MAX = 1024;
+/**
+ * Connections that wait to show a name, octets that one of them may send meanwhile, and octets of all. The longest
+ * ClientHello and request head: what servers take (16 KiB).
+ */
+export const HELD_NAMES_MAX = 1024;
+export const HELD_NAME_OCTETS = 16_384;
+export const HELD_NAMES_OCTETS = 4_194_304;

@@ -1,10 +1,17 @@
-/** The engine's configuration, with what options take from this host. */
+/** The engine's configuration, with what options take from this host and from files. */
 import type { OptionSet } from "../config/option-set.ts";
 import { planEngine } from "../config/plan.ts";
+import { planPolicy } from "../config/policy-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 
 /** As `planEngine`. */
 export async function planEngineHere(options: OptionSet): Promise<EngineConfig> {
+  const config = await planWithHost(options);
+  const policy = await planPolicy(options);
+  return policy === null ? config : { ...config, policy };
+}
+
+async function planWithHost(options: OptionSet): Promise<EngineConfig> {
   if (!options.has("copy-host") && !options.has("host-alias")) return planEngine(options);
   const { aliasedHost, copyHost } = await import("./host-copy.ts");
   copyHost(options);

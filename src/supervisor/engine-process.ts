@@ -7,7 +7,7 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native/native.ts";
 import type { ResolvConfSource } from "../host/resolv-conf.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
-import { type Sluice, serve } from "../serve.ts";
+import { type LoadedPolicy, loadPolicy, type Sluice, serve } from "../serve.ts";
 import {
   COMMAND_FD,
   CONTROL_FD,
@@ -23,7 +23,7 @@ import {
 } from "./control.ts";
 import { closeLastWall } from "./last-wall.ts";
 import { type LineLog, openLog } from "./log.ts";
-import { formatHeap, formatState, formatSummary } from "./report.ts";
+import { formatDenials, formatHeap, formatState, formatSummary } from "./report.ts";
 
 // Packets allocate nothing and flows live long: a young generation that grows would only hold memory. Set here, because
 // Node with any V8 flag of its own compiles its modules anew instead of taking them from its built-in code cache.
@@ -83,7 +83,7 @@ function receiveDescriptor(place: string): number {
   return fd;
 }
 
-async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
+async function startServing(plan: EnginePlan, log: LineLog, loaded: LoadedPolicy | null): Promise<Sluice> {
   const link = receivedLink(plan.link, () => receiveDescriptor("link"));
   const pcap = plan.pcap ? { pcap: receiveDescriptor("--pcap") } : {};
   const engine = await serve({
@@ -95,6 +95,7 @@ async function startServing(plan: EnginePlan, log: LineLog): Promise<Sluice> {
     spawnCommand: commandRunner(plan),
     onLink: (up) => tell({ type: "link", up }),
     resolvConf: resolvConf.source,
+    loaded,
     ...pcap,
     ...(plan.tftp === undefined ? {} : { tftp: plan.tftp }),
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
@@ -117,10 +118,14 @@ function leave(status: number): void {
 async function start(plan: EnginePlan): Promise<Sluice | undefined> {
   const log = openLog(plan.log, LOG_FD);
   try {
+    const loaded = await loadPolicy(plan.config);
     if (plan.sandbox) closeLastWall(log);
-    const engine = await startServing(plan, log);
+    const engine = await startServing(plan, log, loaded);
     void engine.ended.then((end) => {
       log.info(formatSummary(engine.counters()));
+      if (plan.config.policy !== null && log.level !== "error") {
+        log.text(formatDenials(plan.config.policy, engine.denials()));
+      }
       tell({ type: "ended", reason: end.reason, message: end.message });
       leave(0);
     });

@@ -1,6 +1,8 @@
 /** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
 import type { FlowRow } from "../engine/api.ts";
+import type { PolicyConfig } from "../engine/config.ts";
 import type { CounterName } from "../engine/metrics/counters.ts";
+import type { DenialRow } from "../engine/policy/denials.ts";
 
 /** What `Counters.snapshot()` gives: names and counts, without those that are zero. */
 export interface Snapshot {
@@ -76,6 +78,21 @@ export function formatHeap({ used, total, external }: HeapState): string {
 /** What SIGUSR2 prints, besides the heap. */
 export function formatState(snapshot: Snapshot, rows: readonly FlowRow[]): string {
   return `${formatCounters(snapshot)}flows (${rows.length}):\n${formatFlows(rows)}`;
+}
+
+const DENIALS_SHOWN = 10;
+
+/** What a policy denied, most tries first, a line each; nothing where it was nothing. */
+export function formatDenials({ rules, audit }: PolicyConfig, rows: readonly DenialRow[]): string {
+  const lines = rows.slice(0, DENIALS_SHOWN).map(({ host, port, protocol, reason, rule, count }) => {
+    const name = host.includes(":") ? `[${host}]` : host;
+    const target = protocol === "dns" ? host : `${name}:${port}${protocol === "udp" ? "/udp" : ""}`;
+    const decided = rule < 0 ? "" : `, rule ${rules[rule]?.name}`;
+    const times = count === 1 ? "once" : `${count} times`;
+    return `sluice: ${audit ? "would be denied" : "denied"}: ${target} (${reason}${decided}) ${times}\n`;
+  });
+  if (rows.length > DENIALS_SHOWN) lines.push(`sluice: and ${rows.length - DENIALS_SHOWN} targets more\n`);
+  return lines.join("");
 }
 
 /** One line of what mattered, for the end. */

@@ -50,6 +50,12 @@ export class ArpCore implements EngineCore {
     this.forwards[index] = handle;
   }
 
+  denials() {
+    return [];
+  }
+
+  setHostAddresses(): void {}
+
   setUplinks(_hasIpv4: boolean, isUp: boolean): void {
     this.uplinks.push(isUp);
   }

@@ -25,6 +25,7 @@ import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
+import { PolicyLayers } from "../../src/engine/policy-layers.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
 
 /** A host TCP socket: what the engine sent to it, and what the test lets it give. */
@@ -339,7 +340,7 @@ export class FrameExchange {
       checksum: new JavaScriptChecksum(arena.view),
       ...(filesIn === undefined ? {} : { files: filesIn(arena.octets) }),
     };
-    this.core = createEngineCore(whole, ports, this.now);
+    this.core = createEngineCore(whole, ports, this.now, (parts) => new PolicyLayers(parts));
     this.network.wake = (token, events) => this.core.handleEvent(token, events | WRITABLE, this.now);
     this.core.attach(this.link, this.now);
   }

@@ -30,7 +30,8 @@ export class TcpGuest {
 
   /** The three-way handshake; false when it was answered with a reset or with nothing. */
   open(): boolean {
-    const [reply] = this.exchange.exchange(this.frame(SYN, Buffer.alloc(0), { mss: MSS }));
+    const replies = this.exchange.exchange(this.frame(SYN, Buffer.alloc(0), { mss: MSS }));
+    const reply = replies.find((frame) => asTcp(frame).destinationPort === this.sourcePort);
     if (reply === undefined) return false;
     const { flags, sequence } = asTcp(reply);
     if ((flags & RST) !== 0) return false;

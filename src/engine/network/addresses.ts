@@ -45,6 +45,30 @@ export function isLegitimate4(address: number, allowLinkLocal: boolean): boolean
   );
 }
 
+/** Networks of private use, address and mask: RFC 1918, 6598, 3927, and those that never leave a host. */
+const PRIVATE_4 = Int32Array.of(
+  ...[10 << 24, 0xff000000],
+  ...[(172 << 24) | (16 << 16), 0xfff00000],
+  ...[(192 << 24) | (168 << 16), 0xffff0000],
+  ...[(100 << 24) | (64 << 16), 0xffc00000],
+  ...[(169 << 24) | (254 << 16), 0xffff0000],
+  ...[127 << 24, 0xff000000],
+  ...[0, 0xff000000],
+);
+
+/** Whether an IPv4 address is one of a private network. */
+export function isPrivate4(address: number): boolean {
+  for (let i = 0; i < PRIVATE_4.length; i += 2)
+    if ((address & PRIVATE_4[i + 1]) === PRIVATE_4[i]) return true;
+  return false;
+}
+
+/** Whether an IPv6 address is one of a private network: fc00::/7, fe80::/10, and ::/64, where ::1 is. */
+export function isPrivate6(words: Int32Array, index: number): boolean {
+  const top = words[index];
+  return top >>> 25 === 0x7e || (top & LINK_LOCAL_6_MASK) === LINK_LOCAL_6 || (top | words[index + 1]) === 0;
+}
+
 /** Metadata services: four words of an address, four of a mask (AWS has a whole /32 of services). */
 const METADATA_6 = Int32Array.of(
   // fd00:ec2::/32, AWS

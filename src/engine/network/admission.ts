@@ -2,7 +2,10 @@
  * What an embedding program says of each flow: asked once per TCP connection and once per remote of UDP, whose verdict
  * stands for as long as a mapping would. Exists only where a program wants to be asked.
  */
+import { dropReason } from "../metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../wire/address-text.ts";
+import { GO, refuse } from "./destinations.ts";
+import type { FlowJudge, Wish, Wish6 } from "./judge.ts";
 
 /** The program's own say. Addresses are text: dotted quads, or IPv6 by RFC 5952. */
 export type Admit = (
@@ -11,19 +14,6 @@ export type Admit = (
   remoteAddress: string,
   remotePort: number,
 ) => boolean;
-
-/** What is asked about. */
-interface Wish {
-  readonly guestAddress: number;
-  readonly remoteAddress: number;
-  readonly remotePort: number;
-}
-
-/** The same over IPv6: the guest's address and the remote's, four words each. */
-interface Wish6 {
-  readonly pair: Int32Array;
-  readonly remotePort: number;
-}
 
 const PAIR_WORDS = 8;
 /** In `port`: the verdict is about addresses of IPv6. */
@@ -94,5 +84,28 @@ export class Admission {
     this.verdict[i] = allowed ? ALLOWED : REFUSED;
     this.askedAtMs[i] = nowMs;
     return allowed;
+  }
+}
+
+const NOT_ADMITTED = refuse(dropReason("destination-refused"));
+
+/** The program's say as a verdict. */
+export class AdmissionJudge implements FlowJudge {
+  constructor(private readonly admission: Admission) {}
+
+  tcp(wish: Wish): number {
+    return this.admission.tcp(wish) ? GO : NOT_ADMITTED;
+  }
+
+  tcp6(wish: Wish6): number {
+    return this.admission.tcp6(wish) ? GO : NOT_ADMITTED;
+  }
+
+  udp(wish: Wish, nowMs: number): number {
+    return this.admission.udp(wish, nowMs) ? GO : NOT_ADMITTED;
+  }
+
+  udp6(wish: Wish6, nowMs: number): number {
+    return this.admission.udp6(wish, nowMs) ? GO : NOT_ADMITTED;
   }
 }

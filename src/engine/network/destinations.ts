@@ -11,7 +11,7 @@ import { isMulticast } from "../wire/ipv4.ts";
 import { embedIpv4, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { isGlobal4, isLegitimate4 } from "./addresses.ts";
-import type { Admission } from "./admission.ts";
+import type { FlowJudge, Wish } from "./judge.ts";
 
 /**
  * A verdict is an int: 0 and more name the guest-forward that serves the address, GO says that the host may be asked, and
@@ -20,6 +20,8 @@ import type { Admission } from "./admission.ts";
 export const GO = -1;
 /** The connection ends in the engine: DNS over TCP. (No refusal has this number: drop reason 0 is none.) */
 export const HERE = -2;
+/** The host may be asked, and the connection has to show a name before octets flow. (No drop reason has so high a number.) */
+export const CHECK = -0x10000;
 /** For a datagram: it may go to a group. */
 export const GROUP = 0;
 /** For a datagram: it may go to a global address, by a translator. */
@@ -48,13 +50,6 @@ export function isDenial(reason: number): boolean {
   return reason === REFUSED || reason === RESTRICTED || reason === NO_SERVICE;
 }
 
-/** What a flow is wanted for. */
-interface Wish {
-  readonly guestAddress: number;
-  readonly remoteAddress: number;
-  readonly remotePort: number;
-}
-
 export class Destinations {
   private readonly netmask: number;
   /** Where global addresses go, or null: where they are. */
@@ -67,7 +62,7 @@ export class Destinations {
 
   constructor(
     private readonly config: EngineConfig,
-    private readonly admission: Admission | null,
+    private readonly judge: FlowJudge | null,
   ) {
     this.isDirect = !config.restrict;
     this.netmask = config.prefixLength === 0 ? 0 : (-1 << (32 - config.prefixLength)) | 0;
@@ -119,8 +114,8 @@ export class Destinations {
     }
     const verdict = this.route(wish, to);
     const goes = verdict === GO || verdict === TRANSLATED;
-    if (goes && this.admission !== null && !this.admission.tcp(wish)) return refuse(REFUSED);
-    return goes ? GO : verdict;
+    if (!goes) return verdict;
+    return this.judge === null ? GO : this.judge.tcp(wish);
   }
 
   /** A datagram to a remote. Fills `to` unless it is refused. */
@@ -130,7 +125,10 @@ export class Destinations {
       setMapped(to, wish.remoteAddress, wish.remotePort);
       verdict = GROUP;
     }
-    if (verdict >= GO && this.admission !== null && !this.admission.udp(wish, nowMs)) return refuse(REFUSED);
+    if (verdict >= GO && this.judge !== null) {
+      const judged = this.judge.udp(wish, nowMs);
+      if (judged !== GO) return judged;
+    }
     return verdict;
   }
 

@@ -8,8 +8,8 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { isLegitimate4, isLegitimate6, isUnicast6 } from "./addresses.ts";
-import type { Admission } from "./admission.ts";
 import { GO, HERE, isDenial, refuse } from "./destinations.ts";
+import type { FlowJudge, Wish6 } from "./judge.ts";
 
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
@@ -28,12 +28,6 @@ interface Service6 {
   readonly port: number;
 }
 
-/** What a flow is wanted for: the guest's address and the remote's, four words each. */
-interface Wish6 {
-  readonly pair: Int32Array;
-  readonly remotePort: number;
-}
-
 export class Destinations6 {
   private readonly prefix: Int32Array;
   private readonly gateway: Int32Array;
@@ -47,7 +41,7 @@ export class Destinations6 {
   constructor(
     private readonly config: EngineConfig,
     { prefix, gateway, dns }: Ipv6Config,
-    private readonly admission: Admission | null,
+    private readonly judge: FlowJudge | null,
   ) {
     this.isDirect = !config.restrict;
     this.prefix = Int32Array.from(prefix);
@@ -75,13 +69,13 @@ export class Destinations6 {
     }
     if (this.dns !== null && wish.remotePort === DNS_PORT && isSame(this.dns, wish.pair, REMOTE)) return HERE;
     const verdict = this.route(wish, to);
-    return verdict === GO && this.admission?.tcp6(wish) === false ? refuse(REFUSED) : verdict;
+    return verdict === GO && this.judge !== null ? this.judge.tcp6(wish) : verdict;
   }
 
   /** A datagram to a remote. Fills `to` unless it is refused. */
   udp(wish: Wish6, to: AddressWords, nowMs: number): number {
     const verdict = this.route(wish, to);
-    return verdict === GO && this.admission?.udp6(wish, nowMs) === false ? refuse(REFUSED) : verdict;
+    return verdict === GO && this.judge !== null ? this.judge.udp6(wish, nowMs) : verdict;
   }
 
   /** Whether a datagram to the remote of `wish` was dropped because the guest may not reach it, and one station could have that address. */

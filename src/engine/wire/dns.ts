@@ -29,6 +29,7 @@ export const FLAG_RECURSION_AVAILABLE = 0x0080;
 export const OPCODE_MASK = 0x7800;
 export const RCODE_MASK = 0x000f;
 export const RCODE_SERVFAIL = 2;
+export const RCODE_NXDOMAIN = 3;
 export const RCODE_NOTIMP = 4;
 export const RCODE_REFUSED = 5;
 
@@ -38,19 +39,28 @@ export const PLAIN_UDP_OCTETS = 512;
 export const EDNS_UDP_OCTETS = 1232;
 /** An OPT record without options. */
 export const OPT_OCTETS = 11;
+/** The option of an extended error without its text: code, length, and the error's own code. */
+export const EXTENDED_ERROR_OCTETS = 6;
+const OPTION_EXTENDED_ERROR = 15;
+/** Blocked by the operator of this server (RFC 8914 section 4.16). */
+export const ERROR_BLOCKED = 15;
 
 export const TYPE_A = 1;
+export const TYPE_CNAME = 5;
 export const TYPE_AAAA = 28;
+export const TYPE_SVCB = 64;
+export const TYPE_HTTPS = 65;
 export const TYPE_IXFR = 251;
 export const TYPE_AXFR = 252;
 export const TYPE_ANY = 255;
 export const CLASS_IN = 1;
 const TYPE_OPT = 41;
 const QUESTION_FIXED_OCTETS = 4;
-const RECORD_FIXED_OCTETS = 10;
-const RECORD_CLASS = 2;
-const RECORD_TTL = 4;
-const RECORD_LENGTH = 8;
+/** Behind a record's name. */
+export const RECORD_FIXED_OCTETS = 10;
+export const RECORD_CLASS = 2;
+export const RECORD_TTL = 4;
+export const RECORD_LENGTH = 8;
 const LABEL_MAX = 63;
 const POINTER_MIN = 0xc0;
 /** Longest name, with its length octets and the root. */
@@ -112,6 +122,19 @@ export function writeOpt(view: DataView, at: number, queryOptAt: number): void {
   view.setUint16(at + 1 + RECORD_TTL, 0);
   view.setUint16(at + 1 + RECORD_TTL + 2, dnssecOk);
   view.setUint16(at + 1 + RECORD_LENGTH, 0);
+}
+
+/**
+ * Writes an extended error (RFC 8914) into an OPT record that `writeOpt` wrote last in its message: a code, and text of
+ * `length` octets that lies where it is to stand. Returns how many octets the record has grown.
+ */
+export function writeExtendedError(view: DataView, optAt: number, code: number, length: number): number {
+  const added = EXTENDED_ERROR_OCTETS + length;
+  view.setUint16(optAt + 1 + RECORD_LENGTH, added);
+  view.setUint16(optAt + OPT_OCTETS, OPTION_EXTENDED_ERROR);
+  view.setUint16(optAt + OPT_OCTETS + 2, 2 + length);
+  view.setUint16(optAt + OPT_OCTETS + 4, code);
+  return added;
 }
 
 /**
@@ -186,7 +209,7 @@ export function recordEnd(view: DataView, fixedAt: number): number {
 }
 
 /** Offset behind the name at `at`, or -1. A pointer ends a name; a question's may not have one. */
-function skipName(view: DataView, at: number, end: number, mayPoint: boolean): number {
+export function skipName(view: DataView, at: number, end: number, mayPoint: boolean): number {
   const most = at + NAME_MAX;
   while (at < end && at < most) {
     const label = view.getUint8(at);

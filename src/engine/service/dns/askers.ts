@@ -13,6 +13,8 @@ export class Askers {
   /** Four words each, IPv4 as v4-mapped. */
   readonly guest = new Int32Array(DNS_ASKERS_MAX * 4);
   readonly guestPort = new Int32Array(DNS_ASKERS_MAX);
+  /** The address each asked: as `guest`. */
+  readonly server = new Int32Array(DNS_ASKERS_MAX * 4);
   /** Number of the guest's TCP connection, or NO_STREAM. */
   readonly stream = new Int32Array(DNS_ASKERS_MAX);
   /** Entry of the question, -1 while free. */
@@ -42,18 +44,14 @@ export class Askers {
         this.question[asker] >= 0 &&
         this.askedId[asker] === queryId &&
         this.guestPort[asker] === query.guestPort &&
-        this.isGuest(asker, query.guest) &&
+        isAt(this.guest, asker, query.guest) &&
+        isAt(this.server, asker, query.server) &&
         this.stream[asker] === query.stream
       ) {
         return asker;
       }
     }
     return NO_ASKER;
-  }
-
-  private isGuest(asker: number, guest: Int32Array): boolean {
-    for (let word = 0; word < 4; word++) if (this.guest[asker * 4 + word] !== guest[word]) return false;
-    return true;
   }
 
   /** An asker of any question that asked on this stream, or NO_ASKER. */
@@ -70,6 +68,7 @@ export class Askers {
     this.free = this.next[asker];
     this.question[asker] = question;
     this.guest.set(query.guest, asker * 4);
+    this.server.set(query.server, asker * 4);
     this.guestPort[asker] = query.guestPort;
     this.stream[asker] = query.stream;
     if (query.overTcp) this.onStream[query.stream]++;
@@ -109,4 +108,10 @@ export class Askers {
     this.next[asker] = this.free;
     this.free = asker;
   }
+}
+
+/** Whether the address of this asker is that one. */
+function isAt(addresses: Int32Array, asker: number, words: Int32Array): boolean {
+  for (let word = 0; word < 4; word++) if (addresses[asker * 4 + word] !== words[word]) return false;
+  return true;
 }

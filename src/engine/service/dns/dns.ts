@@ -5,14 +5,18 @@ import { DNS_REGION_OCTETS, DNS_SCRATCH_OCTETS } from "../../limits.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import type { Counters } from "../../metrics/counters.ts";
+import { dropReason } from "../../metrics/drop-reasons.ts";
 import type { Destinations } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
+import type { QuestionJudge } from "../../network/judge.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
 import type { UdpService } from "../../transport/udp/input.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { DnsForwarder, type DnsForwarderOptions } from "./forwarder.ts";
 import { QUESTIONS_MAX } from "./questions.ts";
 import { DnsStreams } from "./streams.ts";
+
+const TO_RESOLVER = dropReason("policy-resolver");
 
 export interface DnsParts {
   readonly arena: Arena;
@@ -28,6 +32,8 @@ export interface DnsParts {
   readonly token: number;
   readonly random: () => number;
   readonly reply: DnsForwarderOptions["reply"];
+  /** Which questions leave; null: all. */
+  readonly policy: QuestionJudge | null;
 }
 
 export class Dns implements UdpService {
@@ -55,6 +61,7 @@ export class Dns implements UdpService {
       dnsAddress: config.dns,
       dnsAddress6: config.ipv6?.dns ?? null,
       restrict: config.restrict,
+      policy: parts.policy,
       reply: parts.reply,
       replyStream: (stream, at, length) => this.streams.reply(stream, at, length),
       streamHasRoom: (stream) => this.streams.hasRoom(stream),
@@ -89,14 +96,21 @@ export class Dns implements UdpService {
     return this.forwarder.query(packet, packet.payloadAt, packet.payloadOctets, packet.nowMs);
   }
 
-  /** A datagram to port 53 elsewhere was dropped for `reason`: where that was a denial, a query is refused. */
-  dropped(packet: Packet, reason: number): void {
+  /**
+   * A datagram to port 53 elsewhere was dropped for `reason`: where that was a denial, a query is refused; where all of DNS
+   * is ours, it is answered like any other. Returns what is to be counted.
+   */
+  dropped(packet: Packet, reason: number): number {
     const { destinations, destinations6 } = this.parts;
+    if (reason === TO_RESOLVER) {
+      return this.forwarder.queryInStead(packet, packet.payloadAt, packet.payloadOctets, packet.nowMs);
+    }
     const isDenied =
       packet.ipOctets === IPV4_HEADER_OCTETS
         ? destinations.isDenied(packet.remoteAddress, reason)
         : destinations6?.isDenied(packet, reason) === true;
     if (isDenied) this.forwarder.refuse(packet, packet.payloadAt, packet.payloadOctets);
+    return reason;
   }
 
   /** Readiness of the socket with token `token + index`. */

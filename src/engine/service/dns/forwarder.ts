@@ -17,6 +17,7 @@ import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { DENIED, NO_DATA, PASSES, type QuestionJudge } from "../../network/judge.ts";
 import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
   checkQuery,
@@ -26,6 +27,7 @@ import {
   queryHash,
   questionEnd,
   questionType,
+  RCODE_NXDOMAIN,
   RCODE_REFUSED,
   TYPE_AXFR,
   TYPE_IXFR,
@@ -37,7 +39,7 @@ import { Askers, NO_ASKER } from "./askers.ts";
 import { HostNames, NOT_OURS } from "./host-names.ts";
 import { NO_STREAM, Query } from "./query.ts";
 import { isOverTcp, NO_QUESTION, QUESTIONS_MAX } from "./questions.ts";
-import { payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
+import { explain, payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
 import { type AnswerListener, Resolution } from "./resolution.ts";
 import { Resolvers } from "./resolvers.ts";
 import type { UpstreamParts } from "./upstream.ts";
@@ -69,6 +71,8 @@ export interface DnsForwarderOptions extends Omit<UpstreamParts, "resolvers"> {
   readonly dnsAddress6: Ipv6Words | null;
   /** Nothing goes out: every query is refused, but for the names above. */
   readonly restrict: boolean;
+  /** Which questions leave; null: all. */
+  readonly policy?: QuestionJudge | null;
   /** Sends a datagram from the remote of `ends` to the guest. The octets may be overwritten once it returns. */
   readonly reply: (ends: Path, payloadAt: number, length: number) => void;
   /**
@@ -123,17 +127,29 @@ export class DnsForwarder implements AnswerListener {
 
   /** Takes a query over UDP: payload at `at`, from the guest of `ends`. Returns HANDLED or a drop reason. */
   query(ends: Ends, at: number, length: number, nowMs: number): number {
+    const { options, inHand } = this;
+    this.takeGuest(ends);
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.server, options.dnsAddress);
+    else for (let word = 0; word < 4; word++) inHand.server[word] = options.dnsAddress6?.[word] ?? 0;
+    return this.take(at, length, nowMs);
+  }
+
+  /** The same of a query to another resolver: its answer comes from the address that was asked. */
+  queryInStead(ends: Ends, at: number, length: number, nowMs: number): number {
     const { inHand } = this;
-    const { guest } = inHand;
-    const isIpv4 = ends.ipOctets === IPV4_HEADER_OCTETS;
-    for (let word = 0; word < 4; word++) guest[word] = isIpv4 ? 0 : ends.pair[ends.pairAt + word];
-    if (isIpv4) {
-      guest[2] = V4_MAPPED;
-      guest[3] = ends.guestAddress;
-    }
+    this.takeGuest(ends);
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.server, ends.remoteAddress);
+    else for (let word = 0; word < 4; word++) inHand.server[word] = ends.pair[ends.pairAt + 4 + word];
+    return this.take(at, length, nowMs);
+  }
+
+  /** Notes who asks over UDP. */
+  private takeGuest(ends: Ends): void {
+    const { inHand } = this;
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.guest, ends.guestAddress);
+    else for (let word = 0; word < 4; word++) inHand.guest[word] = ends.pair[ends.pairAt + word];
     inHand.guestPort = ends.guestPort;
     inHand.stream = NO_STREAM;
-    return this.take(at, length, nowMs);
   }
 
   /** Asks a question of our own; `ownAnswer` gets what comes of it, which may be nothing. */
@@ -141,6 +157,7 @@ export class DnsForwarder implements AnswerListener {
     const { inHand, replyAt } = this;
     this.options.octets.set(message, replyAt);
     inHand.guest.fill(0);
+    inHand.server.fill(0);
     inHand.guestPort = OURSELVES;
     inHand.stream = NO_STREAM;
     this.take(replyAt, message.length, nowMs);
@@ -150,6 +167,7 @@ export class DnsForwarder implements AnswerListener {
   queryStream(stream: number, at: number, length: number, nowMs: number): number {
     const { inHand } = this;
     inHand.guest.fill(0);
+    inHand.server.fill(0);
     inHand.guestPort = 0;
     inHand.stream = stream;
     return this.take(at, length, nowMs);
@@ -195,6 +213,12 @@ export class DnsForwarder implements AnswerListener {
     query.nowMs = nowMs;
     const address = this.hostNames.answer(view, at, end);
     if (address !== NOT_OURS || this.options.restrict) return this.answerHere(query, address);
+    const { policy = null } = this.options;
+    const isGuests = query.overTcp || query.guestPort !== OURSELVES;
+    if (policy !== null && isGuests) {
+      const verdict = policy.question(view, at, end);
+      if (verdict !== PASSES) return this.answerDenied(query, policy, verdict);
+    }
     const asker = askers.find(view, query);
     if (asker !== NO_ASKER) {
       const asked = askers.question[asker];
@@ -215,32 +239,59 @@ export class DnsForwarder implements AnswerListener {
   private answerHere(query: Query, address: number): number {
     const { octets, counters } = this.options;
     const isRefused = address === NOT_OURS;
+    if (!isRefused && address !== 0)
+      this.options.policy?.answeredHere(this.view, query.at, query.end, address);
     const bits = isRefused ? RCODE_REFUSED : FLAG_AUTHORITATIVE;
     const record = isRefused ? 0 : address;
     const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, bits, record);
-    if (query.overTcp) this.options.replyStream(query.stream, this.replyAt, length);
-    else this.reply(query.guest, 0, query.guestPort, this.replyAt, length);
+    this.answerQuery(query, length);
     if (isRefused) return RESTRICTED;
     counters.add(ANSWERS, 1);
     return HANDLED;
   }
 
-  /** Answers over UDP, from the address of the guest's family that was asked. The guest's is `words[index]` and on. */
-  private reply(words: Int32Array, index: number, guestPort: number, at: number, length: number): void {
+  /** What a policy does not let out: answered from here, at once. */
+  private answerDenied(query: Query, policy: QuestionJudge, verdict: number): number {
+    const { octets, counters } = this.options;
+    const { view, replyAt } = this;
+    const isDenied = verdict === DENIED;
+    const rcode = verdict === NO_DATA ? 0 : isDenied && !policy.refuses ? RCODE_NXDOMAIN : RCODE_REFUSED;
+    let length = writeReply(octets, view, query.at, query.length, replyAt, rcode, 0);
+    if (isDenied) length = explain(octets, view, replyAt, length, policy.explain());
+    this.answerQuery(query, length);
+    counters.add(ANSWERS, 1);
+    return isDenied ? policy.reason : HANDLED;
+  }
+
+  /** Sends the answer at `replyAt` to whoever sent the query. */
+  private answerQuery(query: Query, length: number): void {
+    if (query.overTcp) this.options.replyStream(query.stream, this.replyAt, length);
+    else this.reply(query.guest, query.server, 0, query.guestPort, this.replyAt, length);
+  }
+
+  /** Answers over UDP. The guest's address is `guests[index]` and on, the one that was asked `servers[index]`. */
+  private reply(
+    guests: Int32Array,
+    servers: Int32Array,
+    index: number,
+    guestPort: number,
+    at: number,
+    length: number,
+  ): void {
     const { options, path } = this;
     if (guestPort === OURSELVES) {
       this.ownAnswer(at, length);
       return;
     }
-    const isIpv4 = (words[index] | words[index + 1]) === 0 && words[index + 2] === V4_MAPPED;
+    const isIpv4 = (guests[index] | guests[index + 1]) === 0 && guests[index + 2] === V4_MAPPED;
     path.ipOctets = isIpv4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS;
     path.guestPort = guestPort;
     path.remotePort = DNS_PORT;
-    path.guestAddress = words[index + 3];
-    path.remoteAddress = options.dnsAddress;
+    path.guestAddress = guests[index + 3];
+    path.remoteAddress = servers[index + 3];
     for (let word = 0; word < 4; word++) {
-      path.pair[word] = words[index + word];
-      path.pair[4 + word] = options.dnsAddress6?.[word] ?? 0;
+      path.pair[word] = guests[index + word];
+      path.pair[4 + word] = servers[index + word];
     }
     options.reply(path, at, length);
   }
@@ -276,6 +327,7 @@ export class DnsForwarder implements AnswerListener {
       }
     }
     counters.add(ANSWERS, 1);
+    this.options.policy?.answered(view, slot, end, at, length);
     // Letters that came back other than they were asked are left alone: an asker may go by them.
     this.answerAll(entry, at, length, isSameName(view, slot, at, end) ? end : 0);
   }
@@ -295,7 +347,7 @@ export class DnsForwarder implements AnswerListener {
       askers.address(asker, this.view, at, end);
       const stream = askers.stream[asker];
       if (stream !== NO_STREAM) this.options.replyStream(stream, at, length);
-      else this.reply(askers.guest, asker * 4, askers.guestPort[asker], at, length);
+      else this.reply(askers.guest, askers.server, asker * 4, askers.guestPort[asker], at, length);
     }
   }
 
@@ -339,4 +391,11 @@ function isTransferType(view: DataView, at: number, end: number): boolean {
   if (end === DNS_HEADER_OCTETS) return false;
   const type = questionType(view, at, end);
   return type === TYPE_AXFR || type === TYPE_IXFR;
+}
+
+function setIpv4(words: Int32Array, address: number): void {
+  words[0] = 0;
+  words[1] = 0;
+  words[2] = V4_MAPPED;
+  words[3] = address;
 }

@@ -3,6 +3,8 @@ import {
   additionals,
   CLASS_IN,
   DNS_HEADER_OCTETS,
+  ERROR_BLOCKED,
+  EXTENDED_ERROR_OCTETS,
   FLAG_RECURSION_AVAILABLE,
   FLAG_RECURSION_DESIRED,
   FLAG_RESPONSE,
@@ -18,6 +20,7 @@ import {
   setFlags,
   setRecordCounts,
   TYPE_A,
+  writeExtendedError,
   writeOpt,
 } from "../../wire/dns.ts";
 
@@ -58,6 +61,27 @@ export function writeReply(
   const kept = flags(view, from) & (OPCODE_MASK | FLAG_RECURSION_DESIRED);
   setFlags(view, to, FLAG_RESPONSE | FLAG_RECURSION_AVAILABLE | kept | bits);
   return total;
+}
+
+/**
+ * Says why, in an extended error of an answer of ours of `length` octets at `at` that ends in an OPT record; one that has
+ * none stays as it is. Text that finds no room is cut. Returns the answer's length.
+ */
+export function explain(
+  octets: Uint8Array,
+  view: DataView,
+  at: number,
+  length: number,
+  text: string,
+): number {
+  if (additionals(view, at) === 0) return length;
+  const encoded = new TextEncoder().encode(text);
+  const room = REPLY_OCTETS - length - EXTENDED_ERROR_OCTETS;
+  let shown = Math.min(encoded.length, room);
+  // No character in halves.
+  while (shown > 0 && shown < encoded.length && (encoded[shown] & 0xc0) === 0x80) shown--;
+  octets.set(encoded.slice(0, shown), at + length + EXTENDED_ERROR_OCTETS);
+  return length + writeExtendedError(view, at + length - OPT_OCTETS, ERROR_BLOCKED, shown);
 }
 
 function writeARecord(view: DataView, at: number, address: number): void {

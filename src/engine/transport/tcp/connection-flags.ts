@@ -26,6 +26,9 @@ const STARVED = 1 << 18;
 const READY = 1 << 19;
 const HOST_FAILED = 1 << 20;
 const PEER_ASKED = 1 << 21;
+/** Three bits. */
+const CHECK_SHIFT = 22;
+const CHECK_MASK = 7 << CHECK_SHIFT;
 
 const INITIAL = OUTBOUND | HOST_WRITABLE;
 
@@ -199,5 +202,13 @@ export class ConnectionFlags extends Path {
   }
   set ready(on: boolean) {
     this.bits = on ? this.bits | READY : this.bits & ~READY;
+  }
+
+  /** What its guest must show before octets flow, in the numbers of whoever checks it; 0: nothing. */
+  get check(): number {
+    return (this.bits & CHECK_MASK) >>> CHECK_SHIFT;
+  }
+  set check(what: number) {
+    this.bits = (this.bits & ~CHECK_MASK) | (what << CHECK_SHIFT);
   }
 }

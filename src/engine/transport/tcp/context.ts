@@ -15,7 +15,7 @@ import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
 import { Path } from "../path.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
 import { HeldResets } from "./held-resets.ts";
-import type { LocalService } from "./local-service.ts";
+import type { LocalService, NameChecks } from "./local-service.ts";
 
 /** Chunks that one read from a host socket may fill. */
 export const READ_CHUNKS_MAX = 4;
@@ -76,6 +76,8 @@ export class TcpContext {
   readonly overIpv4 = new Path();
   /** Who serves the connections that end here. */
   local: LocalService | null = null;
+  /** Who looks at what connections show first; null without a policy. */
+  checks: NameChecks | null = null;
   /** Pairs for `HostNetwork.tcpSend`. */
   readonly sendList = new Int32Array(GATHER_SEND_MAX * 2);
   /** Pairs for `HostNetwork.tcpReceive`, and the chunks they lie in. */

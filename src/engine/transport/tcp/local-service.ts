@@ -17,6 +17,14 @@ export interface LocalService {
   gone(n: number): void;
 }
 
+/** Who looks at what a guest says before the host hears it. Exists only with a policy. */
+export interface NameChecks {
+  /** A connection begins that is to be looked at. */
+  begin(c: TcpConnection): void;
+  /** The host has answered it: its socket is kept, and the connection ends here for the time being. */
+  hold(c: TcpConnection): void;
+}
+
 /** The guest has acknowledged our SYN. */
 export function localEstablished(local: LocalService | null, c: TcpConnection): void {
   c.handle = LOCAL - (local?.opened(c) ?? 0);
@@ -27,9 +35,9 @@ export function localArrived(local: LocalService | null, c: TcpConnection): void
   local?.arrived(LOCAL - c.handle);
 }
 
-/** The connection is being forgotten. One that is still half open the service never heard of. */
+/** The connection is being forgotten. One that is still half open, and has no number, the service never heard of. */
 export function localGone(local: LocalService | null, c: TcpConnection): void {
   const n = LOCAL - c.handle;
   c.handle = -1;
-  if (c.state !== SYN_RECEIVED) local?.gone(n);
+  if (c.state !== SYN_RECEIVED || n > 0) local?.gone(n);
 }

@@ -62,6 +62,26 @@ export function peekOctet(ctx: TcpContext, c: TcpConnection, offset: number): nu
   return ctx.view.getUint8(pool.at(chunk) + at);
 }
 
+/** Copies `length` of the waiting octets, those from `offset` on (there are so many), to the start of `to`. */
+export function peekOctets(
+  ctx: TcpContext,
+  c: TcpConnection,
+  offset: number,
+  length: number,
+  to: Uint8Array,
+): void {
+  const { pool } = ctx;
+  let chunk = c.backlogHead;
+  let from = c.backlogOffset + offset;
+  for (let done = 0; done < length; ) {
+    const filled = pool.filled[chunk];
+    const at = pool.at(chunk);
+    for (; from < filled && done < length; from++) to[done++] = ctx.arena.octets[at + from];
+    from -= filled;
+    chunk = pool.next[chunk];
+  }
+}
+
 /** Copies the first `length` of the waiting octets (there are so many) to `to` and takes them off. */
 export function takeOctets(ctx: TcpContext, c: TcpConnection, to: number, length: number): void {
   const { pool } = ctx;

@@ -17,6 +17,7 @@ import {
 } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { CHECK } from "../../network/destinations.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
@@ -87,8 +88,8 @@ export function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null
 }
 
 /**
- * The guest's SYN `s` between `ends`, for `to`. `service` is the guest-forward index or -1. Returns HANDLED or a drop
- * reason.
+ * The guest's SYN `s` between `ends`, for `to`. `service` is the guest-forward index, GO or CHECK. Returns HANDLED or a
+ * drop reason.
  */
 export function openOutbound(
   ctx: TcpContext,
@@ -103,6 +104,7 @@ export function openOutbound(
   c.outbound = true;
   takeSyn(ctx, c, s);
   c.setTarget(to);
+  if (service === CHECK) ctx.checks?.begin(c);
   let handle = connectHost(ctx, c, to, service);
   if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) {
     handle = connectHost(ctx, c, to, service);
@@ -167,6 +169,7 @@ export function finishConnect(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   c.state = SYN_RECEIVED;
+  if (c.check !== 0) ctx.checks?.hold(c);
   sendSyn(ctx, c);
   startRetransmitTimer(ctx, c);
 }

@@ -13,7 +13,7 @@ import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE 
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { isUnicast6 } from "../../network/addresses.ts";
-import { type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
+import { CHECK, type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum } from "../../wire/ipv4.ts";
 import { addressSum6 } from "../../wire/ipv6.ts";
@@ -157,7 +157,7 @@ export class Tcp {
         packet.ipOctets === IPV4_HEADER_OCTETS
           ? this.destinations.tcp(packet, this.to)
           : (this.destinations6?.tcp(packet, this.to) ?? GO);
-      if (verdict >= GO) return openOutbound(ctx, packet, s, this.to, verdict);
+      if (verdict >= GO || verdict === CHECK) return openOutbound(ctx, packet, s, this.to, verdict);
       if (verdict === HERE) return openLocal(ctx, packet, s);
       reason = reasonOf(verdict);
       if (reason === SILENT) return reason;

@@ -43,9 +43,9 @@ export interface UdpServiceEntry6 {
   readonly service: UdpService;
 }
 
-/** Who may answer a query that was dropped for `reason`. */
+/** Who may answer a query that was dropped for `reason`. Returns HANDLED or a drop reason, which may be another. */
 export interface DroppedQueries {
-  dropped(packet: Packet, reason: number): void;
+  dropped(packet: Packet, reason: number): number;
 }
 
 export class UdpInput {
@@ -122,8 +122,7 @@ export class UdpInput {
   private sent(packet: Packet, result: number): number {
     // The reassembly buffer is used again for the next datagram.
     if (packet.reassembled) this.udp.endOfBatch();
-    if (result !== HANDLED && packet.remotePort === DNS_PORT) this.dns.dropped(packet, result);
-    return result;
+    return result !== HANDLED && packet.remotePort === DNS_PORT ? this.dns.dropped(packet, result) : result;
   }
 }
 

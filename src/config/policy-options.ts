@@ -1,0 +1,48 @@
+/** The options of the table that say where the guest may go. What they say is read by policy/, which only they load. */
+import { parsePath } from "./link-grammar.ts";
+import { type CommandName, choice, flag, option } from "./option-definition.ts";
+
+const LIVE: readonly CommandName[] = ["run", "exec", "qemu"];
+const TARGETS =
+  "NAME[:PORTS], *.NAME, ADDRESS[/PREFIX], @public, @private or @any; with /udp for UDP. A name without ports is 443/tcp";
+
+const asWritten = (text: string): string => text;
+
+export const POLICY_OPTIONS = {
+  allow: option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "TARGET",
+    repeat: true,
+    help: `Let flows to TARGET out, and with the first of these nothing else: ${TARGETS}.`,
+    parse: asWritten,
+  }),
+  deny: option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "TARGET",
+    repeat: true,
+    help: "Let nothing out to TARGET. Of --allow and --deny the first that matches decides; without ports all are meant.",
+    parse: asWritten,
+  }),
+  policy: option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "FILE",
+    help: "Rules for where the guest may go, in YAML or JSON; those of --allow and --deny come first.",
+    parse: parsePath,
+  }),
+  "policy-default": option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "WORD",
+    help: "What holds for flows that no rule matches: deny or allow.",
+    parse: choice(["deny", "allow"]),
+    defaultWords: "deny, or allow where there are only rules that deny",
+  }),
+  audit: flag(
+    "Policy",
+    LIVE,
+    "Deny nothing: only note what the policy would have denied, and tell it at the end.",
+  ),
+} as const;

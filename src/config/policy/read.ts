@@ -1,0 +1,261 @@
+/**
+ * A policy from all that says something about it: flags first, in the order of the command line, then the file. Everything
+ * wrong is told at once; its tests are run, and one that fails refuses it.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import type { PolicyConfig, PolicyRule, PolicyTarget } from "../../engine/config.ts";
+import { POLICY_TARGETS_MAX } from "../../engine/limits.ts";
+import { OfflinePolicy, type OfflineVerdict } from "../../engine/policy/offline.ts";
+import { type Problem, Unacceptable } from "../problem.ts";
+import { type Place, type PolicySource, readDocument } from "./document.ts";
+import { parseFlow } from "./flow.ts";
+import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";
+import { parseTarget, type Verdict } from "./target.ts";
+import { policyWarnings } from "./warnings.ts";
+
+/** A rule of the command line. */
+export interface FlagRule {
+  readonly verdict: Verdict;
+  readonly text: string;
+  /** For messages, such as `--allow`. */
+  readonly place: string;
+}
+
+export interface PolicyInput {
+  readonly flags: readonly FlagRule[];
+  readonly source: PolicySource | undefined;
+  readonly fallback: "deny" | "allow" | undefined;
+  readonly audit: boolean;
+}
+
+export interface ReadPolicy {
+  readonly config: PolicyConfig;
+  readonly warnings: readonly string[];
+  /** Tests that were run. */
+  readonly tests: number;
+}
+
+const PIN_GRACE = "60s";
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+/** Of a list of targets, octets. */
+const LIST_OCTETS_MAX = 4_194_304;
+
+/** Reads it. With problems the result is undefined. */
+export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy | undefined {
+  const before = problems.length;
+  const read = input.source === undefined ? undefined : readDocument(input.source, problems);
+  const collect = new Rules(problems, input.source?.label ?? "");
+  for (const flag of input.flags) collect.addFlag(flag);
+  const document: PolicyDocument = read?.document ?? { version: 1 };
+  const place: Place = read?.place ?? (() => "policy");
+  document.rules?.forEach((rule, i) => {
+    collect.addRule(rule, i, place);
+  });
+  if (read !== undefined && read.document === undefined) collect.lookAt(read.value, place);
+  collect.finish();
+  if (problems.length > before) {
+    sortByPlace(problems);
+    return undefined;
+  }
+  const config = configOf(input, document, collect.rules);
+  const tests = document.tests ?? [];
+  runTests(config, tests, place, problems);
+  if (problems.length > before) return undefined;
+  const warnings = policyWarnings(config, (rule, target) => collect.placeOf(rule, target));
+  return { config, warnings, tests: tests.length };
+}
+
+function configOf(input: PolicyInput, document: PolicyDocument, rules: readonly PolicyRule[]): PolicyConfig {
+  const { message } = document;
+  const hasOnlyDenials = rules.length > 0 && rules.every(({ verdict }) => verdict === "deny");
+  return {
+    default: input.fallback ?? document.default ?? (hasOnlyDenials ? "allow" : "deny"),
+    audit: input.audit || document.mode === "audit",
+    rules,
+    answers: document.answers ?? "nxdomain",
+    refuseEch: document.ech === "refuse",
+    pinGraceMs: parseDuration(document["pin-grace"] ?? PIN_GRACE),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+function parseDuration(text: string): number {
+  const [, value, unit = "s"] = /^(\d+)(\D+)$/.exec(text) ?? [];
+  return Number(value) * (UNITS_MS[unit] ?? 1);
+}
+
+/** The rules, collected, with where each stands. */
+class Rules {
+  readonly rules: PolicyRule[] = [];
+  private readonly places: ((target?: number) => string)[] = [];
+  private targets = 0;
+
+  constructor(
+    private readonly problems: Problem[],
+    /** Lists of targets lie beside the file. */
+    private readonly label: string,
+  ) {}
+
+  placeOf(rule: number, target?: number): string {
+    return this.places[rule]?.(target) ?? "policy";
+  }
+
+  addFlag({ verdict, text, place }: FlagRule): void {
+    const target = this.target(text, verdict, place);
+    this.places.push(() => place);
+    if (target !== undefined)
+      this.add({ verdict, name: `${place} ${text}`, targets: [target], private: false });
+  }
+
+  addRule(rule: RuleDocument, index: number, place: Place): void {
+    const at = ["rules", index];
+    const verdict = rule.allow === undefined ? "deny" : "allow";
+    const said = rule[verdict];
+    if (said === undefined || (rule.allow !== undefined && rule.deny !== undefined)) {
+      this.notEither(place(at));
+      return;
+    }
+    for (const key of ["private", "check"] as const) {
+      if (verdict === "deny" && rule[key] !== undefined) {
+        this.problems.push({ place: place([...at, key], key), allowed: `${key} only with allow` });
+      }
+    }
+    const texts =
+      typeof said === "string"
+        ? [said]
+        : "file" in said
+          ? this.readList(said.file, place([...at, verdict, "file"]))
+          : said;
+    const isList = Array.isArray(said);
+    const placeOf = (target?: number): string =>
+      target === undefined ? place(at) : place(isList ? [...at, verdict, target] : [...at, verdict]);
+    const targets = texts.flatMap((text, i) => {
+      const target = this.target(text, verdict, placeOf(i));
+      return target === undefined ? [] : [target];
+    });
+    this.places.push(placeOf);
+    const { check, message } = rule;
+    this.add({
+      verdict,
+      name: rule.name ?? `rule-${index + 1}`,
+      targets,
+      private: rule.private ?? false,
+      ...(check === undefined ? {} : { check }),
+      ...(message === undefined ? {} : { message }),
+    });
+  }
+
+  private notEither(place: string): void {
+    this.problems.push({ place, allowed: "either allow or deny" });
+  }
+
+  /** The targets of a document whose form is wrong elsewhere: what is wrong with them is told as well. */
+  lookAt(value: unknown, place: Place): void {
+    const { rules } = (value ?? {}) as { rules?: unknown };
+    if (!Array.isArray(rules)) return;
+    rules.forEach((rule: unknown, i) => {
+      const keys = Object.keys((rule ?? {}) as object);
+      const isKnown = keys.every((key) => RULE_KEYS.some((known) => known === key));
+      if (isKnown && keys.includes("allow") === keys.includes("deny")) this.notEither(place(["rules", i]));
+      for (const verdict of ["allow", "deny"] as const) {
+        const said = ((rule ?? {}) as Record<string, unknown>)[verdict];
+        const texts: unknown[] = Array.isArray(said) ? said : [said];
+        texts.forEach((text, at) => {
+          const path = ["rules", i, verdict];
+          if (typeof text === "string")
+            this.target(text, verdict, place(Array.isArray(said) ? [...path, at] : path));
+        });
+      }
+    });
+  }
+
+  private add(rule: PolicyRule): void {
+    this.rules.push(rule);
+    this.targets += rule.targets.length;
+  }
+
+  finish(): void {
+    if (this.targets > POLICY_TARGETS_MAX) {
+      this.problems.push({
+        place: this.label === "" ? "policy" : this.label,
+        found: `${this.targets} targets`,
+        allowed: `at most ${POLICY_TARGETS_MAX} in all`,
+      });
+    }
+  }
+
+  private target(text: string, verdict: Verdict, place: string): PolicyTarget | undefined {
+    try {
+      return parseTarget(text, verdict);
+    } catch (error) {
+      if (!(error instanceof Unacceptable)) throw error;
+      this.problems.push({ place, found: text, allowed: error.allowed });
+      return undefined;
+    }
+  }
+
+  private readList(file: string, place: string): readonly string[] {
+    try {
+      const text = readFileSync(resolve(dirname(this.label), file), "utf8");
+      if (text.length > LIST_OCTETS_MAX) throw new Error(`${file} has more than ${LIST_OCTETS_MAX} octets`);
+      return text
+        .split("\n")
+        .map((line) => line.replace(/#.*/, "").trim())
+        .filter((line) => line !== "");
+    } catch (error) {
+      this.problems.push({
+        place,
+        found: file,
+        allowed: `a file that can be read (${(error as Error).message})`,
+      });
+      return [];
+    }
+  }
+}
+
+/** In the order of the file's lines; what has no line comes first. */
+function sortByPlace(problems: Problem[]): void {
+  const at = ({ place }: Problem): number => {
+    const [, line = "0", column = "0"] = /:(\d+):(\d+)(: |$)/.exec(place) ?? [];
+    return Number(line) * 10_000 + Number(column);
+  };
+  problems.sort((a, b) => at(a) - at(b));
+}
+
+/** How a verdict is told: `allowed by rule packages`. */
+export function describeVerdict(config: PolicyConfig, { allowed, rule, reason }: OfflineVerdict): string {
+  const by =
+    rule < 0
+      ? reason === "destination-refused"
+        ? "always"
+        : "by default"
+      : `by rule ${config.rules[rule]?.name}`;
+  return `${allowed ? "allowed" : "denied"} ${by}`;
+}
+
+function runTests(
+  config: PolicyConfig,
+  tests: NonNullable<PolicyDocument["tests"]>,
+  place: Place,
+  problems: Problem[],
+): void {
+  const policy = new OfflinePolicy(config);
+  tests.forEach((test, i) => {
+    try {
+      const verdict = policy.judge(parseFlow(test.flow));
+      const rule = verdict.rule < 0 ? "default" : config.rules[verdict.rule]?.name;
+      const isAsExpected = verdict.allowed === (test.expect === "allowed");
+      if (isAsExpected && (test.rule === undefined || test.rule === rule)) return;
+      const wanted = test.rule === undefined ? test.expect : `${test.expect} by rule ${test.rule}`;
+      problems.push({
+        place: place(["tests", i]),
+        found: describeVerdict(config, verdict),
+        allowed: `${wanted}, as it expects`,
+      });
+    } catch (error) {
+      if (!(error instanceof Unacceptable)) throw error;
+      problems.push({ place: place(["tests", i, "flow"]), found: test.flow, allowed: error.allowed });
+    }
+  });
+}

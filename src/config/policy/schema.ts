@@ -1,0 +1,128 @@
+/** What a policy file may say. Each part's error is what would be right there, as half a sentence. */
+import { z } from "zod";
+import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../../engine/limits.ts";
+
+const TARGET = "a target such as packages.example.com, *.example.com:443,8443 or 10.20.0.0/16:5432";
+const MESSAGE_MAX = 200;
+const NAME_MAX = 64;
+
+const target = z.string({ error: TARGET }).describe("HOST[:PORTS][/tcp or /udp]");
+const targets = z
+  .union(
+    [
+      target,
+      z.array(target, { error: TARGET }).min(1, { error: "at least one target" }),
+      z
+        .strictObject({ file: z.string({ error: "the path of a file with one target a line" }) })
+        .describe("a file with one target a line"),
+    ],
+    { error: `${TARGET}, a list of them, or {file: PATH}` },
+  )
+  .describe("where flows go");
+const message = z
+  .string({ error: `text of at most ${MESSAGE_MAX} characters in one line` })
+  .max(MESSAGE_MAX, { error: `at most ${MESSAGE_MAX} characters` })
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them.
+  .regex(/^[^\u0000-\u001f\u007f]*$/, { error: "text in one line" })
+  .describe("told to the guest beside the reason");
+
+export const RULE_KEYS = ["allow", "deny", "name", "private", "check", "message"] as const;
+
+const rule = z
+  .strictObject(
+    {
+      allow: targets.optional(),
+      deny: targets.optional(),
+      name: z
+        .string({ error: "a name for the rule" })
+        .regex(/^[\w.:*/@ -]+$/, { error: "letters, digits, blanks and . _ - : * / @" })
+        .max(NAME_MAX, { error: `at most ${NAME_MAX} characters` })
+        .optional()
+        .describe("names the rule in messages and records; rule-N by its position otherwise"),
+      private: z
+        .boolean({ error: "true or false" })
+        .optional()
+        .describe("the names of this rule may lead to private addresses"),
+      check: z
+        .enum(["tls", "http", "none"], { error: "tls, http or none" })
+        .optional()
+        .describe(
+          "what a connection must show; by the port otherwise: tls on 443 and 8443, http on 80 and 8080",
+        ),
+      message: message.optional(),
+    },
+    { error: "a rule: allow or deny, and what it is for" },
+  )
+  .describe("the first rule that matches a flow decides about it");
+
+const test = z
+  .strictObject(
+    {
+      flow: z.string({
+        error: "a flow such as packages.example.com, 203.0.113.9:443 or ntp.example.net:123/udp",
+      }),
+      expect: z.enum(["allowed", "denied"], { error: "allowed or denied" }),
+      rule: z.string({ error: "the name of a rule" }).optional(),
+    },
+    { error: "a test: flow and expect" },
+  )
+  .describe("run at every load; one that fails refuses the policy");
+
+export const POLICY_KEYS = [
+  "version",
+  "default",
+  "mode",
+  "rules",
+  "answers",
+  "ech",
+  "pin-grace",
+  "message",
+  "tests",
+] as const;
+
+export const policySchema = z
+  .strictObject(
+    {
+      $schema: z.string({ error: "the schema's address" }).optional(),
+      version: z.literal(1, { error: "1" }),
+      default: z
+        .enum(["deny", "allow"], { error: "deny or allow" })
+        .optional()
+        .describe(
+          "for flows that no rule matches; deny where a rule allows, allow where there are only rules that deny",
+        ),
+      mode: z
+        .enum(["enforce", "audit"], { error: "enforce or audit" })
+        .optional()
+        .describe("audit: nothing is denied, and what would have been is told"),
+      rules: z
+        .array(rule, { error: "a list of rules" })
+        .max(POLICY_RULES_MAX, { error: `at most ${POLICY_RULES_MAX} rules` })
+        .optional(),
+      answers: z
+        .enum(["nxdomain", "refused"], { error: "nxdomain or refused" })
+        .optional()
+        .describe("what a question for a denied name gets"),
+      ech: z
+        .enum(["allow", "refuse"], { error: "allow or refuse" })
+        .optional()
+        .describe("refuse a ClientHello with an encrypted one inside; current browsers all send one"),
+      "pin-grace": z
+        .string({ error: "a time such as 60s or 5m" })
+        .regex(/^\d{1,6}(ms|s|m|h)$/, { error: "a time such as 60s or 5m" })
+        .optional()
+        .describe("how long an address counts beyond the TTL it was answered with; 60s"),
+      message: message.optional(),
+      tests: z.array(test, { error: "a list of tests" }).optional(),
+    },
+    { error: "a policy: version, rules and what else there is to say" },
+  )
+  .describe(`sluice policy; at most ${POLICY_RULES_MAX} rules and ${POLICY_TARGETS_MAX} targets`);
+
+export type PolicyDocument = z.infer<typeof policySchema>;
+export type RuleDocument = z.infer<typeof rule>;
+
+/** The schema for editors: docs/policy.schema.json. */
+export function policyJsonSchema(): object {
+  return z.toJSONSchema(policySchema, { io: "input" });
+}

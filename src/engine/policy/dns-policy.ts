@@ -1,0 +1,128 @@
+/** What a policy has to do with DNS: which questions leave, which addresses come of the answers, and what a denied one is told. */
+
+import { V4_MAPPED } from "../boundary.ts";
+import { dropReason } from "../metrics/drop-reasons.ts";
+import { DENIED, NO_DATA, PASSES, type QuestionJudge, REFUSED } from "../network/judge.ts";
+import {
+  CLASS_IN,
+  DNS_HEADER_OCTETS,
+  flags,
+  OPCODE_MASK,
+  questionClass,
+  questionType,
+  RCODE_MASK,
+  TYPE_ANY,
+  TYPE_HTTPS,
+  TYPE_SVCB,
+} from "../wire/dns.ts";
+import { DnsAnswer } from "../wire/dns-answer.ts";
+import { type FlowInHand, OVER_DNS } from "./denials.ts";
+import type { Policy } from "./policy.ts";
+import { NO_RULE } from "./rule-set.ts";
+
+const BY_RULE = dropReason("policy-denied");
+const BY_DEFAULT = dropReason("policy-no-rule");
+const MALFORMED = dropReason("policy-name-malformed");
+const WORDS = 4;
+/** The gateway's network does not change while it runs. */
+const HOST_NAME_SECONDS = 3600;
+
+const QUESTION: FlowInHand = { words: new Int32Array(WORDS), port: 0, protocol: OVER_DNS };
+
+export class DnsPolicy implements QuestionJudge {
+  /** Why the last question was denied. */
+  reason = BY_DEFAULT;
+  private readonly answer = new DnsAnswer();
+  private readonly address = new Int32Array(WORDS);
+
+  constructor(private readonly policy: Policy) {}
+
+  /** Whether denied names are refused and not denied to exist. */
+  get refuses(): boolean {
+    return this.policy.config.answers === "refused";
+  }
+
+  /** The question of the message at `at` that ends after `end` octets. */
+  question(view: DataView, at: number, end: number): number {
+    const { policy } = this;
+    const { rules, config, name } = policy;
+    const isStrict = !rules.allowsByDefault && !config.audit;
+    name.labels = 0;
+    const isPlain = end !== DNS_HEADER_OCTETS && (flags(view, at) & OPCODE_MASK) === 0;
+    if (!isPlain || questionClass(view, at, end) !== CLASS_IN) return isStrict ? REFUSED : PASSES;
+    const isName = name.readLabels(view, at + DNS_HEADER_OCTETS, at + end);
+    if (!isName) {
+      if (!isStrict) return PASSES;
+      this.deny(MALFORMED, NO_RULE);
+      return DENIED;
+    }
+    if (!rules.mayAsk(name)) {
+      this.deny(rules.decidedBy === NO_RULE ? BY_DEFAULT : BY_RULE, rules.decidedBy);
+      return config.audit ? PASSES : DENIED;
+    }
+    const type = questionType(view, at, end);
+    const isBeside = type === TYPE_HTTPS || type === TYPE_SVCB || type === TYPE_ANY;
+    return isBeside && rules.hasNames && !config.audit ? NO_DATA : PASSES;
+  }
+
+  private deny(reason: number, rule: number): void {
+    const { policy } = this;
+    this.reason = reason;
+    policy.rule = rule;
+    policy.denials.note(
+      QUESTION,
+      policy.name.labels > 0 ? policy.name : null,
+      reason,
+      rule === NO_RULE ? -1 : rule,
+    );
+  }
+
+  /** Why, in words for an extended error. */
+  explain(): string {
+    const { policy } = this;
+    const { config, name, rule } = policy;
+    const decided = rule === NO_RULE ? undefined : config.rules[rule];
+    const subject = name.labels > 0 ? name.text : "this";
+    const because =
+      this.reason === MALFORMED
+        ? "this is no host name"
+        : decided === undefined
+          ? `no rule names ${subject}`
+          : `rule ${decided.name} denies ${subject}`;
+    const message = decided?.message ?? config.message;
+    return message === undefined ? because : `${because}: ${message}`;
+  }
+
+  /** An answer to the question that is kept at `queryAt` and ends after `end` octets: its addresses are pinned. */
+  answered(view: DataView, queryAt: number, end: number, at: number, length: number): void {
+    const { policy, answer, address } = this;
+    if (!policy.rules.hasNames && !policy.config.audit) return;
+    if ((flags(view, at) & RCODE_MASK) !== 0 || end === DNS_HEADER_OCTETS) return;
+    if (!policy.name.readLabels(view, queryAt + DNS_HEADER_OCTETS, queryAt + end)) return;
+    answer.read(view, at, length, end);
+    const uptime = policy.uptime();
+    for (let i = 0; i < answer.count; i++) {
+      for (let word = 0; word < WORDS; word++) address[word] = answer.words[i * WORDS + word];
+      // Flows to an address that carries another are judged by the inner one.
+      const inner = policy.inner(address, 0);
+      if (inner > 1) continue;
+      if (inner === 1) setIpv4(address, policy.embedded[0]);
+      policy.pins.add(policy.name, address, 0, answer.ttl[i], policy.rules.isPrivate(address, 0), uptime);
+    }
+  }
+
+  /** A name of ours was answered with an address of the guest's network: that is no secret of the host's. */
+  answeredHere(view: DataView, at: number, end: number, address: number): void {
+    const { policy } = this;
+    if (!policy.name.readLabels(view, at + DNS_HEADER_OCTETS, at + end)) return;
+    setIpv4(this.address, address);
+    policy.pins.add(policy.name, this.address, 0, HOST_NAME_SECONDS, false, policy.uptime());
+  }
+}
+
+function setIpv4(words: Int32Array, address: number): void {
+  words[0] = 0;
+  words[1] = 0;
+  words[2] = V4_MAPPED;
+  words[3] = address;
+}

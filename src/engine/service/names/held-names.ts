@@ -1,0 +1,294 @@
+/**
+ * Connections that have to show a name before their octets flow. The host's socket is kept aside, and until then the
+ * connection is one that ends here (local.ts): what the guest sends waits in the backlog, nothing is read from the host,
+ * and nothing on the packet path knows of it.
+ *
+ *   host answers -> hold -> guest's octets -> look: the name is allowed     -> release: an ordinary connection from now on
+ *                                              it is not, or none came      -> told so in its own protocol, host side reset
+ *
+ * Bounded in number and octets: the one that has waited longest gives way.
+ */
+import { V4_MAPPED } from "../../boundary.ts";
+import { DNS_STREAMS_MAX, HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../limits.ts";
+import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import type { Policy } from "../../policy/policy.ts";
+import { CHECK_TLS } from "../../policy/rule-set.ts";
+import type { TcpConnection } from "../../transport/tcp/connection.ts";
+import type { TcpContext } from "../../transport/tcp/context.ts";
+import { closeLocal, sendOctets } from "../../transport/tcp/local.ts";
+import { LOCAL, type LocalService, type NameChecks } from "../../transport/tcp/local-service.ts";
+import { abortBoth } from "../../transport/tcp/teardown.ts";
+import { drainBacklog } from "../../transport/tcp/to-host.ts";
+import { WINDOW_INITIAL } from "../../transport/tcp/window.ts";
+import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import {
+  FirstOctets,
+  NEEDS_MORE,
+  NO_NAME_SHOWN,
+  NOT_THE_PROTOCOL,
+  SHOWN_NAME,
+  UNREADABLE,
+} from "./first-octets.ts";
+import { writeRefusal } from "./refusal.ts";
+
+/** Numbers of local connections below are those of DNS. */
+const HELD_FIRST = DNS_STREAMS_MAX;
+/** How long a name may take to come: where there has to be one, and where its absence says nothing. */
+const NAME_MS = 10_000;
+const COURTESY_MS = 500;
+/** How long the guest has to close its side after ours. */
+const LINGER_MS = 10_000;
+
+const FREE = 0;
+/** Half open. */
+const HELD = 1;
+const WAITING = 2;
+/** Told no; our FIN is sent, or follows. */
+const CLOSING = 3;
+
+/** Of `TcpConnection.check`, beside what is to be shown. */
+const LENIENT = 4;
+const SHOWS = 3;
+
+const MISSING = dropReason("policy-name-missing");
+const MALFORMED = dropReason("policy-name-malformed");
+const ECH = dropReason("policy-ech");
+const FULL = dropReason("policy-peek-full");
+
+export class HeldNames implements LocalService, NameChecks {
+  /** Connections there are. */
+  open = 0;
+  private readonly connections = new Array<TcpConnection | null>(HELD_NAMES_MAX).fill(null);
+  private readonly state = new Uint8Array(HELD_NAMES_MAX);
+  /** The host's sockets; -1 once closed. */
+  private readonly handle = new Int32Array(HELD_NAMES_MAX).fill(-1);
+  private readonly since = new Int32Array(HELD_NAMES_MAX);
+  private readonly dueAt = new Int32Array(HELD_NAMES_MAX);
+  /** Octets of each that wait, as last looked at, and of all. */
+  private readonly octets = new Int32Array(HELD_NAMES_MAX);
+  private allOctets = 0;
+  /** Those with something to look at, each once. */
+  private readonly pending = new Int32Array(HELD_NAMES_MAX);
+  private readonly isPending = new Uint8Array(HELD_NAMES_MAX);
+  private pendingCount = 0;
+  /** Nothing is due before; it may be early. Meaningless while there are none. */
+  private earliestDue = 0;
+  private readonly first: FirstOctets;
+  private readonly words = new Int32Array(4);
+
+  /** `scratchAt`: room for a refusal in the arena. */
+  constructor(
+    private readonly ctx: TcpContext,
+    private readonly policy: Policy,
+    private readonly scratchAt: number,
+  ) {
+    this.first = new FirstOctets(ctx, HELD_NAMES_MAX);
+  }
+
+  // --- the TCP layer's side ----------------------------------------------------------------------------------------
+
+  begin(c: TcpConnection): void {
+    const { check, lenient } = this.policy;
+    c.check = check | (lenient ? LENIENT : 0);
+    c.windowTarget = HELD_NAME_OCTETS;
+  }
+
+  hold(c: TcpConnection): void {
+    let n = this.state.indexOf(FREE);
+    if (n < 0) n = this.giveWay(0);
+    this.connections[n] = c;
+    this.state[n] = HELD;
+    this.handle[n] = c.handle;
+    this.since[n] = this.ctx.now;
+    this.octets[n] = 0;
+    this.first.begin(n, (c.check & SHOWS) === CHECK_TLS);
+    this.open++;
+    c.handle = LOCAL - HELD_FIRST - n;
+    c.hostWritable = false;
+    c.hostReadable = false;
+  }
+
+  opened(c: TcpConnection): number {
+    const number = LOCAL - c.handle;
+    const n = number - HELD_FIRST;
+    this.state[n] = WAITING;
+    this.since[n] = this.ctx.now;
+    this.schedule(n, (c.check & LENIENT) !== 0 ? COURTESY_MS : NAME_MS);
+    return number;
+  }
+
+  arrived(number: number): void {
+    const n = number - HELD_FIRST;
+    if (this.isPending[n] !== 0) return;
+    this.isPending[n] = 1;
+    this.pending[this.pendingCount++] = n;
+  }
+
+  gone(number: number): void {
+    const n = number - HELD_FIRST;
+    this.closeHost(n);
+    this.free(n);
+  }
+
+  private free(n: number): void {
+    this.connections[n] = null;
+    this.state[n] = FREE;
+    this.allOctets -= this.octets[n];
+    this.octets[n] = 0;
+    this.open--;
+  }
+
+  private closeHost(n: number): void {
+    if (this.handle[n] >= 0) this.ctx.network.tcpClose(this.handle[n], true);
+    this.handle[n] = -1;
+  }
+
+  private schedule(n: number, ms: number): void {
+    this.dueAt[n] = (this.ctx.now + ms) | 0;
+    if (this.open === 1 || ((this.dueAt[n] - this.earliestDue) | 0) < 0) this.earliestDue = this.dueAt[n];
+  }
+
+  /** Of those that have so many octets the one that has been here longest ends. Returns its place. */
+  private giveWay(leastOctets: number): number {
+    let oldest = -1;
+    for (let n = 0; n < HELD_NAMES_MAX; n++) {
+      if (this.state[n] === FREE || this.octets[n] < leastOctets) continue;
+      if (oldest < 0 || ((this.since[n] - this.since[oldest]) | 0) < 0) oldest = n;
+    }
+    const c = this.connections[oldest];
+    if (c !== null) {
+      if (this.state[oldest] !== CLOSING) this.count(c, FULL);
+      abortBoth(this.ctx, c);
+    }
+    return oldest;
+  }
+
+  // --- a step of the turn ------------------------------------------------------------------------------------------
+
+  /** Looks at what has come, and ends what is due. */
+  work(nowMs: number): void {
+    for (let i = 0; i < this.pendingCount; i++) {
+      const n = this.pending[i];
+      this.isPending[n] = 0;
+      const c = this.connections[n];
+      if (c !== null) this.serve(n, c);
+    }
+    this.pendingCount = 0;
+    while (this.allOctets > HELD_NAMES_OCTETS) this.giveWay(1);
+    if (this.open > 0 && ((nowMs - this.earliestDue) | 0) >= 0) this.expire(nowMs);
+  }
+
+  private serve(n: number, c: TcpConnection): void {
+    if (this.state[n] === CLOSING) {
+      closeLocal(this.ctx, c);
+      return;
+    }
+    if (this.state[n] !== WAITING) return;
+    this.allOctets += c.backlogOctets - this.octets[n];
+    this.octets[n] = c.backlogOctets;
+    const found = this.first.look(n, c);
+    if (found === NEEDS_MORE) {
+      // Its FIN came, or the window is full: no more will.
+      if (c.guestFinTaken || c.backlogOctets >= HELD_NAME_OCTETS) this.decide(n, c, NO_NAME_SHOWN);
+      return;
+    }
+    this.decide(n, c, found);
+  }
+
+  private decide(n: number, c: TcpConnection, found: number): void {
+    const { policy } = this;
+    const isLenient = (c.check & LENIENT) !== 0;
+    const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
+    if (isNamed && !(policy.config.refuseEch && this.first.hello.hasEncrypted)) {
+      const reason = policy.shown(this.wordsOf(c), 0, c.remotePort);
+      if (reason === HANDLED) {
+        this.release(n, c);
+      } else {
+        this.ctx.counters.drop(reason);
+        this.refuse(n, c, reason);
+      }
+      return;
+    }
+    if (isLenient && !isNamed) {
+      this.release(n, c);
+      return;
+    }
+    const isMalformed = found === UNREADABLE || found === SHOWN_NAME;
+    const reason = isNamed ? ECH : isMalformed ? MALFORMED : MISSING;
+    this.count(c, reason);
+    if (found === NOT_THE_PROTOCOL || c.backlogOctets === 0) abortBoth(this.ctx, c);
+    else this.refuse(n, c, reason);
+  }
+
+  /** Counts and notes a connection that ends without a name that could be judged. */
+  private count(c: TcpConnection, reason: number): void {
+    this.policy.name.labels = 0;
+    this.policy.refusedFlow(this.wordsOf(c), 0, c.remotePort, reason);
+    this.ctx.counters.drop(reason);
+  }
+
+  /** The name is allowed: an ordinary connection from now on. */
+  private release(n: number, c: TcpConnection): void {
+    const { ctx } = this;
+    c.handle = this.handle[n];
+    this.handle[n] = -1;
+    this.free(n);
+    c.check = 0;
+    c.windowTarget = WINDOW_INITIAL;
+    c.hostWritable = true;
+    c.hostReadable = true;
+    // Events of the meantime went unheard: the first short read says nothing.
+    c.hostUrgent = true;
+    drainBacklog(ctx, c);
+    if (c.handle >= 0) ctx.makeReady(c);
+  }
+
+  /** Says no in the connection's own protocol. The host has seen a handshake and no octet. */
+  private refuse(n: number, c: TcpConnection, reason: number): void {
+    const { ctx, scratchAt } = this;
+    this.closeHost(n);
+    const isTls = (c.check & SHOWS) === CHECK_TLS;
+    const length = writeRefusal(ctx.arena.octets, scratchAt, isTls, reason, this.policy);
+    if (!sendOctets(ctx, c, scratchAt, length)) {
+      abortBoth(ctx, c);
+      return;
+    }
+    this.state[n] = CLOSING;
+    closeLocal(ctx, c);
+    this.schedule(n, LINGER_MS);
+  }
+
+  private expire(nowMs: number): void {
+    let isFirst = true;
+    for (let n = 0; n < HELD_NAMES_MAX; n++) {
+      const c = this.connections[n];
+      if (c === null || this.state[n] === HELD) continue;
+      if (((nowMs - this.dueAt[n]) | 0) >= 0) {
+        if (this.state[n] === CLOSING) abortBoth(this.ctx, c);
+        else this.decide(n, c, NO_NAME_SHOWN);
+      }
+      if (this.connections[n] !== c) continue;
+      if (isFirst || ((this.dueAt[n] - this.earliestDue) | 0) < 0) this.earliestDue = this.dueAt[n];
+      isFirst = false;
+    }
+    if (isFirst) this.earliestDue = (nowMs + NAME_MS) | 0;
+  }
+
+  /** Milliseconds from `nowMs` until `work` has something to do by itself, or -1. */
+  nextDeadlineMs(nowMs: number): number {
+    if (this.open === 0) return -1;
+    return this.pendingCount > 0 ? 0 : Math.max(0, (this.earliestDue - nowMs) | 0);
+  }
+
+  /** The guest's name for where the connection goes. */
+  private wordsOf(c: TcpConnection): Int32Array {
+    const { words } = this;
+    const isIpv4 = c.ipOctets === IPV4_HEADER_OCTETS;
+    for (let word = 0; word < 4; word++) words[word] = isIpv4 ? 0 : c.pair[c.pairAt + 4 + word];
+    if (isIpv4) {
+      words[2] = V4_MAPPED;
+      words[3] = c.remoteAddress;
+    }
+    return words;
+  }
+}

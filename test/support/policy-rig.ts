@@ -1,0 +1,158 @@
+/**
+ * An engine with a policy between a guest and a network that a test holds in its hands: the guest asks, a resolver
+ * answers what the test says, connections go where they go.
+ */
+import packet, { type Answer, type DecodedPacket, type Packet } from "dns-packet";
+import { readPolicy } from "../../src/config/policy/read.ts";
+import type { PolicyDocument } from "../../src/config/policy/schema.ts";
+import { formatProblem, type Problem } from "../../src/config/problem.ts";
+import type { EngineConfig, PolicyConfig } from "../../src/engine/config.ts";
+import { asUdp, udp } from "../hostile/guest-packets.ts";
+import { FrameExchange, type HeldSocket } from "./frame-exchange.ts";
+import { ip } from "./frames.ts";
+import { TcpGuest } from "./tcp-guest.ts";
+
+export const DNS = ip("10.0.2.3");
+const RESOLVER_PORT = 5301;
+
+/** A policy as a file says it. Throws what is wrong with it. */
+export function policyOf(document: Omit<PolicyDocument, "version"> | string): PolicyConfig {
+  const problems: Problem[] = [];
+  const source =
+    typeof document === "string"
+      ? { label: "policy.yaml", text: document }
+      : { label: "policy", value: { version: 1, ...document } };
+  const read = readPolicy({ flags: [], source, fallback: undefined, audit: false }, problems);
+  if (read === undefined) throw new Error(problems.map(formatProblem).join("\n"));
+  return read.config;
+}
+
+export type Reply = DecodedPacket & { readonly rcode: string };
+
+export class PolicyRig {
+  readonly exchange: FrameExchange;
+  /** `name TYPE` of each question that left. */
+  readonly left: string[] = [];
+  private ids = 1;
+  private ports = 41_000;
+
+  constructor(document: Omit<PolicyDocument, "version"> | string, config: Partial<EngineConfig> = {}) {
+    this.exchange = new FrameExchange({
+      resolvers: [{ words: [0, 0, 0xffff, 0x7f000001], port: RESOLVER_PORT, scope: 0 }],
+      policy: policyOf(document),
+      ...config,
+    });
+  }
+
+  /** The guest asks; `records` are what the resolver says, should it hear of it. Null: no answer came. */
+  ask(name: string, records: readonly Answer[] = [], over: Partial<Packet> = {}, to = DNS): Reply | null {
+    const query = packet.encode({
+      type: "query",
+      id: this.ids++,
+      flags: packet.RECURSION_DESIRED,
+      questions: [{ type: "A", name }],
+      ...over,
+    });
+    return this.askRaw(query, records, to);
+  }
+
+  askRaw(query: Uint8Array, records: readonly Answer[] = [], to = DNS): Reply | null {
+    const { exchange } = this;
+    const before = exchange.network.datagrams.length;
+    const sourcePort = this.ports++;
+    const frames = exchange.exchange(udp({ to, sourcePort, destinationPort: 53, payload: query }));
+    for (const sent of exchange.network.datagrams.slice(before)) {
+      const asked = packet.decode(Buffer.from(sent.octets));
+      const [question] = asked.questions ?? [];
+      this.left.push(`${question?.name} ${question?.type}`);
+      const answer = packet.encode({
+        type: "response",
+        id: asked.id ?? 0,
+        flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE,
+        questions: asked.questions ?? [],
+        answers: [...records],
+      });
+      exchange.network.arriveFrom(sent.handle, sent.words, sent.port, answer);
+      frames.push(...exchange.settle());
+    }
+    const reply = frames.map(asUdp).find(({ sourcePort: from, source }) => from === 53 && source === to);
+    return reply === undefined ? null : (packet.decode(Buffer.from(reply.payload)) as Reply);
+  }
+
+  /** The guest asks for a name that has these addresses. */
+  resolve(name: string, ...addresses: readonly string[]): Reply | null {
+    return this.ask(
+      name,
+      addresses.map((data) => ({ type: "A", name, ttl: 60, data })),
+    );
+  }
+
+  /** The guest connects; null when it is told no, or nothing. */
+  connect(to: string, port: number): TcpGuest | null {
+    const guest = new TcpGuest(this.exchange, { to: ip(to), port, sourcePort: this.ports++ });
+    return guest.open() ? guest : null;
+  }
+
+  /** The host's socket of the last connection. */
+  get socket(): HeldSocket {
+    const socket = this.exchange.network.sockets.at(-1);
+    if (socket === undefined) throw new Error("nothing was connected");
+    return socket;
+  }
+
+  /** Whether a datagram to this remote left. */
+  sends(to: string, port: number): boolean {
+    const before = this.exchange.network.datagrams.length;
+    this.exchange.exchange(
+      udp({ to: ip(to), sourcePort: 42_000, destinationPort: port, payload: Buffer.from("x") }),
+    );
+    return this.exchange.network.datagrams.length > before;
+  }
+
+  /** `host:port reason` of each denial, most tries first. */
+  get denials(): string[] {
+    return this.exchange.core.denials().map(({ host, port, reason }) => `${host}:${port} ${reason}`);
+  }
+}
+
+/** A ClientHello as OpenSSL makes them, with more in it than is looked at. */
+export function clientHello(name: string | null, extensions: readonly Uint8Array[] = []): Buffer {
+  const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);
+  const sized = (octets: Uint8Array): Buffer => Buffer.concat([u16(octets.length), octets]);
+  const serverName =
+    name === null
+      ? []
+      : [
+          Buffer.concat([
+            u16(0),
+            sized(sized(Buffer.concat([Buffer.of(0), sized(Buffer.from(name, "latin1"))]))),
+          ]),
+        ];
+  const supported = Buffer.concat([u16(43), sized(Buffer.from([2, 3, 4]))]);
+  const body = Buffer.concat([
+    Buffer.from([3, 3]),
+    Buffer.alloc(32, 7),
+    Buffer.of(32),
+    Buffer.alloc(32, 9),
+    sized(Buffer.from([0x13, 0x01, 0x13, 0x02, 0xc0, 0x2f])),
+    Buffer.from([1, 0]),
+    sized(Buffer.concat([supported, ...serverName, ...extensions])),
+  ]);
+  return Buffer.concat([
+    Buffer.from([1, body.length >> 16, (body.length >> 8) & 255, body.length & 255]),
+    body,
+  ]);
+}
+
+/** Handshake octets in records of at most `size`. */
+export function inRecords(handshake: Uint8Array, size = 16_384): Buffer {
+  const records: Buffer[] = [];
+  for (let at = 0; at < handshake.length; at += size) {
+    const piece = handshake.subarray(at, at + size);
+    records.push(Buffer.concat([Buffer.from([22, 3, 1, piece.length >> 8, piece.length & 255]), piece]));
+  }
+  return Buffer.concat(records);
+}
+
+export const hello = (name: string | null): Buffer => inRecords(clientHello(name));
+export const ALERT_49 = Buffer.from([21, 3, 3, 0, 2, 2, 49]);
