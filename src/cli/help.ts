@@ -44,6 +44,7 @@ Usage: sluice COMMAND [OPTIONS]
 
 Commands:
 ${commands.join("\n")}
+  policy   what a policy lets through: check, test, schema
   vm       KubeVirt-style VM specs: validate, plan, up, down, run
   names    stand in for slirp4netns, passt and pasta: install, remove
 

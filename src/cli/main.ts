@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   replay: async () => (await import("./replay.ts")).replayCommand,
   names: async () => (await import("./names.ts")).namesCommand,
   as: async () => (await import("./as-name.ts")).asCommand,
+  policy: async () => (await import("./policy.ts")).policyCommand,
   vm: async () => {
     const { vmCommand } = await import("../kubevirt/commands/cli.ts");
     return (argv) =>
