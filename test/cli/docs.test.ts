@@ -63,7 +63,7 @@ describe("command lines in the documents", () => {
   });
 
   it.each(COMMAND_LINES)("$document: $line", ({ argv = [] }) => {
-    expect([...COMMAND_NAMES, "vm", "names", "as", "--help", "--version"]).toContain(argv[0]);
+    expect([...COMMAND_NAMES, "policy", "vm", "names", "as", "--help", "--version"]).toContain(argv[0]);
     expect(problemsOf(argv)).toEqual([]);
   });
 });
