@@ -7,10 +7,16 @@ import type { OptionName } from "./option-table.ts";
 /** Options that say something of IPv4 on the guest's link. */
 const IPV4_OPTIONS = [
   "net",
+  "copy-host",
+  "shared-subnet",
+  "host-alias",
+  "answer-ping",
   "gateway",
   "guest-addr",
   "dhcp-start",
   "dhcp-option",
+  "no-dhcp",
+  "no-dhcp-dns",
   "reserve",
   "next-server",
   "tftp-server-name",

@@ -53,8 +53,9 @@ describe("--ipv4 off", () => {
         ["dhcp-option", "42=10.0.3.2"],
         ["reserve", "52:54:00:00:00:01=10.0.3.20"],
         ["allow-multicast"],
+        ["no-dhcp-dns"],
       ],
-      ["--net", "--dhcp-option", "--reserve", "--allow-multicast"],
+      ["--net", "--dhcp-option", "--reserve", "--allow-multicast", "--no-dhcp-dns"],
     ],
   ])("N69 is refused with %s", (_name, given, places) => {
     expect(plan(...given).places.sort()).toEqual([...places].sort());

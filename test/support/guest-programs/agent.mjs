@@ -364,7 +364,8 @@ const TASKS = {
     await once(socket, "listening");
     socket.on("message", (octets, from) => {
       const { id, questions } = packet.decode(octets);
-      const answers = questions.map(({ name }) => ({ type: "A", name, ttl: 0, data: address }));
+      const type = address.includes(":") ? "AAAA" : "A";
+      const answers = questions.map(({ name }) => ({ type, name, ttl: 0, data: address }));
       const answer = packet.encode({ type: "response", id, questions, answers });
       socket.send(answer, from.port, from.address);
     });

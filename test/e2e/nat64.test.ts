@@ -1,0 +1,65 @@
+/**
+ * An IPv4 guest on a host that has IPv6 alone: a namespace whose way out is IPv6, with the address that its network's NAT64
+ * has for 198.51.100.7.
+ */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { HostNamespace, NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
+import { until } from "../support/program.ts";
+import { missing, needs } from "../support/requirements.ts";
+
+const REMOTE = "198.51.100.7";
+const TRANSLATED = "64:ff9b::c633:6407";
+/** ipv4only.arpa by that NAT64. */
+const WELL_KNOWN = "64:ff9b::c000:aa";
+const RESOLVER_PORT = 5353;
+
+beforeEach((context) => needs(context, NAMESPACE_NEEDS));
+const isPossible = missing(NAMESPACE_NEEDS).length === 0;
+
+describe("a host with IPv6 alone", () => {
+  let host: HostNamespace;
+  let guest: NamespaceGuest;
+
+  beforeAll(async () => {
+    if (!isPossible) return;
+    host = await HostNamespace.make();
+    host.ip("link", "add", "up0", "type", "veth", "peer", "name", "far0");
+    host.ip("link", "set", "far0", "up");
+    host.ip("link", "set", "up0", "up");
+    host.ip("address", "add", "2001:db8::5/64", "dev", "up0", "nodad");
+    host.ip("-6", "route", "add", "default", "via", "2001:db8::1", "dev", "up0");
+    host.ip("address", "add", `${TRANSLATED}/128`, "dev", "lo", "nodad");
+    await host.agent.do("dnsServer", { host: "::1", port: RESOLVER_PORT, address: WELL_KNOWN });
+    guest = await NamespaceGuest.start({ host, options: ["--resolver", `[::1]:${RESOLVER_PORT}`] });
+  });
+  afterAll(async () => {
+    await guest?.close();
+    await host?.close();
+  });
+
+  const reaches = async (port: number): Promise<boolean> => {
+    const exchange = guest.agent.do<string>("exchange", { host: REMOTE, port, message: "through" });
+    return (await exchange.catch(() => "")) === "through";
+  };
+
+  it("N70 N73 takes the guest's TCP and UDP to its NAT64, whose prefix the resolver knows", async () => {
+    const tcp = await host.agent.do<number>("tcpServer", { kind: "echo", host: TRANSLATED });
+    const udp = await host.agent.do<number>("udpServer", { kind: "echo", host: TRANSLATED });
+    await until(() => reaches(tcp), "the prefix to be known");
+    const lost = await guest.agent.do("udpEcho", { host: REMOTE, port: udp, sizes: [1, 1400, 20_000] });
+    expect(lost).toEqual([]);
+    const { flows } = await guest.report();
+    expect(flows).toContain(`[${TRANSLATED}]:${udp}`);
+  });
+
+  it("N71 goes by IPv4 once the host has it", async () => {
+    host.ip("address", "add", "192.0.2.5/24", "dev", "up0");
+    host.ip("address", "add", `${REMOTE}/32`, "dev", "lo");
+    host.ip("route", "add", "default", "via", "192.0.2.1");
+    const tcp = await host.agent.do<number>("tcpServer", { kind: "echo", host: REMOTE });
+    const udp = await host.agent.do<number>("udpServer", { kind: "echo", host: REMOTE });
+    await until(() => reaches(tcp), "the way by IPv4");
+    expect(await guest.agent.do("udpEcho", { host: REMOTE, port: udp, sizes: [1, 1400] })).toEqual([]);
+    expect(guest.sluice.stderr).toContain("a way out over IPv4 and IPv6");
+  });
+});
