@@ -135,8 +135,9 @@ export function outboundAddress(device?: string): number {
 /** The host's address for aliases that lead to it: that of --outbound-addr, or what the routes say. 0: it has none. */
 export function aliasedHost(options: OptionSet): number {
   if (!options.all("host-alias").some(({ value }) => value.target === "host")) return 0;
-  const outbound = options.get("outbound-addr");
-  if (outbound?.kind === "address") return outbound.address;
-  if (outbound?.kind === "interface") return hostNetwork(outbound.name)?.address ?? 0;
+  for (const { value } of options.all("outbound-addr")) {
+    if (value.kind === "address") return value.address;
+    if (value.kind === "interface") return hostNetwork(value.name)?.address ?? 0;
+  }
   return outboundAddress(options.get("outbound-device"));
 }

@@ -19,6 +19,8 @@ interface Range {
 }
 
 const PORT_MAX = 65_535;
+/** Every address of the host, of both families. */
+export const EVERYWHERE = "*";
 
 function readPort(spec: string, text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
@@ -58,14 +60,13 @@ function without(range: Range, hole: { first: number; last: number }): Range[] {
   return parts.filter(({ first, last }) => first <= last);
 }
 
-/** The address in front of the ports as `--publish` writes it; all of them where there is none. */
+/** The address in front of the ports as `--publish` writes it; all of both families where there is none. */
 function readHost(spec: string, text: string | undefined): string {
-  if (text === undefined || text === "") return "0.0.0.0";
+  if (text === undefined || text === "") return EVERYWHERE;
   const [address = "", device] = text.split("%", 2);
   if (device !== undefined) throw new Refusal(`"${spec}" is not offered: ports of one interface`);
-  if (readIpv6(address.replace(/^\[(.*)\]$/, "$1")) !== null) {
-    throw new Refusal(`"${spec}" is not offered: host ports are bound to IPv4 addresses`);
-  }
+  const bare = address.replace(/^\[(.*)\]$/, "$1");
+  if (readIpv6(bare) !== null) return `[${bare}]`;
   if (!isIpv4(address)) throw new Refusal(`invalid port specifier ${spec}`);
   return address;
 }

@@ -2,8 +2,8 @@
 import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
-import type { ForwardWords } from "./passt-ports.ts";
-import { type Question, Refusal } from "./words.ts";
+import { EVERYWHERE, type ForwardWords } from "./passt-ports.ts";
+import { type Question, Refusal, type Surroundings } from "./words.ts";
 
 const MTU_DEFAULT = 65_520;
 const LOOPBACK_4 = "127.0.0.1";
@@ -25,7 +25,7 @@ export interface PasstWords {
   gateway6?: string;
   gatewayMac?: string;
   interface?: string;
-  outbound?: string;
+  outbound: string[];
   outboundDevice?: string;
   dns: string[];
   dnsForward?: string;
@@ -53,6 +53,7 @@ export function emptyWords(): PasstWords {
     foreground: false,
     debug: false,
     mtu: MTU_DEFAULT,
+    outbound: [],
     dns: [],
     search: [],
     dhcp: true,
@@ -152,7 +153,7 @@ function hostArguments(words: PasstWords): string[] {
   if (hostLoopback === undefined) args.push("--allow-host-loopback");
   else if (hostLoopback !== "none") args.push("--host-alias", `${hostLoopback}=loopback`);
   if (words.hostAlias !== undefined) args.push("--host-alias", `${words.hostAlias}=host`);
-  if (words.outbound !== undefined) args.push("--outbound-addr", words.outbound);
+  for (const address of words.outbound) args.push("--outbound-addr", address);
   if (words.outboundDevice !== undefined) args.push("--outbound-device", words.outboundDevice);
   if (words.ping) args.push("--answer-ping");
   return args;
@@ -180,8 +181,20 @@ function ipv6Arguments(words: PasstWords): string[] {
   return args;
 }
 
+/** The rules of a protocol. Ports of every address are those of IPv4 alone where the host or the guest has nothing else. */
+function portArguments(protocol: "tcp" | "udp", { rules }: ForwardWords, everywhere: string): string[] {
+  return rules.flatMap((rule) => {
+    const bound = rule.startsWith(EVERYWHERE) ? `${everywhere}${rule.slice(EVERYWHERE.length)}` : rule;
+    return ["--publish", `${protocol}:${bound}`];
+  });
+}
+
+/** There where the host's kernel has IPv6. */
+const IPV6_ADDRESSES = "/proc/net/if_inet6";
+
 /** Everything but the link. */
-export function commonArguments(words: PasstWords): string[] {
+export function commonArguments(words: PasstWords, exists: Surroundings["exists"]): string[] {
+  const everywhere = isIpv6(words) && exists(IPV6_ADDRESSES) ? EVERYWHERE : "0.0.0.0";
   const given = (option: string, value: string | undefined): string[] =>
     value === undefined ? [] : [option, value];
   return [
@@ -189,8 +202,8 @@ export function commonArguments(words: PasstWords): string[] {
     ...dnsArguments(words),
     ...hostArguments(words),
     ...ipv6Arguments(words),
-    ...words.tcp.rules.flatMap((rule) => ["--publish", `tcp:${rule}`]),
-    ...words.udp.rules.flatMap((rule) => ["--publish", `udp:${rule}`]),
+    ...portArguments("tcp", words.tcp, everywhere),
+    ...portArguments("udp", words.udp, everywhere),
     ...["--max-forwards", "131070"],
     ...given("--pid-file", words.pidFile),
     ...given("--log-file", words.logFile),

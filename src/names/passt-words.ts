@@ -44,8 +44,8 @@ function noteSearch(words: PasstWords, text: string): void {
 }
 
 function noteOutbound(words: PasstWords, text: string): void {
-  if (!isIpv4(text)) throw new Refusal(`--outbound "${text}" is not offered: an IPv4 address`);
-  words.outbound = text;
+  if (!isIpv4(text) && readIpv6(text) === null) throw new Refusal(`invalid outbound address "${text}"`);
+  words.outbound.push(text);
 }
 
 function ipv4Of(form: string): (text: string) => string {
@@ -97,7 +97,12 @@ const NETWORK: readonly Word<PasstWords>[] = [
   },
   sets(["-M", "--mac-addr"], "MAC", "--gateway-mac.", "gatewayMac", (text) => text),
   sets(["-i", "--interface"], "INTERFACE", "--copy-host of this interface.", "interface", (text) => text),
-  { forms: ["-o", "--outbound"], placeholder: "ADDRESS", help: "--outbound-addr; IPv4.", note: noteOutbound },
+  {
+    forms: ["-o", "--outbound"],
+    placeholder: "ADDRESS",
+    help: "--outbound-addr, one of each family.",
+    note: noteOutbound,
+  },
   sets(["--outbound-if4"], "INTERFACE", "--outbound-device.", "outboundDevice", (text) => text),
   refusedWord(["--outbound-if6"], "INTERFACE", "IPv6 leaves as IPv4 does, by --outbound-if4"),
   sets(
@@ -157,7 +162,7 @@ const SERVICES: readonly Word<PasstWords>[] = [
   {
     forms: ["-t", "--tcp-ports"],
     placeholder: "SPEC",
-    help: "-p tcp: of each range: [ADDRESS/]PORTS[:PORTS],…, ~PORTS left out, or none. Not offered: all, an IPv6 address, %INTERFACE.",
+    help: "-p tcp: of each range: [ADDRESS/]PORTS[:PORTS],…, ~PORTS left out, or none. Without an address: all of IPv4 and IPv6. Not offered: all, auto, %INTERFACE.",
     note: (words, text) => notePorts(words.tcp, text),
   },
   {

@@ -69,16 +69,16 @@ const WORDS: readonly Word<Words>[] = [
   ...COMMON_WORDS,
 ];
 
-function translate(argv: readonly string[], { exists }: Surroundings): Translation | Question {
+function translate(argv: readonly string[], surroundings: Surroundings): Translation | Question {
   const words: Words = { ...emptyWords(), oneOff: false, vhostUser: false };
   const [extra] = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
   if (extra !== undefined) throw new Refusal(`extra non-option argument: ${extra}`);
   return {
     argv: [
-      ...linkArguments(words, exists),
+      ...linkArguments(words, surroundings.exists),
       ...(words.oneOff ? ["--one-off"] : []),
-      ...commonArguments(words),
+      ...commonArguments(words, surroundings.exists),
     ],
     background: !words.foreground,
     warnings: [],

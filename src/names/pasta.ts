@@ -140,7 +140,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
       ...["--tap", device, ...namespaceArguments(words, rest, surroundings)],
       ...(words.configure ? ["--configure"] : []),
       ...(words.mac === undefined ? [] : ["--guest-mac", words.mac]),
-      ...commonArguments(words),
+      ...commonArguments(words, surroundings.exists),
     ],
     background: !words.foreground,
     warnings: [],

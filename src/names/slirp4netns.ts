@@ -3,6 +3,7 @@
  * Addresses are the second (gateway), third (DNS), fifteenth (first lease) and hundredth (guest) of the subnet.
  */
 import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
+import { readIpv6 } from "../config/address6.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import {
   type Program,
@@ -40,6 +41,7 @@ interface Words {
   userns?: string;
   netnsType: "pid" | "path" | "tapfd";
   outbound?: string;
+  outbound6?: string;
   mac?: string;
 }
 
@@ -152,7 +154,19 @@ const WORDS: readonly Word<Words>[] = [
       words.outbound = text;
     },
   },
-  refusedWord(["--outbound-addr6"], "IPV6|INTERFACE", "IPv6 leaves by the host's own choice of address"),
+  {
+    forms: ["--outbound-addr6"],
+    placeholder: "IPV6",
+    help: "--outbound-addr of IPv6; an interface by --outbound-addr, which is for both.",
+    note: (words, text) => {
+      if (readIpv6(text) === null) {
+        throw new Refusal(
+          `--outbound-addr6 ${text} is not offered: an IPv6 address; --outbound-addr takes an interface`,
+        );
+      }
+      words.outbound6 = text;
+    },
+  },
   {
     forms: ["--disable-dns"],
     help: "--no-dns, and the DNS address says nothing: --host-alias of nobody.",
@@ -242,6 +256,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
       ...(words.hostLoopback ? ["--allow-host-loopback"] : []),
       ...(words.ipv6 ? ["--ipv6", "auto", "--net6", "fd00::/64"] : []),
       ...given("--outbound-addr", words.outbound),
+      ...given("--outbound-addr", words.outbound6),
       ...given("--guest-mac", words.mac),
       ...given("--ready-fd", words.readyFd),
       ...given("--exit-fd", words.exitFd),

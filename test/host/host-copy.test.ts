@@ -95,6 +95,8 @@ describe("the host behind an alias", () => {
     expect(aliasedHost(optionsOf("--host-alias", "10.0.2.4=host", "--outbound-addr", "lo"))).toBe(
       ip("127.0.0.1"),
     );
+    const both = ["--outbound-addr", "2001:db8::1", "--outbound-addr", "192.0.2.8"];
+    expect(aliasedHost(optionsOf("--host-alias", "10.0.2.4=host", ...both))).toBe(ip("192.0.2.8"));
     expect(outboundAddress("nosuch0")).toBe(0);
   });
 });

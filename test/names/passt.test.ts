@@ -106,7 +106,6 @@ describe("passt", () => {
     "-t ~80",
     "-t auto",
     "-t 127.0.0.1%lo/80",
-    "-t ::1/80",
     "-a 300.1.1.1",
     "-a fd00::1/48",
     "-n 33",
@@ -125,6 +124,28 @@ describe("passt", () => {
   ])("%s is refused", (words) => {
     const said = ["-a", "-n", "-g"].some((form) => words.startsWith(form)) ? "" : OWN;
     expect(() => PASST.translate(`--fd 3 ${said} ${words}`.trim().split(/\s+/), SURROUNDINGS)).toThrow();
+  });
+
+  it("binds all of IPv4 and IPv6, where host and guest have both, or the address of IPv6 it is told", () => {
+    const both = { ...SURROUNDINGS, exists: () => true };
+    const forwards = (words: string) =>
+      translated(PASST, `--fd 3 ${OWN} ${words}`, both).engine.forwards.map(
+        ({ hostAddress, hostAddress6, hostPort }) => [hostAddress6?.join(" ") ?? hostAddress, hostPort],
+      );
+    expect(forwards("-t 80")).toEqual([
+      [0, 80],
+      ["0 0 0 0", 80],
+    ]);
+    expect(forwards("-4 -t 80")).toEqual([[0, 80]]);
+    expect(forwards("-t ::1/80 -u [::1]/81")).toEqual([
+      ["0 0 0 1", 80],
+      ["0 0 0 1", 81],
+    ]);
+  });
+
+  it("leaves by an address of each family", () => {
+    const { host } = serve(`--fd 3 ${OWN} -o 192.0.2.1 -o 2001:db8::1`);
+    expect(host.outbound?.map(({ kind }) => kind)).toEqual(["address", "address6"]);
   });
 
   it("takes the prefix of an address's class where it is told none", () => {

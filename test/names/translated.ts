@@ -5,7 +5,11 @@ import { formatProblem } from "../../src/config/problem.ts";
 import { copyHost } from "../../src/host/host-copy.ts";
 import type { Program, Surroundings, Translation } from "../../src/names/words.ts";
 
-export const SURROUNDINGS: Surroundings = { exists: () => true, defaultDevice: () => "eth0" };
+/** A host without IPv6. */
+export const SURROUNDINGS: Surroundings = {
+  exists: (path) => path !== "/proc/net/if_inet6",
+  defaultDevice: () => "eth0",
+};
 
 /** The translation, and what comes of it; throws with everything that `sluice run` has against it. */
 export function translated(program: Program, line: string, surroundings = SURROUNDINGS) {
