@@ -1,9 +1,11 @@
 /** Inputs that have the shape a target expects, with anything in the fields: what mutation alone takes long to find. */
+import dns from "dns-packet";
 import fc from "fast-check";
 import { packet, tcp, udpPayload } from "../hostile/guest-packets.ts";
 import { clientMessage } from "../support/dhcp-client.ts";
 import { client6Message, SERVER_DUID } from "../support/dhcp6-client.ts";
 import { octets6 } from "../support/frames6.ts";
+import { clientHello, inRecords } from "../support/policy-rig.ts";
 import { encodeScript, type ScriptedFrame } from "./frame-script.ts";
 import { join } from "./target.ts";
 
@@ -239,6 +241,66 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
       fc.array(fc.tuple(fc.constantFrom(...NEXT_HEADERS), fc.nat(2), octets(22)), { maxLength: 10 }),
     )
     .map(([first, list]) => join([first], ...list.map(([next, length, body]) => join([next, length], body)))),
+  "client-hello": fc
+    .tuple(
+      fc.nat(3),
+      fc.constantFrom("good.example", "GOOD.example.", "evil.example", null),
+      fc.integer({ min: 1, max: 400 }),
+      octets(40),
+    )
+    .map(([cut, name, size, more]) => join([cut], inRecords(clientHello(name), size), more)),
+  "http-head": fc
+    .tuple(
+      fc.nat(3),
+      fc.constantFrom("GET", "POST", "CONNECT", "g et"),
+      fc.constantFrom(
+        "/",
+        "*",
+        "http://good.example/",
+        "http://evil.example",
+        "good.example:80",
+        "http://a@good.example/",
+      ),
+      fc.array(
+        fc.constantFrom(
+          "Host: good.example",
+          "host:good.example:80",
+          "Host: evil.example",
+          "X: y",
+          " folded",
+          "Host : x",
+          "Host:",
+        ),
+        { maxLength: 3 },
+      ),
+      fc.constantFrom("\r\n", "\r\n", "\r\n", "\n"),
+    )
+    .map(([cut, method, target, fields, line]) =>
+      join([cut], Buffer.from([`${method} ${target} HTTP/1.1`, ...fields, "", ""].join(line))),
+    ),
+  "dns-answer": fc
+    .array(
+      fc.tuple(
+        fc.constantFrom(1, 5, 28, 16),
+        fc.constantFrom("good.example", "b.example", "c.example"),
+        fc.constantFrom("good.example", "b.example", "c.example"),
+      ),
+      { maxLength: 6 },
+    )
+    .map((list) =>
+      dns.encode({
+        type: "response",
+        id: 1,
+        questions: [{ type: "A", name: "good.example" }],
+        answers: list.map(([type, name, data], i): dns.Answer => {
+          if (type === 5) return { type: "CNAME", name, ttl: i, data };
+          if (type === 28) return { type: "AAAA", name, ttl: i, data: `2001:db8::${i + 1}` };
+          return type === 16
+            ? { type: "TXT", name, ttl: i, data }
+            : { type: "A", name, ttl: i, data: `192.0.2.${i}` };
+        }),
+      }),
+    ),
   grammar: fc
     .tuple(
       fc.nat(20),

@@ -3,6 +3,7 @@ import { dnsStreamTarget } from "./dns-stream-target.ts";
 import { grammarTarget } from "./grammar-target.ts";
 import { dhcp6Target, ipv6HeadersTarget, ndpTarget } from "./ipv6-targets.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
+import { answerTarget, headTarget, helloTarget } from "./policy-targets.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
 import { stackTarget } from "./stack-target.ts";
 import { streamTarget } from "./stream-target.ts";
@@ -23,4 +24,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ndpTarget,
   dhcp6Target,
   ipv6HeadersTarget,
+  helloTarget,
+  headTarget,
+  answerTarget,
 ];

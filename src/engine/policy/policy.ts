@@ -90,7 +90,7 @@ export class Policy implements FlowJudge {
     this.config = parts.config;
     this.rules = new RuleSet(parts.config);
     this.pins = new Pins(parts.config.pinGraceMs);
-    this.ownsDns = parts.hasDns && parts.config.default === "deny";
+    this.ownsDns = parts.hasDns && parts.config.default === "deny" && !parts.config.audit;
     this.lastMs = parts.now();
   }
 
