@@ -1,0 +1,307 @@
+/**
+ * The resources of the control API, version 1: what requests may say and what answers say. Requests are checked by these
+ * schemas, docs/openapi.json is made from them, and the client's types are theirs.
+ *
+ * Times are ISO 8601 with milliseconds in UTC; durations are milliseconds. Unknown members are errors.
+ */
+import { z } from "zod";
+import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
+
+/** Flows of one page, and by default. */
+export const PAGE_ROWS_MAX = 1000;
+export const CAPTURE_SNAP_MAX = 262_144;
+
+const count = z.int().nonnegative();
+const port = z.int().min(0).max(65535);
+const instant = z.iso.datetime({ precision: 3 });
+const id = z.int().positive();
+
+export const endpointSchema = z.strictObject({
+  address: z.string().meta({ description: "IPv4 or IPv6 address; IPv6 without brackets" }),
+  port,
+});
+
+export const protocolSchema = z.enum(["tcp", "udp"]);
+export const directionSchema = z.enum(["out", "in"]);
+export const logLevelSchema = z.enum(["error", "warn", "info", "debug"]);
+
+// --- state -----------------------------------------------------------------------------------------------------------
+
+const poolSchema = z.strictObject({ used: count, size: count });
+
+export const stateSchema = z
+  .strictObject({
+    version: z.string(),
+    name: z.string().meta({ description: "of the instance: --name, or its process id" }),
+    command: z.enum(["run", "exec", "qemu"]),
+    pid: id.meta({ description: "of the supervisor" }),
+    enginePid: id,
+    startedAt: instant,
+    uptimeMs: count,
+    link: z.strictObject({
+      name: z.string().meta({ description: "such as tap tap0" }),
+      up: z.boolean().meta({ description: "a guest is attached" }),
+      pulled: z.boolean().meta({ description: "its cable was pulled by PUT /v1/link" }),
+    }),
+    network: z.strictObject({
+      mtu: count,
+      subnet: z.string().meta({ description: "such as 10.0.2.0/24" }),
+      gateway: z.string(),
+      dns: z.string().nullable(),
+      guest: z.string().meta({ description: "where forwards go that name no guest" }),
+      ipv6: z
+        .strictObject({ prefix: z.string(), gateway: z.string(), dns: z.string().nullable() })
+        .nullable(),
+    }),
+    logLevel: logLevelSchema,
+    forwards: count,
+    pools: z.strictObject({
+      tcpFlows: poolSchema,
+      udpMappings: poolSchema,
+      dnsQuestions: poolSchema,
+      smallChunks: poolSchema,
+      largeChunks: poolSchema,
+      transmitQueue: poolSchema,
+      reassembly: poolSchema,
+    }),
+    records: z.strictObject({
+      lost: count.meta({ description: "records of flows, drops and DNS that nobody read in time" }),
+    }),
+  })
+  .meta({ id: "State" });
+
+// --- flows -----------------------------------------------------------------------------------------------------------
+
+export const flowSchema = z
+  .strictObject({
+    id: id.meta({ description: "never given twice by an instance" }),
+    protocol: protocolSchema,
+    direction: directionSchema,
+    state: z.string().meta({ description: "TCP: of RFC 9293; UDP: MAPPED" }),
+    guest: endpointSchema,
+    remote: endpointSchema.meta({ description: "the other end as the guest sees it" }),
+    target: endpointSchema.meta({ description: "where the host's socket really goes" }),
+    names: z.array(z.string()).meta({ description: "DNS names lately answered with the target's address" }),
+    forward: id.nullable().meta({ description: "the forward its client came by" }),
+    octetsFromGuest: count,
+    octetsToGuest: count,
+    ageMs: count,
+    idleMs: count,
+  })
+  .meta({ id: "Flow" });
+
+export const flowQuerySchema = z.strictObject({
+  host: z
+    .string()
+    .min(1)
+    .max(300)
+    .optional()
+    .meta({ description: "ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or NAME of the remote, or the guest's end" }),
+  protocol: protocolSchema.optional(),
+  state: z.string().max(32).optional(),
+  limit: z.coerce.number().int().min(1).max(PAGE_ROWS_MAX).default(PAGE_ROWS_MAX),
+  after: z.coerce.number().int().nonnegative().default(0).meta({ description: "`next` of the page before" }),
+});
+
+export const flowPageSchema = z
+  .strictObject({
+    flows: z.array(flowSchema),
+    next: id.nullable().meta({ description: "`after` of the next page; null on the last" }),
+  })
+  .meta({ id: "FlowPage" });
+
+export const killQuerySchema = z.strictObject({ host: z.string().min(1).max(300) });
+export const killedSchema = z.strictObject({ killed: count }).meta({ id: "Killed" });
+
+// --- forwards --------------------------------------------------------------------------------------------------------
+
+export const forwardSchema = z
+  .strictObject({
+    id: id.meta({ description: "never given twice by an instance" }),
+    rule: z.string().meta({ description: "in -p's grammar, or hostfwd's where it names a guest" }),
+    protocol: protocolSchema,
+    hostAddress: z.string(),
+    hostPort: port.meta({ description: "the first, as bound" }),
+    guestAddress: z.string().nullable().meta({ description: "null: the guest of forwards that name none" }),
+    guestPort: port,
+    ports: z.int().min(1).max(65535).meta({ description: "how many, in a row" }),
+    origin: z.enum(["start", "added"]),
+  })
+  .meta({ id: "Forward" });
+
+export const forwardRequestSchema = z
+  .strictObject({
+    rule: z.string().min(1).max(300).meta({ description: "in -p's grammar (2222:22) or hostfwd's (tcp::2222-:22)" }),
+  })
+  .meta({ id: "ForwardRequest" });
+export const forwardListSchema = z.strictObject({ forwards: z.array(forwardSchema) }).meta({ id: "ForwardList" });
+export const forwardRemovalQuerySchema = z.strictObject({
+  cut: z
+    .enum(["true", "false"])
+    .default("false")
+    .meta({ description: "reset the connections it has let in, too" }),
+});
+
+// --- leases, counters, drops -----------------------------------------------------------------------------------------
+
+export const leaseSchema = z
+  .strictObject({
+    address: z.string(),
+    mac: z.string(),
+    expiresInMs: count.nullable().meta({ description: "null: never" }),
+  })
+  .meta({ id: "Lease" });
+export const leaseListSchema = z.strictObject({ leases: z.array(leaseSchema) }).meta({ id: "LeaseList" });
+
+const dropReasonSchema = z.enum(DROP_REASONS);
+export const dropsSchema = z
+  .partialRecord(dropReasonSchema, count)
+  .meta({ description: "frames and datagrams not carried, by reason; without those that are 0" });
+export const countersSchema = z
+  .strictObject({
+    counters: z.record(z.string(), count).meta({ description: "by name; without those that are 0" }),
+    drops: dropsSchema,
+  })
+  .meta({ id: "Counters" });
+
+// --- captures --------------------------------------------------------------------------------------------------------
+
+export const captureRequestSchema = z
+  .strictObject({
+    path: z.string().startsWith("/").max(4096).optional().meta({
+      description: "a file on the supervisor's side, made or emptied; without it the answer is the capture itself",
+    }),
+    flow: id.optional(),
+    host: z.string().min(1).max(300).optional(),
+    drops: z.boolean().default(false).meta({ description: "frames that are dropped only" }),
+    snap: z.int().min(64).max(CAPTURE_SNAP_MAX).default(CAPTURE_SNAP_MAX),
+  })
+  .meta({ id: "CaptureRequest" });
+export const captureSchema = z
+  .strictObject({
+    id,
+    path: z.string().nullable(),
+    flow: id.nullable(),
+    host: z.string().nullable(),
+    drops: z.boolean(),
+    snap: count,
+    startedAt: instant,
+    frames: count,
+    octets: count,
+    lost: count.meta({ description: "frames that could not be written in time" }),
+  })
+  .meta({ id: "Capture" });
+export const captureListSchema = z.strictObject({ captures: z.array(captureSchema) }).meta({ id: "CaptureList" });
+
+// --- log, link, stop -------------------------------------------------------------------------------------------------
+
+export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
+export const linkSchema = z.strictObject({ up: z.boolean() }).meta({ id: "Link" });
+export const stopSchema = z.strictObject({}).meta({ id: "Stop" });
+
+// --- events ----------------------------------------------------------------------------------------------------------
+
+export const EVENT_TYPES = [
+  "flow-opened",
+  "flow-ended",
+  "drop",
+  "dns",
+  "link",
+  "forward",
+  "records-lost",
+] as const;
+const at = z.strictObject({ at: instant });
+const endsSchema = at.extend({
+  flow: id,
+  protocol: protocolSchema,
+  direction: directionSchema,
+  guest: endpointSchema,
+  remote: endpointSchema,
+  target: endpointSchema,
+  forward: id.nullable(),
+});
+
+/** The records of records.ts with their times as text. */
+export const eventSchema = z
+  .discriminatedUnion("type", [
+    endsSchema.extend({ type: z.literal("flow-opened") }),
+    endsSchema.extend({
+      type: z.literal("flow-ended"),
+      start: instant,
+      octetsFromGuest: count,
+      octetsToGuest: count,
+      packetsFromGuest: count,
+      packetsToGuest: count,
+      connectMs: count.nullable(),
+      retransmits: count,
+      reason: z.string(),
+      endedBy: z.enum(["guest", "host", "sluice"]),
+      hostError: z.string().nullable(),
+    }),
+    at.extend({
+      type: z.literal("drop"),
+      reason: dropReasonSchema,
+      times: count,
+      from: z.enum(["guest", "host"]),
+      sample: z.string().meta({ description: "the frame's first octets, in hexadecimal" }),
+      length: count,
+      protocol: protocolSchema.nullable(),
+      guest: endpointSchema.nullable(),
+      remote: endpointSchema.nullable(),
+    }),
+    at.extend({
+      type: z.literal("dns"),
+      guest: endpointSchema,
+      transport: protocolSchema,
+      name: z.string(),
+      questionType: z.string(),
+      rcode: z.string().nullable(),
+      addresses: z.array(z.string()),
+      ttlSeconds: count,
+      answeredBy: z.enum(["resolver", "sluice", "nobody"]),
+      durationMs: count,
+    }),
+    at.extend({ type: z.literal("link"), up: z.boolean(), name: z.string() }),
+    at.extend({ type: z.literal("forward"), action: z.enum(["added", "removed"]), id, rule: z.string() }),
+    at.extend({ type: z.literal("records-lost"), count }),
+  ])
+  .meta({ id: "Event" });
+export const eventQuerySchema = z.strictObject({
+  types: z
+    .string()
+    .transform((text) => text.split(","))
+    .pipe(z.array(z.enum(EVENT_TYPES)))
+    .default([...EVENT_TYPES])
+    .meta({ description: "comma-separated; all of them by default" }),
+});
+
+// --- errors ----------------------------------------------------------------------------------------------------------
+
+/** RFC 9457, media type application/problem+json. */
+export const problemSchema = z
+  .strictObject({
+    type: z.string().meta({ description: "about:blank" }),
+    title: z.string(),
+    status: z.int().min(400).max(599),
+    detail: z.string(),
+    problems: z
+      .array(z.strictObject({ place: z.string(), found: z.string().optional(), allowed: z.string() }))
+      .optional()
+      .meta({ description: "everything wrong with the request, all at once" }),
+  })
+  .meta({ id: "Problem" });
+
+export type State = z.infer<typeof stateSchema>;
+export type Flow = z.infer<typeof flowSchema>;
+export type FlowQuery = z.input<typeof flowQuerySchema>;
+export type FlowPage = z.infer<typeof flowPageSchema>;
+export type Killed = z.infer<typeof killedSchema>;
+export type ForwardResource = z.infer<typeof forwardSchema>;
+export type LeaseResource = z.infer<typeof leaseSchema>;
+export type CountersResource = z.infer<typeof countersSchema>;
+export type CaptureRequest = z.input<typeof captureRequestSchema>;
+export type Capture = z.infer<typeof captureSchema>;
+export type ControlEvent = z.infer<typeof eventSchema>;
+export type EventType = ControlEvent["type"];
+export type ControlProblem = z.infer<typeof problemSchema>;
+export type LogLevelName = z.infer<typeof logLevelSchema>;
