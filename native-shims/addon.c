@@ -74,6 +74,7 @@ static const struct int_call int_calls[] = {
     {"udpReceiveBatch", shim_udp_receive_batch, 9},
     {"tapFlags", shim_tap_flags, 1},
     {"tapSetOffload", shim_tap_set_offload, 2},
+    {"tapSetCarrier", shim_tap_set_carrier, 2},
     {"checksum", shim_checksum, 3},
     {"vhostUnmapAll", shim_vhost_unmap_all, 0},
     {"vhostReset", shim_vhost_reset, 0},

@@ -10,6 +10,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#ifndef TUNSETCARRIER
+#define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+
 /** struct virtio_net_hdr, without num_buffers. */
 #define VNET_HEADER_OCTETS 10
 
@@ -66,6 +70,11 @@ int32_t shim_tap_set_offload(const int32_t *a) {
   int size = VNET_HEADER_OCTETS;
   if (ioctl(a[0], TUNSETVNETHDRSZ, &size) < 0) return -errno;
   return result_of(ioctl(a[0], TUNSETOFFLOAD, (unsigned long)(uint32_t)a[1]));
+}
+
+int32_t shim_tap_set_carrier(const int32_t *a) {
+  int on = a[1] != 0;
+  return result_of(ioctl(a[0], TUNSETCARRIER, &on));
 }
 
 int32_t shim_device_index(const struct arg *a) {

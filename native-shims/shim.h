@@ -165,6 +165,7 @@ int32_t shim_tap_open(const struct arg *a);
 int32_t shim_tap_flags(const int32_t *a);
 napi_value shim_tap_name(napi_env env, napi_callback_info info);
 int32_t shim_tap_set_offload(const int32_t *a);
+int32_t shim_tap_set_carrier(const int32_t *a);
 int32_t shim_device_index(const struct arg *a);
 int32_t shim_packet_socket(const struct arg *a);
 

@@ -108,9 +108,7 @@ export function parseMac(text: string): Uint8Array {
   return mac;
 }
 
-export function formatMac(mac: Uint8Array): string {
-  return Array.from(mac, (octet) => octet.toString(16).padStart(2, "0")).join(":");
-}
+export { formatMac } from "../engine/wire/address-text.ts";
 
 /** A decimal number, or Unacceptable. `what` completes "a ... from MIN to MAX". */
 export function parseInteger(text: string, min: number, max: number, what = "whole number"): number {

@@ -1,11 +1,12 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
 import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, ServedFiles } from "./boundary.ts";
-import type { EngineConfig, Ipv6Words, ResolverAddress } from "./config.ts";
+import type { EngineConfig, Forward, Ipv6Words, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
 import type { DenialRow } from "./policy/denials.ts";
+import type { Recorder } from "./transport/recorder.ts";
 
 /** Everything the core needs from outside. */
 export interface EnginePorts {
@@ -28,7 +29,7 @@ export const TOKEN_INDEX_MASK = 0x00ffffff;
 export const TOKEN_TCP_FLOW = 0x01000000;
 export const TOKEN_UDP_FLOW = 0x02000000;
 export const TOKEN_DNS = 0x03000000;
-/** Listening TCP socket or bound UDP socket of `config.forwards[index]`. */
+/** Listening TCP socket or bound UDP socket of a forward; the index is its slot. */
 export const TOKEN_FORWARD = 0x04000000;
 /** The link of the engine. */
 export const TOKEN_LINK = 0x05000000;
@@ -37,6 +38,8 @@ export const TOKEN_HOST = 0x10000000;
 
 /** One line of the flow table, for people. */
 export interface FlowRow {
+  /** Numbers the flows of an engine from 1; never given twice. */
+  readonly id: number;
   readonly protocol: "tcp" | "udp";
   readonly direction: "out" | "in";
   readonly state: string;
@@ -45,9 +48,37 @@ export interface FlowRow {
   readonly remote: string;
   /** Where the host socket really goes. */
   readonly target: string;
+  /** Id of the forward its client came by. */
+  readonly forward: number | null;
   readonly octetsFromGuest: number;
   readonly octetsToGuest: number;
+  readonly ageMs: number;
   readonly idleMs: number;
+}
+
+/** What a socket serves: one port, under the id of the rule it belongs to. */
+export interface ServedPort {
+  readonly id: number;
+  readonly forward: Forward;
+}
+
+/** How far a walk through the flow table has come. */
+export interface RowCursor {
+  /** The number its rows are told under. */
+  readonly call: number;
+  /** The place to look at next; -1 once all have been. */
+  from: number;
+  /** Places that may still be looked at, and rows that may still be told. */
+  places: number;
+  rows: number;
+}
+
+/** An address that a guest has by DHCP. */
+export interface LeaseRow {
+  readonly address: string;
+  readonly mac: string;
+  /** Null: it does not end. */
+  readonly expiresInMs: number | null;
 }
 
 /**
@@ -57,13 +88,21 @@ export interface FlowRow {
 export interface EngineCore {
   readonly counters: Counters;
   readonly config: EngineConfig;
+  /** Milliseconds since the start, which do not wrap; as of the last turn. */
+  readonly uptimeMs: number;
   /** Replaces the link (a guest that connects anew); null when it is gone. TCP flows stay, timers run. */
   attach(link: FrameLink | null, nowMs: number): void;
   /**
-   * Hands over the socket of forward `index`: a listening TCP handle or a bound UDP handle. The host registers it
-   * edge-triggered with token TOKEN_FORWARD | index; clients wait in the kernel until the guest has shown itself.
+   * Hands over a socket of a forward, a listening TCP handle or a bound UDP handle, in a slot that is free. The host
+   * registers it edge-triggered with token TOKEN_FORWARD | slot; clients wait in the kernel until the guest has shown itself.
+   * By default it serves the forward of the configuration that is number `slot`, under the id `slot + 1`.
    */
-  openForward(index: number, handle: number): void;
+  openForward(slot: number, handle: number, port?: ServedPort): void;
+  /**
+   * Forgets the sockets of forward `id`, which the host then closes. Its UDP clients go with their socket; TCP connections
+   * stay unless `cut`.
+   */
+  closeForward(id: number, cut: boolean, nowMs: number): void;
   /**
    * Whether the host has a way out, by family. Over IPv6 a guest is told by the router's lifetime; where only that is left,
    * NAT64 is used if there is some. Before the first call the host has IPv4 alone.
@@ -76,6 +115,13 @@ export interface EngineCore {
   turn(nowMs: number): boolean;
   /** Milliseconds from `nowMs` until a timer is due: 0 or more, or -1 when none is set. */
   nextDeadlineMs(nowMs: number): number;
+  /** What tells of flows, drops and questions from now on; the first call makes it. */
+  record(): Recorder;
+  /** Writes some rows of the flow table and moves the cursor on, as far as there is room. `record` comes first. */
+  recordRows(cursor: RowCursor, nowMs: number): void;
+  /** Resets these flows on both sides, by id. Returns how many there were. */
+  killFlows(ids: readonly number[], nowMs: number): number;
+  leases(): LeaseRow[];
   /** The flow table, for SIGUSR2 and tests. */
   flows(nowMs: number): FlowRow[];
   /** What a policy denied, or would have: most tries first. */

@@ -19,6 +19,8 @@ export interface Forward {
   readonly hostPort: number;
   /** One rule with the forward before it, for the other family: both have the same port, or the rule fails. */
   readonly sharesPort?: boolean;
+  /** One rule with the forward before it: the next port of a range. */
+  readonly continues?: boolean;
   /** Guest address, or 0 for "the guest's address" (see `guestAddress`). */
   readonly guestAddress: number;
   /** Set where clients go to the guest over IPv6: the guest's address, or null for "the guest's address" there. */

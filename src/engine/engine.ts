@@ -12,6 +12,9 @@ import {
   type EngineCore,
   type EnginePorts,
   type FlowRow,
+  type LeaseRow,
+  type RowCursor,
+  type ServedPort,
   TOKEN_DNS,
   TOKEN_FORWARD,
   TOKEN_INDEX_MASK,
@@ -23,16 +26,24 @@ import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
 import type { EngineConfig, Ipv6Words, ResolverAddress } from "./config.ts";
 import { Layers, type MakePolicyLayers } from "./layers.ts";
 import { RX_BATCH_MAX } from "./limits.ts";
+import type { Arena } from "./memory/arena.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
 import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
-import { dropReason } from "./metrics/drop-reasons.ts";
+import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import type { DenialRow } from "./policy/denials.ts";
+import { Recorder } from "./transport/recorder.ts";
+import { formatIpv4, formatIpv6, formatMac } from "./wire/address-text.ts";
+import { PROTOCOL_TCP } from "./wire/ipv4.ts";
+import { ROW_OCTETS } from "./wire/record.ts";
 
 const FRAMES_FROM_GUEST = counter("link-frames-from-guest");
 const OCTETS_FROM_GUEST = counter("link-octets-from-guest");
 const OVERSIZED = dropReason("frame-oversized");
 const LINK_DOWN = dropReason("link-down");
+
+/** Places of the flow table looked at in one turn. */
+const ROWS_PER_TURN = 512;
 
 /** `makePolicy`: needed where the configuration has a policy. */
 export function createEngineCore(
@@ -49,10 +60,10 @@ class Engine implements EngineCore {
   private readonly batch = new FrameBatch(RX_BATCH_MAX);
   private readonly packet = new Packet();
   private readonly layers: Layers;
+  private readonly arena: Arena;
   private linkReadable = false;
   private now: number;
-  /** Uptime that does not wrap, for leases. */
-  private uptimeMs = 0;
+  uptimeMs = 0;
 
   constructor(
     readonly config: EngineConfig,
@@ -61,13 +72,15 @@ class Engine implements EngineCore {
     makePolicy: MakePolicyLayers | null,
   ) {
     this.now = nowMs;
-    this.layers = new Layers(config, ports, this.counters, () => this.now, makePolicy);
+    this.arena = ports.arena;
+    const clock = { now: () => this.now, uptimeMs: () => this.uptimeMs };
+    this.layers = new Layers(config, ports, this.counters, clock, makePolicy);
   }
 
   // --- outside ---------------------------------------------------------------------------------------------------
 
   attach(link: FrameLink | null, nowMs: number): void {
-    this.now = nowMs;
+    this.setTime(nowMs);
     this.layers.egress.attach(link);
     this.layers.inbound.linkAttached();
     this.layers.v6?.linkChanged(link !== null, nowMs);
@@ -75,12 +88,27 @@ class Engine implements EngineCore {
     if (link !== null) this.layers.tcp.guestHeard();
   }
 
-  openForward(index: number, handle: number): void {
-    this.layers.inbound.open(index, handle);
+  /** The clock stands at `nowMs`. */
+  private setTime(nowMs: number): void {
+    this.uptimeMs += (nowMs - this.now) | 0;
+    this.now = nowMs;
+    this.layers.tcp.ctx.now = nowMs;
+  }
+
+  openForward(slot: number, handle: number, port?: ServedPort): void {
+    const served = port ?? { id: slot + 1, forward: this.config.forwards[slot] };
+    this.layers.inbound.open(slot, handle, served);
+  }
+
+  closeForward(id: number, cut: boolean, nowMs: number): void {
+    this.setTime(nowMs);
+    this.layers.inbound.close(id);
+    this.layers.udp.forwardRemoved(id);
+    if (cut) this.layers.tcp.cutForward(id);
   }
 
   setUplinks(hasIpv4: boolean, hasIpv6: boolean, nowMs: number): void {
-    this.now = nowMs;
+    this.setTime(nowMs);
     this.layers.v6?.setUplink(hasIpv6);
     this.layers.nat64?.setUplinks(hasIpv4, hasIpv6, nowMs);
   }
@@ -114,8 +142,7 @@ class Engine implements EngineCore {
   turn(nowMs: number): boolean {
     const { tcp, udp, services, dhcp, tftp, inbound, egress, reassembly, arp, v6, nat64, idleMemory } =
       this.layers;
-    this.uptimeMs += (nowMs - this.now) | 0;
-    this.now = nowMs;
+    this.setTime(nowMs);
     tcp.advance(nowMs);
     udp.advance(nowMs);
     reassembly.poll(nowMs);
@@ -172,13 +199,16 @@ class Engine implements EngineCore {
     }
     let octets = 0;
     packet.nowMs = this.now;
+    const { recorder } = this.layers.tcp.ctx.ledger;
     for (let i = 0; i < count; i++) {
       octets += batch.length[i];
       packet.frameAt = batch.at[i];
       packet.frameOctets = batch.length[i];
       packet.verify = (batch.flags[i] & (CHECKSUM_PARTIAL | CHECKSUM_VALID)) === 0;
       packet.segmentSize = batch.segmentSize[i];
-      counters.drop(ethernet.frame(packet));
+      const reason = ethernet.frame(packet);
+      counters.drop(reason);
+      if (reason !== HANDLED && recorder !== null) recorder.dropped(reason, packet);
     }
     counters.add(FRAMES_FROM_GUEST, count);
     counters.add(OCTETS_FROM_GUEST, octets);
@@ -217,9 +247,71 @@ class Engine implements EngineCore {
     };
   }
 
+  // --- for whoever steers it -------------------------------------------------------------------------------------
+
+  record(): Recorder {
+    const { ledger } = this.layers.tcp.ctx;
+    ledger.recorder ??= new Recorder(this.arena, ledger);
+    return ledger.recorder;
+  }
+
+  recordRows(cursor: RowCursor, nowMs: number): void {
+    const { tcp, udp } = this.layers;
+    const { flows, ledger } = tcp.ctx;
+    const { recorder } = ledger;
+    this.setTime(nowMs);
+    for (let looks = 0; looks < ROWS_PER_TURN; looks++) {
+      if (recorder === null || cursor.from >= flows.end) {
+        cursor.from = -1;
+        return;
+      }
+      if (cursor.places === 0 || cursor.rows === 0 || !recorder.events.hasRoom(ROW_OCTETS)) return;
+      const id = cursor.from++;
+      cursor.places--;
+      const protocol = flows.protocolOf(id);
+      if (protocol === 0) continue;
+      cursor.rows--;
+      if (protocol === PROTOCOL_TCP) tcp.tellRow(cursor.call, id, nowMs);
+      else udp.tellRow(cursor.call, id, nowMs);
+    }
+  }
+
+  killFlows(ids: readonly number[], nowMs: number): number {
+    const { tcp, udp } = this.layers;
+    const { flows, ledger } = tcp.ctx;
+    this.setTime(nowMs);
+    const wanted = new Set(ids);
+    let killed = 0;
+    for (let id = 0; id < flows.end; id++) {
+      const protocol = flows.protocolOf(id);
+      if (protocol === 0 || !wanted.has(ledger.serial[id])) continue;
+      if (protocol === PROTOCOL_TCP) tcp.kill(id);
+      else udp.kill(id);
+      killed++;
+    }
+    return killed;
+  }
+
+  leases(): LeaseRow[] {
+    const { dhcp, v6 } = this.layers;
+    const left = (expiresAt: number): number | null =>
+      expiresAt === Number.POSITIVE_INFINITY ? null : Math.max(0, expiresAt * 1000 - this.uptimeMs);
+    return [
+      ...dhcp.leases().map(({ address, mac, expiresAt }) => ({
+        address: formatIpv4(address),
+        mac: formatMac(mac),
+        expiresInMs: left(expiresAt),
+      })),
+      ...(v6?.leases() ?? []).map(({ address, mac, expiresAt }) => ({
+        address: formatIpv6(address),
+        mac: formatMac(mac),
+        expiresInMs: left(expiresAt),
+      })),
+    ];
+  }
+
   close(nowMs: number): void {
-    this.now = nowMs;
-    this.layers.tcp.ctx.now = nowMs;
+    this.setTime(nowMs);
     this.layers.tcp.close();
     this.layers.udp.close();
     this.layers.dns.close();

@@ -36,6 +36,7 @@ import { Dns } from "./service/dns/dns.ts";
 import { DnsReplies } from "./service/dns/replies.ts";
 import { Nat64 } from "./service/nat64.ts";
 import { Tftp, type TftpParts } from "./service/tftp/tftp.ts";
+import { FlowLedger } from "./transport/flow-ledger.ts";
 import { FlowTable } from "./transport/flow-table.ts";
 import { InboundForwards } from "./transport/inbound-forwards.ts";
 import { Tcp } from "./transport/tcp/tcp.ts";
@@ -51,6 +52,12 @@ const NO_IPV4 = { arp: SILENT_IPV4, ipv4: SILENT_IPV4 };
 
 /** Makes what a policy needs; given by who has loaded it. */
 export type MakePolicyLayers = (parts: PolicyLayersParts) => PolicyLayers;
+export interface Clock {
+  /** The time of the turn. */
+  readonly now: () => number;
+  /** One that does not wrap. */
+  readonly uptimeMs: () => number;
+}
 
 export class Layers {
   readonly egress: Egress;
@@ -74,12 +81,12 @@ export class Layers {
   /** Null where IPv4 destinations are reached by IPv4 or not at all. */
   readonly nat64: Nat64 | null;
 
-  /** `now` tells the time of the turn. Throws where there is a policy and nobody to keep it. */
+  /** Throws where there is a policy and nobody to keep it. */
   constructor(
     config: EngineConfig,
     ports: EnginePorts,
     counters: Counters,
-    now: () => number,
+    { now, uptimeMs }: Clock,
     makePolicy: MakePolicyLayers | null,
   ) {
     const { arena, network, checksum, entropy, admit } = ports;
@@ -97,7 +104,8 @@ export class Layers {
     const destinations = new Destinations(config, judge);
     const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
-    const world = { network, flows, destinations, destinations6, ...secrets };
+    const ledger = new FlowLedger(config.maxFlows, uptimeMs);
+    const world = { network, flows, ledger, destinations, destinations6, ...secrets };
     const shared = { config, arena, egress, counters, checksum, ...world };
 
     this.egress = egress;
@@ -123,7 +131,6 @@ export class Layers {
     const { tcp, udp, v6, arp, reassembly } = this;
     this.inbound = new InboundForwards({
       ...shared,
-      forwards: config.forwards,
       guestAddress,
       followGuest: config.forwardsFollowGuest,
       sources,

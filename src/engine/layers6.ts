@@ -18,6 +18,7 @@ import type { Echo } from "./network/echo.ts";
 import type { Transport } from "./network/ipv4.ts";
 import { Ipv6 } from "./network/ipv6.ts";
 import type { Reassembly } from "./network/reassembly.ts";
+import type { Lease6 } from "./service/dhcpv6.ts";
 import { Dhcp6Service } from "./service/dhcpv6-service.ts";
 import { RouterAdvertiser } from "./service/router.ts";
 import type { Tcp } from "./transport/tcp/tcp.ts";
@@ -141,6 +142,10 @@ export class Layers6 {
   /** The prefix by which guests reach IPv4, or null. */
   setNat64(nat64: Nat64Prefix | null): void {
     this.router.setNat64(nat64, this.parts.now());
+  }
+
+  leases(): Lease6[] {
+    return this.dhcp?.leases() ?? [];
   }
 
   /** What is due by the clock. `uptimeMs` does not wrap. */

@@ -6,24 +6,27 @@
  * One engine at a time per process: the shim has one arena and one epoll set.
  */
 
+import { forwardRules } from "../config/forward-rule.ts";
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { Logger } from "../engine/boundary.ts";
-import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
+import { type EngineConfig, type Forward, ipv6OnLink } from "../engine/config.ts";
 import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
-import { closeForwards, forwardPort, openForwards, registerForwards } from "./forwards.ts";
+import { ForwardSockets, forwardPort, openForwards } from "./forwards.ts";
 import { CaptureFile, CaptureLink } from "./link/capture.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
+import { PulledLink } from "./link/pulled-link.ts";
 import { QemuStreamLink } from "./link/qemu-stream.ts";
 import { openTap, openTapDescriptor, TAP_QUEUE_FRAMES, type TapOptions } from "./link/tap.ts";
 import { VhostSource } from "./link/vhost-source.ts";
 import { native } from "./native/native.ts";
 import { type Descriptors, partitionDescriptors } from "./native/shim-tables.ts";
 import { ServiceCommands } from "./process/service-command.ts";
+import { RecordPipe } from "./record-pipe.ts";
 import { interpretResolvConf, RESOLV_CONF, resolvConfFile } from "./resolv-conf.ts";
 import { ServedFolder } from "./served-folder.ts";
 import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "./sockets.ts";
@@ -94,6 +97,8 @@ export class EngineHost {
   private readonly descriptors: Descriptors = partitionDescriptors(this.arena);
   private readonly loop: EventLoop;
   private readonly linkOptions: TapOptions;
+  private readonly forwards: ForwardSockets;
+  private isPulled = false;
   private source: LinkSource | null = null;
   private capture: CaptureFile | null = null;
   private link: HostLink | null = null;
@@ -134,6 +139,8 @@ export class EngineHost {
     network.setResolvers(resolvers);
     const ipv6 = this.ipv6Of(config);
     this.core = createCore({ ...config, ipv6, resolvers }, ports, native.nowMs());
+    this.forwards = new ForwardSockets(this.core);
+    if (options.records === true) this.core.record();
     if (ipv6 !== null || config.nat64 !== null) this.followUplink();
     this.linkOptions = {
       arena: this.arena,
@@ -281,13 +288,65 @@ export class EngineHost {
   }
 
   private openForwards(): void {
-    const handles = openForwards(this.options.config.forwards);
-    this.undo.push(() => closeForwards(handles));
+    const { forwards } = this.options.config;
+    const handles = openForwards(forwards);
+    this.undo.push(() => this.forwards.close());
     this.forwardPorts = handles.map(forwardPort);
-    registerForwards(handles);
-    handles.forEach((handle, index) => {
-      this.core.openForward(index, handle);
-    });
+    let at = 0;
+    for (const [index, rule] of forwardRules(forwards).entries()) {
+      this.addForward(index + 1, rule, handles.slice(at, at + rule.length));
+      at += rule.length;
+    }
+  }
+
+  /**
+   * Serves these ports under `id` by these sockets, one each: bound, listening if TCP, and ours from now on. Throws the
+   * kernel's error.
+   */
+  addForward(id: number, forwards: readonly Forward[], handles: readonly number[]): void {
+    const result = this.forwards.add(id, forwards, handles);
+    if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
+    this.loop.wake();
+  }
+
+  /** Closes the ports of forward `id`; `cut` resets the connections it has let in. Returns whether there was one. */
+  removeForward(id: number, cut: boolean): boolean {
+    const removed = this.forwards.remove(id, cut);
+    this.loop.wake();
+    return removed;
+  }
+
+  /** Resets these flows on both sides, by id. Returns how many there were. */
+  killFlows(ids: readonly number[]): number {
+    const killed = this.core.killFlows(ids, native.nowMs());
+    this.loop.wake();
+    return killed;
+  }
+
+  /** Tells of flows, drops and DNS over this stream socket, which is ours from now on; `wanted` as recorder.ts has it. */
+  openRecords(fd: number, wanted: number): RecordPipe {
+    const pipe = new RecordPipe(this.core, this.loop, fd, wanted);
+    // Behind whatever is undone before it, so that it tells of that, too.
+    this.undo.unshift(() => pipe.close());
+    return pipe;
+  }
+
+  /** Pulls the guest's cable, or plugs it in again. */
+  setLink(up: boolean): void {
+    if (up === !this.isPulled) return;
+    this.isPulled = !up;
+    const { link } = this;
+    this.options.log.info(`the link's cable is ${up ? "plugged in" : "pulled"}`);
+    if (link === null) return;
+    this.setCarrier(link, up);
+    const plugged = link instanceof PulledLink ? link.inner : link;
+    this.link = up ? plugged : new PulledLink(plugged, this.core.counters);
+    this.loop.attach(this.link);
+  }
+
+  /** A TAP's far end sees the cable; who cannot be told (another kind of link, an old kernel) hears nothing, that is all. */
+  private setCarrier(link: HostLink, up: boolean): void {
+    if (native.tapFlags(link.fd) >= 0) native.tapSetCarrier(link.fd, up ? 1 : 0);
   }
 
   private openCapture(): void {
@@ -365,8 +424,9 @@ export class EngineHost {
 
   private attach(link: HostLink): void {
     const wrapped = this.capture === null ? link : new CaptureLink(link, this.capture, this.arena);
-    this.link = wrapped;
-    this.loop.attach(wrapped);
+    this.link = this.isPulled ? new PulledLink(wrapped, this.core.counters) : wrapped;
+    if (this.isPulled) this.setCarrier(wrapped, false);
+    this.loop.attach(this.link);
     this.options.log.info(`${link.name}: ${this.source?.reopens === true ? "guest attached" : "open"}`);
     this.options.onLink?.(true, link.name);
   }

@@ -76,6 +76,8 @@ export interface EngineHostOptions {
    * (a descriptor or -errno). By default `/bin/sh -c` as a child of this process.
    */
   readonly spawnCommand?: (command: string) => number;
+  /** Remember lately dropped frames, failed flows and DNS questions for who asks for records later. */
+  readonly records?: boolean;
   /** The guest's link came up (TAP opened, QEMU connected) or went down. */
   readonly onLink?: (up: boolean, name: string) => void;
 }

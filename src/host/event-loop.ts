@@ -42,6 +42,9 @@ const TOKEN_LINK_ROOM = TOKEN_LINK | 1;
 const TOKEN_KIND_MASK = ~TOKEN_INDEX_MASK;
 const EVENT_INTS = 2;
 
+/** Called after each turn with the time of it. True when it has more to do right now. */
+export type AfterTurn = (nowMs: number) => boolean;
+
 /** Called with the readiness bits of a watched descriptor. */
 export type EventHandler = (events: number) => void;
 
@@ -53,6 +56,8 @@ export interface EventLoopHooks {
 }
 
 export class EventLoop {
+  /** For who has something to do with what a turn left; null while nobody does. */
+  afterTurn: AfterTurn | null = null;
   private core: EngineCore | null = null;
   private link: HostLink | null = null;
   private linkWantsWritable = false;
@@ -161,6 +166,7 @@ export class EventLoop {
       now = native.nowMs();
       for (let i = 0; i < count; i++) this.dispatch(core, i, now);
       more = core.turn(now);
+      if (this.afterTurn?.(now)) more = true;
       this.tendLink();
       if (!this.open) return;
       if (!more && count <= 0 && (wait || !this.dedicated)) break;

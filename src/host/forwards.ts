@@ -1,10 +1,10 @@
 /**
- * Opens what the outside reaches the guest by: a listening TCP socket or a bound UDP socket for each forward, before
- * the engine says that it is ready. All that fail are told at once, each with its port.
+ * Opens what the outside reaches the guest by: a listening TCP socket or a bound UDP socket for each port of a forward, at
+ * the start before the engine says that it is ready, or later. All that fail are told at once, each with its port.
  */
 
 import { forwardHost, isOnEveryAddress } from "../config/forward-text.ts";
-import { TOKEN_FORWARD } from "../engine/api.ts";
+import { type EngineCore, TOKEN_FORWARD } from "../engine/api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
@@ -80,12 +80,53 @@ export function forwardPort(handle: number): number {
   return native.localAddress(handle, words) === 0 ? words[ADDRESS_PORT] : 0;
 }
 
-/** Puts the sockets into the epoll set, edge-triggered: the core remembers what it left in the queue. */
-export function registerForwards(handles: readonly number[]): void {
-  handles.forEach((handle, index) => {
-    const result = native.epollAdd(handle, READABLE | EDGE_TRIGGERED, TOKEN_FORWARD | index);
-    if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
-  });
+/** The sockets of an engine's forwards, each in a slot of its core, and how they come and go. */
+export class ForwardSockets {
+  /** By rule's id: slots and handles, in the order of its ports. */
+  private readonly open = new Map<number, { slots: number[]; handles: number[] }>();
+  private readonly freeSlots: number[] = [];
+  private slots = 0;
+
+  constructor(private readonly core: EngineCore) {}
+
+  /**
+   * Serves these ports by these sockets, one each, which belong to us from now on, under `id`, which may have some already.
+   * Edge-triggered: the core remembers what it left in the queue. Returns 0, or -errno when one of them is not served; then
+   * `remove` undoes the rest.
+   */
+  add(id: number, forwards: readonly Forward[], handles: readonly number[]): number {
+    const entry = this.open.get(id) ?? { slots: [], handles: [] };
+    this.open.set(id, entry);
+    for (const [i, handle] of handles.entries()) {
+      const slot = this.freeSlots.pop() ?? this.slots++;
+      const result = native.epollAdd(handle, READABLE | EDGE_TRIGGERED, TOKEN_FORWARD | slot);
+      if (result < 0) {
+        this.freeSlots.push(slot);
+        for (const left of handles.slice(i)) native.close(left);
+        return result;
+      }
+      entry.slots.push(slot);
+      entry.handles.push(handle);
+      this.core.openForward(slot, handle, { id, forward: forwards[i] });
+    }
+    return 0;
+  }
+
+  /** Closes the sockets of rule `id`; `cut` resets its connections. False when there is none. */
+  remove(id: number, cut: boolean): boolean {
+    const entry = this.open.get(id);
+    if (entry === undefined) return false;
+    this.open.delete(id);
+    this.core.closeForward(id, cut, native.nowMs());
+    closeForwards(entry.handles);
+    this.freeSlots.push(...entry.slots);
+    return true;
+  }
+
+  close(): void {
+    for (const { handles } of this.open.values()) closeForwards(handles);
+    this.open.clear();
+  }
 }
 
 export function closeForwards(handles: readonly number[]): void {

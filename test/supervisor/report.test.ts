@@ -24,6 +24,9 @@ describe("octets", () => {
 describe("the flow table", () => {
   it("aligns its columns", () => {
     const row = {
+      id: 1,
+      forward: null,
+      ageMs: 50,
       protocol: "tcp",
       direction: "out",
       state: "ESTABLISHED",

@@ -3,12 +3,14 @@
  * remembers events, and has one timer. Its errors are the host's errors.
  */
 
-import type { EngineCore, EnginePorts, FlowRow } from "../../src/engine/api.ts";
+import type { EngineCore, EnginePorts, FlowRow, LeaseRow } from "../../src/engine/api.ts";
 import type { FrameLink } from "../../src/engine/boundary.ts";
 import type { EngineConfig, ResolverAddress } from "../../src/engine/config.ts";
 import { FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
 import { Counters } from "../../src/engine/metrics/counters.ts";
+import { FlowLedger } from "../../src/engine/transport/flow-ledger.ts";
+import { Recorder } from "../../src/engine/transport/recorder.ts";
 
 const ARP_REPLY_OCTETS = 42;
 
@@ -25,6 +27,9 @@ export class ArpCore implements EngineCore {
   closed = 0;
   oversized = 0;
   link: FrameLink | null = null;
+  readonly uptimeMs = 0;
+  readonly closedForwards: number[] = [];
+  private readonly recorder: Recorder;
   /** Absolute time of its timer, or undefined; `fired` counts expiries. */
   dueMs: number | undefined;
   fired = 0;
@@ -39,6 +44,7 @@ export class ArpCore implements EngineCore {
   ) {
     this.resolvers = config.resolvers;
     this.queue = new TransmitQueue(512, ports.arena.txHeadersAt);
+    this.recorder = new Recorder(ports.arena, new FlowLedger(1, () => 0));
   }
 
   attach(link: FrameLink | null): void {
@@ -55,6 +61,24 @@ export class ArpCore implements EngineCore {
   }
 
   setHostAddresses(): void {}
+
+  closeForward(id: number): void {
+    this.closedForwards.push(id);
+  }
+
+  record(): Recorder {
+    return this.recorder;
+  }
+
+  recordRows(): void {}
+
+  killFlows(): number {
+    return 0;
+  }
+
+  leases(): LeaseRow[] {
+    return [];
+  }
 
   setUplinks(_hasIpv4: boolean, isUp: boolean): void {
     this.uplinks.push(isUp);

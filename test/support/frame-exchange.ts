@@ -316,6 +316,7 @@ const arena = new Arena(REASSEMBLY_REGION_OCTETS);
 
 /** A core with everything around it. `now` starts at 0 and moves by `exchange` and `pass`. */
 export class FrameExchange {
+  readonly arena = arena;
   readonly network = new HeldNetwork(arena);
   readonly link: HeldLink;
   readonly core: EngineCore;

@@ -4,8 +4,10 @@
  */
 import {
   DNS_REGION_OCTETS,
+  DROP_RING_OCTETS,
   LARGE_CHUNK_OCTETS,
   LARGE_CHUNKS,
+  RECORD_RING_OCTETS,
   RX_WINDOW_OCTETS,
   SCRATCH_OCTETS,
   SMALL_CHUNK_OCTETS,
@@ -42,6 +44,8 @@ export class Arena {
   readonly reassemblyAt: number;
   readonly dnsAt: number;
   readonly tftpAt: number;
+  readonly recordsAt: number;
+  readonly dropsAt: number;
 
   constructor(reassemblyOctets = 0) {
     let end = PAGE_OCTETS; // Offset 0 stays unused, so that 0 can mean "none".
@@ -59,6 +63,8 @@ export class Arena {
     this.reassemblyAt = region(reassemblyOctets);
     this.dnsAt = region(DNS_REGION_OCTETS);
     this.tftpAt = region(SCRATCH_OCTETS);
+    this.recordsAt = region(RECORD_RING_OCTETS);
+    this.dropsAt = region(DROP_RING_OCTETS);
     this.smallChunksAt = region(SMALL_CHUNKS * SMALL_CHUNK_OCTETS);
     this.largeChunksAt = region(LARGE_CHUNKS * LARGE_CHUNK_OCTETS);
     this.buffer = new ArrayBuffer(end);

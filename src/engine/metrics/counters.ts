@@ -4,7 +4,7 @@
  */
 import { DROP_REASONS, type DropReasonName } from "./drop-reasons.ts";
 
-const COUNTERS = [
+export const COUNTER_NAMES = [
   "link-frames-from-guest",
   "link-octets-from-guest",
   "link-frames-to-guest",
@@ -61,15 +61,15 @@ const COUNTERS = [
   "udp-octets-to-guest",
 ] as const;
 
-export type CounterName = (typeof COUNTERS)[number];
+export type CounterName = (typeof COUNTER_NAMES)[number];
 
 /** The int of a counter, looked up once at module load. */
 export function counter(name: CounterName): number {
-  return COUNTERS.indexOf(name);
+  return COUNTER_NAMES.indexOf(name);
 }
 
 export class Counters {
-  readonly values = new Float64Array(COUNTERS.length);
+  readonly values = new Float64Array(COUNTER_NAMES.length);
   /** Indexed by drop reason; entry 0 counts frames that were handled. */
   readonly drops = new Float64Array(DROP_REASONS.length);
 
@@ -93,7 +93,7 @@ export class Counters {
   snapshot(): { counters: Record<string, number>; drops: Record<string, number> } {
     const counters: Record<string, number> = {};
     const drops: Record<string, number> = {};
-    COUNTERS.forEach((name, i) => {
+    COUNTER_NAMES.forEach((name, i) => {
       if (this.values[i] !== 0) counters[name] = this.values[i];
     });
     DROP_REASONS.forEach((name, i) => {

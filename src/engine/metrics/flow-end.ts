@@ -14,8 +14,12 @@ export const FLOW_END_REASONS = [
   "no-resources",
   /** UDP: unused for the time that a mapping lives. */
   "expired",
+  /** UDP: the host's way out is another one now, and its socket led elsewhere. */
+  "network-changed",
   /** It gave way to newer flows in a full table. */
   "evicted",
+  /** TCP: the policy did not allow the name it showed, or it showed none. */
+  "denied",
   /** Somebody ended it through the control API. */
   "killed",
   /** The engine ended. */
@@ -24,7 +28,19 @@ export const FLOW_END_REASONS = [
 
 export type FlowEndReason = (typeof FLOW_END_REASONS)[number];
 
-/** The int of a reason, looked up once at module load. */
-export function flowEnd(name: FlowEndReason): number {
-  return FLOW_END_REASONS.indexOf(name);
+/** Whose doing an end was: what an end's int has in its second octet. */
+export const FLOW_ENDED_BY = ["guest", "host", "sluice"] as const;
+const BY_SHIFT = 8;
+
+/** An end as one int: its reason, and whose doing it was. Looked up once at module load. */
+export function flowEndBy(name: FlowEndReason, by: (typeof FLOW_ENDED_BY)[number]): number {
+  return FLOW_END_REASONS.indexOf(name) | (FLOW_ENDED_BY.indexOf(by) << BY_SHIFT);
+}
+
+export function endReason(end: number): number {
+  return end & ((1 << BY_SHIFT) - 1);
+}
+
+export function endedBy(end: number): number {
+  return end >> BY_SHIFT;
 }

@@ -26,6 +26,7 @@ import {
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_UDP, pseudoSum, writeIpv4 } from "../wire/ipv4.ts";
 import { DHCP_CLIENT_PORT, DHCP_SERVER_PORT, UDP_HEADER_OCTETS, writeUdp } from "../wire/udp.ts";
 import { type DhcpReply, DhcpServer } from "./dhcp.ts";
+import type { Lease } from "./dhcp-leases.ts";
 
 const DHCP_REPLIES = counter("dhcp-replies");
 const LINK_FULL = dropReason("link-full");
@@ -65,6 +66,10 @@ export class DhcpService implements UdpService {
 
   preferIpv6Only(isPreferred: boolean): void {
     this.server?.preferIpv6Only(isPreferred);
+  }
+
+  leases(): Lease[] {
+    return this.server?.leases() ?? [];
   }
 
   /** Ends leases that have run out. `uptimeMs` does not wrap. */

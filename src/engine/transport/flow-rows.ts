@@ -1,25 +1,24 @@
 /** The flow table as people read it. */
 import type { FlowRow } from "../api.ts";
-import type { Destinations } from "../network/destinations.ts";
-import type { Destinations6 } from "../network/destinations6.ts";
 import { formatEndpoint, formatWordsEndpoint } from "../wire/address-text.ts";
 import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
-import type { Ends, Path } from "./path.ts";
+import type { FlowLedger } from "./flow-ledger.ts";
+import { type Ends, PAIR_WORDS, Path } from "./path.ts";
 import { CLOSED, STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
 import type { UdpMapping } from "./udp/mapping.ts";
+import { recentEnds, type Sides } from "./udp/recent-ends.ts";
 
 export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
   const rows: FlowRow[] = [];
   for (const c of ctx.connections) {
     if (c === null || c.state === CLOSED) continue;
     rows.push({
+      ...ledgerRow(ctx.ledger, c.id),
       protocol: "tcp",
       direction: c.outbound ? "out" : "in",
       state: STATE_NAMES[c.state],
-      guest: guestEnd(c),
-      remote: remoteEnd(c),
-      target: target(c),
+      ...endsRow(c),
       octetsFromGuest: c.octetsFromGuest,
       octetsToGuest: c.octetsToGuest,
       idleMs: (nowMs - c.lastHeardMs) | 0,
@@ -28,24 +27,26 @@ export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
   return rows;
 }
 
-interface Sides {
-  readonly destinations: Destinations;
-  readonly destinations6: Destinations6 | null;
+interface UdpRowParts extends Sides {
+  readonly ledger: FlowLedger;
 }
 
-/** `sides` knows what addresses of the host side look like to the guest. */
-export function udpRows(mappings: readonly (UdpMapping | null)[], sides: Sides, nowMs: number): FlowRow[] {
+export function udpRows(
+  mappings: readonly (UdpMapping | null)[],
+  parts: UdpRowParts,
+  nowMs: number,
+): FlowRow[] {
   const rows: FlowRow[] = [];
+  const path = new Path(new Int32Array(PAIR_WORDS));
   for (const m of mappings) {
     if (!m?.live) continue;
-    const [remote, to] = m.inbound ? [remoteEnd(m), target(m)] : recent(m, sides);
+    recentEnds(m, parts, path);
     rows.push({
+      ...ledgerRow(parts.ledger, m.id),
       protocol: "udp",
       direction: m.inbound ? "in" : "out",
       state: "MAPPED",
-      guest: guestEnd(m),
-      remote,
-      target: to,
+      ...endsRow(path),
       octetsFromGuest: m.octetsFromGuest,
       octetsToGuest: m.octetsToGuest,
       idleMs: (nowMs - m.refreshedMs) | 0,
@@ -54,20 +55,17 @@ export function udpRows(mappings: readonly (UdpMapping | null)[], sides: Sides, 
   return rows;
 }
 
-/** The last remote the guest sent to, as it sees it and as it is. */
-function recent(m: UdpMapping, { destinations, destinations6 }: Sides): [string, string] {
-  if (m.ipOctets === IPV4_HEADER_OCTETS) {
-    const { askedAddress, recentAddress, recentPort } = m;
-    const seen = formatEndpoint(askedAddress, recentPort);
-    if (m.hostFamily === 4) return [seen, formatEndpoint(recentAddress, recentPort)];
-    const words = destinations.translated(recentAddress);
-    return [seen, endpoint6(words, 0, recentPort)];
-  }
-  const address = new Int32Array(4);
-  m.copyRecent6(address);
-  const seen = address.slice();
-  destinations6?.seenByGuest(address, 0, seen, 0);
-  return [endpoint6(seen, 0, m.recentPort), endpoint6(address, 0, m.recentPort)];
+function ledgerRow(ledger: FlowLedger, id: number): Pick<FlowRow, "id" | "forward" | "ageMs"> {
+  const forward = ledger.forward[id];
+  return {
+    id: ledger.serial[id],
+    forward: forward === 0 ? null : forward,
+    ageMs: ledger.uptimeMs() - ledger.startedMs[id],
+  };
+}
+
+function endsRow(path: Path): Pick<FlowRow, "guest" | "remote" | "target"> {
+  return { guest: guestEnd(path), remote: remoteEnd(path), target: target(path) };
 }
 
 function guestEnd({ ipOctets, guestAddress, guestPort, pair, pairAt }: Ends): string {

@@ -67,6 +67,16 @@ export class FlowTable {
     this.indexMask = this.index.length - 1;
   }
 
+  /** The IP protocol of flow `id`, whatever its family; 0 while the id is free. */
+  protocolOf(id: number): number {
+    return this.protocol[id] & ~FAMILY_IPV6;
+  }
+
+  /** Ids below it have been given out at least once. */
+  get end(): number {
+    return this.fresh;
+  }
+
   get count(): number {
     return this.fresh - this.freeCount;
   }

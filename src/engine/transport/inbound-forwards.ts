@@ -1,11 +1,13 @@
 /**
- * Clients of the declared ports. Listening sockets are edge-triggered: what is left in one is remembered here and
- * looked at again each turn. TCP clients are accepted at once and wait, bounded, for a guest that has not shown itself
+ * Clients of the forwarded ports. Each port is a socket with a number, its slot; a forward has as many as it has ports, and
+ * they come and go. Listening sockets are edge-triggered: what is left in one is remembered here and looked at again each
+ * turn. TCP clients are accepted at once and wait, bounded, for a guest that has not shown itself
  * (their SYN is sent again until it has); datagrams wait for it in the kernel's buffer.
  */
 
+import type { ServedPort } from "../api.ts";
 import { ADDRESS_WORDS, EAGAIN, type HostNetwork } from "../boundary.ts";
-import type { Forward, Ipv6Words } from "../config.ts";
+import type { Ipv6Words } from "../config.ts";
 import type { Egress } from "../link/egress.ts";
 import type { GuestAddresses } from "../link/guest-addresses.ts";
 import type { Neighbours } from "../link/neighbours.ts";
@@ -37,7 +39,6 @@ const MORE = 1;
 const STALLED = 2;
 
 export interface InboundParts {
-  readonly forwards: readonly Forward[];
   /** The guest of forwards that name none. */
   readonly guestAddress: number;
   /** Rather the one heard from last when the first client comes; `guestAddress` is asked for while there is none. */
@@ -56,9 +57,18 @@ export interface InboundParts {
   readonly token: number;
 }
 
+/** Slots there is room for at first. */
+const SLOTS_MIN = 16;
+const NO_HANDLE = -1;
+
 export class InboundForwards {
-  private readonly handles: Int32Array;
-  private readonly state: Uint8Array;
+  /** By slot. */
+  private handles = new Int32Array(SLOTS_MIN).fill(NO_HANDLE);
+  private state = new Uint8Array(SLOTS_MIN);
+  private readonly served: (ServedPort | null)[] = [];
+  /** Slots that are READY, each once. */
+  private readySlots = new Int32Array(SLOTS_MIN);
+  private readyCount = 0;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
   private readonly path = new Path(new Int32Array(PAIR_WORDS));
   private nowMs = 0;
@@ -67,8 +77,6 @@ export class InboundForwards {
   private retryAtMs = 0;
 
   constructor(private readonly parts: InboundParts) {
-    this.handles = new Int32Array(parts.forwards.length).fill(-1);
-    this.state = new Uint8Array(parts.forwards.length);
     this.guest = parts.followGuest ? 0 : parts.guestAddress;
   }
 
@@ -77,15 +85,40 @@ export class InboundForwards {
     this.guest = this.parts.followGuest ? 0 : this.parts.guestAddress;
   }
 
-  /** Forward `index` has this listening or bound socket. */
-  open(index: number, handle: number): void {
-    this.handles[index] = handle;
-    this.state[index] = READY;
+  /** Slot `slot`, which is free, has this listening or bound socket. */
+  open(slot: number, handle: number, port: ServedPort): void {
+    while (this.served.length <= slot) this.served.push(null);
+    if (slot >= this.handles.length) this.grow(slot + 1);
+    this.served[slot] = port;
+    this.handles[slot] = handle;
+    this.ready(slot);
   }
 
-  /** The socket of forward `index` has something. */
-  ready(index: number): void {
-    if (index < this.state.length) this.state[index] = READY;
+  /** Forgets the sockets of forward `id`, which their owner closes then. Its clients are the transports' business. */
+  close(id: number): void {
+    for (let slot = 0; slot < this.served.length; slot++) {
+      if (this.served[slot]?.id !== id) continue;
+      this.served[slot] = null;
+      this.handles[slot] = NO_HANDLE;
+    }
+  }
+
+  private grow(least: number): void {
+    const room = Math.max(least, this.handles.length * 2);
+    const { handles, state, readySlots } = this;
+    this.handles = new Int32Array(room).fill(NO_HANDLE);
+    this.handles.set(handles);
+    this.state = new Uint8Array(room);
+    this.state.set(state);
+    this.readySlots = new Int32Array(room);
+    this.readySlots.set(readySlots);
+  }
+
+  /** The socket in `slot` has something. */
+  ready(slot: number): void {
+    if (slot >= this.state.length || this.state[slot] === READY) return;
+    this.state[slot] = READY;
+    this.readySlots[this.readyCount++] = slot;
   }
 
   /** Serves the sockets that have clients. True when more may wait right now. */
@@ -93,16 +126,23 @@ export class InboundForwards {
     let more = false;
     this.stalled = false;
     this.nowMs = nowMs;
-    for (let i = 0; i < this.state.length; i++) {
-      if (this.state[i] === IDLE || this.handles[i] < 0) continue;
-      const result = this.serve(i, this.parts.forwards[i]);
-      if (result === DRAINED) this.state[i] = IDLE;
-      else if (result === MORE) more = true;
+    let left = 0;
+    for (let i = 0; i < this.readyCount; i++) {
+      const slot = this.readySlots[i];
+      const port = this.served[slot];
+      const result = port === null ? DRAINED : this.serve(slot, port);
+      if (result === DRAINED) {
+        this.state[slot] = IDLE;
+        continue;
+      }
+      this.readySlots[left++] = slot;
+      if (result === MORE) more = true;
       else {
         this.stalled = true;
         this.retryAtMs = (nowMs + RETRY_MS) | 0;
       }
     }
+    this.readyCount = left;
     return more;
   }
 
@@ -111,10 +151,11 @@ export class InboundForwards {
     return this.stalled ? Math.max((this.retryAtMs - nowMs) | 0, 0) : -1;
   }
 
-  private serve(index: number, forward: Forward): number {
+  private serve(slot: number, port: ServedPort): number {
+    const { forward } = port;
     this.path.guestPort = forward.guestPort;
     if (forward.guestAddress6 !== undefined && !this.isWithout6(forward)) {
-      return this.serve6(index, forward, forward.guestAddress6);
+      return this.serve6(slot, port, forward.guestAddress6);
     }
     const guest = forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress;
     if (guest === 0) {
@@ -124,19 +165,19 @@ export class InboundForwards {
     this.path.ipOctets = IPV4_HEADER_OCTETS;
     this.path.guestAddress = guest;
     const known = this.parts.neighbours.find(guest) >= 0;
-    if (forward.protocol === "tcp") return this.acceptTcp(index);
+    if (forward.protocol === "tcp") return this.acceptTcp(slot, port);
     if (!known) {
       this.parts.egress.unresolved = guest;
       return STALLED;
     }
-    return this.receiveUdp(index);
+    return this.receiveUdp(slot, port);
   }
 
   /**
    * Whether a forward to the guest's own address goes to that of IPv4, if it may, since the guest has not shown that it
    * has the other: it is asked, for the clients to come.
    */
-  private isWithout6({ eitherFamily }: Forward): boolean {
+  private isWithout6({ eitherFamily }: ServedPort["forward"]): boolean {
     if (!eitherFamily) return false;
     const { v6, egress } = this.parts;
     if (v6 === null || !v6.guests.choose(this.nowMs)) return true;
@@ -147,20 +188,20 @@ export class InboundForwards {
   }
 
   /** A forward to the guest's IPv6 address: `named`, or the one it turns out to have. */
-  private serve6(index: number, forward: Forward, named: Ipv6Words | null): number {
+  private serve6(slot: number, port: ServedPort, named: Ipv6Words | null): number {
     const { v6, egress } = this.parts;
     if (v6 === null || (named === null && !v6.guests.choose(this.nowMs))) return STALLED;
     const { path } = this;
     path.ipOctets = IPV6_HEADER_OCTETS;
-    path.guestAddress = forward.eitherFamily ? this.knownGuest4() : 0;
+    path.guestAddress = port.forward.eitherFamily ? this.knownGuest4() : 0;
     for (let word = 0; word < 4; word++) path.pair[word] = named?.[word] ?? v6.guests.chosen[word];
     const known = v6.neighbours.find(path.pair, 0) >= 0;
-    if (forward.protocol === "tcp") return this.acceptTcp(index);
+    if (port.forward.protocol === "tcp") return this.acceptTcp(slot, port);
     if (!known) {
       egress.wantGuest6(path.pair, 0);
       return STALLED;
     }
-    return this.receiveUdp(index);
+    return this.receiveUdp(slot, port);
   }
 
   /** The guest's IPv4 address for clients that it refuses over IPv6; 0 while it has shown none. */
@@ -176,18 +217,18 @@ export class InboundForwards {
   }
 
   /** The guest's end is in `path`. */
-  private receiveUdp(index: number): number {
+  private receiveUdp(slot: number, { id }: ServedPort): number {
     if (!this.parts.udp.slotsFree()) return STALLED;
-    return this.parts.udp.receiveForward(index, this.handles[index], this.path) ? MORE : DRAINED;
+    return this.parts.udp.receiveForward(id, this.handles[slot], this.path) ? MORE : DRAINED;
   }
 
-  private acceptTcp(index: number): number {
+  private acceptTcp(slot: number, { id: forward }: ServedPort): number {
     const { path } = this;
     const { destinations, destinations6 } = this.parts;
     for (let n = 0; n < ACCEPTS_PER_TURN; n++) {
       const id = this.parts.tcp.nextInboundId();
       if (id === NO_FLOW) return STALLED;
-      const handle = this.parts.network.tcpAccept(this.handles[index], this.parts.token | id, this.peer);
+      const handle = this.parts.network.tcpAccept(this.handles[slot], this.parts.token | id, this.peer);
       if (handle === EAGAIN) return DRAINED;
       // Out of descriptors or memory; the socket's edge has passed, so it is for us to look again.
       if (handle < 0) return STALLED;
@@ -195,7 +236,7 @@ export class InboundForwards {
       path.remoteAddress = destinations.clientSeenByGuest(this.peer);
       if (path.ipOctets === IPV6_HEADER_OCTETS) destinations6?.seenByGuest(this.peer, 0, path.pair, 4);
       path.remotePort = path.targetPort;
-      this.parts.tcp.acceptInbound(path, handle);
+      this.parts.tcp.acceptInbound(path, handle, forward);
     }
     return MORE;
   }

@@ -51,6 +51,11 @@ export function formatWordsEndpoint(a: number, b: number, c: number, d: number, 
   return isMapped(words, 0) ? formatEndpoint(d, port) : `[${formatIpv6(words)}]:${port}`;
 }
 
+/** `52:55:0a:00:02:02`. */
+export function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (octet) => octet.toString(16).padStart(2, "0")).join(":");
+}
+
 function isMapped(words: ArrayLike<number>, index: number): boolean {
   return words[index] === 0 && words[index + 1] === 0 && words[index + 2] === V4_MAPPED;
 }

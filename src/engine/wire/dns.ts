@@ -11,6 +11,7 @@
  *   question: | name | type | class |              record: | name | type | class | TTL (4) | length | data |
  *   OPT:      the root name (one zero octet), type 41; its class is the UDP payload size the sender takes
  */
+import { V4_MAPPED } from "../boundary.ts";
 import { dropReason, HANDLED } from "../metrics/drop-reasons.ts";
 
 export const ID = 0;
@@ -55,7 +56,7 @@ export const TYPE_AXFR = 252;
 export const TYPE_ANY = 255;
 export const CLASS_IN = 1;
 const TYPE_OPT = 41;
-const QUESTION_FIXED_OCTETS = 4;
+export const QUESTION_FIXED_OCTETS = 4;
 /** Behind a record's name. */
 export const RECORD_FIXED_OCTETS = 10;
 export const RECORD_CLASS = 2;
@@ -206,6 +207,43 @@ export function recordData(fixedAt: number): number {
 }
 export function recordEnd(view: DataView, fixedAt: number): number {
   return fixedAt + RECORD_FIXED_OCTETS + view.getUint16(fixedAt + RECORD_LENGTH);
+}
+
+/**
+ * Puts the addresses of a message's A and AAAA answers into `to`, four words each, IPv4 as v4-mapped, as far as there is
+ * room, and the least of their TTLs and `ttl[0]` into that. Its question ends after `questionOctets`. Returns how many; what
+ * runs past the end ends them.
+ */
+export function takeAddresses(
+  view: DataView,
+  at: number,
+  length: number,
+  questionOctets: number,
+  to: Int32Array,
+  ttl: Uint32Array,
+): number {
+  const end = at + length;
+  let position = at + questionOctets;
+  let count = 0;
+  for (let left = answers(view, at); left > 0 && (count + 1) * 4 <= to.length; left--) {
+    position = skipName(view, position, end, true);
+    if (position < 0 || position + RECORD_FIXED_OCTETS > end) break;
+    const dataAt = position + RECORD_FIXED_OCTETS;
+    const dataOctets = view.getUint16(position + RECORD_LENGTH);
+    if (dataAt + dataOctets > end) break;
+    const type = view.getUint16(position);
+    const isIpv4 = type === TYPE_A && dataOctets === 4;
+    if (isIpv4 || (type === TYPE_AAAA && dataOctets === 16)) {
+      for (let word = 0; word < 3; word++) {
+        to[count * 4 + word] = isIpv4 ? (word === 2 ? V4_MAPPED : 0) : view.getInt32(dataAt + 4 * word);
+      }
+      to[count * 4 + 3] = view.getInt32(dataAt + dataOctets - 4);
+      ttl[0] = Math.min(ttl[0], view.getUint32(position + RECORD_TTL));
+      count++;
+    }
+    position = dataAt + dataOctets;
+  }
+  return count;
 }
 
 /** Offset behind the name at `at`, or -1. A pointer ends a name; a question's may not have one. */

@@ -4,7 +4,7 @@
  */
 import { lstatSync, unlinkSync } from "node:fs";
 import { EADDRINUSE, ECONNREFUSED } from "../../engine/boundary.ts";
-import { ENOENT } from "../native/linux.ts";
+import { ENOENT, SO_PEERCRED, SOL_SOCKET } from "../native/linux.ts";
 import { native } from "../native/native.ts";
 import { describeErrno, StartError } from "../start-error.ts";
 
@@ -57,10 +57,13 @@ function removeStale(path: string, type: "stream" | "dgram", place: string): voi
     throw new StartError([{ place, reason: `${path} exists and is not a socket` }]);
   }
   const probe = native.unixConnect(path, type);
+  const owner = probe < 0 ? 0 : native.getOption(probe, SOL_SOCKET, SO_PEERCRED);
   if (probe >= 0) native.close(probe);
   if (probe === ECONNREFUSED) unlinkSync(path);
   else if (probe !== ENOENT) {
-    throw new StartError([{ place, reason: `another program is using ${path}` }]);
+    throw new StartError([
+      { place, reason: `another program is using ${path}${owner > 0 ? ` (process ${owner})` : ""}` },
+    ]);
   }
 }
 

@@ -204,6 +204,8 @@ export interface Native {
    * 0 or -errno; -EINVAL for a flag this kernel does not know.
    */
   tapSetOffload(fd: number, flags: number): number;
+  /** TUNSETCARRIER (Linux 5.0): whether the device's owner sees a cable. 0 or -errno. */
+  tapSetCarrier(fd: number, on: 0 | 1): number;
   /**
    * sendmsg of one octet with SCM_RIGHTS / its counterpart. Return 0 / the fd, or -errno: -EPIPE when the peer
    * closed, -EBADMSG when the octet came without a descriptor. They wait if the socket is a blocking one.

@@ -9,6 +9,7 @@ import { Counters } from "../../../src/engine/metrics/counters.ts";
 import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
 import { DnsForwarder } from "../../../src/engine/service/dns/forwarder.ts";
 import { OVER_UDP } from "../../../src/engine/service/dns/resolvers.ts";
+import { FlowLedger } from "../../../src/engine/transport/flow-ledger.ts";
 import { Path } from "../../../src/engine/transport/path.ts";
 import { ip, udpFrame } from "../../support/frames.ts";
 import { needs } from "../../support/requirements.ts";
@@ -101,6 +102,8 @@ function setUp(resolvers: readonly ResolverAddress[] = [ONE, TWO], over: { restr
     replyStream: () => expect.unreachable(),
     streamHasRoom: () => expect.unreachable(),
     endStream: () => expect.unreachable(),
+    streamEnds: () => expect.unreachable(),
+    ledger: new FlowLedger(1, () => 0),
   });
   const query = (message: Uint8Array, nowMs = 0, port = PORT): string => {
     octets.set(message, RX_AT);

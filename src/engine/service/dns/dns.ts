@@ -65,6 +65,8 @@ export class Dns implements UdpService {
       reply: parts.reply,
       replyStream: (stream, at, length) => this.streams.reply(stream, at, length),
       streamHasRoom: (stream) => this.streams.hasRoom(stream),
+      streamEnds: (stream) => this.streams.ends(stream),
+      ledger: tcp.ledger,
       endStream: (stream) => this.streams.end(stream),
     });
     // Answers of the forwarder's own are made at the other end of the scratch octets.

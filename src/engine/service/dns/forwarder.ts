@@ -18,6 +18,7 @@ import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "..
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { DENIED, NO_DATA, PASSES, type QuestionJudge } from "../../network/judge.ts";
+import type { FlowLedger } from "../../transport/flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
   checkQuery,
@@ -28,6 +29,7 @@ import {
   questionEnd,
   questionType,
   RCODE_NXDOMAIN,
+  RCODE_MASK,
   RCODE_REFUSED,
   TYPE_AXFR,
   TYPE_IXFR,
@@ -42,6 +44,7 @@ import { isOverTcp, NO_QUESTION, QUESTIONS_MAX } from "./questions.ts";
 import { explain, payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
 import { type AnswerListener, Resolution } from "./resolution.ts";
 import { Resolvers } from "./resolvers.ts";
+import { BY_NOBODY, BY_SLUICE, DnsTeller } from "./teller.ts";
 import type { UpstreamParts } from "./upstream.ts";
 
 /** Where answers of our own are made, with room for a length in front. */
@@ -82,6 +85,9 @@ export interface DnsForwarderOptions extends Omit<UpstreamParts, "resolvers"> {
   readonly replyStream: (stream: number, at: number, length: number) => void;
   /** Whether that connection has room for another message. */
   readonly streamHasRoom: (stream: number) => boolean;
+  /** The ends of that connection. */
+  readonly streamEnds: (stream: number) => Ends | null;
+  readonly ledger: FlowLedger;
   /** No more messages come for a question of that connection that has had some: it is over. */
   readonly endStream: (stream: number) => void;
 }
@@ -90,6 +96,7 @@ export class DnsForwarder implements AnswerListener {
   private readonly view: DataView;
   private readonly resolution: Resolution;
   private readonly askers = new Askers();
+  private readonly teller: DnsTeller;
   private readonly hostNames: HostNames;
   private readonly replyAt: number;
   private readonly inHand = new Query();
@@ -100,6 +107,7 @@ export class DnsForwarder implements AnswerListener {
 
   constructor(private readonly options: DnsForwarderOptions) {
     this.view = options.view;
+    this.teller = new DnsTeller(options.view, options.ledger);
     this.hostNames = new HostNames(options.hostNames, options.hostAddress);
     const parts: UpstreamParts = { ...options, resolvers: new Resolvers(options.resolvers) };
     this.resolution = new Resolution(parts, options.regionAt, this);
@@ -245,6 +253,7 @@ export class DnsForwarder implements AnswerListener {
     const record = isRefused ? 0 : address;
     const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, bits, record);
     this.answerQuery(query, length);
+    if (this.teller.isHeard) this.tellHere(query, bits & RCODE_MASK, isRefused ? 0 : address);
     if (isRefused) return RESTRICTED;
     counters.add(ANSWERS, 1);
     return HANDLED;
@@ -259,8 +268,17 @@ export class DnsForwarder implements AnswerListener {
     let length = writeReply(octets, view, query.at, query.length, replyAt, rcode, 0);
     if (isDenied) length = explain(octets, view, replyAt, length, policy.explain());
     this.answerQuery(query, length);
+    if (this.teller.isHeard) this.tellHere(query, rcode, 0);
     counters.add(ANSWERS, 1);
     return isDenied ? policy.reason : HANDLED;
+  }
+
+  private tellHere(query: Query, rcode: number, address: number): void {
+    const { teller } = this;
+    teller.ownAnswer(BY_SLUICE, rcode, address);
+    teller.question(query.at, query.end, 0);
+    if (query.overTcp) teller.toldOnStream(this.options.streamEnds(query.stream));
+    else teller.toldTo(query.guest, 0, query.guestPort);
   }
 
   /** Sends the answer at `replyAt` to whoever sent the query. */
@@ -319,6 +337,10 @@ export class DnsForwarder implements AnswerListener {
     const { view } = this;
     const { counters } = this.options;
     const slot = this.resolution.queryAt(entry);
+    if (this.teller.isHeard) {
+      this.teller.answer(at, length, end);
+      this.tellAll(entry);
+    }
     if (!isOverTcp(entry)) {
       const most = payloadMax(view, slot, this.resolution.questions.length[entry]);
       if (length > most) {
@@ -336,6 +358,10 @@ export class DnsForwarder implements AnswerListener {
     const { replyAt, resolution } = this;
     const slot = resolution.queryAt(entry);
     const queryOctets = resolution.questions.length[entry];
+    if (this.teller.isHeard) {
+      this.teller.ownAnswer(BY_NOBODY, -1, 0);
+      this.tellAll(entry);
+    }
     const length = writeReply(this.options.octets, this.view, slot, queryOctets, replyAt, rcode, 0);
     this.answerAll(entry, replyAt, length, resolution.questions.end[entry]);
   }
@@ -348,6 +374,18 @@ export class DnsForwarder implements AnswerListener {
       const stream = askers.stream[asker];
       if (stream !== NO_STREAM) this.options.replyStream(stream, at, length);
       else this.reply(askers.guest, askers.server, asker * 4, askers.guestPort[asker], at, length);
+    }
+  }
+
+  /** Tells of the question to come to an end, once for each who asked it. */
+  private tellAll(entry: number): void {
+    const { teller, askers, resolution } = this;
+    const { questions } = resolution;
+    teller.question(resolution.queryAt(entry), questions.end[entry], resolution.ageMs(entry));
+    for (let asker = askers.last(entry); asker !== NO_ASKER; asker = askers.before(asker)) {
+      const stream = askers.stream[asker];
+      if (stream !== NO_STREAM) teller.toldOnStream(this.options.streamEnds(stream));
+      else teller.toldTo(askers.guest, asker * 4, askers.guestPort[asker]);
     }
   }
 

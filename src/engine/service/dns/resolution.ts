@@ -95,6 +95,11 @@ export class Resolution implements UpstreamListener {
     return isOverTcp(entry) ? this.tcp : this.udp;
   }
 
+  /** Milliseconds since it was asked. */
+  ageMs(entry: number): number {
+    return (this.now - this.questions.startedAt[entry]) | 0;
+  }
+
   /** Where the entry's query is kept. */
   queryAt(entry: number): number {
     return this.upstream(entry).queryAt(entry);

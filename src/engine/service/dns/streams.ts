@@ -12,6 +12,8 @@ import {
 } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
+import type { Ends } from "../../transport/path.ts";
 import type { TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
 import { closeLocal, peekOctet, queuedOctets, sendOctets, takeOctets } from "../../transport/tcp/local.ts";
@@ -37,6 +39,8 @@ const BROKEN = 3;
 
 const MALFORMED_STREAM = counter("dns-tcp-malformed");
 const MALFORMED = dropReason("dns-malformed");
+const EVICTED = flowEndBy("evicted", "sluice");
+const CLOSED_HERE = flowEndBy("closed", "sluice");
 
 export class DnsStreams implements LocalService {
   /** Connections there are. */
@@ -59,6 +63,11 @@ export class DnsStreams implements LocalService {
     private readonly scratchAt: number,
   ) {}
 
+  /** The ends of that connection, or null when it is gone. */
+  ends(stream: number): Ends | null {
+    return this.connections[stream];
+  }
+
   // --- the TCP layer's side ----------------------------------------------------------------------------------------
 
   opened(c: TcpConnection): number {
@@ -66,7 +75,7 @@ export class DnsStreams implements LocalService {
     if (n < 0) {
       n = this.leastMissed();
       const old = this.connections[n];
-      if (old !== null) abortBoth(this.ctx, old);
+      if (old !== null) abortBoth(this.ctx, old, EVICTED);
     }
     this.connections[n] = c;
     this.state[n] = OPEN;
@@ -143,7 +152,7 @@ export class DnsStreams implements LocalService {
     this.blocked[n] = 0;
     if (this.state[n] === OPEN) this.takeQueries(n, c);
     else if (this.state[n] === CLOSING) closeLocal(this.ctx, c);
-    if (this.state[n] === BROKEN) abortBoth(this.ctx, c);
+    if (this.state[n] === BROKEN) abortBoth(this.ctx, c, CLOSED_HERE);
   }
 
   private takeQueries(n: number, c: TcpConnection): void {
@@ -193,7 +202,7 @@ export class DnsStreams implements LocalService {
 
   private expire(n: number, c: TcpConnection): void {
     if (this.state[n] === OPEN) this.close(n, c);
-    else abortBoth(this.ctx, c);
+    else abortBoth(this.ctx, c, CLOSED_HERE);
   }
 
   /** Milliseconds until `work` has something to do by itself, or -1. */

@@ -11,6 +11,7 @@
 import { V4_MAPPED } from "../../boundary.ts";
 import { DNS_STREAMS_MAX, HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../limits.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { CHECK_TLS } from "../../policy/rule-set.ts";
 import type { TcpConnection } from "../../transport/tcp/connection.ts";
@@ -50,6 +51,7 @@ const CLOSING = 3;
 const LENIENT = 4;
 const SHOWS = 3;
 
+const DENIED = flowEndBy("denied", "sluice");
 const MISSING = dropReason("policy-name-missing");
 const MALFORMED = dropReason("policy-name-malformed");
 const ECH = dropReason("policy-ech");
@@ -158,7 +160,7 @@ export class HeldNames implements LocalService, NameChecks {
     const c = this.connections[oldest];
     if (c !== null) {
       if (this.state[oldest] !== CLOSING) this.count(c, FULL);
-      abortBoth(this.ctx, c);
+      abortBoth(this.ctx, c, DENIED);
     }
     return oldest;
   }
@@ -216,7 +218,7 @@ export class HeldNames implements LocalService, NameChecks {
     const isMalformed = found === UNREADABLE || found === SHOWN_NAME;
     const reason = isNamed ? ECH : isMalformed ? MALFORMED : MISSING;
     this.count(c, reason);
-    if (found === NOT_THE_PROTOCOL || c.backlogOctets === 0) abortBoth(this.ctx, c);
+    if (found === NOT_THE_PROTOCOL || c.backlogOctets === 0) abortBoth(this.ctx, c, DENIED);
     else this.refuse(n, c, reason);
   }
 
@@ -250,7 +252,7 @@ export class HeldNames implements LocalService, NameChecks {
     const isTls = (c.check & SHOWS) === CHECK_TLS;
     const length = writeRefusal(ctx.arena.octets, scratchAt, isTls, reason, this.policy);
     if (!sendOctets(ctx, c, scratchAt, length)) {
-      abortBoth(ctx, c);
+      abortBoth(ctx, c, DENIED);
       return;
     }
     this.state[n] = CLOSING;
@@ -264,7 +266,7 @@ export class HeldNames implements LocalService, NameChecks {
       const c = this.connections[n];
       if (c === null || this.state[n] === HELD) continue;
       if (((nowMs - this.dueAt[n]) | 0) >= 0) {
-        if (this.state[n] === CLOSING) abortBoth(this.ctx, c);
+        if (this.state[n] === CLOSING) abortBoth(this.ctx, c, DENIED);
         else this.decide(n, c, NO_NAME_SHOWN);
       }
       if (this.connections[n] !== c) continue;

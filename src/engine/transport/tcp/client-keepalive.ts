@@ -8,6 +8,7 @@
  */
 import { PEER_SEGMENTS } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { KEEPALIVE_IDLE_MS } from "./deadline.ts";
@@ -15,6 +16,7 @@ import { probe } from "./output.ts";
 import { abortBoth } from "./teardown.ts";
 
 const KEEPALIVES = counter("tcp-keepalives");
+const GUEST_SILENT = flowEndBy("timed-out", "guest");
 
 export const CLIENT_LOOK_MS = 65_000;
 /** The guest is asked with every second question of the client's, so that each look sees one for sure. */
@@ -41,7 +43,7 @@ export function lookAtClient(ctx: TcpContext, c: TcpConnection): void {
     c.keepaliveProbes = 0;
     if (!isFirst) c.clientPaceMs = Math.min(c.clientPaceMs * 2, KEEPALIVE_IDLE_MS);
   } else if (c.keepaliveProbes >= UNANSWERED_MAX) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, GUEST_SILENT);
     return;
   } else {
     c.keepaliveProbes++;

@@ -187,6 +187,9 @@ export class TcpConnection extends ConnectionFlags {
   unacknowledged = 0;
   octetsFromGuest = 0;
   octetsToGuest = 0;
+  /** Frames of the link, a super-frame as one; they wrap. */
+  packetsFromGuest = 0;
+  packetsToGuest = 0;
   challengeAtMs = 0;
   challenges = 0;
 

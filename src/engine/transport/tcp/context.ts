@@ -10,6 +10,7 @@ import type { Counters } from "../../metrics/counters.ts";
 import type { Destinations } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
+import type { FlowLedger } from "../flow-ledger.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
 import { Path } from "../path.ts";
@@ -31,6 +32,7 @@ export interface TcpParts {
   readonly counters: Counters;
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
+  readonly ledger: FlowLedger;
   readonly destinations: Destinations;
   /** Null where the guest has no IPv6; then no segment of it comes up. */
   readonly destinations6: Destinations6 | null;
@@ -51,6 +53,7 @@ export class TcpContext {
   readonly counters: Counters;
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
+  readonly ledger: FlowLedger;
   readonly pool: ChunkPool;
   readonly wheel: TimerWheel;
   readonly heldResets: HeldResets;
@@ -119,6 +122,7 @@ export class TcpContext {
     this.counters = parts.counters;
     this.checksum = parts.checksum;
     this.flows = parts.flows;
+    this.ledger = parts.ledger;
     this.halfOpen = new FlowQueue(parts.flows);
     this.timeWaits = new FlowQueue(parts.flows);
     this.mtu = parts.mtu;

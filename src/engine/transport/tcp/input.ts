@@ -4,6 +4,7 @@
  */
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { ACK, before, beforeOrAt, FIN, RST, SYN } from "../../wire/tcp.ts";
 import {
   CLOSE_WAIT,
@@ -48,6 +49,8 @@ const CHALLENGES = counter("tcp-challenge-acks");
 const UNACCEPTABLE = dropReason("tcp-unacceptable");
 const PAWS = dropReason("tcp-paws");
 const OUT_OF_ORDER_LIMIT = dropReason("tcp-out-of-order-limit");
+const GUEST_RESET = flowEndBy("guest-reset", "guest");
+const GUEST_CLOSED = flowEndBy("closed", "guest");
 
 /** RFC 5961 section 7: challenge ACKs per connection and second. */
 const CHALLENGES_PER_SECOND = 10;
@@ -58,6 +61,7 @@ const CLOCK_GRANULARITY_MS = 4;
 
 /** A segment of a connection that exists. Returns HANDLED or a drop reason. */
 export function segmentArrives(ctx: TcpContext, c: TcpConnection, s: Segment): number {
+  c.packetsFromGuest = (c.packetsFromGuest + 1) | 0;
   if (c.state === SYN_SENT) return inSynSent(ctx, c, s);
   if (c.state === CONNECTING) return inConnecting(ctx, c, s);
   // First step: sequence number, with PAWS before it (RFC 7323 section 5.3).
@@ -95,7 +99,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0) {
     if (!acked) return UNACCEPTABLE;
     ctx.counters.add(RESETS_FROM_GUEST, 1);
-    if (!openOverIpv4(ctx, c)) removeConnection(ctx, c);
+    if (!openOverIpv4(ctx, c)) removeConnection(ctx, c, GUEST_RESET);
     return HANDLED;
   }
   if ((s.flags & SYN) === 0) return UNACCEPTABLE;
@@ -121,7 +125,7 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
 function inConnecting(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0 && s.sequence === c.rcvNxt) {
     ctx.counters.add(RESETS_FROM_GUEST, 1);
-    removeConnection(ctx, c);
+    removeConnection(ctx, c, GUEST_RESET);
     return HANDLED;
   }
   if ((s.flags & (SYN | ACK)) !== SYN) return UNACCEPTABLE;
@@ -230,7 +234,7 @@ function resetOrSyn(ctx: TcpContext, c: TcpConnection, s: Segment): number {
       return HANDLED;
     }
     // Both directions had ended for the guest; what the host has yet to take was acknowledged and is owed to it.
-    if (c.state !== TIME_WAIT || c.backlogOctets === 0) removeConnection(ctx, c);
+    if (c.state !== TIME_WAIT || c.backlogOctets === 0) removeConnection(ctx, c, GUEST_RESET);
     return HANDLED;
   }
   challenge(ctx, c);
@@ -344,7 +348,7 @@ function finAcknowledged(ctx: TcpContext, c: TcpConnection): void {
   else if (c.state === LAST_ACK) {
     // The guest is done; octets the host has yet to take keep the connection.
     if (c.backlogOctets > 0) enterTimeWait(ctx, c);
-    else removeConnection(ctx, c);
+    else removeConnection(ctx, c, GUEST_CLOSED);
   }
 }
 

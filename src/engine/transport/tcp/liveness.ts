@@ -11,6 +11,7 @@
  */
 import { PEER_QUIET_MS, PEER_UNACKNOWLEDGED } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { ACK } from "../../wire/tcp.ts";
 import { lookAtClient } from "./client-keepalive.ts";
 import { CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, type TcpConnection } from "./connection.ts";
@@ -22,6 +23,8 @@ import { abortBoth, removeConnection } from "./teardown.ts";
 
 const KEEPALIVES = counter("tcp-keepalives");
 const RELAYED = counter("tcp-keepalives-relayed");
+const GUEST_RESET = flowEndBy("guest-reset", "guest");
+const GUEST_SILENT = flowEndBy("timed-out", "guest");
 
 const KEEPALIVE_INTERVAL_MS = 75_000;
 const KEEPALIVE_PROBES_MAX = 9;
@@ -50,7 +53,7 @@ export function idleTooLong(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   if (c.keepaliveProbes >= KEEPALIVE_PROBES_MAX) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, GUEST_SILENT);
     return;
   }
   c.keepaliveProbes++;
@@ -81,7 +84,7 @@ export function guestForgot(ctx: TcpContext, c: TcpConnection): void {
   const delivered = known >= 0 && ctx.peerStatus[PEER_UNACKNOWLEDGED] === 0;
   ctx.network.tcpClose(c.handle, delivered);
   c.handle = -1;
-  removeConnection(ctx, c);
+  removeConnection(ctx, c, GUEST_RESET);
 }
 
 // --- the peer ------------------------------------------------------------------------------------------------------

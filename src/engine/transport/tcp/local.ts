@@ -19,7 +19,7 @@ import type { TcpContext } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { releaseBacklog } from "./holdings.ts";
 import { LOCAL } from "./local-service.ts";
-import { newConnection, sendSyn, takeSyn } from "./open.ts";
+import { newConnection, sendSyn, takeSyn, tellBegin } from "./open.ts";
 import type { Segment } from "./segment.ts";
 import { appendChunk } from "./to-guest.ts";
 import { consumeBacklog } from "./to-host.ts";
@@ -39,6 +39,8 @@ export function openLocal(ctx: TcpContext, ends: Ends, s: Segment): number {
   c.hostWritable = false;
   takeSyn(ctx, c, s);
   c.setTargetRemote(ends);
+  ctx.ledger.connected(c.id);
+  tellBegin(ctx, c);
   ctx.counters.add(OPENED, 1);
   sendSyn(ctx, c);
   startRetransmitTimer(ctx, c);

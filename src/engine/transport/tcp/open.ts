@@ -14,13 +14,16 @@ import {
   ENFILE,
   ENOBUFS,
   ENOMEM,
+  ETIMEDOUT,
 } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { CHECK } from "../../network/destinations.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
+import { NO_FORWARD } from "../flow-ledger.ts";
 import { flowLabelOf, hashEnds, NO_FLOW, placeAt } from "../flow-table.ts";
 import { sumOfAddresses } from "../ip-header.ts";
 import type { Ends, Path } from "../path.ts";
@@ -39,6 +42,10 @@ const OPENED = counter("tcp-opened");
 const ACCEPTED = counter("tcp-accepted");
 const REFUSED = counter("tcp-refused");
 const TABLE_FULL = dropReason("flow-table-full");
+const NO_RESOURCES = flowEndBy("no-resources", "sluice");
+const GUEST_REFUSED = flowEndBy("guest-reset", "guest");
+const HOST_REFUSED = flowEndBy("refused", "host");
+const HOST_SILENT = flowEndBy("timed-out", "host");
 
 /** What a guest that sends no MSS option can take, over IPv4 and over IPv6 (RFC 9293 section 3.7.1). */
 const MSS_DEFAULT = 536;
@@ -53,8 +60,11 @@ const ALIAS_FIRST = 1024;
 /** RFC 9293 section 3.4.1: the clock of initial sequence numbers ticks every 4 us. */
 const ISS_TICKS_PER_MS = 250;
 
-/** A new connection in the table, or null when that is full of connections that are in use. */
-export function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null {
+/**
+ * A new connection in the table, or null when that is full of connections that are in use. `forward`: the one its client
+ * came by.
+ */
+export function newConnection(ctx: TcpContext, ends: Ends, forward = NO_FORWARD): TcpConnection | null {
   let id = ctx.flows.insertEnds(PROTOCOL_TCP, ends);
   if (id === NO_FLOW) {
     if (!evictTimeWait(ctx) && !evictHalfOpen(ctx)) return null;
@@ -65,6 +75,7 @@ export function newConnection(ctx: TcpContext, ends: Ends): TcpConnection | null
     c = new TcpConnection(id);
     placeAt(ctx.connections, id, c);
   }
+  ctx.ledger.open(id, forward);
   const { secret0, secret1 } = ctx;
   c.setEnds(ends, ctx.flows.words, id);
   c.addressSum = sumOfAddresses(c);
@@ -105,6 +116,7 @@ export function openOutbound(
   takeSyn(ctx, c, s);
   c.setTarget(to);
   if (service === CHECK) ctx.checks?.begin(c);
+  tellBegin(ctx, c);
   let handle = connectHost(ctx, c, to, service);
   if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) {
     handle = connectHost(ctx, c, to, service);
@@ -168,6 +180,7 @@ export function finishConnect(ctx: TcpContext, c: TcpConnection): void {
     failConnect(ctx, c, result);
     return;
   }
+  ctx.ledger.connected(c.id);
   c.state = SYN_RECEIVED;
   if (c.check !== 0) ctx.checks?.hold(c);
   sendSyn(ctx, c);
@@ -189,19 +202,24 @@ export function failConnect(ctx: TcpContext, c: TcpConnection, error: number): n
     error === EADDRNOTAVAIL ||
     error === EAGAIN
   ) {
-    removeConnection(ctx, c);
+    removeConnection(ctx, c, NO_RESOURCES, error);
     return HOST_SOCKET_FAILED;
   }
-  refuse(ctx, c);
+  refuse(ctx, c, error);
   return HANDLED;
 }
 
 /** The host would not connect: RST that acknowledges the SYN (RFC 9293 section 3.10.7.1), and the connection is gone. */
-function refuse(ctx: TcpContext, c: TcpConnection): void {
+function refuse(ctx: TcpContext, c: TcpConnection, error: number): void {
   ctx.counters.add(REFUSED, 1);
   // First, since the connection is what knows the ends.
   sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
-  removeConnection(ctx, c);
+  removeConnection(ctx, c, error === ETIMEDOUT ? HOST_SILENT : HOST_REFUSED, error);
+}
+
+/** Tells who asked that a connection begins, once its ends and its target are known. */
+export function tellBegin(ctx: TcpContext, c: TcpConnection): void {
+  ctx.ledger.recorder?.flowOpened(c.id, PROTOCOL_TCP, c);
 }
 
 /** Sends, or sends again, our SYN (active) or SYN-ACK (passive). */
@@ -217,10 +235,10 @@ export function sendSyn(ctx: TcpContext, c: TcpConnection): void {
 
 /**
  * A client of a forward was accepted as `handle`: opens towards the guest, from the client as `path` says it looks to it.
- * Null when there is no room.
+ * `forward` is the one it came by. Null when there is no room.
  */
-function openInbound(ctx: TcpContext, path: Path, handle: number): TcpConnection | null {
-  const c = newConnection(ctx, path);
+function openInbound(ctx: TcpContext, path: Path, handle: number, forward: number): TcpConnection | null {
+  const c = newConnection(ctx, path, forward);
   if (c === null) return null;
   c.state = SYN_SENT;
   c.outbound = false;
@@ -232,18 +250,19 @@ function openInbound(ctx: TcpContext, path: Path, handle: number): TcpConnection
   c.rcvShift = WINDOW_SHIFT;
   c.mss = ctx.mtu - c.ipOctets - TCP_HEADER_OCTETS - TIMESTAMP_OPTION_OCTETS;
   ctx.counters.add(ACCEPTED, 1);
+  tellBegin(ctx, c);
   return c;
 }
 
 /**
- * A client of a forward is there as `handle`; the guest sees it as the remote of `path`, or with another port if that pair
+ * A client of `forward` is there as `handle`; the guest sees it as the remote of `path`, or with another port if that pair
  * is taken. Sends the SYN.
  */
-export function openClient(ctx: TcpContext, path: Path, handle: number): void {
+export function openClient(ctx: TcpContext, path: Path, handle: number, forward: number): void {
   for (let i = 0; i < ALIAS_TRIES; i++) {
     const { remotePort } = path;
     if (remotePort !== 0 && ctx.flows.findEnds(PROTOCOL_TCP, path) === NO_FLOW) {
-      const c = openInbound(ctx, path, handle);
+      const c = openInbound(ctx, path, handle, forward);
       if (c === null) break;
       sendSyn(ctx, c);
       startRetransmitTimer(ctx, c);
@@ -269,13 +288,15 @@ export function openOverIpv4(ctx: TcpContext, c: TcpConnection): boolean {
   path.remotePort = path.targetPort;
   // The id that is free then is the one the socket's events carry.
   c.handle = -1;
-  removeConnection(ctx, c);
-  openClient(ctx, path, handle);
+  const forward = ctx.ledger.forward[c.id];
+  removeConnection(ctx, c, GUEST_REFUSED);
+  openClient(ctx, path, handle, forward);
   return true;
 }
 
 /** The guest acknowledged our SYN: octets may flow. */
 export function established(ctx: TcpContext, c: TcpConnection): void {
+  ctx.ledger.connected(c.id);
   c.state = ESTABLISHED;
   ctx.halfOpen.remove(c.id);
   c.sndUna = (c.iss + 1) | 0;

@@ -123,6 +123,7 @@ function closeFrame(
   payloadAt: number,
   payloadLength: number,
 ): void {
+  c.packetsToGuest = (c.packetsToGuest + 1) | 0;
   const segmentPayload = payloadLength > c.mss ? c.mss : 0;
   const tcpOctets = headerOctets + payloadLength;
   const { ipOctets, addressSum: addresses } = c;

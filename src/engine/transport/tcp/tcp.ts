@@ -12,6 +12,7 @@ import type { FlowRow } from "../../api.ts";
 import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { isUnicast6 } from "../../network/addresses.ts";
 import { CHECK, type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
@@ -54,6 +55,10 @@ const PORT_ZERO = dropReason("tcp-port-zero");
 const REFUSED = dropReason("destination-refused");
 const SILENT = dropReason("destination-silent");
 const NO_CONNECTION = dropReason("tcp-no-connection");
+const EVICTED = flowEndBy("evicted", "sluice");
+const HOST_RESET = flowEndBy("host-reset", "host");
+const KILLED = flowEndBy("killed", "sluice");
+const STOPPED = flowEndBy("stopped", "sluice");
 
 /** Connections served per turn before the link is looked at again. */
 const READY_PER_TURN = 64;
@@ -65,6 +70,7 @@ export class Tcp {
   private readonly segmentInHand = new Segment();
   private readonly to = new Int32Array(ADDRESS_WORDS);
   private receiversSinceMs: number;
+  private readonly row = { octetsFromGuest: 0, octetsToGuest: 0, idleMs: 0 };
 
   private readonly destinations: Destinations;
   private readonly destinations6: Destinations6 | null;
@@ -130,7 +136,7 @@ export class Tcp {
     if (id !== NO_FLOW) {
       const c = ctx.connections[id];
       if (c !== null && !(c.state === TIME_WAIT && this.reopens(c, s))) return segmentArrives(ctx, c, s);
-      if (c !== null) removeConnection(ctx, c);
+      if (c !== null) removeConnection(ctx, c, EVICTED);
     }
     return this.withoutConnection(packet, s);
   }
@@ -214,8 +220,9 @@ export class Tcp {
   /** The host's FIN has been read and nothing is written: only asking tells whether its RST came after it. */
   private resetAfterFin(c: TcpConnection): boolean {
     c.hostFailed = false;
-    if (this.ctx.network.connectResult(c.handle) === 0) return false;
-    abortBoth(this.ctx, c);
+    const result = this.ctx.network.connectResult(c.handle);
+    if (result === 0) return false;
+    abortBoth(this.ctx, c, HOST_RESET, result);
     return true;
   }
 
@@ -236,9 +243,9 @@ export class Tcp {
     return this.ctx.flows.nextId();
   }
 
-  /** A client of a forward was accepted as `handle`, registered with the id just told. */
-  acceptInbound(path: Path, handle: number): void {
-    openClient(this.ctx, path, handle);
+  /** A client of `forward` was accepted as `handle`, registered with the id just told. */
+  acceptInbound(path: Path, handle: number, forward: number): void {
+    openClient(this.ctx, path, handle, forward);
   }
 
   /** A guest has shown itself: SYNs that could not be sent go out now. */
@@ -288,9 +295,35 @@ export class Tcp {
     flushTouched(this.ctx);
   }
 
+  /** Resets a connection on both sides, for an operator. */
+  kill(id: number): void {
+    const c = this.ctx.connections[id];
+    if (c !== null && c.state !== CLOSED) abortBoth(this.ctx, c, KILLED);
+  }
+
   /** Resets every connection: the engine ends. */
   close(): void {
-    for (const c of this.ctx.connections) if (c !== null && c.state !== CLOSED) abortBoth(this.ctx, c);
+    for (const c of this.ctx.connections)
+      if (c !== null && c.state !== CLOSED) abortBoth(this.ctx, c, STOPPED);
+  }
+
+  /** Writes the row of connection `id` for call `call`. */
+  tellRow(call: number, id: number, nowMs: number): void {
+    const c = this.ctx.connections[id];
+    if (c === null || c.state === CLOSED) return;
+    this.row.octetsFromGuest = c.octetsFromGuest;
+    this.row.octetsToGuest = c.octetsToGuest;
+    this.row.idleMs = (nowMs - c.lastHeardMs) | 0;
+    this.ctx.ledger.recorder?.row(call, id, PROTOCOL_TCP, c.state, c, this.row);
+  }
+
+  /** Resets what came by this forward. */
+  cutForward(forward: number): void {
+    const { connections, ledger } = this.ctx;
+    for (const c of connections) {
+      if (c !== null && c.state !== CLOSED && ledger.forward[c.id] === forward)
+        abortBoth(this.ctx, c, KILLED);
+    }
   }
 
   rows(nowMs: number): FlowRow[] {

@@ -1,8 +1,11 @@
 /** How a connection ends: host socket, TIME-WAIT, and giving everything back. */
 import { counter } from "../../metrics/counters.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
+import { PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import type { FlowQueue } from "../flow-queue.ts";
 import {
   CONNECTING,
+  LAST_ACK,
   resetConnection,
   SYN_RECEIVED,
   SYN_SENT,
@@ -19,6 +22,9 @@ import { sendReset } from "./output.ts";
 const ENDED = counter("tcp-closed");
 const HALF_OPEN_EVICTED = counter("tcp-half-open-evicted");
 const TIME_WAIT_EVICTED = counter("tcp-time-wait-evicted");
+const EVICTED = flowEndBy("evicted", "sluice");
+const GUEST_CLOSED = flowEndBy("closed", "guest");
+const HOST_CLOSED = flowEndBy("closed", "host");
 
 /**
  * RFC 9293 asks for two maximum segment lifetimes of two minutes, which is about routed networks. Nothing on a
@@ -40,7 +46,16 @@ export function closeHostIfDone(ctx: TcpContext, c: TcpConnection): void {
   }
 }
 
+/** Tells that `c` has ended, once: with TIME-WAIT, which is a wait of our own, unless octets still wait for the host. */
+function tellEnd(ctx: TcpContext, c: TcpConnection, end: number, errno: number): void {
+  const { recorder, hasEnded } = ctx.ledger;
+  if (recorder === null || hasEnded[c.id] !== 0) return;
+  hasEnded[c.id] = 1;
+  recorder.flowEnded(c.id, PROTOCOL_TCP, c, c, end, errno);
+}
+
 export function enterTimeWait(ctx: TcpContext, c: TcpConnection): void {
+  if (c.backlogOctets === 0) tellEnd(ctx, c, c.state === LAST_ACK ? GUEST_CLOSED : HOST_CLOSED, 0);
   c.state = TIME_WAIT;
   c.timerKind = TIMER_NONE;
   releaseSent(ctx, c);
@@ -55,7 +70,7 @@ function evictOldest(ctx: TcpContext, queue: FlowQueue, evicted: number): boolea
   const oldest = ctx.oldestOf(queue);
   if (oldest === null) return false;
   ctx.counters.add(evicted, 1);
-  removeConnection(ctx, oldest);
+  removeConnection(ctx, oldest, EVICTED);
   return true;
 }
 
@@ -76,8 +91,12 @@ export function evictHalfOpen(ctx: TcpContext): boolean {
   return evictOldest(ctx, ctx.halfOpen, HALF_OPEN_EVICTED);
 }
 
-/** Forgets a connection: its memory, timer, table entry and host socket. Says nothing to the guest. */
-export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
+/**
+ * Forgets a connection: its memory, timer, table entry and host socket. Says nothing to the guest. `end` says why
+ * (metrics/flow-end.ts), `errno` what the host's socket said.
+ */
+export function removeConnection(ctx: TcpContext, c: TcpConnection, end: number, errno = 0): void {
+  tellEnd(ctx, c, end, errno);
   if (c.handle >= 0) {
     ctx.network.tcpClose(c.handle, !(c.hostEof && c.hostShutdown));
     c.handle = -1;
@@ -101,8 +120,8 @@ export function removeConnection(ctx: TcpContext, c: TcpConnection): void {
   c.ackDelayed = ackDelayed;
 }
 
-/** The host side failed or vanished: the guest hears a reset. */
-export function abortBoth(ctx: TcpContext, c: TcpConnection): void {
+/** The host side failed or vanished, or it is ended here: the guest hears a reset. */
+export function abortBoth(ctx: TcpContext, c: TcpConnection, end: number, errno = 0): void {
   sendReset(ctx, c);
-  removeConnection(ctx, c);
+  removeConnection(ctx, c, end, errno);
 }

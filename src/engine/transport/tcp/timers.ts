@@ -3,6 +3,7 @@
 import { ETIMEDOUT } from "../../boundary.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import {
   CLOSED,
   CONNECTING,
@@ -29,6 +30,9 @@ import { pump, pumpSmall } from "./to-guest.ts";
 const TIMEOUTS = counter("tcp-timeouts");
 const PROBES = counter("tcp-zero-window-probes");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
+const GUEST_SILENT = flowEndBy("timed-out", "guest");
+const NO_RESOURCES = flowEndBy("no-resources", "sluice");
+const CLOSED_ALREADY = flowEndBy("closed", "guest");
 
 /**
  * RFC 9293 section 3.8.3: R2 at least 100 s, and for a SYN 3 min. Given up only if nothing was heard that long, and
@@ -75,7 +79,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
   ctx.counters.add(TIMEOUTS, 1);
   if (c.state === SYN_SENT || c.state === SYN_RECEIVED) {
     if (silentFor(ctx, c, SYN_SILENCE_MAX_MS)) {
-      abortBoth(ctx, c);
+      abortBoth(ctx, c, GUEST_SILENT);
       return;
     }
     c.backoff++;
@@ -85,12 +89,12 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, GUEST_SILENT);
     return;
   }
   if (ctx.starvedCount > 0 && c.backoff >= STARVED_TRIES && silentFor(ctx, c, STARVED_SILENCE_MS)) {
     ctx.counters.drop(MEMORY_EXHAUSTED);
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, NO_RESOURCES);
     return;
   }
   if (c.sndUna === c.sndNxt) {
@@ -122,7 +126,7 @@ function retransmitTimeout(ctx: TcpContext, c: TcpConnection): void {
 
 function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
   if (c.backoff >= TRIES_MIN && silentFor(ctx, c, SILENCE_MAX_MS)) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, GUEST_SILENT);
     return;
   }
   c.timerKind = TIMER_NONE;
@@ -139,7 +143,7 @@ function persistTimeout(ctx: TcpContext, c: TcpConnection): void {
 function idleTimeout(ctx: TcpContext, c: TcpConnection): void {
   if (c.state === TIME_WAIT) {
     if (c.backlogOctets > 0) c.idleAt = (ctx.now + TIME_WAIT_MS) | 0;
-    else removeConnection(ctx, c);
+    else removeConnection(ctx, c, CLOSED_ALREADY);
     return;
   }
   if (c.state === CONNECTING) {
@@ -148,7 +152,7 @@ function idleTimeout(ctx: TcpContext, c: TcpConnection): void {
     return;
   }
   if (c.state === SYN_SENT || c.state === SYN_RECEIVED) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, GUEST_SILENT);
     return;
   }
   idleTooLong(ctx, c);

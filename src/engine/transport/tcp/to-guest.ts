@@ -11,6 +11,7 @@ import { EAGAIN } from "../../boundary.ts";
 import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { ACK, before, beforeOrAt, FIN, PSH, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import {
@@ -31,6 +32,7 @@ import { abortBoth, closeHostIfDone } from "./teardown.ts";
 
 const OCTETS_TO_GUEST = counter("tcp-octets-to-guest");
 const RETRANSMITS = counter("tcp-retransmits");
+const HOST_RESET = flowEndBy("host-reset", "host");
 
 const IP_TOTAL_MAX = 65_535;
 /** A tail chunk with less room than this is not worth another read. */
@@ -195,7 +197,7 @@ function hostEnded(ctx: TcpContext, c: TcpConnection, result: number): void {
     return;
   }
   if (result < 0) {
-    abortBoth(ctx, c);
+    abortBoth(ctx, c, HOST_RESET, result);
     return;
   }
   c.hostEof = true;
@@ -287,7 +289,7 @@ function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: numb
   const pool = ctx.pool;
   if (from === c.sndEnd) {
     if (!c.finSent || !sendBare(ctx, c, c.sndEnd, FIN | ACK)) return 0;
-    ctx.counters.add(RETRANSMITS, 1);
+    countRetransmit(ctx, c);
     return 1;
   }
   let chunk = c.sendHead;
@@ -298,10 +300,15 @@ function sendAgain(ctx: TcpContext, c: TcpConnection, from: number, length: numb
   const inChunk = pool.filled[chunk] - offset;
   const octets = Math.min(length, inChunk);
   if (!sendPayload(ctx, c, from, ACK, pool.at(chunk) + offset, octets)) return 0;
-  ctx.counters.add(RETRANSMITS, 1);
+  countRetransmit(ctx, c);
   c.undoOctets = (c.undoOctets + octets) | 0;
   c.rttTiming = false;
   return octets;
+}
+
+function countRetransmit(ctx: TcpContext, c: TcpConnection): void {
+  ctx.counters.add(RETRANSMITS, 1);
+  ctx.ledger.retransmits[c.id]++;
 }
 
 /** The guest has everything before sndUna: frees chunks that lie wholly before it. */

@@ -11,6 +11,7 @@ import { SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_BACKLOG } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 
 import {
   CLOSE_WAIT,
@@ -34,6 +35,7 @@ export const ACK_DELAY_MS = 1;
 
 const OCTETS_FROM_GUEST = counter("tcp-octets-from-guest");
 const MEMORY_EXHAUSTED = dropReason("memory-exhausted");
+const HOST_RESET = flowEndBy("host-reset", "host");
 
 /** Notes `length` octets at `at` as the next in order. */
 export function gather(ctx: TcpContext, c: TcpConnection, at: number, length: number): void {
@@ -161,7 +163,7 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
     let taken = ctx.network.tcpSend(c.handle, ctx.sendList, count);
     if (taken < 0) {
       if (taken !== EAGAIN && taken !== ENOBUFS) {
-        abortBoth(ctx, c);
+        abortBoth(ctx, c, HOST_RESET, taken);
         return;
       }
       taken = 0;
@@ -244,7 +246,7 @@ export function drainBacklog(ctx: TcpContext, c: TcpConnection): void {
     }
     const taken = ctx.network.tcpSend(c.handle, ctx.sendList, count);
     if (taken < 0 && taken !== EAGAIN && taken !== ENOBUFS) {
-      abortBoth(ctx, c);
+      abortBoth(ctx, c, HOST_RESET, taken);
       return;
     }
     if (taken < offered) c.hostWritable = false;

@@ -2,6 +2,7 @@
 import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { NO_FORWARD } from "../flow-ledger.ts";
 import { type Ends, Path } from "../path.ts";
 
 const PEERS_START = 4;
@@ -25,8 +26,8 @@ export class UdpMapping extends Path {
   handle = -1;
   /** Of the socket: 6 for the guest's IPv4 where it goes out by NAT64. */
   hostFamily: 4 | 6 = 4;
-  /** Index of the forward, for inbound mappings. */
-  forward = -1;
+  /** The forward it came by, for inbound mappings. */
+  forward = NO_FORWARD;
   /** The address of the host that a client asked, as words; zeros when the forward is bound to one. */
   private local0 = 0;
   private local1 = 0;
@@ -38,6 +39,9 @@ export class UdpMapping extends Path {
   refreshedMs = 0;
   octetsFromGuest = 0;
   octetsToGuest = 0;
+  /** Datagrams; they wrap. */
+  packetsFromGuest = 0;
+  packetsToGuest = 0;
   ready = false;
   /** TTL of its datagrams to groups, 0 while it sent none; and when it sent the last one. */
   groupTtl = 0;
@@ -66,13 +70,15 @@ export class UdpMapping extends Path {
     this.live = false;
     this.inbound = false;
     this.handle = -1;
-    this.forward = -1;
+    this.forward = NO_FORWARD;
     this.ipOctets = IPV4_HEADER_OCTETS;
     this.flowLabel = 0;
     this.remoteAddress = 0;
     this.remotePort = 0;
     this.octetsFromGuest = 0;
     this.octetsToGuest = 0;
+    this.packetsFromGuest = 0;
+    this.packetsToGuest = 0;
     this.groupTtl = 0;
     this.peerCount = 0;
     this.peerNext = 0;

@@ -5,17 +5,22 @@ import type { HostNetwork } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
 import { UDP_PEERS_MAX } from "../../limits.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
-import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_UDP } from "../../wire/ipv4.ts";
 import { DNS_PORT } from "../../wire/udp.ts";
+import { type FlowLedger, NO_FORWARD } from "../flow-ledger.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, flowLabelOf, NO_FLOW, placeAt } from "../flow-table.ts";
-import type { Ends } from "../path.ts";
+import { type Ends, PAIR_WORDS, Path } from "../path.ts";
 import { PeerRoom, UdpMapping } from "./mapping.ts";
+import { recentEnds, type Sides } from "./recent-ends.ts";
 
 const OPENED = counter("udp-mappings-opened");
 const EXPIRED = counter("udp-mappings-expired");
 const EVICTED = counter("udp-mappings-evicted");
+const UNUSED = flowEndBy("expired", "sluice");
+const GAVE_WAY = flowEndBy("evicted", "sluice");
 
 /** RFC 4787 REQ-5: a mapping that is in use lives so long at least. REQ-5a: a name's answer is not waited for. */
 const IN_USE_MS = 120_000;
@@ -25,10 +30,11 @@ export const IN_USE_SHORT_MS = 60_000;
 /** Mappings looked at for one that may give way, per new one. */
 const EVICTION_LOOKS = 16;
 
-export interface UdpMappingsParts {
+export interface UdpMappingsParts extends Sides {
   readonly network: HostNetwork;
   readonly counters: Counters;
   readonly flows: FlowTable;
+  readonly ledger: FlowLedger;
   readonly config: EngineConfig;
   readonly secret0: number;
   readonly secret1: number;
@@ -45,6 +51,8 @@ export class UdpMappings {
   /** The mappings by their last use. */
   private readonly uses: FlowQueue;
   private readonly wheel: TimerWheel;
+  /** The ends of a mapping as they are told. */
+  private readonly told = new Path(new Int32Array(PAIR_WORDS));
 
   constructor(
     private readonly parts: UdpMappingsParts,
@@ -78,7 +86,7 @@ export class UdpMappings {
       if (mapping === null) return false;
       if (!this.inUse(mapping, leastMs)) {
         this.parts.counters.add(EVICTED, 1);
-        this.remove(mapping);
+        this.remove(mapping, GAVE_WAY);
         return true;
       }
       this.uses.renew(mapping.id);
@@ -92,8 +100,9 @@ export class UdpMappings {
     return ((this.now - mapping.refreshedMs) | 0) < least;
   }
 
-  /** The mapping of flow `id`, which is new, with its socket. */
-  take(id: number, ends: Ends, handle: number): UdpMapping {
+  /** The mapping of flow `id`, which is new, with its socket; `forward` is the one its client came by. */
+  take(id: number, ends: Ends, handle: number, forward = NO_FORWARD): UdpMapping {
+    this.parts.ledger.open(id, forward);
     let mapping = this.byId[id] ?? null;
     if (mapping === null) {
       mapping = new UdpMapping(id, this.peerRoom);
@@ -131,11 +140,12 @@ export class UdpMappings {
       return;
     }
     this.parts.counters.add(EXPIRED, 1);
-    this.remove(mapping);
+    this.remove(mapping, UNUSED);
   }
 
-  /** Forgets it, and closes its socket. */
-  remove(mapping: UdpMapping): void {
+  /** Forgets it, and closes its socket. `end` says why (metrics/flow-end.ts). */
+  remove(mapping: UdpMapping, end: number): void {
+    if (this.parts.ledger.recorder !== null) this.tellEnd(mapping, end);
     if (mapping.inbound) this.inboundOpen--;
     else this.parts.network.udpClose(mapping.handle);
     mapping.reset();
@@ -143,5 +153,16 @@ export class UdpMappings {
     this.uses.remove(mapping.id);
     this.parts.flows.remove(mapping.id);
     this.open--;
+  }
+
+  /** Removes those that `fits` says. */
+  removeAll(end: number, fits: (mapping: UdpMapping) => boolean): void {
+    for (const mapping of this.byId) if (mapping?.live && fits(mapping)) this.remove(mapping, end);
+  }
+
+  private tellEnd(mapping: UdpMapping, end: number): void {
+    const { ledger } = this.parts;
+    recentEnds(mapping, this.parts, this.told);
+    ledger.recorder?.flowEnded(mapping.id, PROTOCOL_UDP, this.told, mapping, end, 0);
   }
 }

@@ -31,17 +31,21 @@ import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { type Destinations, GO, GROUP, reasonOf, TRANSLATED } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../../wire/translated-address.ts";
+import type { FlowLedger } from "../flow-ledger.ts";
 import { udpRows } from "../flow-rows.ts";
 import { type FlowTable, NO_FLOW, packPorts, powerOfTwo } from "../flow-table.ts";
 import { PAIR_WORDS, Path } from "../path.ts";
+import { UdpClients } from "./clients.ts";
 import type { UdpMapping } from "./mapping.ts";
 import { IN_USE_SHORT_MS, UdpMappings } from "./mappings.ts";
 import { UdpOutput } from "./output.ts";
+import { UdpTeller } from "./teller.ts";
 
 const DATAGRAMS_FROM_GUEST = counter("udp-datagrams-from-guest");
 const OCTETS_FROM_GUEST = counter("udp-octets-from-guest");
@@ -51,6 +55,9 @@ const SOCKET_FAILED = dropReason("host-socket-failed");
 const SEND_REFUSED = dropReason("host-send-refused");
 const FILTERED = dropReason("inbound-filtered");
 const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
+const NETWORK_CHANGED = flowEndBy("network-changed", "sluice");
+const KILLED = flowEndBy("killed", "sluice");
+const STOPPED = flowEndBy("stopped", "sluice");
 
 /**
  * Stand for the remote in the key of a mapping that serves any: those that are reached as they are, and those that are
@@ -59,10 +66,6 @@ const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
 const ANY_REMOTE = 0;
 const REMOTES_BY_NAT64 = 1;
 
-/** Port numbers tried when two clients of a forward look alike to the guest. */
-const ALIAS_TRIES = 16;
-/** Where to go on after port 65535. */
-const ALIAS_FIRST = 1024;
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
 const READY_PER_TURN = 32;
@@ -85,6 +88,7 @@ export interface UdpParts {
   readonly counters: Counters;
   readonly checksum: ChecksumKernel;
   readonly flows: FlowTable;
+  readonly ledger: FlowLedger;
   readonly destinations: Destinations;
   /** Null where the guest has no IPv6; then no datagram of it comes up. */
   readonly destinations6: Destinations6 | null;
@@ -97,6 +101,8 @@ export interface UdpParts {
 export class Udp {
   readonly output: UdpOutput;
   private readonly mappings: UdpMappings;
+  private readonly teller: UdpTeller;
+  private readonly clients: UdpClients;
   /** The address a datagram goes to, and the ends of the one at hand. */
   private readonly to = new Int32Array(ADDRESS_WORDS);
   private readonly path = new Path(new Int32Array(PAIR_WORDS));
@@ -121,6 +127,8 @@ export class Udp {
   ) {
     const { config } = parts;
     this.mappings = new UdpMappings(parts, nowMs);
+    this.teller = new UdpTeller(parts.ledger, parts, parts.batch);
+    this.clients = new UdpClients(parts, this.mappings, this.teller);
     this.output = new UdpOutput({ ...parts, mtu: config.mtu });
     this.readyRing = new Int32Array(powerOfTwo(parts.flows.capacity));
     this.ringMask = this.readyRing.length - 1;
@@ -196,11 +204,12 @@ export class Udp {
     path.guestPort = packet.guestPort;
     path.remoteAddress = keyAddress;
     path.remotePort = keyPort;
-    return this.openMapping(path, family);
+    return this.openMapping(path, packet, family);
   }
 
   /** The same over IPv6. */
-  private mappingOf6({ pair, guestPort, remotePort }: Packet): number {
+  private mappingOf6(packet: Packet): number {
+    const { pair, guestPort, remotePort } = packet;
     const path = this.path;
     path.ipOctets = IPV6_HEADER_OCTETS;
     path.guestPort = guestPort;
@@ -208,7 +217,7 @@ export class Udp {
     const known = this.mappingByAddress ? PAIR_WORDS : PAIR_WORDS / 2;
     for (let word = 0; word < PAIR_WORDS; word++) path.pair[word] = word < known ? pair[word] : 0;
     const id = this.parts.flows.find6(PROTOCOL_UDP, path.pair, packPorts(guestPort, path.remotePort));
-    return id === NO_FLOW ? this.openMapping(path, 6) : id;
+    return id === NO_FLOW ? this.openMapping(path, packet, 6) : id;
   }
 
   /** The datagram leaves by mapping `id` for the address in `to`. Returns HANDLED or a drop reason. */
@@ -264,6 +273,7 @@ export class Udp {
       if (from === null) network.udpSend(mapping.handle, this.to, at, length);
       else network.udpSendFrom(mapping.handle, from, this.to, at, length);
       counters.add(DATAGRAMS_FROM_GUEST, 1);
+      mapping.packetsFromGuest = (mapping.packetsFromGuest + 1) | 0;
       sent += size;
     } while (sent < octets);
     this.queuedSends = true;
@@ -278,8 +288,11 @@ export class Udp {
     return HANDLED;
   }
 
-  /** A new mapping between these ends, with its socket of this family. Returns its id, or a drop reason negated. */
-  private openMapping(path: Path, family: 4 | 6): number {
+  /**
+   * A new mapping between these ends, with its socket of this family, for the datagram at hand, which goes to the address in
+   * `to`. Returns its id, or a drop reason negated.
+   */
+  private openMapping(path: Path, packet: Packet, family: 4 | 6): number {
     const { mappings } = this;
     if (!mappings.makeRoom()) return -MAPPINGS_FULL;
     const { network, flows } = this.parts;
@@ -295,6 +308,7 @@ export class Udp {
       return isShortage(handle) ? -MAPPINGS_FULL : -SOCKET_FAILED;
     }
     mappings.take(id, path, handle).hostFamily = family;
+    this.teller.opened(id, packet, this.to);
     return id;
   }
 
@@ -344,17 +358,26 @@ export class Udp {
       if (count <= 0) return false;
       for (let i = 0; i < count; i++) {
         const result = this.toGuest(mapping, i);
-        if (result !== HANDLED) this.dropEntry(result, i);
+        if (result === HANDLED) this.countToGuest(mapping, i);
+        else {
+          this.dropEntry(result, i);
+          this.teller.dropped(mapping, result, i);
+        }
       }
       if (batch.drained) return false;
     }
     return true;
   }
 
+  /** Datagrams of a run, or one. */
+  private datagramsOf(entry: number): number {
+    const { segment, length } = this.parts.batch;
+    return segment[entry] === 0 ? 1 : Math.ceil(length[entry] / segment[entry]);
+  }
+
   /** Counts every datagram of a run. */
   private dropEntry(reason: number, entry: number): void {
-    const { segment, length } = this.parts.batch;
-    this.parts.counters.drops[reason] += segment[entry] === 0 ? 1 : Math.ceil(length[entry] / segment[entry]);
+    this.parts.counters.drops[reason] += this.datagramsOf(entry);
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
@@ -377,7 +400,6 @@ export class Udp {
     if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) {
       if (!this.awaitsAnswers(mapping)) return FILTERED;
     }
-    mapping.octetsToGuest += batch.length[entry];
     const path = this.path;
     path.ipOctets = IPV4_HEADER_OCTETS;
     path.guestAddress = mapping.guestAddress;
@@ -387,6 +409,11 @@ export class Udp {
     return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
 
+  private countToGuest(mapping: UdpMapping, entry: number): void {
+    mapping.octetsToGuest += this.parts.batch.length[entry];
+    mapping.packetsToGuest = (mapping.packetsToGuest + this.datagramsOf(entry)) | 0;
+  }
+
   private toGuest6(mapping: UdpMapping, entry: number): number {
     const { batch, destinations6 } = this.parts;
     const from = entry * ADDRESS_WORDS;
@@ -394,7 +421,6 @@ export class Udp {
     if (this.filterByAddress && !mapping.knows6(batch.words, from, this.filterByPort ? port : -1)) {
       return FILTERED;
     }
-    mapping.octetsToGuest += batch.length[entry];
     const path = this.path;
     path.ipOctets = IPV6_HEADER_OCTETS;
     path.flowLabel = mapping.flowLabel;
@@ -405,78 +431,30 @@ export class Udp {
     return this.output.send(path, batch.at[entry], batch.length[entry], batch.segment[entry]);
   }
 
-  /** Datagrams of clients of UDP forward `index`, for the guest's end of `to`. True when the socket may have more. */
-  receiveForward(index: number, handle: number, to: Path): boolean {
+  /**
+   * Datagrams of clients of UDP forward `forward`, at its socket `handle`, for the guest's end of `to`. True when the socket
+   * may have more.
+   */
+  receiveForward(forward: number, handle: number, to: Path): boolean {
     const batch = this.parts.batch;
     const count = this.parts.network.udpReceiveLocal(handle, batch);
     for (let i = 0; i < count; i++) {
-      this.path.copyEnds(to);
-      const client = this.clientOf(index, handle, i);
+      const client = this.clients.of(forward, handle, i, to);
       if (client === null) {
         this.dropEntry(MAPPINGS_FULL, i);
         continue;
       }
-      client.octetsToGuest += batch.length[i];
       const result = this.output.send(client, batch.at[i], batch.length[i], batch.segment[i]);
-      if (result !== HANDLED) this.dropEntry(result, i);
+      if (result === HANDLED) this.countToGuest(client, i);
+      else this.dropEntry(result, i);
     }
     return count > 0 && !batch.drained;
-  }
-
-  /**
-   * The mapping of the client that sent entry `i` to the guest's end in `path`, new if need be; null when there is no
-   * room.
-   */
-  private clientOf(index: number, handle: number, i: number): UdpMapping | null {
-    const { batch, destinations, destinations6, flows } = this.parts;
-    const path = this.path;
-    const from = i * ADDRESS_WORDS;
-    path.setTarget(batch.words, i);
-    if (path.ipOctets === IPV6_HEADER_OCTETS) destinations6?.seenByGuest(batch.words, from, path.pair, 4);
-    else path.remoteAddress = destinations.clientSeenByGuest(batch.words, from);
-    path.remotePort = path.targetPort;
-    for (let attempt = 0; attempt < ALIAS_TRIES; attempt++) {
-      const id = flows.findEnds(PROTOCOL_UDP, path);
-      if (id === NO_FLOW) return this.openClient(index, handle, i);
-      const known = this.mappings.byId[id];
-      if (
-        known?.inbound &&
-        known.forward === index &&
-        known.isSameTarget(path) &&
-        known.asked(batch.local, i)
-      ) {
-        return known;
-      }
-      // Another client looks the same to the guest (two loopback addresses, say, or one that asks two of ours): this
-      // one gets another port.
-      path.remotePort = path.remotePort < 0xffff ? path.remotePort + 1 : ALIAS_FIRST;
-    }
-    return null;
-  }
-
-  /** A mapping for the client that sent entry `i`, whose ends and address are in `path`. */
-  private openClient(index: number, handle: number, i: number): UdpMapping | null {
-    if (!this.mappings.makeRoom()) return null;
-    const path = this.path;
-    const id = this.parts.flows.insertEnds(PROTOCOL_UDP, path);
-    if (id === NO_FLOW) return null;
-    const client = this.mappings.take(id, path, handle);
-    client.inbound = true;
-    client.forward = index;
-    client.setTargetOf(path);
-    client.setLocal(this.parts.batch.local, i);
-    this.mappings.inboundOpen++;
-    return client;
   }
 
   /** Global addresses are reached by this prefix from now on, or as they are: open sockets lead elsewhere. */
   translate(nat64: Nat64Prefix | null): void {
     this.nat64 = nat64;
-    for (const mapping of this.mappings.byId) {
-      if (mapping?.live && !mapping.inbound && mapping.ipOctets === IPV4_HEADER_OCTETS) {
-        this.mappings.remove(mapping);
-      }
-    }
+    this.mappings.removeAll(NETWORK_CHANGED, (m) => !m.inbound && m.ipOctets === IPV4_HEADER_OCTETS);
   }
 
   advance(nowMs: number): void {
@@ -491,8 +469,29 @@ export class Udp {
     return udpRows(this.mappings.byId, this.parts, nowMs);
   }
 
+  /** Ends a mapping for an operator. */
+  kill(id: number): void {
+    const mapping = this.mappings.byId[id];
+    if (!mapping?.live) return;
+    this.endOfBatch();
+    this.mappings.remove(mapping, KILLED);
+  }
+
+  /** The sockets of this forward are about to be closed: its clients are forgotten. */
+  forwardRemoved(forward: number): void {
+    if (this.mappings.inboundOpen === 0) return;
+    this.endOfBatch();
+    this.mappings.removeAll(KILLED, (mapping) => mapping.forward === forward);
+  }
+
+  /** Writes the row of mapping `id` for call `call`. */
+  tellRow(call: number, id: number, nowMs: number): void {
+    const mapping = this.mappings.byId[id];
+    if (mapping?.live) this.teller.row(call, mapping, nowMs);
+  }
+
   close(): void {
     this.endOfBatch();
-    for (const mapping of this.mappings.byId) if (mapping?.live) this.mappings.remove(mapping);
+    this.mappings.removeAll(STOPPED, () => true);
   }
 }

@@ -1,0 +1,54 @@
+/** Tells whoever asked of UDP mappings: of each as it begins, as a row, and of datagrams that did not reach the guest. */
+import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords, type UdpBatch } from "../../boundary.ts";
+import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
+import type { FlowLedger } from "../flow-ledger.ts";
+import { type Ends, PAIR_WORDS, Path } from "../path.ts";
+import type { UdpMapping } from "./mapping.ts";
+import { recentEnds, type Sides } from "./recent-ends.ts";
+
+export class UdpTeller {
+  private readonly told = new Path(new Int32Array(PAIR_WORDS));
+  private readonly counts = { octetsFromGuest: 0, octetsToGuest: 0, idleMs: 0 };
+
+  constructor(
+    private readonly ledger: FlowLedger,
+    private readonly sides: Sides,
+    private readonly batch: UdpBatch,
+  ) {}
+
+  /** Mapping `id` is made for a datagram between `ends`, which goes to the address `to`. */
+  opened(id: number, ends: Ends, to: AddressWords): void {
+    const { recorder } = this.ledger;
+    if (recorder === null) return;
+    this.told.copyEnds(ends);
+    this.told.setTarget(to);
+    recorder.flowOpened(id, PROTOCOL_UDP, this.told);
+  }
+
+  /** So is mapping `client.id`, for the client of a forward. */
+  openedByClient(client: UdpMapping): void {
+    this.ledger.recorder?.flowOpened(client.id, PROTOCOL_UDP, client);
+  }
+
+  /** Entry `entry` of the batch, for the guest of `mapping`, was dropped. */
+  dropped(mapping: UdpMapping, reason: number, entry: number): void {
+    const { recorder } = this.ledger;
+    if (recorder === null) return;
+    const { words, length } = this.batch;
+    const from = entry * ADDRESS_WORDS;
+    this.told.copyEnds(mapping);
+    this.told.remoteAddress = words[from + 3];
+    for (let word = 0; word < 4; word++) this.told.pair[4 + word] = words[from + word];
+    this.told.remotePort = words[from + ADDRESS_PORT];
+    recorder.droppedToGuest(reason, PROTOCOL_UDP, this.told, length[entry]);
+  }
+
+  /** A row for call `call`. */
+  row(call: number, mapping: UdpMapping, nowMs: number): void {
+    recentEnds(mapping, this.sides, this.told);
+    this.counts.octetsFromGuest = mapping.octetsFromGuest;
+    this.counts.octetsToGuest = mapping.octetsToGuest;
+    this.counts.idleMs = (nowMs - mapping.refreshedMs) | 0;
+    this.ledger.recorder?.row(call, mapping.id, PROTOCOL_UDP, 0, this.told, this.counts);
+  }
+}
