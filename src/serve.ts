@@ -70,7 +70,7 @@ export async function loadPolicy({ policy }: EngineConfig): Promise<LoadedPolicy
 }
 
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
-export async function serve(options: ServeOptions): Promise<Sluice> {
+export async function serve(options: ServeOptions): Promise<ServedSluice> {
   const { allow, log } = options;
   const admit = allow && admitBy(allow, log);
   const policy = options.loaded ?? (await loadPolicy(options.config));
@@ -102,43 +102,44 @@ function admitBy(allow: Allow, log: Logger): Admit {
   };
 }
 
-class ServedSluice implements Sluice {
-  constructor(private readonly running: EngineHost) {}
+/** What the library and the engine's process build on. */
+export class ServedSluice implements Sluice {
+  constructor(readonly host: EngineHost) {}
 
   get linkName(): string {
-    return this.running.linkName;
+    return this.host.linkName;
   }
 
   get listenPort(): number {
-    return this.running.listenPort;
+    return this.host.listenPort;
   }
 
   get forwardPorts(): readonly number[] {
-    return this.running.forwardPorts;
+    return this.host.forwardPorts;
   }
 
   get linked(): boolean {
-    return this.running.linked;
+    return this.host.linked;
   }
 
   get ended(): Promise<EngineEnd> {
-    return this.running.ended;
+    return this.host.ended;
   }
 
   counters() {
-    return this.running.core.counters.snapshot();
+    return this.host.core.counters.snapshot();
   }
 
   flows(): FlowRow[] {
-    return this.running.core.flows(this.running.nowMs());
+    return this.host.core.flows(this.host.nowMs());
   }
 
   denials(): DenialRow[] {
-    return this.running.core.denials();
+    return this.host.core.denials();
   }
 
   async stop(): Promise<EngineEnd> {
-    await this.running.stop();
-    return this.running.ended;
+    await this.host.stop();
+    return this.host.ended;
   }
 }

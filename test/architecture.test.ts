@@ -31,6 +31,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/config/"],
   ["src/host/"],
   ["src/serve.ts"],
+  ["src/control/"],
   ["src/supervisor/"],
   ["src/kubevirt/", "src/names/", "src/demo/", "src/index.ts"],
   ["src/cli/"],

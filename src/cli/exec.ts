@@ -22,6 +22,7 @@ import { waysOut } from "../host/uplink.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
+import { Live } from "../supervisor/live.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
@@ -30,6 +31,7 @@ import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
+import { ownVersion } from "./version.ts";
 
 /** Name of the device the command sees. */
 const DEVICE = "tap0";
@@ -116,20 +118,27 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     warn: (message) => log.warn(message),
   });
   let client: EngineClient | undefined;
+  let live: Live | undefined;
   try {
+    live = new Live(host.control, log);
     for (const note of guest.tap.notes) log.info(note.message);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log });
+    const onLink = live.linkChanged;
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
     client.serve({
       link: tapSpec(guest.tap, LINK_FD),
       log: host.log,
       oneOff: false,
+      records: live.isReachable,
       ...(outbound === undefined ? {} : { outbound }),
       linkFd: guest.tap.fd,
       ...(pcapFd === undefined ? {} : { pcapFd }),
     });
     const running = client;
-    log.info(describeService(config, await running.ready));
+    const ready = await running.ready;
+    log.info(describeService(config, ready));
+    const stop = (): void => void guest.child.kill("SIGTERM");
+    live.serve({ ...ready, client, config, command: "exec", version: ownVersion(), log, stop });
     void running.ended.then((exit) => {
       // Once the command has ended its device has gone too, as it should.
       const cutOff = exit.reason === "died" || (exit.reason === "link-lost" && isRunning(guest.child));
@@ -143,6 +152,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     return status;
   } finally {
     if (isRunning(guest.child)) guest.child.kill("SIGKILL");
+    live?.close();
     await client?.stop();
     close();
   }

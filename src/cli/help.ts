@@ -5,6 +5,7 @@ import { helpOf } from "../config/option-help.ts";
 import { definitionOf, optionsOf } from "../config/option-table.ts";
 import type { OwnOption } from "./arguments.ts";
 import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
+import { VERBS } from "./verb-descriptions.ts";
 
 const INDENT = 30;
 
@@ -38,6 +39,7 @@ function ownHelp({ help, default: usual }: OwnOption): string {
 /** The help of the program. */
 export function overallHelp(): string {
   const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(8)} ${COMMANDS[name].summary}`);
+  const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
   return `sluice: user-mode networking (SLIRP) for virtual machines and namespaces, without privileges.
 
 Usage: sluice COMMAND [OPTIONS]
@@ -47,6 +49,9 @@ ${commands.join("\n")}
   policy   what a policy lets through: check, test, schema
   vm       KubeVirt-style VM specs: validate, plan, up, down, run
   names    stand in for slirp4netns, passt and pasta: install, remove
+
+Of instances that run (each takes --name NAME and --json):
+${verbs.join("\n")}
 
 Options:
   -h, --help     this text, or a command's own: sluice run --help

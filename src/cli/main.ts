@@ -3,6 +3,7 @@ import { nearest, quote } from "../config/problem.ts";
 import { noteGivenState } from "../host/process/given-state.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
+import { isVerb, VERBS } from "./verb-descriptions.ts";
 import { ownVersion } from "./version.ts";
 
 type Run = (argv: readonly string[]) => Promise<number>;
@@ -39,7 +40,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   try {
     if (name === undefined || name === "help" || name === "--help" || name === "-h") {
       const { overallHelp } = await import("./help.ts");
-      if (name === "help" && rest[0] !== undefined && Object.hasOwn(COMMANDS, rest[0])) {
+      if (name === "help" && rest[0] !== undefined && (Object.hasOwn(COMMANDS, rest[0]) || isVerb(rest[0]))) {
         return await main([rest[0], "--help"]);
       }
       (name === undefined ? process.stderr : process.stdout).write(overallHelp());
@@ -51,8 +52,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (load !== undefined) return await (await load())(rest);
-    const guess = nearest(name, Object.keys(COMMANDS));
-    const names = Object.keys(COMMANDS).join(", ");
+    if (isVerb(name)) return await (await import("./verbs.ts")).runVerb(name, rest);
+    const known = [...Object.keys(COMMANDS), ...Object.keys(VERBS)];
+    const guess = nearest(name, known);
+    const names = known.join(", ");
     writeText(
       2,
       `sluice: found ${quote(name)}; allowed: one of ${names}, --help or --version${guess ? `; did you mean ${guess}?` : ""}\n`,

@@ -14,6 +14,7 @@ import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
+import { Live } from "../supervisor/live.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { exitOf, forwardSignals } from "./exec.ts";
@@ -24,6 +25,7 @@ import { NETDEV, type QemuCard, SHARED_RINGS, sharedCard, socketCard } from "./q
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
+import { ownVersion } from "./version.ts";
 
 /** QEMU's name for a model's -device. */
 const DEVICES = {
@@ -125,29 +127,37 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   if (warning) log.warn(warning);
   const card = plan.open();
   let client: EngineClient | undefined;
+  let live: Live | undefined;
   try {
+    live = new Live(host.control, log);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log });
+    const onLink = live.linkChanged;
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
     client.serve({
       link: card.link,
       log: host.log,
       oneOff: true,
+      records: live.isReachable,
       ...(outbound === undefined ? {} : { outbound }),
       linkFd: card.ours,
       ...(pcapFd === undefined ? {} : { pcapFd }),
     });
     const running = client;
-    log.info(describeService(config, await running.ready));
+    const ready = await running.ready;
+    log.info(describeService(config, ready));
     void running.ended.then((exit) => {
       if (exit.reason === "died") log.error(`${exit.message}; the guest is cut off from the network`);
     });
     const child = await startQemu(plan, card);
     if (card.theirs !== undefined) native.close(card.theirs);
+    const stop = (): void => void child.kill("SIGTERM");
+    live.serve({ ...ready, client, config, command: "qemu", version: ownVersion(), log, stop });
     const forwarding = forwardSignals(child, () => running.report());
     const status = await exitOf(child);
     forwarding.close();
     return status;
   } finally {
+    live?.close();
     await client?.stop();
     card.remove();
     close();

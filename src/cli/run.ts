@@ -13,6 +13,7 @@ import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
+import { Live } from "../supervisor/live.ts";
 import { type LineLog, openLogFile, writeText } from "../supervisor/log.ts";
 import type { ServiceManager } from "../supervisor/service-manager.ts";
 import { watchForEnd } from "../supervisor/supervision.ts";
@@ -24,6 +25,7 @@ import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
+import { ownVersion } from "./version.ts";
 
 function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
   if (host.user === undefined) return undefined;
@@ -127,6 +129,7 @@ async function serve(plan: RunPlan): Promise<number> {
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
   let opened: LinkHandover | undefined;
+  const live = new Live(host.control, log);
   const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
@@ -138,6 +141,7 @@ async function serve(plan: RunPlan): Promise<number> {
       sandbox: host.sandbox,
       ...(plan.user === undefined ? {} : { user: plan.user }),
       log,
+      onLink: live.linkChanged,
     });
     // While the engine's process loads.
     opened = await openLink(plan.link, config, log);
@@ -146,16 +150,25 @@ async function serve(plan: RunPlan): Promise<number> {
       link: opened.spec,
       log: host.log,
       oneOff: host.oneOff,
+      records: live.isReachable,
       ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
       ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
       ...(pcapFd === undefined ? {} : { pcapFd }),
     });
-    const signalled = watch.end.then((reason) => ({ reason: "signalled" as const, message: reason }));
+    let stop: () => void = () => {};
+    const asked = new Promise<string>((resolve) => {
+      stop = () => resolve("asked to stop");
+    });
+    const signalled = Promise.race([watch.end, asked]).then((reason) => ({
+      reason: "signalled" as const,
+      message: reason,
+    }));
     const started = await Promise.race([client.ready, signalled]);
     if ("reason" in started) return await end(client, log, started.message);
     const line = describeService(config, started);
     log.info(line);
     if (plan.greeting !== undefined) writeText(1, plan.greeting);
+    live.serve({ ...started, client, config, command: "run", version: ownVersion(), log, stop });
     announce(host);
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
@@ -166,6 +179,7 @@ async function serve(plan: RunPlan): Promise<number> {
     return exitStatus(ended, log);
   } finally {
     watch.close();
+    live.close();
     await client?.stop();
     manager?.close();
     opened?.remove?.();

@@ -64,6 +64,16 @@ export type Outbound =
 /** Which ports of the host UDP mappings have: the guest's own where they can be had, or ephemeral ones. */
 export type UdpPortPolicy = "ephemeral" | "preserve";
 
+/** Where the control API listens. */
+export interface ControlPlan {
+  /** Of the instance; its process id by default. */
+  readonly name?: string;
+  /** The socket's path, or null for no API; by default one in the user's run directory, if there is one. */
+  readonly path?: string | null;
+  /** Ports that may be forwarded at a time. */
+  readonly maxForwards: number;
+}
+
 /** What is not the core's business and not the link's. */
 export interface HostPlan {
   /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
@@ -87,6 +97,7 @@ export interface HostPlan {
   readonly pidFile?: string;
   /** Become this user (name or `UID[:GID]`) when started as root. */
   readonly user?: string;
+  readonly control: ControlPlan;
   /** Confine the engine process. */
   readonly sandbox: boolean;
 }

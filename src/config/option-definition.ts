@@ -14,6 +14,7 @@ export type OptionGroup =
   | "Limits"
   | "DNS"
   | "Process"
+  | "Control"
   | "Log";
 
 /** A DHCP option that the server gives to a client that asks for it: the values given become its octets. */

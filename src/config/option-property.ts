@@ -43,6 +43,8 @@ const COMMAND_ONLY = [
   "outlive-parent",
   "user",
   "no-sandbox",
+  "name",
+  "control",
   "log-level",
   "log-format",
   "log-file",

@@ -21,6 +21,7 @@ import {
   subnetAddresses,
 } from "./address.ts";
 import { BOOT_OPTIONS } from "./boot-options.ts";
+import { CONTROL_OPTIONS } from "./control-options.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
 import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
@@ -362,6 +363,7 @@ export const OPTIONS = {
   }),
 
   ...PROCESS_OPTIONS,
+  ...CONTROL_OPTIONS,
 
   pcap: option({
     group: "Log",

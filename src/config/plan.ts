@@ -18,6 +18,7 @@ import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
 import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
+import { asRule } from "./forward-rule.ts";
 import { forwardHost, isOnEveryAddress } from "./forward-text.ts";
 import type { AliasRule } from "./host-options.ts";
 import type { HostPlan, LinkPlan } from "./host-plan.ts";
@@ -130,6 +131,11 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
     outliveParent: options.has("outlive-parent") || options.has("background"),
     ...optional("pidFile", options.get("pid-file")),
     ...optional("user", options.get("user")),
+    control: {
+      ...optional("name", options.get("name")),
+      ...optional("path", options.get("control")),
+      maxForwards: options.value("max-forwards"),
+    },
     sandbox: !options.has("no-sandbox"),
   };
 }
@@ -443,7 +449,7 @@ function planForwards(options: OptionSet, net: Network, addresses: Addresses, ip
       if (guest !== 0 && !options.broken("net") && (hostAddressProblem(guest, net) || ours)) {
         options.reject(name, `a guest address inside ${formatNetwork(net)} that is the guest's`, i);
       }
-      forwards.push(...(ipv4 ? rule : forwardsOverIpv6(options, name, rule, i)));
+      forwards.push(...asRule(ipv4 ? rule : forwardsOverIpv6(options, name, rule, i)));
     });
   }
   const most = options.value("max-forwards");

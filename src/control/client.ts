@@ -1,7 +1,7 @@
 /** The control API's client: what the command's verbs use, and any TypeScript program that steers an instance. */
+import { type IncomingMessage, request } from "node:http";
+import { readEvents } from "./event-source.ts";
 import type {
-  Capture,
-  CaptureRequest,
   ControlEvent,
   ControlProblem,
   CountersResource,
@@ -44,12 +44,6 @@ export interface ControlClient {
   counters(): Promise<CountersResource>;
   /** OpenMetrics text. */
   metrics(): Promise<string>;
-  captures(): Promise<readonly Capture[]>;
-  /** Captures to a file of the supervisor's side. */
-  startCapture(request: CaptureRequest & { readonly path: string }): Promise<Capture>;
-  /** The capture itself, pcapng, until the reader goes away. */
-  streamCapture(request: Omit<CaptureRequest, "path">): Promise<AsyncIterable<Uint8Array>>;
-  stopCapture(id: number): Promise<Capture>;
   setLogLevel(level: LogLevelName): Promise<void>;
   /** Pulls the cable, or plugs it in. */
   setLink(up: boolean): Promise<void>;
@@ -57,4 +51,179 @@ export interface ControlClient {
   events(types?: readonly EventType[], signal?: AbortSignal): AsyncIterable<ControlEvent>;
   /** Ends the instance. */
   stop(): Promise<void>;
+}
+
+/** Pause before a lost stream of events is asked for again, milliseconds. */
+const AGAIN_MS = 1000;
+
+type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+interface Asked {
+  readonly query?: Query;
+  readonly body?: object;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+function pathWith(path: string, query: Query = {}): string {
+  const given = Object.entries(query).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, String(value)] as [string, string]],
+  );
+  return given.length === 0 ? path : `${path}?${new URLSearchParams(given)}`;
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  let text = "";
+  response.setEncoding("utf8");
+  for await (const chunk of response as AsyncIterable<string>) text += chunk;
+  return text;
+}
+
+/** A client of the socket at `path`. Nothing is asked before its first call. */
+export function controlClient(path: string): ControlClient {
+  return new SocketClient(path);
+}
+
+class SocketClient implements ControlClient {
+  constructor(readonly path: string) {}
+
+  /** Asks, and gives the answer when it is a success. */
+  private ask(
+    method: string,
+    path: string,
+    { query, body, headers, signal }: Asked = {},
+  ): Promise<IncomingMessage> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    return new Promise((resolve, reject) => {
+      const asked = request(
+        {
+          socketPath: this.path,
+          method,
+          path: pathWith(path, query),
+          headers: { ...(text === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+          ...(signal === undefined ? {} : { signal }),
+        },
+        (response) => {
+          if ((response.statusCode ?? 500) < 400) resolve(response);
+          else
+            textOf(response).then((problem) => reject(errorOf(problem, response.statusCode ?? 500)), reject);
+        },
+      );
+      asked.on("error", reject);
+      asked.end(text);
+    });
+  }
+
+  private async json<T>(method: string, path: string, asked?: Asked): Promise<T> {
+    return JSON.parse(await textOf(await this.ask(method, path, asked))) as T;
+  }
+
+  private async done(method: string, path: string, asked?: Asked): Promise<void> {
+    (await this.ask(method, path, asked)).resume();
+  }
+
+  state(): Promise<State> {
+    return this.json("GET", "/v1/state");
+  }
+
+  flowPage(query: FlowQuery = {}): Promise<FlowPage> {
+    return this.json("GET", "/v1/flows", { query: query as Query });
+  }
+
+  async *flows(query: Omit<FlowQuery, "after"> = {}): AsyncGenerator<Flow> {
+    for (let after: number | null = 0; after !== null; ) {
+      const page: FlowPage = await this.flowPage({ ...query, after });
+      yield* page.flows;
+      after = page.next;
+    }
+  }
+
+  killFlow(id: number): Promise<Killed> {
+    return this.json("DELETE", `/v1/flows/${id}`);
+  }
+
+  killHost(host: string): Promise<Killed> {
+    return this.json("DELETE", "/v1/flows", { query: { host } });
+  }
+
+  async forwards(): Promise<readonly ForwardResource[]> {
+    return (await this.json<{ forwards: ForwardResource[] }>("GET", "/v1/forwards")).forwards;
+  }
+
+  addForward(rule: string): Promise<ForwardResource> {
+    return this.json("POST", "/v1/forwards", { body: { rule } });
+  }
+
+  removeForward(id: number, cut = false): Promise<void> {
+    return this.done("DELETE", `/v1/forwards/${id}`, { query: { cut } });
+  }
+
+  async leases(): Promise<readonly LeaseResource[]> {
+    return (await this.json<{ leases: LeaseResource[] }>("GET", "/v1/leases")).leases;
+  }
+
+  counters(): Promise<CountersResource> {
+    return this.json("GET", "/v1/counters");
+  }
+
+  async metrics(): Promise<string> {
+    return textOf(await this.ask("GET", "/metrics"));
+  }
+
+  setLogLevel(level: LogLevelName): Promise<void> {
+    return this.done("PUT", "/v1/log", { body: { level } });
+  }
+
+  setLink(up: boolean): Promise<void> {
+    return this.done("PUT", "/v1/link", { body: { up } });
+  }
+
+  async *events(types?: readonly EventType[], signal?: AbortSignal): AsyncGenerator<ControlEvent> {
+    let lastId: string | undefined;
+    for (;;) {
+      try {
+        const headers: Record<string, string> = lastId === undefined ? {} : { "Last-Event-ID": lastId };
+        const query = { types: types?.join(",") };
+        const response = await this.ask("GET", "/v1/events", { query, headers, signal });
+        for await (const { id, data } of readEvents(response)) {
+          lastId = id;
+          yield JSON.parse(data) as ControlEvent;
+        }
+      } catch (error) {
+        if (signal?.aborted) return;
+        // Without an answer ever there is nothing to come back to; with one, the instance has ended or will be back.
+        if (lastId === undefined || isGone(error)) throw error;
+      }
+      if (signal?.aborted) return;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      if (!(await this.isServed())) return;
+    }
+  }
+
+  private async isServed(): Promise<boolean> {
+    try {
+      await this.state();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.done("POST", "/v1/stop", { body: {} });
+  }
+}
+
+/** Nobody is at the socket any more. */
+function isGone(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ECONNREFUSED";
+}
+
+function errorOf(text: string, status: number): ControlError {
+  try {
+    return new ControlError(JSON.parse(text) as ControlProblem);
+  } catch {
+    return new ControlError({ type: "about:blank", title: "Error", status, detail: text.slice(0, 1000) });
+  }
 }

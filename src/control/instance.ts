@@ -2,10 +2,18 @@
  * A running instance as its supervisor holds it: what the API's requests come to, and what other programs' APIs and the
  * flow log are built on, without HTTP in between.
  */
-import type { Forward } from "../engine/config.ts";
+
 import type { Problem } from "../config/problem.ts";
-import type { RecordStream } from "./records.ts";
-import type { CountersResource, Flow, ForwardResource, LeaseResource, LogLevelName, State } from "./schema.ts";
+import type { Forward } from "../engine/config.ts";
+import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts";
+import type {
+  CountersResource,
+  Flow,
+  ForwardResource,
+  LeaseResource,
+  LogLevelName,
+  State,
+} from "./schema.ts";
 
 /** What is asked for is not there (404), cannot be now (409), or is wrong (400): the message says so. */
 export class ControlRefusal extends Error {
@@ -23,21 +31,29 @@ export class ControlRefusal extends Error {
 export interface LiveForwards {
   list(): readonly ForwardResource[];
   /**
-   * Binds every port of `forward` with this process's rights and has the engine serve them: all or none. Host port 0 takes
-   * a free one. Rejects with a StartError that names every port that cannot be had, or a ControlRefusal (409) when
+   * Binds every port of a rule with this process's rights and has the engine serve them: all or none. Host port 0 takes a
+   * free one; the forwards of a rule are those that `parseForwardRule` gives (config/forward-rule.ts). Rejects with a StartError that names every port that cannot be had, or a ControlRefusal (409) when
    * --max-forwards is reached.
    */
-  add(forward: Forward): Promise<ForwardResource>;
+  add(...rule: Forward[]): Promise<ForwardResource>;
   /** Closes its listeners; `cut` resets what came by it, which stays otherwise. Rejects with a ControlRefusal (404). */
   remove(id: number, cut?: boolean): Promise<void>;
+}
+
+/** Whose flows are meant (target.ts). */
+export interface Target {
+  /** As text; a name when `isName`. */
+  readonly host: string;
+  readonly isName: boolean;
+  readonly port: number | null;
 }
 
 /** Which flows: all that hold. */
 export interface FlowFilter {
   readonly protocol?: "tcp" | "udp";
   readonly state?: string;
-  /** A remote's or guest's address as text, with a port where one is meant; or a name that DNS answered. */
-  readonly host?: string;
+  /** Who is at one of its ends. */
+  readonly host?: Target;
 }
 
 export interface Instance {
@@ -45,6 +61,8 @@ export interface Instance {
   readonly memories: Memories;
   readonly forwards: LiveForwards;
   state(): Promise<State>;
+  /** Settles when all that the engine has recorded so far has been read: memories are as good as they get. */
+  refresh(): Promise<void>;
   /** Up to `limit` flows whose id is above `after`, by id; `next` is the `after` of the next page or null. */
   flows(filter: FlowFilter, after: number, limit: number): Promise<{ flows: Flow[]; next: number | null }>;
   /** Resets a flow on both sides. Returns whether there was one. */
@@ -72,12 +90,22 @@ export interface HostFailure {
   readonly times: number;
 }
 
+/** A name that was asked for: what its last question came to. */
+export interface AskedName {
+  readonly atMs: number;
+  readonly rcode: DnsQuestion["rcode"];
+  readonly answeredBy: DnsQuestion["answeredBy"];
+  readonly questionType: string;
+  /** Questions there have been. */
+  readonly times: number;
+}
+
 /** Drops for one reason that concern one remote, told together. */
 export interface Denial {
   readonly reason: string;
   readonly protocol: "tcp" | "udp";
-  readonly guest: { readonly address: string; readonly port: number };
-  readonly remote: { readonly address: string; readonly port: number };
+  readonly guest: Endpoint;
+  readonly remote: Endpoint;
   readonly firstMs: number;
   readonly lastMs: number;
   readonly times: number;
@@ -91,6 +119,12 @@ export interface Memories {
   addressesOf(name: string): readonly string[];
   /** What connecting to `address`:`port` last came to, if it failed. */
   failureOf(address: string, port: number): HostFailure | undefined;
+  /** Every such failure, the newest first. */
+  failures(): readonly (HostFailure & Endpoint)[];
+  /** The last question asked for `name`. */
+  questionOf(name: string): AskedName | undefined;
   /** Denials by target, the newest first. */
   denials(): readonly Denial[];
+  /** The last drops of whatever reason, the newest first. */
+  drops(): readonly Dropped[];
 }

@@ -91,12 +91,9 @@ export const flowSchema = z
   .meta({ id: "Flow" });
 
 export const flowQuerySchema = z.strictObject({
-  host: z
-    .string()
-    .min(1)
-    .max(300)
-    .optional()
-    .meta({ description: "ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or NAME of the remote, or the guest's end" }),
+  host: z.string().min(1).max(300).optional().meta({
+    description: "ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or NAME of the remote, or the guest's end",
+  }),
   protocol: protocolSchema.optional(),
   state: z.string().max(32).optional(),
   limit: z.coerce.number().int().min(1).max(PAGE_ROWS_MAX).default(PAGE_ROWS_MAX),
@@ -120,9 +117,12 @@ export const forwardSchema = z
     id: id.meta({ description: "never given twice by an instance" }),
     rule: z.string().meta({ description: "in -p's grammar, or hostfwd's where it names a guest" }),
     protocol: protocolSchema,
-    hostAddress: z.string(),
+    hostAddress: z.string().meta({ description: "of either family; * for all of both" }),
     hostPort: port.meta({ description: "the first, as bound" }),
-    guestAddress: z.string().nullable().meta({ description: "null: the guest of forwards that name none" }),
+    guestAddress: z
+      .string()
+      .nullable()
+      .meta({ description: "null: the guest of forwards that name none; []: its own of IPv6" }),
     guestPort: port,
     ports: z.int().min(1).max(65535).meta({ description: "how many, in a row" }),
     origin: z.enum(["start", "added"]),
@@ -131,10 +131,16 @@ export const forwardSchema = z
 
 export const forwardRequestSchema = z
   .strictObject({
-    rule: z.string().min(1).max(300).meta({ description: "in -p's grammar (2222:22) or hostfwd's (tcp::2222-:22)" }),
+    rule: z
+      .string()
+      .min(1)
+      .max(300)
+      .meta({ description: "in -p's grammar (2222:22) or hostfwd's (tcp::2222-:22)" }),
   })
   .meta({ id: "ForwardRequest" });
-export const forwardListSchema = z.strictObject({ forwards: z.array(forwardSchema) }).meta({ id: "ForwardList" });
+export const forwardListSchema = z
+  .strictObject({ forwards: z.array(forwardSchema) })
+  .meta({ id: "ForwardList" });
 export const forwardRemovalQuerySchema = z.strictObject({
   cut: z
     .enum(["true", "false"])
@@ -169,7 +175,8 @@ export const countersSchema = z
 export const captureRequestSchema = z
   .strictObject({
     path: z.string().startsWith("/").max(4096).optional().meta({
-      description: "a file on the supervisor's side, made or emptied; without it the answer is the capture itself",
+      description:
+        "a file on the supervisor's side, made or emptied; without it the answer is the capture itself",
     }),
     flow: id.optional(),
     host: z.string().min(1).max(300).optional(),
@@ -191,7 +198,9 @@ export const captureSchema = z
     lost: count.meta({ description: "frames that could not be written in time" }),
   })
   .meta({ id: "Capture" });
-export const captureListSchema = z.strictObject({ captures: z.array(captureSchema) }).meta({ id: "CaptureList" });
+export const captureListSchema = z
+  .strictObject({ captures: z.array(captureSchema) })
+  .meta({ id: "CaptureList" });
 
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
+import type { Call } from "./calls.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -37,6 +38,8 @@ export interface EnginePlan {
   readonly sandbox: boolean;
   readonly outbound?: OutboundOptions;
   readonly oneOff: boolean;
+  /** Remember lately dropped frames, failed flows and DNS questions. */
+  readonly records?: boolean;
 }
 
 /** The link with what `receive` gives in place of LINK_FD, where there is one. */
@@ -58,6 +61,8 @@ export type Order =
   | { readonly type: "start"; readonly plan: EnginePlan }
   | { readonly type: "resolv-conf"; readonly text: string }
   | { readonly type: "report" }
+  /** Answered by a `reply` with the same id. */
+  | { readonly type: "call"; readonly id: number; readonly call: Call }
   /** Answered by `pong`. */
   | { readonly type: "ping" }
   | { readonly type: "stop" };
@@ -75,6 +80,8 @@ export type News =
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "link"; readonly up: boolean }
   | { readonly type: "pong" }
+  /** The answer to a call, or why there is none; checked where the call is known (calls.ts). */
+  | { readonly type: "reply"; readonly id: number; readonly answer?: unknown; readonly failure?: string }
   /** A guestfwd connection's descriptor is on the command socket; run the command of this guest forward. */
   | { readonly type: "command"; readonly index: number }
   | ({ readonly type: "ended" } & EngineEnd);
@@ -120,6 +127,8 @@ export function asNews(value: unknown): News | undefined {
       return typeof news["message"] === "string" ? (news as unknown as News) : undefined;
     case "link":
       return typeof news["up"] === "boolean" ? (news as unknown as News) : undefined;
+    case "reply":
+      return Number.isSafeInteger(news["id"]) ? (news as unknown as News) : undefined;
     case "pong":
       return news as unknown as News;
     case "command":

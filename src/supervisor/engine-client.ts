@@ -2,12 +2,17 @@
  * The supervisor's end of an engine process: starts it confined, waits until it serves, passes orders on, runs what
  * it may ask for (the commands of guest forwards), and makes sure that it is gone at the end.
  */
+
+import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
+import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import type { EngineEnd } from "../host/engine-options.ts";
 import { native } from "../host/native/native.ts";
 import { givenArgs } from "../host/process/given-state.ts";
 import type { ConfinedProcess } from "../host/process/sandbox.ts";
 import { ServiceCommands } from "../host/process/service-command.ts";
 import { RESOLV_CONF, resolvConfFile } from "../host/resolv-conf.ts";
+import { describeErrno } from "../host/start-error.ts";
+import { EngineCalls } from "./calls.ts";
 import { ConfinedNode, EngineStartError } from "./confined-node.ts";
 import { spawnEngineProcess } from "./confinement.ts";
 import { asNews, decodeLine, encodeLine, type News, type Order } from "./control.ts";
@@ -15,6 +20,8 @@ import type { EngineLaunch, EngineService } from "./launch.ts";
 
 /** How long an engine that was told to stop may take before it is killed, milliseconds. */
 const STOP_MS = 700;
+
+const COUNTER_SIZES = { counters: COUNTER_NAMES.length, drops: DROP_REASONS.length };
 
 export interface EngineExit {
   readonly reason: EngineEnd["reason"] | "died";
@@ -26,6 +33,8 @@ export class EngineClient {
   /** Settles once the process is gone. Never rejects. */
   readonly ended: Promise<EngineExit>;
   readonly ready: Promise<Extract<News, { type: "ready" }>>;
+  /** What a running engine is asked. */
+  readonly calls: EngineCalls;
   readonly #node: ConfinedNode;
   /** -1 once it is closed: its number may be another's by then. */
   #commandFd = -1;
@@ -46,6 +55,7 @@ export class EngineClient {
   constructor(launch: EngineLaunch) {
     this.#launch = launch;
     this.#commands = new ServiceCommands(launch.log, givenArgs());
+    this.calls = new EngineCalls((id, call) => this.#order({ type: "call", id, call }), COUNTER_SIZES);
     this.ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject };
     });
@@ -164,6 +174,9 @@ export class EngineClient {
       case "pong":
         this.#answered();
         return;
+      case "reply":
+        if (!this.calls.answered(news.id, news.answer, news.failure)) this.distrust();
+        return;
       case "command":
         this.#runCommand(news.index);
         return;
@@ -171,9 +184,20 @@ export class EngineClient {
         this.#lastWords = { reason: news.reason, message: news.message };
         return;
       case undefined:
-        this.#launch.log.error("the engine process says what no engine says; ending it");
-        this.#node.kill();
+        this.distrust();
     }
+  }
+
+  /** The engine said what no engine says: it is ended. */
+  distrust(): void {
+    this.#launch.log.error("the engine process says what no engine says; ending it");
+    this.#node.kill();
+  }
+
+  /** Sends a descriptor for the call that is about to be made. Throws the kernel's error. */
+  sendDescriptor(fd: number): void {
+    const result = native.sendDescriptor(this.#commandFd, fd);
+    if (result < 0) throw new Error(`a descriptor for the engine: ${describeErrno(result)}`);
   }
 
   /** Closes what was handed over: the process has it, or nobody will. */
@@ -193,6 +217,7 @@ export class EngineClient {
   }
 
   #gone(how: string, problem: Error | undefined): EngineExit {
+    this.calls.end("the engine has ended");
     this.#commands.close();
     this.#letGo();
     this.#unfollow();

@@ -7,7 +7,9 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native/native.ts";
 import type { ResolvConfSource } from "../host/resolv-conf.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
-import { type LoadedPolicy, loadPolicy, type Sluice, serve } from "../serve.ts";
+import { type LoadedPolicy, loadPolicy, type ServedSluice, serve } from "../serve.ts";
+import { CallAnswers } from "./call-answers.ts";
+import type { Call } from "./calls.ts";
 import {
   COMMAND_FD,
   CONTROL_FD,
@@ -83,7 +85,11 @@ function receiveDescriptor(place: string): number {
   return fd;
 }
 
-async function startServing(plan: EnginePlan, log: LineLog, loaded: LoadedPolicy | null): Promise<Sluice> {
+async function startServing(
+  plan: EnginePlan,
+  log: LineLog,
+  loaded: LoadedPolicy | null,
+): Promise<ServedSluice> {
   const link = receivedLink(plan.link, () => receiveDescriptor("link"));
   const pcap = plan.pcap ? { pcap: receiveDescriptor("--pcap") } : {};
   const engine = await serve({
@@ -98,6 +104,7 @@ async function startServing(plan: EnginePlan, log: LineLog, loaded: LoadedPolicy
     loaded,
     ...pcap,
     ...(plan.tftp === undefined ? {} : { tftp: plan.tftp }),
+    ...(plan.records === undefined ? {} : { records: plan.records }),
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
   });
   tell({
@@ -115,12 +122,18 @@ function leave(status: number): void {
   control.end(() => process.exit(status));
 }
 
-async function start(plan: EnginePlan): Promise<Sluice | undefined> {
-  const log = openLog(plan.log, LOG_FD);
+async function start(plan: EnginePlan, log: LineLog): Promise<ServedSluice | undefined> {
   try {
     const loaded = await loadPolicy(plan.config);
     if (plan.sandbox) closeLastWall(log);
     const engine = await startServing(plan, log, loaded);
+    answers = new CallAnswers({
+      host: engine.host,
+      receiveDescriptor: () => native.receiveDescriptor(COMMAND_FD),
+      setLogLevel: (level) => {
+        log.level = level;
+      },
+    });
     void engine.ended.then((end) => {
       log.info(formatSummary(engine.counters()));
       if (plan.config.policy !== null && log.level !== "error") {
@@ -137,7 +150,8 @@ async function start(plan: EnginePlan): Promise<Sluice | undefined> {
   }
 }
 
-let engine: Promise<Sluice | undefined> | undefined;
+let engine: Promise<ServedSluice | undefined> | undefined;
+let answers: CallAnswers | undefined;
 let reportTo: LineLog | undefined;
 
 function heapNow(): string {
@@ -145,16 +159,28 @@ function heapNow(): string {
   return formatHeap({ used: used_heap_size, total: total_heap_size, external: external_memory });
 }
 
+function reply(id: number, call: Call): void {
+  try {
+    if (answers === undefined) throw new Error("the engine does not serve yet");
+    tell({ type: "reply", id, answer: answers.answer(id, call) });
+  } catch (error) {
+    tell({ type: "reply", id, failure: error instanceof Error ? error.message : String(error) });
+  }
+}
+
 async function obey(order: Order): Promise<void> {
   switch (order.type) {
     case "start":
       reportTo = openLog(order.plan.log, LOG_FD);
       resolvConf.text = order.plan.resolvConf;
-      engine = start(order.plan);
+      engine = start(order.plan, reportTo);
       return;
     case "resolv-conf":
       resolvConf.text = order.text;
       resolvConf.changed();
+      return;
+    case "call":
+      reply(order.id, order.call);
       return;
     case "ping":
       tell({ type: "pong" });

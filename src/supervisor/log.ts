@@ -5,9 +5,9 @@ import type { Logger } from "../engine/boundary.ts";
 
 const RANK: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3 };
 
-/** A Logger that knows its level. */
+/** A Logger that knows its level, which may change. */
 export interface LineLog extends Logger {
-  readonly level: LogLevel;
+  level: LogLevel;
   /** Several lines as they are (the flow table). Not part of the levels: somebody asked for it. */
   text(lines: string): void;
 }
@@ -37,16 +37,15 @@ export function writeText(fd: number, text: string): void {
 
 /** A log on an open descriptor, standard error by default. */
 export function openLog(plan: Pick<LogPlan, "level" | "format">, fd = 2): LineLog {
-  const limit = RANK[plan.level];
   const at = (level: LogLevel) => (message: string) => {
-    if (RANK[level] > limit) return;
+    if (RANK[level] > RANK[log.level]) return;
     const line =
       plan.format === "json"
         ? JSON.stringify({ time: new Date().toISOString(), level, source: SOURCE, message })
         : `${SOURCE}: ${level === "info" ? "" : `${level}: `}${message}`;
     writeText(fd, `${line}\n`);
   };
-  return {
+  const log: LineLog = {
     level: plan.level,
     error: at("error"),
     warn: at("warn"),
@@ -62,6 +61,7 @@ export function openLog(plan: Pick<LogPlan, "level" | "format">, fd = 2): LineLo
       writeText(fd, plan.format === "json" ? `${json}\n` : lines);
     },
   };
+  return log;
 }
 
 /** A log and what it is written to; `close` before the end. */

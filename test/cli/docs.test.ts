@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import { COMMAND_NAMES, COMMANDS } from "../../src/cli/commands.ts";
+import { isVerb, VERBS } from "../../src/cli/verb-descriptions.ts";
+import { parseVerb } from "../../src/cli/verbs.ts";
 import type { CommandName } from "../../src/config/option-definition.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem } from "../../src/config/problem.ts";
@@ -39,7 +41,8 @@ function sluiceArguments(line: string): string[] | undefined {
 }
 
 function problemsOf(argv: readonly string[]): string[] {
-  const [command, ...rest] = argv;
+  const [command = "", ...rest] = argv;
+  if (isVerb(command)) return parseVerb(command, rest).problems.map(formatProblem);
   if (!COMMAND_NAMES.includes(command as CommandName)) return [];
   const name = command as CommandName;
   const { options, rest: words } = parseCommandArguments(name, rest, COMMANDS[name].own);
@@ -63,7 +66,8 @@ describe("command lines in the documents", () => {
   });
 
   it.each(COMMAND_LINES)("$document: $line", ({ argv = [] }) => {
-    expect([...COMMAND_NAMES, "policy", "vm", "names", "as", "--help", "--version"]).toContain(argv[0]);
+    const others = ["policy", "vm", "names", "as", "--help", "--version"];
+    expect([...COMMAND_NAMES, ...Object.keys(VERBS), ...others]).toContain(argv[0]);
     expect(problemsOf(argv)).toEqual([]);
   });
 });

@@ -17,6 +17,7 @@ const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
     "What a guest may hold at once; what happens then is in [security.md](security.md). The process's limit of descriptors (RLIMIT_NOFILE), raised to the hard one, may be lower: the start says so.",
   DNS: "",
   Process: "",
+  Control: "What one can see and do while it runs is in [control.md](control.md).",
   Log: "",
 };
 

@@ -30,6 +30,7 @@ describe("what run is told", () => {
     expect(host).toEqual({
       resolvers: "system",
       udpPorts: "ephemeral",
+      control: { maxForwards: 4096 },
       log: { level: "info", format: "text" },
       oneOff: false,
       background: false,

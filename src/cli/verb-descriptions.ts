@@ -1,0 +1,45 @@
+/** Commands about instances that run: the source of their help and of docs/control.md. */
+
+export interface VerbDescription {
+  readonly usage: string;
+  /** One line, without a dot. */
+  readonly summary: string;
+  /** How many words it takes, at least and at most. */
+  readonly words: readonly [least: number, most: number];
+  readonly flags?: Readonly<Record<string, { readonly help: string; readonly placeholder?: string }>>;
+}
+
+export const VERBS = {
+  ls: { usage: "sluice ls", summary: "list the instances that run", words: [0, 0] },
+  state: { usage: "sluice state", summary: "what an instance is and how it is", words: [0, 0] },
+  flows: {
+    usage: "sluice flows [TARGET]",
+    summary: "its flows; with TARGET (address, address:port or name) those with that host",
+    words: [0, 1],
+    flags: { state: { placeholder: "STATE", help: "those in STATE, such as ESTABLISHED" } },
+  },
+  kill: { usage: "sluice kill ID|TARGET", summary: "reset flows on both sides", words: [1, 1] },
+  forward: {
+    usage: "sluice forward [ls | add RULE | rm ID]",
+    summary: "list, add and remove forwards; RULE as for -p and --hostfwd",
+    words: [0, 2],
+    flags: { cut: { help: "rm: reset the connections that came by it, too" } },
+  },
+  leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
+  counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
+  metrics: { usage: "sluice metrics", summary: "the same as OpenMetrics text", words: [0, 0] },
+  log: { usage: "sluice log LEVEL", summary: "log more or less from now on", words: [1, 1] },
+  link: { usage: "sluice link up|down", summary: "plug in or pull the guest's cable", words: [1, 1] },
+  events: {
+    usage: "sluice events [TYPE,...]",
+    summary: "what happens, one JSON object a line, until Ctrl-C",
+    words: [0, 16],
+  },
+  stop: { usage: "sluice stop", summary: "end an instance", words: [0, 0] },
+} as const satisfies Record<string, VerbDescription>;
+
+export type VerbName = keyof typeof VERBS;
+
+export function isVerb(name: string): name is VerbName {
+  return Object.hasOwn(VERBS, name);
+}

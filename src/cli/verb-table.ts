@@ -1,0 +1,231 @@
+/** What is asked of an instance that runs, one command each, and what people see of the answer. */
+import type { Flow } from "../control/schema.ts";
+import { EVENT_TYPES, type EventType, type LogLevelName, logLevelSchema } from "../control/schema.ts";
+import { formatOctets } from "../supervisor/report.ts";
+import { runningInstances } from "./instances.ts";
+import { printable, table } from "./table.ts";
+import type { VerbName } from "./verb-descriptions.ts";
+import { VerbError, type VerbRequest } from "./verb-request.ts";
+
+const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
+const endpoint = ({ address, port }: Flow["guest"]): string =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+
+function duration(ms: number): string {
+  if (ms < 1000) return `${ms} ms`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
+async function ls({ json, out }: VerbRequest): Promise<void> {
+  const running = await runningInstances();
+  if (json) {
+    for (const { state } of running) out(line(state));
+    return;
+  }
+  const rows = running.map(({ state }) => [
+    state.name,
+    state.command,
+    String(state.pid),
+    duration(state.uptimeMs),
+    `${state.link.name}${state.link.up ? "" : " (down)"}`,
+    String(state.pools.tcpFlows.used + state.pools.udpMappings.used),
+    String(state.forwards),
+  ]);
+  out(table(["NAME", "COMMAND", "PID", "UPTIME", "LINK", "FLOWS", "FORWARDS"], rows, "no instance runs"));
+}
+
+async function state({ json, out, client }: VerbRequest): Promise<void> {
+  const found = await (await client()).state();
+  if (json) {
+    out(line(found));
+    return;
+  }
+  const { link, network } = found;
+  const pools = Object.entries(found.pools).map(([name, { used, size }]) => [name, `${used} of ${size}`]);
+  const rows = [
+    ["name", found.name],
+    ["version", found.version],
+    ["command", `${found.command}, process ${found.pid}, engine ${found.enginePid}`],
+    ["up for", duration(found.uptimeMs)],
+    ["link", `${link.name}, ${link.pulled ? "cable pulled" : link.up ? "up" : "down"}`],
+    [
+      "guest",
+      `${network.guest} in ${network.subnet}, gateway ${network.gateway}, DNS ${network.dns ?? "none"}`,
+    ],
+    ...(network.ipv6 === null ? [] : [["IPv6", `${network.ipv6.prefix}, gateway ${network.ipv6.gateway}`]]),
+    ["mtu", String(network.mtu)],
+    ["log level", found.logLevel],
+    ["forwards", String(found.forwards)],
+    ["records lost", String(found.records.lost)],
+    ...pools,
+  ];
+  const width = Math.max(...rows.map(([name = ""]) => name.length));
+  out(rows.map(([name = "", text = ""]) => `${name.padEnd(width)}  ${printable(text)}\n`).join(""));
+}
+
+async function flows({ words, flags, json, out, client }: VerbRequest): Promise<void> {
+  const [host] = words;
+  const { state: wanted } = flags;
+  const query = {
+    ...(host === undefined ? {} : { host }),
+    ...(typeof wanted === "string" ? { state: wanted } : {}),
+  };
+  const found: Flow[] = [];
+  for await (const flow of (await client()).flows(query)) {
+    if (json) out(line(flow));
+    else found.push(flow);
+  }
+  if (json) return;
+  const rows = found.map((flow) => [
+    String(flow.id),
+    flow.protocol,
+    flow.direction,
+    flow.state,
+    endpoint(flow.guest),
+    endpoint(flow.remote),
+    flow.names[0] ?? "",
+    formatOctets(flow.octetsFromGuest),
+    formatOctets(flow.octetsToGuest),
+    duration(flow.ageMs),
+    duration(flow.idleMs),
+  ]);
+  const headings = [
+    "ID",
+    "PROTO",
+    "DIR",
+    "STATE",
+    "GUEST",
+    "REMOTE",
+    "NAME",
+    "FROM GUEST",
+    "TO GUEST",
+    "AGE",
+    "IDLE",
+  ];
+  out(table(headings, rows, "no flows"));
+}
+
+async function kill({ words, json, out, client }: VerbRequest): Promise<void> {
+  const [which = ""] = words;
+  const asked = await client();
+  const { killed } = /^\d+$/.test(which) ? await asked.killFlow(Number(which)) : await asked.killHost(which);
+  out(json ? line({ killed }) : `${killed === 1 ? "1 flow" : `${killed} flows`} reset\n`);
+}
+
+async function forward(request: VerbRequest): Promise<void> {
+  const { words, flags, json, out, client } = request;
+  const [action = "ls", argument] = words;
+  const needs = (what: string): string => {
+    if (argument === undefined)
+      throw new VerbError({ place: `forward ${action}`, allowed: `${what} after it` });
+    return argument;
+  };
+  const asked = await client();
+  switch (action) {
+    case "ls": {
+      const found = await asked.forwards();
+      if (json) for (const each of found) out(line(each));
+      else {
+        const rows = found.map(({ id, rule, origin }) => [String(id), rule, origin]);
+        out(table(["ID", "RULE", "ORIGIN"], rows, "no forwards"));
+      }
+      return;
+    }
+    case "add": {
+      const added = await asked.addForward(needs("a rule such as 2222:22"));
+      out(json ? line(added) : `forward ${added.id}: ${added.rule}\n`);
+      return;
+    }
+    case "rm": {
+      const id = needs("the id that sluice forward ls tells");
+      if (!/^[1-9]\d{0,14}$/.test(id))
+        throw new VerbError({ place: "forward rm", found: id, allowed: "an id" });
+      await asked.removeForward(Number(id), flags["cut"] === true);
+      if (json) out(line({ removed: Number(id) }));
+      return;
+    }
+    default:
+      throw new VerbError({ place: "forward", found: action, allowed: "ls, add or rm" });
+  }
+}
+
+async function leases({ json, out, client }: VerbRequest): Promise<void> {
+  const found = await (await client()).leases();
+  if (json) {
+    for (const lease of found) out(line(lease));
+    return;
+  }
+  const rows = found.map(({ address, mac, expiresInMs }) => [
+    address,
+    mac,
+    expiresInMs === null ? "never" : `in ${duration(expiresInMs)}`,
+  ]);
+  out(table(["ADDRESS", "MAC", "EXPIRES"], rows, "no leases"));
+}
+
+async function counters({ json, out, client }: VerbRequest): Promise<void> {
+  const found = await (await client()).counters();
+  if (json) {
+    out(line(found));
+    return;
+  }
+  const rows = (counts: Readonly<Record<string, number | undefined>>): string[][] =>
+    Object.entries(counts).map(([name, count = 0]) => [name, String(count)]);
+  out(table(["COUNTER", "COUNT"], rows(found.counters), "no counter has counted"));
+  out(table(["DROP", "COUNT"], rows(found.drops), "nothing was dropped"));
+}
+
+async function metrics({ json, out, client }: VerbRequest): Promise<void> {
+  const asked = await client();
+  out(json ? line(await asked.counters()) : await asked.metrics());
+}
+
+async function log({ words, json, out, client }: VerbRequest): Promise<void> {
+  const [level = ""] = words;
+  if (!logLevelSchema.safeParse(level).success) {
+    throw new VerbError({ place: "log", found: level, allowed: logLevelSchema.options.join(", ") });
+  }
+  await (await client()).setLogLevel(level as LogLevelName);
+  if (json) out(line({ level }));
+}
+
+async function link({ words, json, out, client }: VerbRequest): Promise<void> {
+  const [way = ""] = words;
+  if (way !== "up" && way !== "down")
+    throw new VerbError({ place: "link", found: way, allowed: "up or down" });
+  await (await client()).setLink(way === "up");
+  if (json) out(line({ up: way === "up" }));
+}
+
+async function events({ words, out, client }: VerbRequest): Promise<void> {
+  const types = words.flatMap((word) => word.split(",")) as EventType[];
+  const wrong = types.find((type) => !EVENT_TYPES.includes(type));
+  if (wrong !== undefined)
+    throw new VerbError({ place: "events", found: wrong, allowed: EVENT_TYPES.join(", ") });
+  const asked = await client();
+  for await (const event of asked.events(types.length === 0 ? undefined : types)) out(line(event));
+}
+
+async function stop({ json, out, client }: VerbRequest): Promise<void> {
+  await (await client()).stop();
+  if (json) out(line({ stopping: true }));
+}
+
+/** What each verb does. */
+export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Promise<void>>> = {
+  ls,
+  state,
+  flows,
+  kill,
+  forward,
+  leases,
+  counters,
+  metrics,
+  log,
+  link,
+  events,
+  stop,
+};

@@ -1,0 +1,201 @@
+/** The control API, version 1: each request once, with what it may say, what it answers, and the verb that makes it. */
+import type { z } from "zod";
+import { parseForwardRule } from "../config/forward-rule.ts";
+import { Unacceptable } from "../config/problem.ts";
+import { StartError } from "../host/start-error.ts";
+import { ControlRefusal, type FlowFilter, type Instance, type Target } from "./instance.ts";
+import { metricsText } from "./metrics.ts";
+import * as schema from "./schema.ts";
+import { parseTarget } from "./target.ts";
+
+/** What a handler is given: everything has been checked by the route's schemas. */
+export interface RouteRequest {
+  readonly instance: Instance;
+  /** The path's `{id}`, 0 where it has none. */
+  readonly id: number;
+  readonly query: unknown;
+  readonly body: unknown;
+}
+
+export interface Route {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  /** `{id}` stands for a number. */
+  readonly path: string;
+  readonly summary: string;
+  /** The command that makes this request. */
+  readonly verb: string;
+  readonly query?: z.ZodType;
+  readonly body?: z.ZodType;
+  /** Absent: the answer has no body. */
+  readonly response?: z.ZodType;
+  /** Of an answer that is not JSON. */
+  readonly mediaType?: string;
+  readonly status: 200 | 201 | 202 | 204;
+  readonly run: (request: RouteRequest) => Promise<unknown>;
+}
+
+function targetOf(text: string): Target {
+  try {
+    return parseTarget(text);
+  } catch (error) {
+    throw refusalOf(error, "host", text);
+  }
+}
+
+/** What a grammar or the kernel said, as an answer; other errors stay what they are. */
+function refusalOf(error: unknown, place: string, found: string): unknown {
+  if (error instanceof Unacceptable) {
+    const problem = { place, found: error.found ?? found, allowed: error.allowed };
+    return new ControlRefusal(400, `${place}: ${error.allowed}`, [problem]);
+  }
+  return error instanceof StartError ? new ControlRefusal(409, error.message) : error;
+}
+
+async function addForward(instance: Instance, rule: string): Promise<schema.ForwardResource> {
+  try {
+    return await instance.forwards.add(...parseForwardRule(rule));
+  } catch (error) {
+    throw refusalOf(error, "rule", rule);
+  }
+}
+
+export const ROUTES: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/v1/state",
+    summary: "What this instance is and how it is",
+    verb: "sluice state",
+    response: schema.stateSchema,
+    status: 200,
+    run: ({ instance }) => instance.state(),
+  },
+  {
+    method: "GET",
+    path: "/v1/flows",
+    summary: "The flow table, by pages",
+    verb: "sluice flows [TARGET]",
+    query: schema.flowQuerySchema,
+    response: schema.flowPageSchema,
+    status: 200,
+    run: ({ instance, query }) => {
+      const { host, protocol, state, limit, after } = query as z.output<typeof schema.flowQuerySchema>;
+      const filter: FlowFilter = {
+        ...(host === undefined ? {} : { host: targetOf(host) }),
+        ...(protocol === undefined ? {} : { protocol }),
+        ...(state === undefined ? {} : { state }),
+      };
+      return instance.flows(filter, after, limit);
+    },
+  },
+  {
+    method: "DELETE",
+    path: "/v1/flows/{id}",
+    summary: "Reset a flow on both sides",
+    verb: "sluice kill ID",
+    response: schema.killedSchema,
+    status: 200,
+    run: async ({ instance, id }) => {
+      if (!(await instance.killFlow(id))) throw new ControlRefusal(404, `there is no flow ${id}`);
+      return { killed: 1 };
+    },
+  },
+  {
+    method: "DELETE",
+    path: "/v1/flows",
+    summary: "Reset every flow with a host",
+    verb: "sluice kill TARGET",
+    query: schema.killQuerySchema,
+    response: schema.killedSchema,
+    status: 200,
+    run: async ({ instance, query }) => {
+      const { host } = query as z.output<typeof schema.killQuerySchema>;
+      return { killed: await instance.killFlows({ host: targetOf(host) }) };
+    },
+  },
+  {
+    method: "GET",
+    path: "/v1/forwards",
+    summary: "What others reach the guest by",
+    verb: "sluice forward ls",
+    response: schema.forwardListSchema,
+    status: 200,
+    run: async ({ instance }) => ({ forwards: instance.forwards.list() }),
+  },
+  {
+    method: "POST",
+    path: "/v1/forwards",
+    summary: "Forward more ports",
+    verb: "sluice forward add RULE",
+    body: schema.forwardRequestSchema,
+    response: schema.forwardSchema,
+    status: 201,
+    run: ({ instance, body }) =>
+      addForward(instance, (body as z.output<typeof schema.forwardRequestSchema>).rule),
+  },
+  {
+    method: "DELETE",
+    path: "/v1/forwards/{id}",
+    summary: "Stop forwarding; connections stay unless cut",
+    verb: "sluice forward rm ID",
+    query: schema.forwardRemovalQuerySchema,
+    status: 204,
+    run: ({ instance, id, query }) => {
+      const { cut } = query as z.output<typeof schema.forwardRemovalQuerySchema>;
+      return instance.forwards.remove(id, cut === "true");
+    },
+  },
+  {
+    method: "GET",
+    path: "/v1/leases",
+    summary: "Addresses that guests have by DHCP and DHCPv6",
+    verb: "sluice leases",
+    response: schema.leaseListSchema,
+    status: 200,
+    run: async ({ instance }) => ({ leases: await instance.leases() }),
+  },
+  {
+    method: "GET",
+    path: "/v1/counters",
+    summary: "Every counter and drop reason that is not 0",
+    verb: "sluice counters",
+    response: schema.countersSchema,
+    status: 200,
+    run: ({ instance }) => instance.counters(),
+  },
+  {
+    method: "GET",
+    path: "/metrics",
+    summary: "The same and more for Prometheus",
+    verb: "sluice metrics",
+    mediaType: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    status: 200,
+    run: async ({ instance }) => metricsText(await instance.state(), await instance.counters()),
+  },
+  {
+    method: "PUT",
+    path: "/v1/log",
+    summary: "How much is logged, from now on",
+    verb: "sluice log LEVEL",
+    body: schema.logSchema,
+    status: 204,
+    run: ({ instance, body }) => instance.setLogLevel((body as z.output<typeof schema.logSchema>).level),
+  },
+  {
+    method: "PUT",
+    path: "/v1/link",
+    summary: "Pull the guest's cable, or plug it in",
+    verb: "sluice link up|down",
+    body: schema.linkSchema,
+    status: 204,
+    run: ({ instance, body }) => instance.setLink((body as z.output<typeof schema.linkSchema>).up),
+  },
+  {
+    method: "POST",
+    path: "/v1/stop",
+    summary: "End the instance",
+    verb: "sluice stop",
+    body: schema.stopSchema,
+    status: 202,
+    run: async ({ instance }) => instance.stop(),
+  },
+];

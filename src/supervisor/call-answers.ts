@@ -1,0 +1,82 @@
+/** The engine's side of calls (calls.ts): what a running engine answers. In the engine's process. */
+import type { LogLevel } from "../config/host-plan.ts";
+import type { EngineHost } from "../host/engine-host.ts";
+import { native } from "../host/native/native.ts";
+import type { RecordPipe } from "../host/record-pipe.ts";
+import { describeErrno } from "../host/start-error.ts";
+import type { Answers, Call } from "./calls.ts";
+
+export interface CallParts {
+  readonly host: EngineHost;
+  /** A descriptor off the command socket, or -errno. */
+  readonly receiveDescriptor: () => number;
+  readonly setLogLevel: (level: LogLevel) => void;
+}
+
+export class CallAnswers {
+  private records: RecordPipe | undefined;
+
+  constructor(private readonly parts: CallParts) {}
+
+  /** Does what call `id` asks and returns its answer. Throws what is to be told instead. */
+  answer(id: number, call: Call): Answers[Call["name"]] {
+    const { host } = this.parts;
+    switch (call.name) {
+      case "records":
+        return this.record(call.wanted, call.first);
+      case "rows":
+        if (this.records === undefined) throw new Error("there are no records to tell rows among");
+        this.records.rows({ call: id, from: call.from, places: call.places, rows: call.rows });
+        return {};
+      case "kill":
+        return { killed: host.killFlows(call.flows) };
+      case "status":
+        return { uptimeMs: host.core.uptimeMs, linked: host.linked, usage: host.core.usage() };
+      case "counters": {
+        const { values, drops } = host.core.counters;
+        return { counters: Array.from(values), drops: Array.from(drops) };
+      }
+      case "leases":
+        return { leases: host.core.leases() };
+      case "forward-add":
+        this.addForward(call);
+        return {};
+      case "discard":
+        for (let i = 0; i < call.count; i++) native.close(this.descriptor());
+        return {};
+      case "forward-remove":
+        return { removed: host.removeForward(call.forwardId, call.cut) };
+      case "link":
+        host.setLink(call.up);
+        return {};
+      case "log":
+        this.parts.setLogLevel(call.level);
+        return {};
+    }
+  }
+
+  private record(wanted: number, isFirst: boolean): Answers["records"] {
+    const { host } = this.parts;
+    if (isFirst) this.records = host.openRecords(this.descriptor(), wanted);
+    else this.records?.want(wanted);
+    return { uptimeMs: host.core.uptimeMs };
+  }
+
+  private descriptor(): number {
+    const fd = this.parts.receiveDescriptor();
+    if (fd < 0) throw new Error(`a descriptor did not arrive: ${describeErrno(fd)}`);
+    native.setNonBlocking(fd);
+    return fd;
+  }
+
+  private addForward({ forwardId, forwards }: Extract<Call, { name: "forward-add" }>): void {
+    const handles: number[] = [];
+    try {
+      for (const _ of forwards) handles.push(this.descriptor());
+    } catch (error) {
+      for (const handle of handles) native.close(handle);
+      throw error;
+    }
+    this.parts.host.addForward(forwardId, forwards, handles);
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * Calls: what a running engine is asked, each with a number that its answer has too. They go over the control socket as
+ * orders and news do (control.ts); rows and records go over a socket of their own, in binary. The engine is the less
+ * trusted side: what it answers is checked here.
+ */
+import type { LogLevel } from "../config/host-plan.ts";
+import type { LeaseRow } from "../engine/api.ts";
+import type { Forward } from "../engine/config.ts";
+
+export type Call =
+  /** Tell of `wanted` (recorder.ts). The first time the socket to tell it over is on the command socket. */
+  | { readonly name: "records"; readonly wanted: number; readonly first: boolean }
+  /** Up to `rows` rows of up to `places` places of the flow table from place `from` on, over that socket. */
+  | { readonly name: "rows"; readonly from: number; readonly places: number; readonly rows: number }
+  | { readonly name: "kill"; readonly flows: readonly number[] }
+  | { readonly name: "status" }
+  | { readonly name: "counters" }
+  | { readonly name: "leases" }
+  /** Serve these ports, which belong to one rule; their sockets are on the command socket. */
+  | { readonly name: "forward-add"; readonly forwardId: number; readonly forwards: readonly Forward[] }
+  /** Close so many descriptors of the command socket: whoever sent them could not send all. */
+  | { readonly name: "discard"; readonly count: number }
+  | { readonly name: "forward-remove"; readonly forwardId: number; readonly cut: boolean }
+  | { readonly name: "link"; readonly up: boolean }
+  | { readonly name: "log"; readonly level: LogLevel };
+
+/** How an engine is. */
+export interface EngineStatus {
+  readonly uptimeMs: number;
+  readonly linked: boolean;
+  /** Of each pool, what is in use. */
+  readonly usage: {
+    readonly tcp: number;
+    readonly udp: number;
+    readonly dns: number;
+    readonly smallChunks: number;
+    readonly largeChunks: number;
+    readonly queuedFrames: number;
+    readonly reassembly: number;
+  };
+}
+
+/** What each call answers. */
+export interface Answers {
+  readonly records: { readonly uptimeMs: number };
+  readonly rows: Record<string, never>;
+  readonly kill: { readonly killed: number };
+  readonly status: EngineStatus;
+  readonly counters: { readonly counters: readonly number[]; readonly drops: readonly number[] };
+  readonly leases: { readonly leases: readonly LeaseRow[] };
+  readonly "forward-add": Record<string, never>;
+  readonly discard: Record<string, never>;
+  readonly "forward-remove": { readonly removed: boolean };
+  readonly link: Record<string, never>;
+  readonly log: Record<string, never>;
+}
+
+type Name = Call["name"];
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+const isCounts = (value: unknown, length: number): boolean =>
+  Array.isArray(value) && value.length === length && value.every(isCount);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const USAGE = ["tcp", "udp", "dns", "smallChunks", "largeChunks", "queuedFrames", "reassembly"];
+/** More than any table has. */
+const LEASES_MAX = 65_536;
+
+function isLease(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    typeof value["address"] === "string" &&
+    /^[0-9a-f.:]{2,45}$/.test(value["address"]) &&
+    typeof value["mac"] === "string" &&
+    /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(value["mac"]) &&
+    (value["expiresInMs"] === null || isCount(value["expiresInMs"]))
+  );
+}
+
+/** How many counters and drop reasons there are. */
+export interface AnswerSizes {
+  readonly counters: number;
+  readonly drops: number;
+}
+
+/** Whether `value` is what an engine answers to a call of this name. */
+export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolean {
+  if (!isObject(value)) return false;
+  const { usage } = value;
+  switch (name) {
+    case "records":
+      return isCount(value["uptimeMs"]);
+    case "kill":
+      return isCount(value["killed"]);
+    case "status":
+      return (
+        isCount(value["uptimeMs"]) &&
+        typeof value["linked"] === "boolean" &&
+        isObject(usage) &&
+        USAGE.every((pool) => isCount(usage[pool]))
+      );
+    case "counters":
+      return isCounts(value["counters"], sizes.counters) && isCounts(value["drops"], sizes.drops);
+    case "leases": {
+      const { leases } = value;
+      return Array.isArray(leases) && leases.length <= LEASES_MAX && leases.every(isLease);
+    }
+    case "forward-remove":
+      return typeof value["removed"] === "boolean";
+    case "rows":
+    case "forward-add":
+    case "discard":
+    case "link":
+    case "log":
+      return true;
+  }
+}
+
+/** Calls that an engine has at a time; others wait here. */
+const UNDER_WAY_MAX = 16;
+/** Calls that may wait. */
+const WAITING_MAX = 1024;
+
+/** The engine is gone, or has too much to do. */
+export class CallError extends Error {
+  override readonly name = "CallError";
+}
+
+interface Pending {
+  readonly id: number;
+  readonly call: Call;
+  /** Right before it is sent: descriptors go first. Throws what the caller is to get. */
+  readonly prepare: () => void;
+  readonly resolve: (answer: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class EngineCalls {
+  private readonly underWay = new Map<number, Pending>();
+  private readonly waiting: Pending[] = [];
+  private lastId = 0;
+  private ended: string | undefined;
+
+  constructor(
+    private readonly send: (id: number, call: Call) => void,
+    private readonly sizes: AnswerSizes,
+  ) {}
+
+  /** The number the next call will have. */
+  get nextId(): number {
+    return this.lastId + 1;
+  }
+
+  /** Asks; rejects with a CallError, or with what `prepare` throws. */
+  call<N extends Name>(
+    call: Extract<Call, { name: N }>,
+    prepare: () => void = () => {},
+  ): Promise<Answers[N]> {
+    return new Promise((resolve, reject) => {
+      if (this.ended !== undefined) return reject(new CallError(this.ended));
+      if (this.waiting.length >= WAITING_MAX) return reject(new CallError("too many calls wait"));
+      const settle = resolve as (answer: unknown) => void;
+      this.waiting.push({ id: ++this.lastId, call, prepare, resolve: settle, reject });
+      this.proceed();
+    });
+  }
+
+  private proceed(): void {
+    while (this.underWay.size < UNDER_WAY_MAX) {
+      const next = this.waiting.shift();
+      if (next === undefined) return;
+      try {
+        next.prepare();
+      } catch (error) {
+        next.reject(error as Error);
+        continue;
+      }
+      this.underWay.set(next.id, next);
+      this.send(next.id, next.call);
+    }
+  }
+
+  /** The engine answered call `id`. False when that is no answer to anything that was asked. */
+  answered(id: unknown, answer: unknown, failure: unknown): boolean {
+    const pending = typeof id === "number" ? this.underWay.get(id) : undefined;
+    if (pending === undefined) return false;
+    if (
+      failure === undefined ? !isAnswer(pending.call.name, answer, this.sizes) : typeof failure !== "string"
+    )
+      return false;
+    this.underWay.delete(pending.id);
+    if (failure === undefined) pending.resolve(answer);
+    else pending.reject(new CallError(String(failure)));
+    this.proceed();
+    return true;
+  }
+
+  /** No more answers come. */
+  end(why: string): void {
+    this.ended = why;
+    for (const { reject } of [...this.underWay.values(), ...this.waiting]) reject(new CallError(why));
+    this.underWay.clear();
+    this.waiting.length = 0;
+  }
+}

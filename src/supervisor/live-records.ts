@@ -1,0 +1,159 @@
+/** The supervisor's end of an engine's records: opened when somebody first asks, checked, and handed to whoever wants them. */
+import { Socket } from "node:net";
+import { type FlowRecord, RecordDecoder, RecordError } from "../control/record-decoder.ts";
+import type { EngineRecord, RecordStream, RecordType } from "../control/records.ts";
+import { WANT_DNS, WANT_DROPS, WANT_ENDED, WANT_HISTORY, WANT_OPENED } from "../engine/transport/recorder.ts";
+import { native } from "../host/native/native.ts";
+import { CallError, type EngineCalls } from "./calls.ts";
+
+export interface RecordParts {
+  readonly calls: EngineCalls;
+  /** Sends a descriptor for the call that is about to be made. */
+  readonly sendDescriptor: (fd: number) => void;
+  /** The engine wrote what is no record. */
+  readonly distrust: () => void;
+  /** Hears of every record there is, whoever wanted it. */
+  readonly note: (record: EngineRecord) => void;
+}
+
+const WANTED: Partial<Record<RecordType, number>> = {
+  "flow-opened": WANT_OPENED,
+  "flow-ended": WANT_ENDED,
+  drop: WANT_DROPS,
+  dns: WANT_DNS,
+};
+
+/** Rows of one call to the engine, with where the next one goes on; 0 when there are no more. */
+export interface Rows {
+  readonly rows: readonly FlowRecord[];
+  readonly next: number;
+}
+
+interface Reader {
+  readonly types: ReadonlySet<RecordType>;
+  readonly read: (record: EngineRecord) => void;
+}
+
+export class LiveRecords implements RecordStream {
+  /** Records there were and that nobody could read in time. */
+  lost = 0;
+  private readonly readers = new Set<Reader>();
+  private readonly rowCalls = new Map<number, { rows: FlowRecord[]; settle: (rows: Rows) => void }>();
+  private opening: Promise<void> | undefined;
+  private asked = 0;
+  private socket: Socket | undefined;
+
+  constructor(private readonly parts: RecordParts) {}
+
+  subscribe(types: readonly RecordType[], read: (record: EngineRecord) => void): () => void {
+    const reader: Reader = { types: new Set<RecordType>([...types, "records-lost"]), read };
+    this.readers.add(reader);
+    this.ask();
+    return () => {
+      this.readers.delete(reader);
+      this.ask();
+    };
+  }
+
+  /** Hands a record to whoever wants it; those of the supervisor itself come this way, too. */
+  tell(record: EngineRecord): void {
+    if (record.type === "records-lost") this.lost += record.count;
+    this.parts.note(record);
+    for (const { types, read } of this.readers) if (types.has(record.type)) read(record);
+  }
+
+  /** Up to `limit` rows of up to `places` places of the flow table from place `from` on. */
+  async rows(from: number, places: number, limit: number): Promise<Rows> {
+    await this.open();
+    const { calls } = this.parts;
+    return new Promise((settle, reject) => {
+      const id = calls.nextId;
+      this.rowCalls.set(id, { rows: [], settle });
+      calls.call<"rows">({ name: "rows", from, places, rows: limit }).catch((error) => {
+        this.rowCalls.delete(id);
+        reject(error);
+      });
+    });
+  }
+
+  /** Settles when what the engine has recorded so far has been read. */
+  async refresh(): Promise<void> {
+    // The end of no rows comes behind the events that were there; the drops of that moment come before the next.
+    await this.rows(0, 0, 0);
+    await this.rows(0, 0, 0);
+  }
+
+  private wanted(): number {
+    let wanted = WANT_HISTORY;
+    for (const { types } of this.readers) for (const type of types) wanted |= WANTED[type] ?? 0;
+    return wanted;
+  }
+
+  /** Tells the engine what is wanted now. One that has ended wants nothing any more. */
+  private ask(): void {
+    if (this.opening === undefined) {
+      this.open().catch(() => {});
+      return;
+    }
+    const wanted = this.wanted();
+    if (wanted === this.asked) return;
+    this.asked = wanted;
+    this.parts.calls.call<"records">({ name: "records", wanted, first: false }).catch(() => {});
+  }
+
+  private open(): Promise<void> {
+    this.opening ??= this.begin();
+    return this.opening;
+  }
+
+  private async begin(): Promise<void> {
+    const { calls, sendDescriptor } = this.parts;
+    const [ours, theirs] = native.socketPair("stream");
+    if (ours < 0) throw new CallError("no socket pair for the engine's records");
+    this.asked = this.wanted();
+    let uptimeMs: number;
+    try {
+      ({ uptimeMs } = await calls.call<"records">({ name: "records", wanted: this.asked, first: true }, () =>
+        sendDescriptor(theirs),
+      ));
+    } catch (error) {
+      native.close(ours);
+      throw error;
+    } finally {
+      native.close(theirs);
+    }
+    const decoder = new RecordDecoder(
+      {
+        record: (record) => this.tell(record),
+        row: (call, row) => this.rowCalls.get(call)?.rows.push(row),
+        rowsEnd: (call, next) => this.rowsEnd(call, next),
+      },
+      Date.now(),
+      uptimeMs,
+    );
+    this.socket = new Socket({ fd: ours, readable: true, writable: false });
+    this.socket.on("error", () => {});
+    this.socket.on("data", (chunk) => this.read(decoder, chunk));
+    this.ask();
+  }
+
+  private read(decoder: RecordDecoder, chunk: Buffer): void {
+    try {
+      decoder.push(chunk);
+    } catch (error) {
+      if (!(error instanceof RecordError)) throw error;
+      this.socket?.destroy();
+      this.parts.distrust();
+    }
+  }
+
+  private rowsEnd(call: number, next: number): void {
+    const waiting = this.rowCalls.get(call);
+    this.rowCalls.delete(call);
+    waiting?.settle({ rows: waiting.rows, next });
+  }
+
+  close(): void {
+    this.socket?.destroy();
+  }
+}

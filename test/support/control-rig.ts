@@ -1,0 +1,197 @@
+/** A control server before an instance that a test holds in its hands. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ControlClient, controlClient } from "../../src/control/client.ts";
+import { ControlRefusal, type FlowFilter, type Instance } from "../../src/control/instance.ts";
+import { BoundedMemories } from "../../src/control/memories.ts";
+import type { EngineRecord, RecordType } from "../../src/control/records.ts";
+import type { Flow, ForwardResource, State } from "../../src/control/schema.ts";
+import { ControlServer } from "../../src/control/server.ts";
+import type { Forward } from "../../src/engine/config.ts";
+import { StartError } from "../../src/host/start-error.ts";
+
+const POOL = { used: 1, size: 10 };
+
+export const STATE: State = {
+  version: "1.2.3",
+  name: "rig",
+  command: "run",
+  pid: 17,
+  enginePid: 18,
+  startedAt: "2026-11-28T08:00:00.000Z",
+  uptimeMs: 61_500,
+  link: { name: "tap tap0", up: true, pulled: false },
+  network: {
+    mtu: 1500,
+    subnet: "10.0.2.0/24",
+    gateway: "10.0.2.2",
+    dns: "10.0.2.3",
+    guest: "10.0.2.15",
+    ipv6: null,
+  },
+  logLevel: "info",
+  forwards: 1,
+  pools: {
+    tcpFlows: POOL,
+    udpMappings: POOL,
+    dnsQuestions: POOL,
+    smallChunks: POOL,
+    largeChunks: POOL,
+    transmitQueue: POOL,
+    reassembly: POOL,
+  },
+  records: { lost: 0 },
+};
+
+export function flowNumber(id: number): Flow {
+  return {
+    id,
+    protocol: "tcp",
+    direction: "out",
+    state: "ESTABLISHED",
+    guest: { address: "10.0.2.15", port: 40_000 + id },
+    remote: { address: "203.0.113.7", port: 443 },
+    target: { address: "203.0.113.7", port: 443 },
+    names: ["www.example.com"],
+    forward: null,
+    octetsFromGuest: 10,
+    octetsToGuest: 2_000_000,
+    ageMs: 1500,
+    idleMs: 20,
+  };
+}
+
+const FORWARD: ForwardResource = {
+  id: 1,
+  rule: "tcp:127.0.0.1:2222:22",
+  protocol: "tcp",
+  hostAddress: "127.0.0.1",
+  hostPort: 2222,
+  guestAddress: null,
+  guestPort: 22,
+  ports: 1,
+  origin: "start",
+};
+
+export class HeldInstance implements Instance {
+  /** What was asked of it, in order. */
+  readonly asked: unknown[] = [];
+  flowCount = 5;
+  readonly memories = new BoundedMemories();
+  private readonly readers = new Set<{ types: readonly RecordType[]; read: (r: EngineRecord) => void }>();
+  failure: Error | undefined;
+
+  readonly records = {
+    subscribe: (types: readonly RecordType[], read: (record: EngineRecord) => void): (() => void) => {
+      const reader = { types, read };
+      this.readers.add(reader);
+      return () => this.readers.delete(reader);
+    },
+  };
+
+  readonly forwards = {
+    list: (): readonly ForwardResource[] => [FORWARD],
+    add: async (forward: Forward): Promise<ForwardResource> => {
+      this.asked.push({ add: forward });
+      if (forward.hostPort === 80)
+        throw new StartError([{ place: "forward tcp 127.0.0.1:80", reason: "taken" }]);
+      return { ...FORWARD, id: 2, hostPort: forward.hostPort };
+    },
+    remove: async (id: number, cut = false): Promise<void> => {
+      this.asked.push({ remove: id, cut });
+      if (id !== 1) throw new ControlRefusal(404, `there is no forward ${id}`);
+    },
+  };
+
+  get listeners(): number {
+    return this.readers.size;
+  }
+
+  tell(record: EngineRecord): void {
+    for (const { types, read } of this.readers) if (types.includes(record.type)) read(record);
+  }
+
+  async refresh(): Promise<void> {}
+
+  async state(): Promise<State> {
+    if (this.failure) throw this.failure;
+    return STATE;
+  }
+
+  async flows(filter: FlowFilter, after: number, limit: number) {
+    this.asked.push({ filter, after, limit });
+    const end = Math.min(this.flowCount, after + limit);
+    const flows = Array.from({ length: end - after }, (_, i) => flowNumber(after + i + 1));
+    return { flows, next: end < this.flowCount ? end : null };
+  }
+
+  async killFlow(id: number): Promise<boolean> {
+    return id <= this.flowCount;
+  }
+
+  async killFlows(filter: FlowFilter): Promise<number> {
+    this.asked.push({ kill: filter });
+    return 3;
+  }
+
+  async leases() {
+    return [{ address: "10.0.2.15", mac: "52:54:00:12:34:56", expiresInMs: 3_600_000 }];
+  }
+
+  async counters() {
+    return {
+      counters: { "link-octets-from-guest": 7, "tcp-opened": 2 },
+      drops: { "ipv6-off": 4 },
+    };
+  }
+
+  async setLogLevel(level: string): Promise<void> {
+    this.asked.push({ level });
+  }
+
+  async setLink(up: boolean): Promise<void> {
+    this.asked.push({ up });
+  }
+
+  stop(): void {
+    this.asked.push("stop");
+  }
+}
+
+export class ControlRig {
+  readonly instance = new HeldInstance();
+  readonly path: string;
+  readonly client: ControlClient;
+  readonly failures: string[] = [];
+  /** Why connections are refused, while it is set. */
+  reason: string | undefined;
+  private readonly directory = mkdtempSync(join(tmpdir(), "sluice-test-control-"));
+  private readonly server: ControlServer;
+  private readonly listener: Server;
+
+  constructor() {
+    this.path = join(this.directory, "rig.sock");
+    this.client = controlClient(this.path);
+    this.server = new ControlServer({
+      instance: this.instance,
+      failed: (message) => this.failures.push(message),
+    });
+    this.listener = createServer({ pauseOnConnect: true }, (socket) => {
+      socket.on("error", () => {});
+      this.server.accept(socket, this.reason);
+    });
+  }
+
+  async open(): Promise<this> {
+    await new Promise<void>((resolve) => this.listener.listen(this.path, resolve));
+    return this;
+  }
+
+  close(): void {
+    this.server.close();
+    this.listener.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
