@@ -89,7 +89,7 @@ export class RecordDecoder {
   }
 
   private one(octets: Buffer): void {
-    const type = octets[layout.RECORD_TYPE];
+    const type = octets.readUInt8(layout.RECORD_TYPE);
     if (type === layout.RECORD_PAD) return;
     const expected = LENGTHS.get(type);
     const least = expected ?? layout.DNS_ADDRESSES;
