@@ -55,7 +55,6 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
     });
   }
   const config = forConfiguredDevice(await planEngineHere(options));
-  if (!config.ipv4) options.reject("ipv4", "on: the command's device is set up over IPv4");
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
@@ -71,18 +70,18 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * The command's resolv.conf: our DNS addresses (over IPv6 where there is a way out), and the domains given or else those
- * that the host searches.
+ * The command's resolv.conf: our DNS addresses (over IPv6 where there is a way out, or nothing else), and the domains given
+ * or else those that the host searches.
  */
 function resolvConf(config: EngineConfig, given: readonly string[]): string {
-  const { dns, restrict } = config;
+  const { ipv4, dns, restrict } = config;
   const ipv6 = ipv6OnLink(config);
-  const hasRouter = ipv6 !== null && (ipv6.defaultRouter === "on" || waysOut(ANY_DEVICE).ipv6);
+  const isUsable = ipv6 !== null && (!ipv4 || ipv6.defaultRouter === "on" || waysOut(ANY_DEVICE).ipv6);
   const search = given.length > 0 ? given : readResolvConf(RESOLV_CONF).search;
   const domains = search.length > 0 ? [`search ${search.join(" ")}`] : [];
   const servers = [
-    ...(dns === 0 || restrict ? [] : [formatIpv4(dns)]),
-    ...(!hasRouter || ipv6.dns === null || restrict ? [] : [formatIpv6(ipv6.dns)]),
+    ...(!ipv4 || dns === 0 || restrict ? [] : [formatIpv4(dns)]),
+    ...(!isUsable || ipv6.dns === null || restrict ? [] : [formatIpv6(ipv6.dns)]),
   ];
   return [...domains, ...servers.map((server) => `nameserver ${server}`)].map((line) => `${line}\n`).join("");
 }

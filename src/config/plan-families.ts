@@ -17,14 +17,11 @@ const IPV4_OPTIONS = [
   "dhcp-option",
   "no-dhcp",
   "no-dhcp-dns",
-  "reserve",
   "next-server",
   "tftp-server-name",
   "boot-file",
   "dns",
   "dns-host-name",
-  "guestfwd",
-  "configure",
   "allow-multicast",
 ] as const satisfies readonly OptionName[];
 
@@ -42,6 +39,13 @@ export function planIpv4(options: OptionSet): boolean {
   for (const name of IPV4_OPTIONS) {
     if (options.has(name)) options.reject(name, `only with ${place} on`);
   }
+  const allowed = `an IPv6 address, with ${place} off`;
+  options.all("reserve").forEach(({ value: { address } }, i) => {
+    if (typeof address === "number") options.reject("reserve", allowed, i);
+  });
+  options.all("guestfwd").forEach(({ value: { address6 } }, i) => {
+    if (address6 === undefined) options.reject("guestfwd", allowed, i);
+  });
   return false;
 }
 
@@ -58,7 +62,7 @@ export function forwardsOverIpv6(
     if (forward.guestAddress !== 0) {
       options.reject(name, `an IPv6 address of the guest, with ${options.place("ipv4")} off`, index);
     }
-    return { ...forward, guestAddress6: null };
+    return { ...alone, guestAddress6: null };
   });
 }
 

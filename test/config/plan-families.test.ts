@@ -24,6 +24,14 @@ describe("--ipv4 off", () => {
     expect([config.ipv4, problems]).toEqual([false, []]);
   });
 
+  it("N69 takes services and reservations of IPv6", () => {
+    const given = [
+      ["reserve", "52:54:00:00:00:01=fd71:1ae0:d44d:2::20"],
+      ["guestfwd", "tcp:[fd71:1ae0:d44d:2::100]:7-tcp:127.0.0.1:7777"],
+    ] as const;
+    expect(plan(...alone, ...given).problems).toEqual([]);
+  });
+
   it("N69 sends forwards to the guest's IPv6 address", () => {
     const { config, problems } = plan(...alone, ["publish", "2222:22"], ["hostfwd", "tcp::80-[]:80"]);
     expect(problems).toEqual([]);
@@ -52,10 +60,11 @@ describe("--ipv4 off", () => {
         ["net", "10.0.3.0/24"],
         ["dhcp-option", "42=10.0.3.2"],
         ["reserve", "52:54:00:00:00:01=10.0.3.20"],
+        ["guestfwd", "tcp:10.0.3.100:7-tcp:127.0.0.1:7777"],
         ["allow-multicast"],
         ["no-dhcp-dns"],
       ],
-      ["--net", "--dhcp-option", "--reserve", "--allow-multicast", "--no-dhcp-dns"],
+      ["--net", "--dhcp-option", "--reserve", "--guestfwd", "--allow-multicast", "--no-dhcp-dns"],
     ],
   ])("N69 is refused with %s", (_name, given, places) => {
     expect(plan(...given).places.sort()).toEqual([...places].sort());

@@ -77,6 +77,17 @@ describe("the command", () => {
     }
   });
 
+  it("N69 has IPv6 alone with --ipv4 off", async (context) => {
+    needs(context, { ...MACHINE, commands: ["ip"] });
+    const show = "ip -o address show dev tap0; ip route show; cat /etc/resolv.conf";
+    const families = ["--ipv4", "off", "--ipv6", "auto"];
+    const { stdout, stderr, status } = await exec(...families, "--", "sh", "-c", show).ended;
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(stdout).toContain("inet6 fd71:1ae0:d44d:2::15/64");
+    expect(stdout).not.toMatch(/inet |10\.0\.2/);
+    expect(stdout.match(/^nameserver .*$/gm)).toEqual(["nameserver fd71:1ae0:d44d:2::3"]);
+  });
+
   it("N66 keeps to IPv4 where IPv6 is off", async (context) => {
     needs(context, { ...MACHINE, commands: ["ip"] });
     const { stdout } = await exec(

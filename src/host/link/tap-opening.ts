@@ -19,9 +19,13 @@ export function deviceConfig(config: EngineConfig): DeviceConfig {
   const ipv6 = ipv6OnLink(config);
   const address6 = ipv6 && guestAddress6(ipv6);
   return {
-    address: formatIpv4(config.guestAddress),
-    prefixLength: config.prefixLength,
-    gateway: formatIpv4(config.gateway),
+    ...(config.ipv4
+      ? {
+          address: formatIpv4(config.guestAddress),
+          prefixLength: config.prefixLength,
+          gateway: formatIpv4(config.gateway),
+        }
+      : {}),
     ...(address6 === null ? {} : { address6: formatIpv6(address6), prefixLength6: PREFIX_LENGTH6 }),
     mtu: config.mtu,
     ...(config.guestMac ? { mac: formatMac(config.guestMac) } : {}),

@@ -1,8 +1,9 @@
 /**
- * An IPv4 guest on a host that has IPv6 alone: a namespace whose way out is IPv6, with the address that its network's NAT64
- * has for 198.51.100.7.
+ * One family alone, by this machine's kernel: an IPv4 guest on a host whose way out is IPv6, with the address that its
+ * network's NAT64 has for 198.51.100.7; and a guest that has IPv6 alone.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Agent } from "../support/agent.ts";
 import { HostNamespace, NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
 import { until } from "../support/program.ts";
 import { missing, needs } from "../support/requirements.ts";
@@ -62,4 +63,24 @@ describe("a host with IPv6 alone", () => {
     expect(await guest.agent.do("udpEcho", { host: REMOTE, port: udp, sizes: [1, 1400] })).toEqual([]);
     expect(guest.sluice.stderr).toContain("a way out over IPv4 and IPv6");
   });
+});
+
+it("N69 a guest with IPv6 alone has its address by --configure, its ports by -p, and no IPv4", async () => {
+  const options = ["--ipv4", "off", "--ipv6", "auto", "-p", "0:8080"];
+  const guest = await NamespaceGuest.start({ options });
+  try {
+    expect(guest.ip("-o", "address", "show", "dev", guest.device)).toMatch(/inet6 fd71:1ae0:d44d:2::15\/64/);
+    expect(guest.ip("-4", "-o", "address", "show", "dev", guest.device)).toBe("");
+    expect(guest.sluice.stderr).not.toContain("10.0.2");
+    await guest.agent.do("tcpServer", { kind: "echo", host: "fd71:1ae0:d44d:2::15", port: 8080 });
+    const here = new Agent([]);
+    try {
+      const to = { host: "127.0.0.1", port: guest.hostPort(8080), message: "in" };
+      expect(await here.do("exchange", to)).toBe("in");
+    } finally {
+      await here.close();
+    }
+  } finally {
+    await guest.close();
+  }
 });
