@@ -130,6 +130,21 @@ describe("NAT64 with a prefix that is given", () => {
     expect([families, rig.core.usage().udp]).toEqual([[6, 4, 6], 2]);
   });
 
+  it("N72 an alias of an address outside is answered for under its own name", () => {
+    const alias = ip("10.0.2.200");
+    const rig = setUp({ hostAliases: [{ address: alias, target: REMOTE }] });
+    rig.uplinks(false, true);
+    rig.exchange.exchange(udp({ to: alias, sourcePort: 5000, destinationPort: 6000 }));
+    expect(rig.sentTo()).toBe("64:ff9b::c633:6407");
+    rig.network.arriveFrom(
+      rig.network.datagrams[0].handle,
+      ip6("64:ff9b::c633:6407"),
+      6000,
+      Uint8Array.of(1),
+    );
+    expect(rig.exchange.settle().map((frame) => asUdp(frame).source)).toEqual([alias]);
+  });
+
   it("N72 what may not be reached stays out of reach", () => {
     const rig = setUp();
     rig.uplinks(false, true);

@@ -167,8 +167,9 @@ export class Udp {
   private datagramByNat64(packet: Packet): number {
     const id = this.mappingOf(packet, REMOTES_BY_NAT64, 6);
     const mapping = id < 0 ? null : this.mappings.byId[id];
-    if (mapping === null) return id < 0 ? -id : TABLE_FULL;
-    mapping.remember(packet.remoteAddress, packet.remotePort);
+    if (mapping === null || this.nat64 === null) return id < 0 ? -id : TABLE_FULL;
+    mapping.remember(extractIpv4(this.to, 0, this.nat64.length), packet.remotePort);
+    mapping.askedAddress = packet.remoteAddress;
     this.mappings.refresh(mapping);
     this.queue(mapping, packet, null);
     return HANDLED;
