@@ -22,21 +22,23 @@ import type { PolicyDocument } from "./config/policy/schema.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { PolicyConfig } from "./engine/config.ts";
+import type { Allow } from "./host/asked-program.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
-import { type Allow, type Sluice, serve } from "./serve.ts";
+import { type Sluice, serve } from "./serve.ts";
 
 export type { PolicyDocument } from "./config/policy/schema.ts";
 export { ConfigError, type Problem } from "./config/problem.ts";
 export type { FlowRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
 export type { DenialRow } from "./engine/policy/denials.ts";
+export type { Allow, FlowRequest } from "./host/asked-program.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
-export type { Allow, FlowRequest, Sluice } from "./serve.ts";
+export type { Sluice } from "./serve.ts";
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
 export type CommandOptions = {
@@ -46,7 +48,7 @@ export type CommandOptions = {
 export interface SluiceOptions extends CommandOptions {
   /** Where the guest may go: what a policy file says, as an object or as its text. */
   readonly policy?: PolicyDocument | string;
-  /** Decides about each new flow; by default all that the options allow. */
+  /** Decides about each new flow, at once or later; by default all that the options and the policy allow. */
   readonly allow?: Allow;
   /** Gets what happens, in sentences; nothing by default. */
   readonly log?: Logger;

@@ -4,28 +4,12 @@
  */
 
 import type { EngineCore, FlowRow } from "./engine/api.ts";
-import type { Logger } from "./engine/boundary.ts";
 import type { EngineConfig } from "./engine/config.ts";
 import { createEngineCore } from "./engine/engine.ts";
 import type { MakePolicyLayers } from "./engine/layers.ts";
-import type { Admit } from "./engine/network/admission.ts";
 import type { DenialRow } from "./engine/policy/denials.ts";
+import { type Allow, AskedProgram } from "./host/asked-program.ts";
 import { type EngineEnd, type EngineHost, type EngineHostOptions, startEngine } from "./host/engine-host.ts";
-
-/** A new TCP connection, or the first datagram to a remote. */
-export interface FlowRequest {
-  readonly protocol: "tcp" | "udp";
-  /** Dotted addresses; the remote is where the guest wants to go. */
-  readonly guestAddress: string;
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-}
-
-/**
- * Decides whether a flow may be, at once. Called for every new TCP connection, and for UDP once per remote address and
- * port in the time a mapping lives; never per packet.
- */
-export type Allow = (flow: FlowRequest) => boolean;
 
 /** A guest's network that is being served: the library's object. */
 export interface Sluice {
@@ -72,34 +56,14 @@ export async function loadPolicy({ policy }: EngineConfig): Promise<LoadedPolicy
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */
 export async function serve(options: ServeOptions): Promise<ServedSluice> {
   const { allow, log } = options;
-  const admit = allow && admitBy(allow, log);
+  const asked = allow && new AskedProgram(allow, log);
   const policy = options.loaded ?? (await loadPolicy(options.config));
   const running = await startEngine(options, (config, ports, nowMs) =>
-    createEngineCore(config, admit ? { ...ports, admit } : ports, nowMs, policy?.make ?? null),
+    createEngineCore(config, asked ? { ...ports, admit: asked.admit } : ports, nowMs, policy?.make ?? null),
   );
+  if (asked) asked.decided = (ticket, isAllowed) => running.decide(ticket, isAllowed);
   if (policy !== null) void running.ended.then(policy.followHostAddresses(running.core));
   return new ServedSluice(running);
-}
-
-/** An embedder's hook for the core: a hook that throws refuses. */
-function admitBy(allow: Allow, log: Logger): Admit {
-  return (protocol, guest, remote, remotePort) => {
-    try {
-      return (
-        allow({
-          protocol,
-          guestAddress: guest,
-          remoteAddress: remote,
-          remotePort,
-        }) === true
-      );
-    } catch (error) {
-      log.error(
-        `allow() failed, the flow is refused: ${error instanceof Error ? error.message : String(error)}`,
-      );
-      return false;
-    }
-  };
 }
 
 /** What the library and the engine's process build on. */

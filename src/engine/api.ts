@@ -124,6 +124,8 @@ export interface EngineCore {
   leases(): LeaseRow[];
   /** The flow table, for SIGUSR2 and tests. */
   flows(nowMs: number): FlowRow[];
+  /** The answer to what `admit` gave this ticket for. A turn is to follow. */
+  decide(ticket: number, isAllowed: boolean, nowMs: number): void;
   /** What a policy denied, or would have: most tries first. */
   denials(): DenialRow[];
   /** The addresses this host has now, four words each: a policy takes them for private. */

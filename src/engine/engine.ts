@@ -225,6 +225,11 @@ class Engine implements EngineCore {
     return [...this.layers.tcp.rows(nowMs), ...this.layers.udp.rows(nowMs)];
   }
 
+  decide(ticket: number, isAllowed: boolean, nowMs: number): void {
+    this.now = nowMs;
+    this.layers.tcp.decide(ticket, isAllowed, nowMs);
+  }
+
   denials(): DenialRow[] {
     return this.layers.policy?.denials() ?? [];
   }

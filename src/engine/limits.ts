@@ -146,6 +146,8 @@ export const PINS_MAX = 16_384;
 export const PINS_PER_ADDRESS_MAX = 16;
 /** Remotes of UDP whose verdict is remembered: a power of two. */
 export const POLICY_UDP_REMOTES_MAX = 8192;
+/** Connections that wait for somebody to decide. */
+export const WAITING_SYNS_MAX = 512;
 /** Targets whose denials are counted one by one. */
 export const DENIALS_MAX = 1024;
 /**

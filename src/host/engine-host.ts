@@ -172,6 +172,13 @@ export class EngineHost {
     return native.nowMs();
   }
 
+  /** An answer to what was asked of an embedding program: the core hears of it, and has a turn. */
+  decide(ticket: number, isAllowed: boolean): void {
+    if (this.released) return;
+    this.core.decide(ticket, isAllowed, native.nowMs());
+    this.loop.wake();
+  }
+
   private openNetwork(): KernelNetwork {
     const { config, log } = this.options;
     tellShortage(native.raiseFileLimit(), config, log);

@@ -56,6 +56,8 @@ export class ArpCore implements EngineCore {
     this.forwards[index] = handle;
   }
 
+  decide(): void {}
+
   denials() {
     return [];
   }

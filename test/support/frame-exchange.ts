@@ -24,6 +24,7 @@ import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
+import type { Admit } from "../../src/engine/network/admission.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
 import { PolicyLayers } from "../../src/engine/policy-layers.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
@@ -329,6 +330,7 @@ export class FrameExchange {
     config: Partial<EngineConfig> = {},
     offload = false,
     filesIn?: (octets: Uint8Array) => ServedFiles,
+    admit?: Admit,
   ) {
     const whole = { ...defaultEngineConfig(), ...config };
     this.link = new HeldLink(arena, whole.mtu, offload, offload);
@@ -339,6 +341,7 @@ export class FrameExchange {
       warn: (message: string) => void this.warnings.push(message),
       entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
       checksum: new JavaScriptChecksum(arena.view),
+      ...(admit === undefined ? {} : { admit }),
       ...(filesIn === undefined ? {} : { files: filesIn(arena.octets) }),
     };
     this.core = createEngineCore(whole, ports, this.now, (parts) => new PolicyLayers(parts));

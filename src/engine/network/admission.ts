@@ -4,16 +4,19 @@
  */
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../wire/address-text.ts";
-import { GO, refuse } from "./destinations.ts";
+import { GO, refuse, wait } from "./destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "./judge.ts";
 
-/** The program's own say. Addresses are text: dotted quads, or IPv6 by RFC 5952. */
+/**
+ * The program's own say. Addresses are text: dotted quads, or IPv6 by RFC 5952. A number is a ticket, 0 to TICKETS - 1: the
+ * answer comes later (`EngineCore.decide`), and a datagram does not go meanwhile.
+ */
 export type Admit = (
   protocol: "tcp" | "udp",
   guestAddress: string,
   remoteAddress: string,
   remotePort: number,
-) => boolean;
+) => boolean | number;
 
 const PAIR_WORDS = 8;
 /** In `port`: the verdict is about addresses of IPv6. */
@@ -39,11 +42,11 @@ export class Admission {
     private readonly udpTimeoutMs: number,
   ) {}
 
-  tcp(wish: Wish): boolean {
+  tcp(wish: Wish): boolean | number {
     return this.admit("tcp", formatIpv4(wish.guestAddress), formatIpv4(wish.remoteAddress), wish.remotePort);
   }
 
-  tcp6({ pair, remotePort }: Wish6): boolean {
+  tcp6({ pair, remotePort }: Wish6): boolean | number {
     return this.admit("tcp", formatIpv6(pair, 0), formatIpv6(pair, 4), remotePort);
   }
 
@@ -60,9 +63,10 @@ export class Admission {
     ) {
       return this.verdict[i] === ALLOWED;
     }
+    const allowed = this.admit("udp", formatIpv4(guestAddress), formatIpv4(remoteAddress), remotePort);
+    if (typeof allowed === "number") return false;
     this.guest[i] = guestAddress;
     this.remote[i] = remoteAddress;
-    const allowed = this.admit("udp", formatIpv4(guestAddress), formatIpv4(remoteAddress), remotePort);
     return this.note(i, remotePort, allowed, nowMs);
   }
 
@@ -74,8 +78,9 @@ export class Admission {
     let isKnown = this.verdict[i] !== UNKNOWN && this.port[i] === (remotePort | FAMILY_IPV6);
     for (let word = 0; word < PAIR_WORDS && isKnown; word++) isKnown = this.pairs[at + word] === pair[word];
     if (isKnown && ((nowMs - this.askedAtMs[i]) | 0) < this.udpTimeoutMs) return this.verdict[i] === ALLOWED;
-    for (let word = 0; word < PAIR_WORDS; word++) this.pairs[at + word] = pair[word];
     const allowed = this.admit("udp", formatIpv6(pair, 0), formatIpv6(pair, 4), remotePort);
+    if (typeof allowed === "number") return false;
+    for (let word = 0; word < PAIR_WORDS; word++) this.pairs[at + word] = pair[word];
     return this.note(i, remotePort | FAMILY_IPV6, allowed, nowMs);
   }
 
@@ -89,16 +94,21 @@ export class Admission {
 
 const NOT_ADMITTED = refuse(dropReason("destination-refused"));
 
+function verdictOf(said: boolean | number): number {
+  if (typeof said === "number") return wait(said, GO);
+  return said ? GO : NOT_ADMITTED;
+}
+
 /** The program's say as a verdict. */
 export class AdmissionJudge implements FlowJudge {
   constructor(private readonly admission: Admission) {}
 
   tcp(wish: Wish): number {
-    return this.admission.tcp(wish) ? GO : NOT_ADMITTED;
+    return verdictOf(this.admission.tcp(wish));
   }
 
   tcp6(wish: Wish6): number {
-    return this.admission.tcp6(wish) ? GO : NOT_ADMITTED;
+    return verdictOf(this.admission.tcp6(wish));
   }
 
   udp(wish: Wish, nowMs: number): number {

@@ -22,6 +22,26 @@ export const GO = -1;
 export const HERE = -2;
 /** The host may be asked, and the connection has to show a name before octets flow. (No drop reason has so high a number.) */
 export const CHECK = -0x10000;
+/**
+ * Verdicts for connections about which somebody has yet to decide carry the ticket by which the decision will come: one
+ * range of numbers for those that are then to GO, and one below it for those that are to CHECK.
+ */
+export const TICKETS = 0x100000;
+
+export function wait(ticket: number, verdict: number): number {
+  return (verdict === CHECK ? -2 * TICKETS : -TICKETS) - ticket;
+}
+
+/** The ticket of such a verdict, or -1. */
+export function ticketOf(verdict: number): number {
+  return verdict > -TICKETS ? -1 : -verdict & (TICKETS - 1);
+}
+
+/** Whether the connection has to show a name, now or once somebody has decided. */
+export function isChecked(verdict: number): boolean {
+  return verdict === CHECK || verdict <= -2 * TICKETS;
+}
+
 /** For a datagram: it may go to a group. */
 export const GROUP = 0;
 /** For a datagram: it may go to a global address, by a translator. */

@@ -13,7 +13,7 @@ import type { PolicyConfig } from "../config.ts";
 import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { EMBEDDED_MAX, embeddedIpv4 } from "../network/addresses.ts";
-import { CHECK, GO, HERE, reasonOf, refuse } from "../network/destinations.ts";
+import { CHECK, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
@@ -130,8 +130,11 @@ export class Policy implements FlowJudge {
     return verdict === GO ? (this.parts.narrower?.udp6(wish, nowMs) ?? GO) : verdict;
   }
 
+  /** What another judge says of a flow that is let through; who has yet to decide does so before a name is looked for. */
   private narrow(verdict: number, other: number): number {
-    return other === GO ? verdict : other;
+    if (other === GO) return verdict;
+    const ticket = ticketOf(other);
+    return ticket >= 0 ? wait(ticket, verdict) : other;
   }
 
   /**

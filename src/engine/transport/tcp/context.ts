@@ -1,6 +1,6 @@
 /** What every part of the TCP layer works with. One per engine; `now` is set once per turn. */
 
-import { type ChecksumKernel, type HostNetwork, PEER_STATUS_WORDS } from "../../boundary.ts";
+import { ADDRESS_WORDS, type ChecksumKernel, type HostNetwork, PEER_STATUS_WORDS } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
 import { RX_BATCH_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
@@ -17,6 +17,7 @@ import { Path } from "../path.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
 import { HeldResets } from "./held-resets.ts";
 import type { LocalService, NameChecks } from "./local-service.ts";
+import type { Waiting } from "./waiting.ts";
 
 /** Chunks that one read from a host socket may fill. */
 export const READ_CHUNKS_MAX = 4;
@@ -79,6 +80,10 @@ export class TcpContext {
   readonly overIpv4 = new Path();
   /** Who serves the connections that end here. */
   local: LocalService | null = null;
+  /** Connections about which somebody has yet to decide; made for the first. */
+  waiting: Waiting | null = null;
+  /** An address for `HostNetwork.tcpConnect`. */
+  readonly to = new Int32Array(ADDRESS_WORDS);
   /** Who looks at what connections show first; null without a policy. */
   checks: NameChecks | null = null;
   /** Pairs for `HostNetwork.tcpSend`. */

@@ -9,6 +9,7 @@ import {
   type AddressWords,
   EADDRNOTAVAIL,
   EAGAIN,
+  ECONNREFUSED,
   EINPROGRESS,
   EMFILE,
   ENFILE,
@@ -19,7 +20,7 @@ import {
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
-import { CHECK } from "../../network/destinations.ts";
+import { isChecked, ticketOf } from "../../network/destinations.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { ACK, RST, SYN, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
@@ -36,6 +37,7 @@ import { sendBare, sendStrayReset } from "./output.ts";
 import { initialCwnd } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
 import { evictHalfOpen, evictTimeWait, removeConnection } from "./teardown.ts";
+import { Waiting } from "./waiting.ts";
 import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
 
 const OPENED = counter("tcp-opened");
@@ -99,8 +101,8 @@ export function newConnection(ctx: TcpContext, ends: Ends, forward = NO_FORWARD)
 }
 
 /**
- * The guest's SYN `s` between `ends`, for `to`. `service` is the guest-forward index, GO or CHECK. Returns HANDLED or a
- * drop reason.
+ * The guest's SYN `s` between `ends`, for `to`. `service` is the guest-forward index, GO, CHECK or one to wait for. Returns
+ * HANDLED or a drop reason.
  */
 export function openOutbound(
   ctx: TcpContext,
@@ -115,12 +117,20 @@ export function openOutbound(
   c.outbound = true;
   takeSyn(ctx, c, s);
   c.setTarget(to);
-  if (service === CHECK) ctx.checks?.begin(c);
+  if (isChecked(service)) ctx.checks?.begin(c);
   tellBegin(ctx, c);
-  let handle = connectHost(ctx, c, to, service);
-  if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) {
-    handle = connectHost(ctx, c, to, service);
-  }
+  const ticket = ticketOf(service);
+  if (ticket < 0) return connectOutbound(ctx, c, service);
+  // Nothing is said to the guest, which repeats its SYN, until somebody has decided.
+  ctx.waiting ??= new Waiting();
+  if (ctx.waiting.hold(ticket, c)) return HANDLED;
+  return failConnect(ctx, c, ECONNREFUSED);
+}
+
+/** Connects the host's side of `c`, whose target is known. Returns HANDLED or a drop reason. */
+export function connectOutbound(ctx: TcpContext, c: TcpConnection, service: number): number {
+  let handle = connectHost(ctx, c, service);
+  if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) handle = connectHost(ctx, c, service);
   if (handle < 0) return failConnect(ctx, c, handle);
   c.handle = handle;
   ctx.counters.add(OPENED, 1);
@@ -129,9 +139,11 @@ export function openOutbound(
   return HANDLED;
 }
 
-function connectHost(ctx: TcpContext, c: TcpConnection, to: AddressWords, service: number): number {
+function connectHost(ctx: TcpContext, c: TcpConnection, service: number): number {
   const token = ctx.token | c.id;
-  return service >= 0 ? ctx.network.tcpConnectService(token, service) : ctx.network.tcpConnect(token, to);
+  if (service >= 0) return ctx.network.tcpConnectService(token, service);
+  c.copyTarget(ctx.to);
+  return ctx.network.tcpConnect(token, ctx.to);
 }
 
 /**

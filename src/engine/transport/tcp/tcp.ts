@@ -9,7 +9,16 @@
  * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
  */
 import type { FlowRow } from "../../api.ts";
-import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
+import {
+  ADDRESS_WORDS,
+  ECONNREFUSED,
+  FAILED,
+  HANGUP,
+  PEER_CLOSED,
+  READABLE,
+  URGENT,
+  WRITABLE,
+} from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
@@ -42,7 +51,7 @@ import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
 import { openLocal } from "./local.ts";
-import { finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
+import { connectOutbound, failConnect, finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
 import { Segment } from "./segment.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
@@ -163,7 +172,7 @@ export class Tcp {
         packet.ipOctets === IPV4_HEADER_OCTETS
           ? this.destinations.tcp(packet, this.to)
           : (this.destinations6?.tcp(packet, this.to) ?? GO);
-      if (verdict >= GO || verdict === CHECK) return openOutbound(ctx, packet, s, this.to, verdict);
+      if (verdict >= GO || verdict <= CHECK) return openOutbound(ctx, packet, s, this.to, verdict);
       if (verdict === HERE) return openLocal(ctx, packet, s);
       reason = reasonOf(verdict);
       if (reason === SILENT) return reason;
@@ -175,6 +184,15 @@ export class Tcp {
       sendStrayReset(ctx, packet, 0, (s.sequence + length) | 0, RST | ACK);
     }
     return reason;
+  }
+
+  /** Somebody has decided about the connection that waits under this ticket. */
+  decide(ticket: number, isAllowed: boolean, nowMs: number): void {
+    this.ctx.now = nowMs;
+    const c = this.ctx.waiting?.take(ticket, this.ctx.connections) ?? null;
+    if (c === null) return;
+    if (isAllowed) connectOutbound(this.ctx, c, GO);
+    else failConnect(this.ctx, c, ECONNREFUSED);
   }
 
   endOfBatch(): void {
@@ -207,7 +225,7 @@ export class Tcp {
   private serve(c: TcpConnection): void {
     const ctx = this.ctx;
     if (c.state === CONNECTING) {
-      finishConnect(ctx, c);
+      if (c.handle >= 0) finishConnect(ctx, c);
       return;
     }
     if (c.backlogOctets > 0 && c.hostWritable) drainBacklog(ctx, c);
