@@ -48,6 +48,10 @@ export const COMMANDS: Readonly<Record<CommandName, CommandDescription>> = {
       ["sluice exec -- ip address", "see what a guest gets"],
       ["sluice exec -p 8080:80 -- ./server", "reach port 80 of the command as 127.0.0.1:8080"],
       ["sluice exec --restrict -- make test", "run something that must not reach the network"],
+      [
+        "sluice exec --allow registry.example.com -- make fetch",
+        "or only one name, and be told what else it tried",
+      ],
     ],
   },
   qemu: {

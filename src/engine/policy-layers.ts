@@ -32,8 +32,9 @@ export class PolicyLayers {
   readonly dns: DnsPolicy;
 
   constructor({ config, policy, now, narrower }: PolicyLayersParts) {
-    const { udpTimeoutMs, dns } = config;
-    this.judge = new Policy({ config: policy, now, narrower, udpTimeoutMs, hasDns: dns !== 0 });
+    const { udpTimeoutMs, dns, ipv6 } = config;
+    const hasDns = dns !== 0 || (ipv6 !== null && ipv6.dns !== null);
+    this.judge = new Policy({ config: policy, now, narrower, udpTimeoutMs, hasDns });
     this.dns = new DnsPolicy(this.judge);
   }
 

@@ -43,6 +43,17 @@ describe("questions", () => {
     expect(policy.denials).toContain("evil.example:0 policy-no-rule");
   });
 
+  it("P7 are refused where the policy says so, with the rule and its message", () => {
+    const policy = new PolicyRig({
+      answers: "refused",
+      rules: [{ name: "ads", deny: "*.ads.example", message: "no ads" }, { allow: "*.example" }],
+    });
+    const reply = policy.ask("x.ads.example", [], { additionals: [opt()] });
+    expect(reply?.rcode).toBe("REFUSED");
+    const [record] = (reply?.additionals ?? []) as unknown as { options: { data: Buffer }[] }[];
+    expect(record?.options[0]?.data.subarray(2).toString()).toBe("rule ads denies x.ads.example: no ads");
+  });
+
   it("P7 without an OPT record get none", () => {
     expect(rig("good.example").ask("evil.example")?.additionals).toEqual([]);
   });
