@@ -1,9 +1,10 @@
 /** `sluice as NAME WORDS`: does what another program of that name would do, with its words. */
 import { existsSync } from "node:fs";
 import { formatProblem, quote } from "../config/problem.ts";
+import type { Instance } from "../control/instance.ts";
 import { findProgram, PROGRAM_NAMES } from "../names/programs.ts";
 import { helpText } from "../names/texts.ts";
-import { type Program, Refusal } from "../names/words.ts";
+import { type Program, Refusal, type RunningForwards } from "../names/words.ts";
 import { writeText } from "../supervisor/log.ts";
 import { type Manner, runGuest } from "./run.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
@@ -35,6 +36,14 @@ function takeTap(): number | undefined {
   return note === undefined ? undefined : Number(note);
 }
 
+/** The forwards of an instance that is made when they are first asked for. */
+function runningForwards(instance: () => Promise<Instance>): RunningForwards {
+  return {
+    add: async (forward) => (await instance()).forwards.add(forward),
+    remove: async (id) => (await instance()).forwards.remove(id),
+  };
+}
+
 async function serveAs(
   program: Program,
   words: readonly string[],
@@ -46,7 +55,7 @@ async function serveAs(
     writeText(1, translation === "help" ? helpText(program) : program.version(ownVersion()));
     return 0;
   }
-  const { argv, background, greeting, warnings } = translation;
+  const { argv, background, greeting, serveApi, warnings } = translation;
   for (const warning of warnings) say(warning);
   const tapFd = takeTap();
   const manner: Manner = {
@@ -61,6 +70,7 @@ async function serveAs(
     again: ["as", program.name, ...words],
     ...(greeting === undefined ? {} : { greeting }),
     ...(tapFd === undefined ? {} : { tapFd }),
+    ...(serveApi === undefined ? {} : { serving: (instance) => serveApi(runningForwards(instance)) }),
   };
   return runGuest(background ? ["--background", ...argv] : argv, manner);
 }

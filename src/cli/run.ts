@@ -4,6 +4,7 @@ import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { DESCRIPTOR_OPTIONS, planHost, planLink } from "../config/plan.ts";
 import type { Problem } from "../config/problem.ts";
+import type { Instance } from "../control/instance.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
 import { forLink } from "../host/link/tap-opening.ts";
@@ -46,6 +47,8 @@ export interface Manner {
   readonly greeting?: string;
   /** The TAP, where it is open already. */
   readonly tapFd?: number;
+  /** Serves what else there is to be had of an instance, from the start on. Returns what ends that. */
+  readonly serving?: (instance: () => Promise<Instance>) => Promise<() => void>;
 }
 
 /** The link with its TAP, where somebody has opened that before. */
@@ -80,7 +83,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
   const user = resolveUser(options, host);
   checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return manner.refuse(options.problems);
-  const { greeting } = manner;
+  const { greeting, serving } = manner;
   const plan: RunPlan = {
     link,
     config,
@@ -89,6 +92,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     folder,
     user,
     ...(greeting === undefined ? {} : { greeting }),
+    ...(serving === undefined ? {} : { serving }),
   };
   try {
     if (!host.background) return await serve(plan);
@@ -112,6 +116,7 @@ interface RunPlan {
   readonly folder: Pick<EngineLaunch, "tftp">;
   readonly user: UserIds | undefined;
   readonly greeting?: string;
+  readonly serving?: NonNullable<Manner["serving"]>;
   /** In the background: tells who waits for it that the guest is served. */
   readonly tellStarter?: (line: string, logFd: number) => void;
 }
@@ -122,6 +127,15 @@ async function serviceManager(log: LineLog): Promise<ServiceManager | undefined>
   return (await import("../supervisor/service-manager.ts")).takeServiceManager(log);
 }
 
+/** A promise, and what settles it. */
+function signal<T>(): { readonly given: Promise<T>; give(value: T): void } {
+  let give: (value: T) => void = () => {};
+  const given = new Promise<T>((resolve) => {
+    give = resolve;
+  });
+  return { given, give: (value) => give(value) };
+}
+
 async function serve(plan: RunPlan): Promise<number> {
   const { config, host } = plan;
   const { log, logFd, close } = openLogFile(host.log);
@@ -129,6 +143,8 @@ async function serve(plan: RunPlan): Promise<number> {
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
   let opened: LinkHandover | undefined;
+  let closeServing: (() => void) | undefined;
+  const served = signal<void>();
   const live = new Live(host.control, log);
   const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
@@ -143,6 +159,8 @@ async function serve(plan: RunPlan): Promise<number> {
       log,
       onLink: live.linkChanged,
     });
+    // Who sees the TAP may ask at once.
+    closeServing = await plan.serving?.(() => served.given.then(() => live.get()));
     // While the engine's process loads.
     opened = await openLink(plan.link, config, log);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
@@ -155,11 +173,9 @@ async function serve(plan: RunPlan): Promise<number> {
       ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
       ...(pcapFd === undefined ? {} : { pcapFd }),
     });
-    let stop: () => void = () => {};
-    const asked = new Promise<string>((resolve) => {
-      stop = () => resolve("asked to stop");
-    });
-    const signalled = Promise.race([watch.end, asked]).then((reason) => ({
+    const asked = signal<string>();
+    const stop = (): void => asked.give("asked to stop");
+    const signalled = Promise.race([watch.end, asked.given]).then((reason) => ({
       reason: "signalled" as const,
       message: reason,
     }));
@@ -169,6 +185,7 @@ async function serve(plan: RunPlan): Promise<number> {
     log.info(line);
     if (plan.greeting !== undefined) writeText(1, plan.greeting);
     live.serve({ ...started, client, config, command: "run", version: ownVersion(), log, stop });
+    served.give();
     announce(host);
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
@@ -179,6 +196,7 @@ async function serve(plan: RunPlan): Promise<number> {
     return exitStatus(ended, log);
   } finally {
     watch.close();
+    closeServing?.();
     live.close();
     await client?.stop();
     manager?.close();

@@ -209,7 +209,7 @@ export function commonArguments(words: PasstWords, exists: Surroundings["exists"
     ...given("--log-file", words.logFile),
     ...given("--user", words.user),
     ...given("--pcap", words.pcap),
-    ...["--allow-link-local", "--outlive-parent"],
+    ...["--allow-link-local", "--outlive-parent", "--control", "none"],
     ...["--log-level", words.debug ? "debug" : words.logFile === undefined ? "warn" : "info"],
   ];
 }

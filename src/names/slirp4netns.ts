@@ -5,13 +5,13 @@
 import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { Slirp4netnsApi, serveApi } from "./slirp4netns-api.ts";
 import {
   type Program,
   type Question,
   Refusal,
   readNumber,
   readWords,
-  refusedWord,
   type Surroundings,
   type Translation,
   type Word,
@@ -26,6 +26,7 @@ const MTU_LEAST = 576;
 const PREFIX_MAX = 25;
 const OFFSETS = { gateway: 2, dns: 3, dhcp: 15, guest: 100 } as const;
 const LEASES = 16;
+const SOCKET_PATH_OCTETS_MAX = 107;
 
 interface Words {
   question?: Question;
@@ -43,6 +44,7 @@ interface Words {
   outbound?: string;
   outbound6?: string;
   mac?: string;
+  apiSocket?: string;
 }
 
 function readCidr(words: Words, text: string): void {
@@ -58,6 +60,14 @@ function readCidr(words: Words, text: string): void {
   }
   words.network = network;
   words.prefixLength = prefixLength;
+}
+
+function readApiSocket(words: Words, text: string): void {
+  const octets = new TextEncoder().encode(text).length;
+  if (octets === 0 || octets > SOCKET_PATH_OCTETS_MAX) {
+    throw new Refusal(`the path of --api-socket has 1 to ${SOCKET_PATH_OCTETS_MAX} octets`);
+  }
+  words.apiSocket = text;
 }
 
 function readNetnsType(words: Words, text: string): void {
@@ -107,7 +117,12 @@ const WORDS: readonly Word<Words>[] = [
       words.ipv6 = true;
     },
   },
-  refusedWord(["-a", "--api-socket"], "PATH", "forwards are given at the start"),
+  {
+    forms: ["-a", "--api-socket"],
+    placeholder: "PATH",
+    help: "Serves add_hostfwd, list_hostfwd and remove_hostfwd on this Unix socket; forwards over IPv4.",
+    note: readApiSocket,
+  },
   {
     forms: ["--cidr"],
     placeholder: "CIDR",
@@ -242,6 +257,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
   const rest = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
   if (words.mac !== undefined && !words.configure) throw new Refusal("--macaddress needs -c");
+  const { apiSocket } = words;
   const at = (offset: number): string => formatIpv4(words.network + offset);
   const given = (option: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [option, String(value)];
@@ -260,9 +276,12 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
       ...given("--guest-mac", words.mac),
       ...given("--ready-fd", words.readyFd),
       ...given("--exit-fd", words.exitFd),
-      ...["--outlive-parent", "--log-level", "warn"],
+      ...["--outlive-parent", "--control", "none", "--log-level", "warn"],
     ],
     background: false,
+    ...(apiSocket === undefined
+      ? {}
+      : { serveApi: (forwards) => serveApi(apiSocket, new Slirp4netnsApi(forwards, at(OFFSETS.guest))) }),
     greeting: greeting(words, at),
     warnings: rest.slice(2).map((word) => `"${word}" is one word too many; it is ignored`),
   };
@@ -279,6 +298,7 @@ function greeting(words: Words, at: (offset: number) => string): string {
     ["DHCP begin", at(OFFSETS.dhcp)],
     ["DHCP end", at(OFFSETS.dhcp + LEASES - 1)],
     ["Recommended IP", at(OFFSETS.guest)],
+    ...(words.apiSocket === undefined ? [] : [["API Socket", words.apiSocket] as [string, string]]),
   ];
   const shown = lines.map(([name, value]) => `* ${`${name}:`.padEnd(17)}${value}\n`).join("");
   if (!words.hostLoopback) return `Starting slirp\n${shown}`;

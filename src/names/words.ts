@@ -2,6 +2,14 @@
  * Command lines of other programs: a table of words per program, in the style of the option table, and getopt_long(3)'s
  * way to read them: abbreviations, `-cr3`, values behind `=` or in the next word, and its sentences when something is wrong.
  */
+import type { Forward } from "../engine/config.ts";
+
+/** Forwards that come and go. */
+export interface RunningForwards {
+  /** Rejects when a port cannot be had. */
+  add(forward: Forward): Promise<{ readonly id: number }>;
+  remove(id: number): Promise<void>;
+}
 
 /** What is asked besides a guest's network. */
 export type Question = "help" | "version";
@@ -41,6 +49,8 @@ export interface Translation {
   readonly background: boolean;
   /** Said on standard output once the guest is served. */
   readonly greeting?: string;
+  /** Serves an API of the program's own. Rejects with the system's error; returns what ends it. */
+  readonly serveApi?: (forwards: RunningForwards) => Promise<() => void>;
   /** For people, before the start. */
   readonly warnings: readonly string[];
 }

@@ -122,8 +122,8 @@ describe.skipIf(lacks.length > 0)("has sluice underneath:", () => {
   });
 });
 
-/** Not yet: forwards at run time, a view of the files for the started process, ICMP in place of a refusal. */
-const NOT_OURS = ["api-socket", "sandbox", "disable-host-loopback"];
+/** Not yet: a view of the files for the started process, ICMP in place of a refusal. */
+const NOT_OURS = ["sandbox", "disable-host-loopback"];
 
 describe.skipIf(lacks.length > 0 || SOURCES === "")("slirp4netns' own tests", () => {
   const tests =

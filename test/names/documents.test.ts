@@ -20,7 +20,7 @@ it("docs/drop-in.md names programs that there are, and words that are refused", 
   const words = PROGRAMS.flatMap((program) => program.words);
   const isRefused = (form: string): boolean | undefined =>
     words.find(({ forms }) => forms.includes(form))?.refused;
-  for (const form of ["--api-socket", "--repair-path"]) {
+  for (const form of ["--repair-path", "--no-netns-quit"]) {
     expect([form, refused.includes(form), isRefused(form)]).toEqual([form, true, true]);
   }
 });

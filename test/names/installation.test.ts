@@ -109,7 +109,7 @@ describe("the launcher", () => {
     ["slirp4netns", ["--unknown", "--help"]],
     ["slirp4netns", ["-cx", "--help"]],
     ["slirp4netns", ["--configure=yes", "--help"]],
-    ["slirp4netns", ["--api-socket", "/x", "--help"]],
+    ["passt", ["-f", "--no-tcp", "--help"]],
     ["pasta", ["-f", "--host-lo-to-ns-lo", "--version"]],
     ["passt", ["-qf", "--fd", "3"]],
     ["passt", ["--foreground", "a b", ""]],

@@ -86,6 +86,13 @@ describe("slirp4netns", () => {
     });
   });
 
+  it("serves its API where it is asked to, and says so", () => {
+    const { serveApi, greeting } = serve("--api-socket /run/api.sock 1 t");
+    expect(serveApi).toBeDefined();
+    expect(greeting).toContain("* API Socket:      /run/api.sock\n");
+    expect(serve("1 t").serveApi).toBeUndefined();
+  });
+
   it("with an open TAP", () => {
     expect(serve("--netns-type tapfd 5").link).toEqual({ kind: "tap-fd", fd: 5 });
   });
@@ -122,6 +129,7 @@ describe("slirp4netns", () => {
     ["--mtu=65522 1 t", "invalid --mtu"],
     ["--target-type=bess /s", "--target-type=bess is not offered"],
     ["--exit-fd=x 1 t", "invalid --exit-fd"],
+    [`--api-socket=/${"x".repeat(107)} 1 t`, "the path of --api-socket"],
     ["one t", "invalid PID"],
     ["", "the target is missing"],
     ["1", "the name of the TAP is missing"],
