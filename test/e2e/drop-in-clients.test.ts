@@ -76,7 +76,7 @@ describe.skipIf(lacks.length > 0)("has sluice underneath:", () => {
       ours: "/passt",
       lines: [
         "state: running",
-        "ports: 12 1",
+        "ports: 12 udp",
         "runs: yes",
         "anew: yes",
         "state: running",
@@ -109,6 +109,15 @@ describe.skipIf(lacks.length > 0)("has sluice underneath:", () => {
       theirs: "/usr/bin/slirp4netns",
       ours: "/slirp4netns",
       lines: ["served", "inet 10.0.2.100/24", "mtu 65520", "default via 10.0.2.2", "runs: yes", "left: no"],
+      notTheirs: [],
+    },
+    {
+      client: "RootlessKit's port driver",
+      script: "rootlesskit-ports.sh",
+      user: "tester",
+      theirs: "/usr/bin/slirp4netns",
+      ours: "/slirp4netns",
+      lines: ["served", "added: 2", "served", "listed: 2", "removed: yes"],
       notTheirs: [],
     },
   ] as const)("$client", { timeout: 180_000 }, async ({ script, user, theirs, ours, lines, notTheirs }) => {

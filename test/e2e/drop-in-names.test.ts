@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { freePort } from "../support/free-port.ts";
 import { NAMESPACE_NEEDS } from "../support/namespace-guest.ts";
 import { isAlive, type Running, run, sluice, until } from "../support/program.ts";
 import { findCommand, needs } from "../support/requirements.ts";
@@ -146,7 +147,50 @@ describe("slirp4netns", () => {
     holder.child.kill("SIGKILL");
     await holder.ended;
   });
+
+  it("forwards what its API is told to, while it runs", async () => {
+    const { pid, holder, enter } = await namespace();
+    const api = join(directory, "api.sock");
+    const running = start("slirp4netns", ["-c", "--api-socket", api, String(pid), "tap0"]);
+    const server = `require("node:net").createServer((s) => s.end("inside")).listen(80, () => console.log("up"))`;
+    const inner = run("nsenter", [...enter, process.execPath, "-e", server], { env });
+    await running.says(/API Socket: +\//, "stdout");
+    await inner.says(/up/, "stdout");
+    const ask = async (request: object): Promise<Record<string, unknown>> =>
+      JSON.parse(await exchange(connect(api), JSON.stringify(request)));
+    const port = await freePort();
+    const given = { proto: "tcp", host_addr: "127.0.0.1", host_port: port, guest_port: 80 };
+    expect(await ask({ execute: "add_hostfwd", arguments: given })).toEqual({ return: { id: 1 } });
+    expect(await exchange(connect(port, "127.0.0.1"))).toBe("inside");
+    expect(await ask({ execute: "add_hostfwd", arguments: given })).toEqual({
+      error: { desc: "bad request: add_hostfwd: slirp_add_hostfwd failed" },
+    });
+    expect(await ask({ execute: "list_hostfwd" })).toMatchObject({
+      entries: [{ id: 1, guest_addr: "10.0.2.100" }],
+    });
+    expect(await ask({ execute: "remove_hostfwd", arguments: { id: 1 } })).toEqual({ return: {} });
+    await expect(exchange(connect(port, "127.0.0.1"))).rejects.toThrow("ECONNREFUSED");
+    running.child.kill("SIGTERM");
+    expect(await running.ended).toMatchObject({ status: 0, stderr: "" });
+    expect(existsSync(api)).toBe(false);
+    inner.child.kill("SIGKILL");
+    holder.child.kill("SIGKILL");
+    await holder.ended;
+  });
 });
+
+/** What a socket says to `request`, until it ends. */
+function exchange(socket: Socket, request = ""): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = "";
+    socket.setEncoding("utf8").on("data", (part: string) => {
+      answer += part;
+    });
+    socket.once("end", () => resolve(answer));
+    socket.once("error", reject);
+    socket.write(request);
+  });
+}
 
 /** Everything a stream says. */
 async function text(stream: Readable): Promise<string> {

@@ -15,7 +15,7 @@ printf 'security_driver = "none"\nstdio_handler = "file"\nnamespaces = []\ncgrou
 virtlogd -d; sleep 0.5; libvirtd -d; sleep 2
 virsh="virsh -q -c qemu:///system"
 $virsh create /tmp/domain.xml > /dev/null && echo "state: $($virsh domstate vm1 | head -1)"
-echo "ports: $(ss -ltn | grep -cE '127.0.0.1:(2022|80[01][0-9]) ') $(ss -lun | grep -cE ':5000 ')"
+echo "ports: $(ss -ltn | grep -cE '127.0.0.1:(2022|80[01][0-9]) ') $(ss -lun | grep -qE ':5000 ' && echo udp)"
 pid=$(cat /run/libvirt/qemu/passt/*.pid)
 kill -0 "$pid" && echo "runs: yes"
 kill -9 "$pid"
