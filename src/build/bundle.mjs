@@ -18,10 +18,10 @@ const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file; what only some starts need is in files of its own. */
 const SUPERVISOR =
-  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|lru-cache)/;
+  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|lru-cache)/;
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
-function fingerprints() {
+export function fingerprints() {
   const { PRODUCTS, fingerprintOf } = createRequire(import.meta.url)("../../native-shims/sources.cjs");
   const pairs = Object.keys(PRODUCTS).flatMap((product) => ARCHITECTURES.map((name) => [product, name]));
   return Object.fromEntries(

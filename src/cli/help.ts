@@ -5,6 +5,7 @@ import { helpOf } from "../config/option-help.ts";
 import { definitionOf, optionsOf } from "../config/option-table.ts";
 import type { OwnOption } from "./arguments.ts";
 import { COMMAND_NAMES, COMMANDS } from "./commands.ts";
+import { OTHER_COMMANDS, VM_SUMMARY } from "./other-commands.ts";
 import { VERBS } from "./verb-descriptions.ts";
 
 const INDENT = 30;
@@ -38,17 +39,19 @@ function ownHelp({ help, default: usual }: OwnOption): string {
 
 /** The help of the program. */
 export function overallHelp(): string {
-  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(8)} ${COMMANDS[name].summary}`);
-  const verbs = Object.entries(VERBS).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
+  const line = (name: string, summary: string): string => `  ${name.padEnd(10)} ${summary}`;
+  const commands = [
+    ...COMMAND_NAMES.map((name) => line(name, COMMANDS[name].summary)),
+    line("vm", VM_SUMMARY),
+    ...Object.entries(OTHER_COMMANDS).map(([name, { summary }]) => line(name, summary)),
+  ];
+  const verbs = Object.entries(VERBS).map(([name, { summary }]) => line(name, summary));
   return `sluice: user-mode networking (SLIRP) for virtual machines and namespaces, without privileges.
 
 Usage: sluice COMMAND [OPTIONS]
 
 Commands:
 ${commands.join("\n")}
-  policy   what a policy lets through: check, test, schema
-  vm       KubeVirt-style VM specs: validate, plan, up, down, run
-  names    stand in for slirp4netns, passt and pasta: install, remove
 
 Of instances that run (each takes --name NAME and --json):
 ${verbs.join("\n")}

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   names: async () => (await import("./names.ts")).namesCommand,
   as: async () => (await import("./as-name.ts")).asCommand,
   policy: async () => (await import("./policy.ts")).policyCommand,
+  completion: async () => (await import("./completion-command.ts")).completionCommand,
   vm: async () => {
     const { vmCommand } = await import("../kubevirt/commands/cli.ts");
     return (argv) =>

@@ -44,8 +44,8 @@ export interface OptionDefinition<T> {
   readonly property?: string;
   /** A sentence; what the other fields say (default, DHCP option, repeatable) is added to it. */
   readonly help: string;
-  /** The value, or throws Unacceptable. Never called for a flag. */
-  readonly parse: (text: string) => T;
+  /** The value, or throws Unacceptable. Never called for a flag. `values`: all it takes, where they are few. */
+  readonly parse: ((text: string) => T) & { readonly values?: readonly string[] };
   /** What holds when the option is not given, as one would write it. */
   readonly default?: string;
   /** Another default for some commands. */
@@ -73,12 +73,16 @@ export function flag(group: OptionGroup, commands: readonly CommandName[], help:
   return { group, commands, help, parse: () => true };
 }
 
-export function choice<const T extends string>(values: readonly T[]): (text: string) => T {
-  return (text) => {
+/** A parser of one of a few words, which it knows (`values`), for those who list them. */
+export function choice<const T extends string>(
+  values: readonly T[],
+): ((text: string) => T) & { readonly values: readonly T[] } {
+  const parse = (text: string): T => {
     const value = values.find((v) => v === text);
     if (value === undefined) throw new Unacceptable(`one of ${values.join(", ")}`, text);
     return value;
   };
+  return Object.assign(parse, { values });
 }
 
 /** Text that fits a fixed field of a DHCP message, its final NUL included. */
