@@ -15,6 +15,9 @@ const PRODUCTS = {
   launcher: { output: "sluice-launcher", flags: [...FLAGS, "-D_GNU_SOURCE"], owns: (name) => name.startsWith("launcher") },
 };
 
+/** Where the files that come with the package lie, by processor (prebuilt.mjs). */
+const PREBUILT = join(__dirname, "prebuilt");
+
 /** Names of a product's C sources and headers, sorted. */
 function sourcesOf(product) {
   return readdirSync(__dirname)
@@ -40,4 +43,9 @@ function isCurrent(path, fingerprint) {
   }
 }
 
-module.exports = { PRODUCTS, MARK, sourcesOf, fingerprintOf, isCurrent };
+/** Where the package's own file of a product is, or would be. */
+function prebuiltPath(product, architecture = process.arch) {
+  return join(PREBUILT, `linux-${architecture}`, PRODUCTS[product].output);
+}
+
+module.exports = { PRODUCTS, MARK, PREBUILT, sourcesOf, fingerprintOf, isCurrent, prebuiltPath };

@@ -21,6 +21,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -79,6 +80,14 @@ async function buildShim() {
     say(error.message);
     return 1;
   }
+}
+
+/** Whether what came with the package is of its sources. */
+function hasPrebuilt() {
+  const { PRODUCTS, fingerprintOf, isCurrent, prebuiltPath } = createRequire(import.meta.url)(
+    "../../native-shims/sources.cjs",
+  );
+  return Object.keys(PRODUCTS).every((product) => isCurrent(prebuiltPath(product), fingerprintOf(product)));
 }
 
 /** The newest change among the inputs of the compiler and the bundler, in milliseconds. */
@@ -286,10 +295,11 @@ function testAsOther() {
 
 /**
  * `npm install`, here or in a project that depends on this one: the shim, and the code caches of a program that is
- * there already, for this Node. Never a reason to fail.
+ * there already, for this Node. Never a reason to fail. Nothing is built where the package has it.
  */
 async function install() {
-  if ((await buildShim()) !== 0) say("the native part was not built; the first run tries again");
+  if (!hasPrebuilt() && (await buildShim()) !== 0)
+    say("the native part was not built; the first run tries again");
   if (existsSync(PROGRAM)) makeCaches(PROGRAM);
   return 0;
 }

@@ -2,9 +2,9 @@
  * Finds the native part, builds it where it is missing or does not match its sources, and loads it.
  *
  * It lies in `native-shims/build` of the package, or, when that directory cannot be written (a package root
- * installed), in a directory of the user's cache named by the fingerprint of the sources. A file is taken only
- * if the fingerprint compiled into it is that of the sources here, or of those that the bundled program was built
- * with, so an update never meets an old addon.
+ * installed), in a directory of the user's cache named by the fingerprint of the sources, or else is the one that came
+ * with the package (`native-shims/prebuilt`). A file is taken only if the fingerprint compiled into it is that of the
+ * sources here, or of those that the bundled program was built with, so an update never meets an old addon.
  */
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -20,6 +20,7 @@ interface Sources {
   readonly PRODUCTS: Readonly<Record<Product, { readonly output: string }>>;
   fingerprintOf(product: Product): string;
   isCurrent(path: string, fingerprint: string): boolean;
+  prebuiltPath(product: Product): string;
 }
 
 /**
@@ -156,21 +157,44 @@ function bundledFingerprint(product: Product): string | undefined {
     : SLUICE_FINGERPRINTS[`${product}-${process.arch}`];
 }
 
+/** A program must be one that may be run: not every archive or file system keeps that. */
+function isUsable(product: Product, path: string): boolean {
+  try {
+    accessSync(path, product === "addon" ? constants.R_OK : constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Why the file that came with the package is not the one. */
+function tellUnused(path: string, isCurrent: boolean, failed: boolean): void {
+  const why = !isCurrent
+    ? "is not of the sources that lie here"
+    : failed
+      ? "cannot be loaded by this Node"
+      : "may not be run";
+  process.stderr.write(`sluice: ${path} ${why}\n`);
+}
+
 /** The path of a product that matches its sources, built if there is none. */
 function locate(product: Product, force: boolean): string {
   const root = packageRoot();
   const sources = loadSources(root);
   const { output } = sources.PRODUCTS[product];
+  const prebuilt = sources.prebuiltPath(product);
   const find = (fingerprint: string): string | undefined =>
-    directories(root, fingerprint)
-      .map((directory) => join(directory, output))
-      .find((path) => sources.isCurrent(path, fingerprint));
+    [...directories(root, fingerprint).map((directory) => join(directory, output)), prebuilt].find(
+      (path) => sources.isCurrent(path, fingerprint) && isUsable(product, path),
+    );
   const bundled = force ? undefined : bundledFingerprint(product);
   const current = bundled === undefined ? undefined : find(bundled);
   if (current !== undefined) return current;
   const fingerprint = sources.fingerprintOf(product);
   const found = force ? undefined : find(fingerprint);
-  return found ?? build(root, product, output, directories(root, fingerprint), force);
+  if (found !== undefined) return found;
+  if (existsSync(prebuilt)) tellUnused(prebuilt, sources.isCurrent(prebuilt, fingerprint), force);
+  return build(root, product, output, directories(root, fingerprint), force);
 }
 
 /**

@@ -1,5 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import {
+  appendFileSync,
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -12,7 +14,7 @@ import {
 } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir, userInfo } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -38,7 +40,7 @@ beforeEach(() => {
   cache = join(copy, "cache");
   cpSync(shims, join(copy, "native-shims"), {
     recursive: true,
-    filter: (path) => !path.startsWith(`${join(shims, "build")}/`) && path !== join(shims, "build"),
+    filter: (path) => !["build", "prebuilt"].some((name) => `${path}/`.startsWith(`${join(shims, name)}/`)),
   });
   cpSync(join(root, "package.json"), join(copy, "package.json"));
   for (const name of ["native-loader.ts"])
@@ -58,6 +60,27 @@ afterEach(() => {
 });
 
 describe("the loader", () => {
+  it("takes what came with the package before it builds anything, and says when that is of other sources", async () => {
+    const prebuilt = join(copy, "native-shims", "prebuilt", `linux-${process.arch}`);
+    const loader = await importLoader();
+    for (const path of [loader.addonPath(), loader.helperPath()])
+      cpSync(path, join(prebuilt, basename(path)));
+    rmSync(join(copy, "native-shims", "build"), { recursive: true });
+    said = "";
+    expect(loader.addonPath()).toBe(join(prebuilt, "sluice.node"));
+    expect(loader.helperPath()).toBe(join(prebuilt, "sluice-helper"));
+    expect(said).toBe("");
+    // A program that an archive has made a file of.
+    chmodSync(join(prebuilt, "sluice-helper"), 0o644);
+    vi.stubEnv("CC", "/nonexistent/cc");
+    expect(() => loader.helperPath()).toThrow("the C compiler");
+    expect(said).toContain(`sluice: ${prebuilt}/sluice-helper may not be run\n`);
+    said = "";
+    appendFileSync(join(copy, "native-shims", "shim.h"), "\n");
+    expect(() => loader.addonPath()).toThrow("the C compiler");
+    expect(said).toContain(`sluice: ${prebuilt}/sluice.node is not of the sources that lie here\n`);
+  });
+
   it("builds what is missing, says so once, and loads it", async () => {
     const loader = await importLoader();
     expect(typeof loader.loadShim().nowMs()).toBe("number");
