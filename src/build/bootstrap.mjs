@@ -31,8 +31,9 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const NODE_MAJOR_MIN = 20;
 /** Touched after a build that went well; older than a source means build again. */
 const STAMP = join(ROOT, "dist", ".built");
-/** The command as it is run. */
+/** The command as it is run, and what programs import. */
 const PROGRAM = join(ROOT, "dist", "program");
+const LIBRARY = join(ROOT, "dist", "lib");
 
 function say(sentence) {
   process.stderr.write(`sluice: ${sentence}\n`);
@@ -99,6 +100,7 @@ function newestSource() {
     ...files.map((name) => join("src", name)),
     ...native.map((name) => join("native-shims", name)),
     "src/build/bundle.mjs",
+    "src/build/library.mjs",
     "src/build/program-loader.cjs",
     "tsconfig.json",
     "tsconfig.build.json",
@@ -130,7 +132,11 @@ export function buildProgram() {
   }
   say("compiling TypeScript ...");
   const newest = newestSource();
-  const status = run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) || bundleProgram();
+  const status =
+    run(process.execPath, [compiler, "-p", "tsconfig.build.json"]) ||
+    bundle("bundle.mjs", PROGRAM) ||
+    bundle("library.mjs", LIBRARY);
+  if (status === 0) makeCaches(PROGRAM);
   if (status === 0) {
     writeFileSync(STAMP, "");
     utimesSync(STAMP, newest / 1000 + 0.001, newest / 1000 + 0.001);
@@ -139,29 +145,28 @@ export function buildProgram() {
 }
 
 /** Removes what builds that were killed have left. */
-function sweepPrograms() {
-  const left = readdirSync(dirname(PROGRAM)).filter((name) => /^program-\d+$/.test(name));
-  for (const name of left.filter((entry) => !existsSync(`/proc/${entry.slice("program-".length)}`)))
+function sweepBundles() {
+  const left = readdirSync(dirname(PROGRAM)).filter((name) => /^(program|lib)-\d+$/.test(name));
+  for (const name of left.filter((entry) => !existsSync(`/proc/${entry.replace(/.*-/, "")}`)))
     rmSync(join(dirname(PROGRAM), name), { recursive: true, force: true });
 }
 
-/** Makes dist/program, what the command runs, of dist/src. */
-function bundleProgram() {
+/** Makes a directory of dist/src by a script beside this one. */
+function bundle(script, directory) {
   // Put in place whole: somebody may be running the old one, or building at the same time.
-  const made = `${PROGRAM}-${process.pid}`;
-  sweepPrograms();
-  const status = run(process.execPath, [join(ROOT, "src", "build", "bundle.mjs"), made], { quiet: true });
+  const made = `${directory}-${process.pid}`;
+  sweepBundles();
+  const status = run(process.execPath, [join(ROOT, "src", "build", script), made], { quiet: true });
   if (status === 0) {
-    rmSync(PROGRAM, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true });
     try {
-      renameSync(made, PROGRAM);
+      renameSync(made, directory);
     } catch (error) {
       // Another build was faster with the same sources.
       if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
     }
   }
   rmSync(made, { recursive: true, force: true });
-  if (status === 0) makeCaches(PROGRAM);
   return status;
 }
 

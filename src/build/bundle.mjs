@@ -5,7 +5,7 @@
  * Usage: node src/build/bundle.mjs DIRECTORY
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,6 +29,34 @@ export function fingerprints() {
   );
 }
 
+/** What is bundled in a directory: its licences, and a bill of materials (CycloneDX 1.5). */
+const LICENSES = "licenses.txt";
+const MATERIALS = "sbom.cdx.json";
+
+/** Adds the packages that went into chunks to the directory's files of them. */
+export function writeMaterials(directory, output) {
+  const [licenses, materials] = [join(directory, LICENSES), join(directory, MATERIALS)];
+  const known = existsSync(materials) ? JSON.parse(readFileSync(materials, "utf8")).components : [];
+  const roots = output.flatMap(({ moduleIds = [] }) =>
+    moduleIds.flatMap((id) => /^(.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+)/.exec(id)?.[1] ?? []),
+  );
+  const added = [...new Set(roots)].sort().flatMap((root) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    if (known.some((each) => each.name === name)) return [];
+    const file = readdirSync(root).find((each) => /^licen[cs]e/i.test(each));
+    if (file === undefined) throw new Error(`${name} has no licence file`);
+    const text = readFileSync(join(root, file), "utf8").trim();
+    appendFileSync(licenses, `${name} ${version} (${license})\n\n${text}\n\n---\n\n`);
+    const purl = `pkg:npm/${name.replace("@", "%40")}@${version}`;
+    return [
+      { type: "library", "bom-ref": purl, name, version, purl, licenses: [{ license: { id: license } }] },
+    ];
+  });
+  const components = [...known, ...added];
+  const bill = { bomFormat: "CycloneDX", specVersion: "1.5", version: 1, components };
+  writeFileSync(materials, `${JSON.stringify(bill, undefined, 2)}\n`);
+}
+
 /** Bundles one process's entry; returns the name of its file. */
 async function bundle(rolldown, entry, name, directory, codeSplitting) {
   const input = { [name]: join(ROOT, "dist", "src", entry) };
@@ -47,6 +75,7 @@ async function bundle(rolldown, entry, name, directory, codeSplitting) {
     codeSplitting,
   });
   await build.close();
+  writeMaterials(directory, output);
   for (const { fileName, code = "" } of output) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII.
     if (/[^\x00-\x7f]/.test(code)) throw new Error(`${fileName} is not ASCII`);
