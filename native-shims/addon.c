@@ -53,6 +53,7 @@ static const struct int_call int_calls[] = {
     {"sendFrames", shim_send_frames, 3},
     {"writeStream", shim_write_stream, 3},
     {"receive", shim_receive, 3},
+    {"discard", shim_discard, 2},
     {"tcpSocket", shim_tcp_socket, 1},
     {"listen", shim_listen, 2},
     {"socketError", shim_socket_error, 1},
@@ -84,6 +85,8 @@ static const struct int_call int_calls[] = {
     {"vhostWant", shim_vhost_want, 1},
     {"vhostTake", shim_vhost_take, 5},
     {"vhostSend", shim_vhost_send, 2},
+    {"vhostPeek", shim_vhost_peek, 5},
+    {"vhostRelease", shim_vhost_release, 1},
     {"vhostCheckEvent", shim_vhost_check_event, 1},
 };
 

@@ -147,3 +147,10 @@ int32_t shim_receive(const int32_t *a) {
   if (r < 0 && errno == ENOTSOCK) RETRY(r, read(fd, arena.data + at, (size_t)length));
   return result_of(r);
 }
+
+int32_t shim_discard(const int32_t *a) {
+  ssize_t r;
+  if (a[1] < 0) return -EINVAL;
+  RETRY(r, recv(a[0], NULL, (size_t)a[1], MSG_DONTWAIT | MSG_TRUNC));
+  return result_of(r);
+}

@@ -99,6 +99,7 @@ int32_t shim_write_frames(const int32_t *a);
 int32_t shim_send_frames(const int32_t *a);
 int32_t shim_write_stream(const int32_t *a);
 int32_t shim_receive(const int32_t *a);
+int32_t shim_discard(const int32_t *a);
 
 /* sockets (sockets.c) */
 int32_t shim_send_gather(const struct arg *a);
@@ -150,6 +151,8 @@ int32_t shim_vhost_call(const int32_t *a);
 int32_t shim_vhost_want(const int32_t *a);
 int32_t shim_vhost_take(const int32_t *a);
 int32_t shim_vhost_send(const int32_t *a);
+int32_t shim_vhost_peek(const int32_t *a);
+int32_t shim_vhost_release(const int32_t *a);
 int32_t shim_vhost_receive(const struct arg *a);
 int32_t shim_vhost_reply(const struct arg *a);
 int32_t shim_vhost_check_event(const int32_t *a);

@@ -3,7 +3,8 @@
  * lost -EFAULT: the caller stops the rings then.
  *
  *   transmit  the driver's chains are copied into the arena and given back at once
- *   receive   frames are copied into the driver's chains, one or (mergeable buffers) several for each frame
+ *   receive   frames are copied into the driver's chains, one or (mergeable buffers) several for each frame; or octets of a
+ *             host socket are read straight into chains that are reserved for them, and headers follow
  */
 #include "vhost.h"
 
@@ -12,29 +13,20 @@
 enum { RECEIVE = 0, TRANSMIT = 1, RINGS = 2 };
 
 /* virtio 1.2 sections 2.7.5 to 2.7.8. */
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 enum { AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1 };
 
 #define RING_ENTRIES_MAX 32768
-/** Entries of an indirect table, and pieces of a frame from the guest. */
-#define INDIRECT_MAX 64
+/** Pieces of a frame from the guest. */
 #define PIECES_MAX 128
 /** Buffers and pieces of a frame to the guest: 64 KiB in the smallest buffers a driver has use for. */
 #define HEADS_MAX 256
 #define SEND_PIECES_MAX 1024
-/** virtio_net_hdr, a VLAN header and the largest IP packet. */
-#define FRAME_OCTETS_MAX 65565
 /** The field num_buffers of virtio_net_hdr_v1 (section 5.1.6). */
 #define NUM_BUFFERS_AT 10
 /** Frames to the guest between two looks at whether it wants to be called. */
 #define FRAMES_PER_CALL 4
-
-struct descriptor {
-  uint64_t address;
-  uint32_t length;
-  uint16_t flags;
-  uint16_t next;
-};
+/** IOV_MAX on Linux. */
+#define IOVECS_MAX 1024
 
 struct used_element {
   uint32_t head;
@@ -48,7 +40,7 @@ struct ring {
   /** The driver was told to kick (without event index: by a flag that has to be taken back). */
   bool wanting;
   int call; /* eventfd, or -1 */
-  const struct descriptor *table;
+  const struct vhost_descriptor *table;
   uint16_t *available; /* flags, index, ring[], used_event */
   uint16_t *used;      /* flags, index, ring[] of struct used_element, avail_event */
   /** Next to be taken, the index the driver had when last looked at, next to be given, and as of the last call. */
@@ -60,8 +52,6 @@ struct ring {
 static struct ring rings[RINGS] = {{.call = -1}, {.call = -1}};
 /** A frame to the guest may take several buffers, and its header tells how many. */
 static bool mergeable, has_num_buffers;
-
-void vhost_stop_rings(void) { rings[RECEIVE].running = rings[TRANSMIT].running = false; }
 
 static uint64_t word(const int32_t *ints, int i) {
   return (uint64_t)(uint32_t)ints[2 * i] | (uint64_t)(uint32_t)ints[2 * i + 1] << 32;
@@ -118,13 +108,6 @@ int32_t shim_vhost_ring(const struct arg *a) {
   return 0;
 }
 
-int32_t shim_vhost_stop(const int32_t *a) {
-  struct ring *ring = ring_at(a[0]);
-  if (ring == NULL) return -EINVAL;
-  ring->running = false;
-  return ring->next;
-}
-
 static void ring_call(const struct ring *ring) {
   static const uint64_t one = 1;
   ssize_t r;
@@ -166,7 +149,10 @@ int32_t shim_vhost_want(const int32_t *a) {
   return __atomic_load_n(ring->available + 1, __ATOMIC_ACQUIRE) != ring->seen;
 }
 
-/** While chains are being taken anyway the driver need not kick. An event index that is passed asks for nothing. */
+/**
+ * While chains from it are being taken anyway the driver need not kick. An event index that is passed asks for nothing. Of
+ * new receive buffers a driver without one always tells: somebody may wait for them.
+ */
 static void stop_wanting(struct ring *ring) {
   if (!ring->wanting) return;
   ring->wanting = false;
@@ -200,58 +186,59 @@ static void give(struct ring *ring, uint16_t head, uint32_t octets) {
   ring->given++;
 }
 
-/** A chain's private copy. */
-struct chain {
-  uint16_t head;
-  int pieces;
-  uint32_t octets;
-};
-
-/**
- * Reads one entry; `wanted` is the write flag that the ring's chains have. False when it makes no sense. Of buffers
- * larger than any frame as much counts as a frame takes.
- */
-static bool add_piece(const struct descriptor *d, uint16_t wanted, struct vhost_piece *pieces, int room, struct chain *chain) {
-  uint32_t length = d->length, left = FRAME_OCTETS_MAX - chain->octets;
-  if ((d->flags & DESC_WRITE) != wanted || (length > left && wanted == 0)) return false;
-  if (length > left) length = left;
-  int count = vhost_guest_pieces(d->address, length, pieces + chain->pieces, room - chain->pieces);
-  if (count < 0) return false;
-  chain->pieces += count;
-  chain->octets += length;
-  return true;
-}
-
-/** Walks an indirect table, copied whole. */
-static bool walk_indirect(const struct descriptor *table_at, uint16_t wanted, struct vhost_piece *pieces, int room, struct chain *chain) {
-  static struct descriptor table[INDIRECT_MAX];
-  uint32_t entries = table_at->length / sizeof *table;
-  if (entries == 0 || entries > INDIRECT_MAX || table_at->length % sizeof *table != 0) return false;
-  if ((table_at->flags & DESC_NEXT) != 0 || !vhost_guest_read(table, table_at->address, table_at->length)) return false;
-  uint32_t i = 0;
-  for (uint32_t steps = 0; steps < entries; steps++) {
-    if (i >= entries || (table[i].flags & DESC_INDIRECT) != 0) return false;
-    if (!add_piece(&table[i], wanted, pieces, room, chain)) return false;
-    if ((table[i].flags & DESC_NEXT) == 0) return true;
-    i = table[i].next;
-  }
-  return false;
-}
-
 /** Copies chain number `at` of the available ring to `pieces`, behind those it has. False when it makes no sense. */
-static bool read_chain(const struct ring *ring, uint16_t at, uint16_t wanted, struct vhost_piece *pieces, int room, struct chain *chain) {
+static bool read_chain(const struct ring *ring, uint16_t at, uint16_t wanted, struct vhost_piece *pieces, int room, struct vhost_chain *chain) {
   uint16_t i = chain->head = load(ring->available + 2 + (at & ring->mask));
   for (uint32_t steps = 0; steps <= ring->mask; steps++) {
-    struct descriptor d;
+    struct vhost_descriptor d;
     if (i > ring->mask) return false;
     memcpy(&d, &ring->table[i], sizeof d);
     __asm__ volatile("" : : "r"(&d) : "memory"); /* The copy is what is looked at from here on. */
-    if ((d.flags & DESC_INDIRECT) != 0) return ring->indirect && walk_indirect(&d, wanted, pieces, room, chain);
-    if (!add_piece(&d, wanted, pieces, room, chain)) return false;
+    if ((d.flags & DESC_INDIRECT) != 0) return ring->indirect && vhost_walk_indirect(&d, wanted, pieces, room, chain);
+    if (!vhost_add_piece(&d, wanted, pieces, room, chain)) return false;
     if ((d.flags & DESC_NEXT) == 0) return true;
     i = d.next;
   }
   return false;
+}
+
+/** Receive buffers of a frame whose payload was read into them. */
+struct reserved {
+  bool used;
+  int32_t count;
+  uint16_t first; /* the ring's index of its first chain */
+  uint32_t header, payload;
+  struct vhost_chain heads[HEADS_MAX];
+  struct vhost_piece pieces[SEND_PIECES_MAX];
+};
+
+static struct reserved reserved[VHOST_PEEKED_MAX];
+
+/** Gives buffers back with nothing in them: no frame will come. */
+static void give_unused(struct reserved *r) {
+  struct ring *ring = &rings[RECEIVE];
+  for (int32_t n = 0; n < r->count; n++) give(ring, r->heads[n].head, 0);
+  publish(ring);
+  r->used = false;
+}
+
+static void stop(struct ring *ring) {
+  if (ring->running && ring == &rings[RECEIVE])
+    for (int i = 0; i < VHOST_PEEKED_MAX; i++)
+      if (reserved[i].used) give_unused(&reserved[i]);
+  ring->running = false;
+}
+
+void vhost_stop_rings(void) {
+  stop(&rings[RECEIVE]);
+  stop(&rings[TRANSMIT]);
+}
+
+int32_t shim_vhost_stop(const int32_t *a) {
+  struct ring *ring = ring_at(a[0]);
+  if (ring == NULL) return -EINVAL;
+  stop(ring);
+  return ring->next;
 }
 
 int32_t shim_vhost_take(const int32_t *a) {
@@ -265,7 +252,7 @@ int32_t shim_vhost_take(const int32_t *a) {
   if (left > 0) stop_wanting(ring);
   int32_t end = at + octets;
   for (at = ((at - skew + 3) & ~3) + skew; count < max && left > 0; count++, left--) {
-    struct chain chain = {0};
+    struct vhost_chain chain = {0};
     if (!read_chain(ring, ring->next, 0, pieces, PIECES_MAX, &chain)) return -EBADMSG;
     if (chain.octets > (uint32_t)(end - at)) break;
     out[2 * count] = at;
@@ -303,7 +290,7 @@ static void scatter(const uint8_t *from, uint32_t length, const struct vhost_pie
  * Finds receive buffers for `octets`. Returns how many chains, 0 when there are not enough yet, -EMSGSIZE when a frame
  * may have one only and it is too small, -EBADMSG.
  */
-static int32_t find_buffers(struct ring *ring, uint32_t octets, struct vhost_piece *pieces, struct chain *heads) {
+static int32_t find_buffers(struct ring *ring, uint32_t octets, struct vhost_piece *pieces, struct vhost_chain *heads) {
   int32_t left = waiting(ring);
   uint32_t room = 0;
   int used = 0;
@@ -311,7 +298,7 @@ static int32_t find_buffers(struct ring *ring, uint32_t octets, struct vhost_pie
   for (int32_t n = 0; room < octets; n++) {
     if (n == left) return 0;
     if (n == HEADS_MAX) return -EBADMSG;
-    heads[n] = (struct chain){0};
+    heads[n] = (struct vhost_chain){0};
     if (!read_chain(ring, (uint16_t)(ring->next + n), DESC_WRITE, pieces + used, SEND_PIECES_MAX - used, &heads[n]))
       return -EBADMSG;
     used += heads[n].pieces;
@@ -322,41 +309,160 @@ static int32_t find_buffers(struct ring *ring, uint32_t octets, struct vhost_pie
   return -EBADMSG;
 }
 
-/** One frame into `count` chains, which are then the driver's. */
-static void fill_buffers(struct ring *ring, const int32_t *frame, int32_t count, const struct vhost_piece *pieces, const struct chain *heads) {
-  int i = 0;
-  uint32_t skip = 0, left = (uint32_t)frame[1] + (uint32_t)frame[3];
-  scatter(arena.data + frame[0], (uint32_t)frame[1], pieces, &i, &skip);
-  scatter(arena.data + frame[2], (uint32_t)frame[3], pieces, &i, &skip);
+/** Gives `count` chains with `octets` in them, one filled after the other. */
+static void give_filled(struct ring *ring, const struct vhost_chain *heads, int32_t count, uint32_t octets) {
   for (int32_t n = 0; n < count; n++) {
-    uint32_t part = heads[n].octets < left ? heads[n].octets : left;
+    uint32_t part = heads[n].octets < octets ? heads[n].octets : octets;
     give(ring, heads[n].head, part);
-    left -= part;
+    octets -= part;
   }
-  ring->next = (uint16_t)(ring->next + count);
   publish(ring);
 }
 
-int32_t shim_vhost_send(const int32_t *a) {
+/** One frame into `count` chains, which are then the driver's. */
+static void fill_buffers(struct ring *ring, const int32_t *frame, int32_t count, const struct vhost_piece *pieces, const struct vhost_chain *heads) {
+  int i = 0;
+  uint32_t skip = 0;
+  scatter(arena.data + frame[0], (uint32_t)frame[1], pieces, &i, &skip);
+  scatter(arena.data + frame[2], (uint32_t)frame[3], pieces, &i, &skip);
+  ring->next = (uint16_t)(ring->next + count);
+  give_filled(ring, heads, count, (uint32_t)frame[1] + (uint32_t)frame[3]);
+}
+
+/** The reserved buffers that an offset beyond the arena names, or NULL. */
+static struct reserved *reserved_at(int32_t at) {
+  int32_t slot = (at - VHOST_PEEKED_AT) >> VHOST_PEEKED_SHIFT;
+  return at >= VHOST_PEEKED_AT && slot < VHOST_PEEKED_MAX && reserved[slot].used ? &reserved[slot] : NULL;
+}
+
+/** Headers in front of a payload that is there already. Returns 1, or -EMSGSIZE for a frame that lost its buffers. */
+static int32_t complete(struct ring *ring, const int32_t *frame) {
+  struct reserved *r = reserved_at(frame[2]);
+  int i = 0;
+  uint32_t skip = 0;
+  if (r == NULL || r->header != (uint32_t)frame[1] || r->payload != (uint32_t)frame[3]) return -EMSGSIZE;
+  uint16_t buffers = (uint16_t)r->count;
+  if (has_num_buffers) memcpy(arena.data + frame[0] + NUM_BUFFERS_AT, &buffers, sizeof buffers);
+  scatter(arena.data + frame[0], r->header, r->pieces, &i, &skip);
+  if (vhost_logging)
+    for (uint32_t left = r->payload; left > 0; i++, skip = 0) {
+      uint32_t part = r->pieces[i].length - skip < left ? r->pieces[i].length - skip : left;
+      vhost_log_write(r->pieces[i].guest + skip, part);
+      left -= part;
+    }
+  give_filled(ring, r->heads, r->count, r->header + r->payload);
+  r->used = false;
+  return 1;
+}
+
+/** Copies one frame into buffers. Returns 1, 0 when there are not enough yet, or -errno. */
+static int32_t copy_frame(struct ring *ring, const int32_t *frame) {
   static struct vhost_piece pieces[SEND_PIECES_MAX];
-  static struct chain heads[HEADS_MAX];
+  static struct vhost_chain heads[HEADS_MAX];
+  uint32_t octets = (uint32_t)frame[1] + (uint32_t)frame[3];
+  if (!inside(frame[2], frame[3]) || octets > VHOST_FRAME_OCTETS_MAX) return -EINVAL;
+  int32_t count = find_buffers(ring, octets, pieces, heads);
+  if (count <= 0) return count;
+  uint16_t buffers = (uint16_t)count;
+  if (has_num_buffers) memcpy(arena.data + frame[0] + NUM_BUFFERS_AT, &buffers, sizeof buffers);
+  fill_buffers(ring, frame, count, pieces, heads);
+  return 1;
+}
+
+int32_t shim_vhost_send(const int32_t *a) {
   struct ring *ring = &rings[RECEIVE];
   int32_t count = a[1], done = 0, failure = 0;
   const int32_t *frame = records(a[0], 4, count);
   if (!ring->running || frame == NULL) return -EINVAL;
-  stop_wanting(ring);
   for (; done < count; done++, frame += 4) {
-    uint32_t octets = (uint32_t)frame[1] + (uint32_t)frame[3];
-    if (!inside(frame[0], frame[1]) || !inside(frame[2], frame[3]) || frame[1] < NUM_BUFFERS_AT + 2 || octets > FRAME_OCTETS_MAX)
-      failure = -EINVAL;
-    else failure = find_buffers(ring, octets, pieces, heads);
+    if (!inside(frame[0], frame[1]) || frame[1] < NUM_BUFFERS_AT + 2) failure = -EINVAL;
+    else failure = frame[2] >= VHOST_PEEKED_AT ? complete(ring, frame) : copy_frame(ring, frame);
     if (failure <= 0) break;
-    uint16_t buffers = (uint16_t)failure;
-    if (has_num_buffers) memcpy(arena.data + frame[0] + NUM_BUFFERS_AT, &buffers, sizeof buffers);
-    fill_buffers(ring, frame, failure, pieces, heads);
     if ((done + 1) % FRAMES_PER_CALL == 0) call_driver(ring);
   }
   call_driver(ring);
   if (vhost_lost_memory) return -EFAULT;
   return done > 0 ? done : failure;
+}
+
+/** Reserves buffers for a frame and lists where its payload goes. Returns how many iovecs, 0 without buffers, or -errno. */
+static int32_t reserve(struct reserved *r, uint32_t header, uint32_t payload, struct iovec *parts, int room) {
+  struct ring *ring = &rings[RECEIVE];
+  uint32_t skip = header, left = payload;
+  int used = 0;
+  r->count = find_buffers(ring, header + payload, r->pieces, r->heads);
+  if (r->count <= 0) return r->count;
+  for (int i = 0; left > 0; i++) {
+    struct vhost_piece *piece = &r->pieces[i];
+    if (skip >= piece->length) {
+      skip -= piece->length;
+      continue;
+    }
+    if (used == room) return 0;
+    uint32_t part = piece->length - skip < left ? piece->length - skip : left;
+    parts[used++] = (struct iovec){piece->at + skip, part};
+    skip = 0;
+    left -= part;
+  }
+  r->used = true;
+  r->first = ring->next;
+  r->header = header;
+  r->payload = payload;
+  ring->next = (uint16_t)(ring->next + r->count);
+  return used;
+}
+
+/** Lets go of the buffers that `payload` octets do not need: all of them for none. Those of later frames are free already. */
+static void trim(struct reserved *r, uint32_t payload) {
+  int32_t kept = 0;
+  if (payload > 0)
+    for (uint32_t room = 0; room < r->header + payload; kept++) room += r->heads[kept].octets;
+  r->used = payload > 0;
+  r->payload = payload;
+  r->count = kept;
+  rings[RECEIVE].next = (uint16_t)(r->first + kept);
+}
+
+int32_t shim_vhost_peek(const int32_t *a) {
+  static struct iovec parts[IOVECS_MAX];
+  struct reserved *chosen[VHOST_PEEKED_MAX];
+  int32_t fd = a[0], header = a[1], each = a[2], octets = a[3], *out = records(a[4], 2, VHOST_PEEKED_MAX);
+  int32_t count = 0, failure = 0;
+  int used = 0;
+  if (!rings[RECEIVE].running || out == NULL || header < NUM_BUFFERS_AT + 2 || each <= 0 || octets <= 0) return -EINVAL;
+  if ((int64_t)header + each > VHOST_FRAME_OCTETS_MAX) return -EINVAL;
+  for (int i = 0; i < VHOST_PEEKED_MAX && octets > 0; i++) {
+    if (reserved[i].used) continue;
+    int32_t payload = octets < each ? octets : each;
+    failure = reserve(&reserved[i], (uint32_t)header, (uint32_t)payload, parts + used, IOVECS_MAX - used);
+    if (failure <= 0) break;
+    used += failure;
+    octets -= payload;
+    chosen[count++] = &reserved[i];
+  }
+  if (count == 0) return failure == 0 ? -ENOBUFS : failure;
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)used};
+  ssize_t r;
+  RETRY(r, recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT));
+  int32_t error = r < 0 ? -errno : 0;
+  uint32_t left = r > 0 ? (uint32_t)r : 0;
+  for (int32_t i = 0; i < count; i++) {
+    uint32_t got = left < chosen[i]->payload ? left : chosen[i]->payload;
+    left -= got;
+    out[2 * i] = VHOST_PEEKED_AT + ((int32_t)(chosen[i] - reserved) << VHOST_PEEKED_SHIFT);
+    out[2 * i + 1] = (int32_t)got;
+    if (got == chosen[i]->payload) continue;
+    /* The octets end here, and the ring goes on behind the buffers that have some. */
+    trim(chosen[i], got);
+    while (++i < count) chosen[i]->used = false;
+  }
+  return error != 0 ? error : (int32_t)r;
+}
+
+int32_t shim_vhost_release(const int32_t *a) {
+  struct reserved *r = reserved_at(a[0]);
+  if (r == NULL) return -EINVAL;
+  give_unused(r);
+  call_driver(&rings[RECEIVE]);
+  return 0;
 }

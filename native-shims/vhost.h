@@ -1,7 +1,7 @@
 /*
  * vhost-user: a driver's rings and a guest's memory, shared with us by its front-end (QEMU's docs/interop/vhost-user.rst;
- * virtio 1.2 section 2.7, split virtqueues). Three files: vhost-memory.c has the mapped memory and the log of what we
- * wrote to it, vhost-rings.c the rings and the frames, vhost-messages.c messages with descriptors.
+ * virtio 1.2 section 2.7, split virtqueues). Four files: vhost-memory.c has the mapped memory and the log of what we
+ * wrote to it, vhost-chain.c chains of descriptors, vhost-rings.c the rings and the frames, vhost-messages.c messages.
  *
  * All that is in shared memory may change at any time and is written by somebody hostile: each field is read once into a
  * copy of our own, checked there, and the copy is what is used. What JavaScript sees are copies in the arena.
@@ -11,12 +11,47 @@
 
 #include "shim.h"
 
+/**
+ * Payload that was read into a guest's buffers has an offset beyond the arena, which is smaller: this and the number of its
+ * frame, so many of which may wait for their headers.
+ */
+enum { VHOST_PEEKED_AT = 0x40000000, VHOST_PEEKED_SHIFT = 17, VHOST_PEEKED_MAX = 8 };
+
 /** A stretch of guest memory without a gap in our address space. */
 struct vhost_piece {
   uint8_t *at;
   uint32_t length;
   uint64_t guest; /* its guest address, for the log */
 };
+
+/** virtio_net_hdr, a VLAN header and the largest IP packet. */
+#define VHOST_FRAME_OCTETS_MAX 65565
+
+/* virtio 1.2 section 2.7.5. */
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
+
+struct vhost_descriptor {
+  uint64_t address;
+  uint32_t length;
+  uint16_t flags;
+  uint16_t next;
+};
+
+/** A chain's private copy. */
+struct vhost_chain {
+  uint16_t head;
+  int pieces;
+  uint32_t octets;
+};
+
+/**
+ * Adds what an entry names to a chain and to `pieces`, at most `room`; `wanted` is the write flag that the ring's chains
+ * have. False when it makes no sense. Of buffers larger than any frame as much counts as a frame takes.
+ */
+bool vhost_add_piece(const struct vhost_descriptor *d, uint16_t wanted, struct vhost_piece *pieces, int room, struct vhost_chain *chain);
+
+/** Adds all that the indirect table of an entry names; the table is copied whole first. False when it makes no sense. */
+bool vhost_walk_indirect(const struct vhost_descriptor *d, uint16_t wanted, struct vhost_piece *pieces, int room, struct vhost_chain *chain);
 
 /** Where `length` octets at a front-end's address lie, if one region has them all; else NULL. */
 void *vhost_user_memory(uint64_t user, uint64_t length);

@@ -1,15 +1,16 @@
 // A kernel guest for engines that serve a card in shared memory: makes a TAP in the namespace it is started in, gives it
 // its address, and is vhost-user's front-end and the driver of the card in one.
 //
-//   vhost-bridge --tap NAME --mtu N --address A --gateway A --connect PATH [--txqueuelen N] [--gro]
+//   vhost-bridge --tap NAME --mtu N --address A --gateway A --connect PATH [--txqueuelen N] [--gro] [--lose N]
 //
 // Says "ready" when the TAP is up and "connected" when the rings run. One thread per direction, and one copy each way,
 // between the TAP and the buffers. It takes what the engine offers: with segmentation offload the TAP carries
 // super-frames both ways, as a Linux guest's driver would. With --gro, for an engine without, the TAP joins the segments
-// that come (IFF_NAPI), as a guest's kernel does.
+// that come (IFF_NAPI), as a guest's kernel does. --lose N keeps one frame of N from the guest, for tests.
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -209,9 +210,10 @@ static void *guest_to_engine(void *unused) {
   return unused;
 }
 
-static void engine_to_guest(void) {
+static void engine_to_guest(long lose) {
   struct ring *r = &memory->rings[RECEIVE];
   uint16_t taken = 0, posted = ENTRIES;
+  long frames = 0;
   for (;;) {
     uint16_t given = __atomic_load_n(&r->used.index, __ATOMIC_ACQUIRE);
     if (given == taken) {
@@ -230,7 +232,8 @@ static void engine_to_guest(void) {
       }
       // Who has no offload computed the checksum; the guest need not do so again.
       if (!(features & GUEST_CSUM)) header[0] = 2;
-      if (writev(tap, pieces, buffers) < 0 && errno == EAGAIN) wait_for(tap, POLLOUT);
+      bool lost = lose > 0 && ++frames % lose == 0;
+      if (!lost && writev(tap, pieces, buffers) < 0 && errno == EAGAIN) wait_for(tap, POLLOUT);
       for (int i = 0; i < buffers; i++, taken++)
         r->available.ring[(uint16_t)(posted + i) % ENTRIES] = (uint16_t)r->used.ring[taken % ENTRIES].id;
       publish(RECEIVE, posted, (uint16_t)(posted + buffers));
@@ -263,5 +266,5 @@ int main(int argc, char **argv) {
   say("connected");
   pthread_t thread;
   if (pthread_create(&thread, NULL, guest_to_engine, NULL) != 0) die("no thread");
-  engine_to_guest();
+  engine_to_guest(number_option(argc, argv, "--lose", "0"));
 }

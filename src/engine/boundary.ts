@@ -74,6 +74,17 @@ export interface FrameLink {
    * Each frame has at least 16 octets of headroom in front for the link's own prefix.
    */
   transmit(queue: TransmitQueue): number;
+  /** The link is into the guest's own memory, and has the next two. */
+  readonly canPeek?: boolean;
+  /**
+   * Reads at most `octets` of a host's TCP socket, which keeps them
+   * (`tcpStartPeeking`), straight into frames for the guest of at most `each` octets of payload, in front of which
+   * `headerOctets` from the Ethernet header on are left free. Fills `frames` with pairs of offset and length, for the
+   * transmit queue. Returns the octets of all, 0 at the peer's FIN, ENOBUFS when the link is full, or -errno.
+   */
+  peek?(handle: number, headerOctets: number, each: number, octets: number, frames: Int32Array): number;
+  /** A frame that `peek` gave will not be queued. */
+  releasePeeked?(at: number): void;
   /** Frees what the link holds. */
   close(): void;
 }
@@ -120,6 +131,15 @@ export interface HostNetwork {
    * octets the kernel took (maybe fewer), or -errno.
    */
   tcpSend(handle: number, gather: Int32Array, count: number): number;
+  /**
+   * From now on reads by `FrameLink.peek` go on where the last one ended, and octets stay until `tcpDiscard`. False where
+   * the kernel or the socket has no such thing.
+   */
+  tcpStartPeeking?(handle: number): boolean;
+  /** The next read is of the first octet that has not been discarded. */
+  tcpStopPeeking?(handle: number): void;
+  /** Lets the kernel forget the first octets of its queue. Returns how many it did, or -errno. */
+  tcpDiscard?(handle: number, octets: number): number;
   /** Sends FIN, keeps receiving. */
   tcpShutdown(handle: number): void;
   /** How the connection to the peer stands. Returns 0, or -errno for what is not TCP (a Unix socket). */

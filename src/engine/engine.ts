@@ -123,7 +123,7 @@ class Engine implements EngineCore {
     switch (token & ~TOKEN_INDEX_MASK) {
       case TOKEN_LINK:
         if ((events & ~WRITABLE) !== 0) this.linkReadable = true;
-        if ((events & WRITABLE) !== 0) this.layers.egress.blocked = false;
+        if ((events & WRITABLE) !== 0) this.layers.egress.unblock();
         return;
       case TOKEN_TCP_FLOW:
         this.layers.tcp.hostEvent(index, events);

@@ -54,6 +54,7 @@ import {
   TCP_KEEPINTVL,
 } from "./native/linux.ts";
 import { native } from "./native/native.ts";
+import { startPeeking, stopPeeking } from "./native/peeking.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
 
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
@@ -264,6 +265,18 @@ export class KernelNetwork implements HostNetwork {
 
   tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     return native.receiveScatter(handle, scatter, count);
+  }
+
+  tcpStartPeeking(handle: number): boolean {
+    return startPeeking(handle);
+  }
+
+  tcpStopPeeking(handle: number): void {
+    stopPeeking(handle);
+  }
+
+  tcpDiscard(handle: number, octets: number): number {
+    return native.discard(handle, octets);
   }
 
   tcpSend(handle: number, gather: Int32Array, count: number): number {

@@ -28,6 +28,11 @@ const LINK_DOWN = dropReason("link-down");
 /** Frames kept back for ACKs and replies when payload has filled the queue. */
 const RESERVED_FRAMES = 64;
 
+/** What the link has for peeking, called as its own. */
+function peekerOf(link: FrameLink | null): Egress["peeker"] {
+  return link?.canPeek === true ? (link as NonNullable<Egress["peeker"]>) : null;
+}
+
 export class Egress {
   readonly queue: TransmitQueue;
   /** Whose way out it is, null while there is none; `attach` changes it and all that follows from it. */
@@ -36,6 +41,10 @@ export class Egress {
   queueFrames = 0;
   tcpOffload = false;
   udpOffload = false;
+  /** There was no room to peek into; cleared likewise. */
+  peekBlocked = false;
+  /** The link, if it can read a host's socket straight into the guest's memory. */
+  peeker: Required<Pick<FrameLink, "peek" | "releasePeeked">> | null = null;
   /** The link took less than it was offered; cleared by its writable event. */
   blocked = false;
   /** Set by the engine once the pool exists; frames that left let chunks go. */
@@ -67,8 +76,15 @@ export class Egress {
     this.queueFrames = link?.queueFrames ?? 0;
     this.tcpOffload = link?.tcpOffload ?? false;
     this.udpOffload = link?.udpOffload ?? false;
-    this.blocked = false;
+    this.peeker = this.tcpOffload ? peekerOf(link) : null;
+    this.unblock();
     this.flush();
+  }
+
+  /** The link has room again. */
+  unblock(): void {
+    this.blocked = false;
+    this.peekBlocked = false;
   }
 
   /** Room for payload frames, with some kept back for what must not wait. Tries the link before saying none. */
@@ -175,7 +191,7 @@ export class Egress {
       this.discard();
       return;
     }
-    this.blocked = queue.length > 0;
+    this.blocked = queue.length > 0 || this.peekBlocked;
     if (this.pool !== null) this.pool.reclaim();
   }
 

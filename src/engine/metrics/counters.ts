@@ -42,6 +42,7 @@ export const COUNTER_NAMES = [
   "tcp-resets-to-guest",
   "tcp-octets-from-guest",
   "tcp-octets-to-guest",
+  "tcp-octets-peeked",
   "tcp-retransmits",
   "tcp-fast-retransmits",
   "tcp-recoveries-undone",

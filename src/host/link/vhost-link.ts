@@ -6,12 +6,13 @@
  * back at once. Each has its virtio_net_hdr in front, and its IP header on a 4-octet boundary. Kicks are asked for only
  * when a look has found nothing: while the guest is busy it makes no system call.
  *
- * Writing: headers and payload are copied into the guest's receive buffers. A guest without free ones is a full link: the
+ * Writing: headers and payload are copied into the guest's receive buffers, or the kernel has put payload there already
+ * (`peek`). A guest without free ones is a full link: the
  * kick of the receive ring is its writable event.
  *
  * A ring that makes no sense, or memory that goes away under us, ends the link with a sentence, never the process.
  */
-import { LINK_CLOSED } from "../../engine/boundary.ts";
+import { ENOBUFS, LINK_CLOSED } from "../../engine/boundary.ts";
 import { FRAME_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, type FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
@@ -66,6 +67,8 @@ export class VhostLink implements HostLink {
   readonly tcpOffload: boolean;
   readonly udpOffload: boolean;
   readonly queueFrames = 0;
+  /** A frame has as many buffers as it takes. */
+  readonly canPeek: boolean;
   wantsWritable = false;
   failure = "";
   /** Whether the front-end lets each direction pass: a ring may be disabled while it runs. */
@@ -78,6 +81,7 @@ export class VhostLink implements HostLink {
   private readonly windowAt: number;
   private readonly framesAt: number;
   private readonly txAt: number;
+  private readonly peekedAt: number;
   /** Longest legal frame, octets from the Ethernet header on, that is no super-frame. */
   private readonly plainFrameMax: number;
 
@@ -92,12 +96,14 @@ export class VhostLink implements HostLink {
     this.mtu = options.mtu;
     this.tcpOffload = hasAll(features, GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6);
     this.udpOffload = hasAll(features, GUEST_CSUM | GUEST_USO4 | GUEST_USO6);
+    this.canPeek = hasAll(features, MRG_RXBUF);
     this.headerOctets = headerOctetsOf(features);
     this.view = options.arena.view;
     this.ints = options.arena.ints;
     this.windowAt = options.arena.rxWindowAt;
     this.framesAt = options.descriptors.rxFramesAt;
     this.txAt = options.descriptors.txAt;
+    this.peekedAt = options.descriptors.peekedAt;
     this.plainFrameMax = options.mtu + ETHERNET_VLAN_HEADER_OCTETS;
   }
 
@@ -169,6 +175,32 @@ export class VhostLink implements HostLink {
     }
     queue.taken(taken);
     return taken;
+  }
+
+  /** As FrameLink.peek says. */
+  peek(handle: number, headerOctets: number, each: number, octets: number, frames: Int32Array): number {
+    if (this.failure !== "" || !this.toGuest) return ENOBUFS;
+    const header = headerOctets + this.headerOctets;
+    let got = ENOBUFS;
+    this.wantsWritable = false;
+    for (let looks = 0; got === ENOBUFS && !this.wantsWritable; looks++) {
+      got = native.vhostPeek(handle, header, each, octets, this.peekedAt);
+      if (got === ENOBUFS) this.wantsWritable = native.vhostWant(RECEIVE_RING) <= 0 || looks === LOOKS_MAX;
+    }
+    if (got === EBADMSG || got === EFAULT) {
+      this.fail(got);
+      return ENOBUFS;
+    }
+    const index = this.peekedAt >> 2;
+    for (let i = 0, left = got; left > 0; left -= frames[i + 1], i += 2) {
+      frames[i] = this.ints[index + i];
+      frames[i + 1] = this.ints[index + i + 1];
+    }
+    return got;
+  }
+
+  releasePeeked(at: number): void {
+    native.vhostRelease(at);
   }
 
   private discard(queue: TransmitQueue, count: number): number {

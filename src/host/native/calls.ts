@@ -78,6 +78,9 @@ export interface Native {
   /** recv(2), or read(2) for a non-socket. Returns octets, 0 at end of stream, or -errno (-EAGAIN when drained). */
   receive(fd: number, at: number, length: number): number;
 
+  /** Takes octets out of a TCP socket's queue, uncopied (MSG_TRUNC, tcp(7)). Returns how many, or -errno. */
+  discard(fd: number, octets: number): number;
+
   // --- TCP and Unix stream sockets -----------------------------------------------------------------------------
   /**
    * sendmsg(2) of `count` pairs (offset, length) given in an Int32Array; split over IOV_MAX (1024). Returns octets
@@ -288,9 +291,19 @@ export interface Native {
   /**
    * Copies frames to the guest: descriptors as those of writeFrames, the first piece with a virtio header in front, whose
    * num_buffers is filled in. Returns frames taken, fewer (or 0) when the guest has no more buffers; -EMSGSIZE when the
-   * first does not fit into one buffer and may not have two; -EBADMSG and -EFAULT as vhostTake.
+   * first does not fit into one buffer and may not have two, or lost those it had; -EBADMSG and -EFAULT as vhostTake. The
+   * second piece may be what vhostPeek gave: then only the first is copied.
    */
   vhostSend(descriptorsAt: number, count: number): number;
+  /**
+   * Reads at most `octets` of a TCP socket, which stay in its queue (MSG_PEEK; SO_PEEK_OFF says from where), into receive
+   * buffers of the guest, `each` octets a frame at most with `header` octets left in front. Pairs of offset (beyond the
+   * arena, for vhostSend) and length to outAt + 8*i, eight at most, together what is returned: octets, 0 at end of stream,
+   * -ENOBUFS without buffers, or -errno. `header` is that of the frame later sent, virtio's included.
+   */
+  vhostPeek(fd: number, header: number, each: number, octets: number, outAt: number): number;
+  /** A frame that vhostPeek gave will not be sent: its buffers go back empty. 0, or -EINVAL for what is none. */
+  vhostRelease(at: number): number;
 
   // --- checksums -----------------------------------------------------------------------------------------------
   /**

@@ -12,6 +12,8 @@ export const FRAME_DESCRIPTOR_OCTETS = 16;
 export const DATAGRAM_DESCRIPTOR_OCTETS = 32;
 /** Octets of one frame that vhostTake describes: two int32. */
 export const RECEIVED_FRAME_OCTETS = 8;
+/** Frames that vhostPeek may have on their way (VHOST_PEEKED_MAX). */
+const PEEKED_FRAMES_MAX = 8;
 /** Octets of one address of the host beside such an entry: five int32. */
 const LOCAL_ADDRESS_OCTETS = 20;
 /** Frames a link hands to the kernel in one call; with one more for what a stream still owes: 1024 iovecs. */
@@ -39,6 +41,8 @@ export interface Descriptors {
   readonly udpLocalsAt: number;
   /** RX_BATCH_MAX pairs of offset and length: frames copied out of a guest's memory. */
   readonly rxFramesAt: number;
+  /** PEEKED_FRAMES_MAX pairs of offset and length: payload that was read into a guest's memory. */
+  readonly peekedAt: number;
 }
 
 const EVENT_OCTETS = 8;
@@ -59,6 +63,7 @@ export function partitionDescriptors(arena: Arena): Descriptors {
     udpInAt: table(UDP_RX_SLOTS * DATAGRAM_DESCRIPTOR_OCTETS),
     udpLocalsAt: table(UDP_RX_SLOTS * LOCAL_ADDRESS_OCTETS),
     rxFramesAt: table(RX_BATCH_MAX * RECEIVED_FRAME_OCTETS),
+    peekedAt: table(PEEKED_FRAMES_MAX * RECEIVED_FRAME_OCTETS),
   };
   if (end > arena.descriptorsAt + arena.descriptorsLength) {
     throw new Error(

@@ -16,7 +16,12 @@ it("random rings write and read nothing that is not theirs, and an honest driver
   timeout: 120_000,
 }, (context) => {
   const program = join(directory, "vhost-fuzz");
-  const sources = ["test/support/vhost-fuzz.c", "native-shims/vhost-rings.c", "native-shims/vhost-memory.c"];
+  const sources = [
+    "test/support/vhost-fuzz.c",
+    "native-shims/vhost-rings.c",
+    "native-shims/vhost-chain.c",
+    "native-shims/vhost-memory.c",
+  ];
   const sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
   const flags = ["-std=gnu11", "-g", "-O1", ...sanitizers, "-pthread", "-isystem", nodeHeaders()];
   const paths = sources.map((source) => join(PROJECT_ROOT, source));

@@ -5,14 +5,18 @@ import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
 import { CHECKSUM_PARTIAL } from "../../../src/engine/memory/frame-batch.ts";
 import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../../src/engine/memory/transmit-queue.ts";
 import {
+  LOG_ALL,
   MRG_RXBUF,
   PROTOCOL_FEATURES,
   RING_EVENT_IDX,
   RING_INDIRECT_DESC,
+  SET_LOG_BASE,
   VERSION_1,
 } from "../../../src/host/link/vhost-protocol.ts";
+import { SO_PEEK_OFF, SOL_SOCKET } from "../../../src/host/native/linux.ts";
+import { native } from "../../../src/host/native/native.ts";
 import { sampleFrame } from "../../support/link-rig.ts";
-import { ALL_FEATURES, calls, PLAIN_FEATURES } from "../../support/vhost-front-end.ts";
+import { ALL_FEATURES, calls, GUEST_BASE, PLAIN_FEATURES, words } from "../../support/vhost-front-end.ts";
 import { VhostRig } from "../../support/vhost-rig.ts";
 
 const rigs: VhostRig[] = [];
@@ -343,5 +347,152 @@ describe("memory that goes away", () => {
     expect(rig.attachedLink.transmit(rig.queue)).toBe(LINK_CLOSED);
     expect(rig.counters.value("vhost-bad-ring")).toBe(1);
     expect(rig.tend()).toMatch(/its file became shorter/);
+  });
+});
+
+describe("octets read straight into the guest's buffers", () => {
+  const HEADERS = 54;
+
+  /** A host's socket with `octets` waiting, from whose queue nothing goes by itself. */
+  function waiting(rig: VhostRig, octets: Uint8Array): { fd: number; far: number } {
+    const words = new Int32Array(5);
+    const listener = native.tcpSocket(4);
+    words.set([0, 0, 0xffff, 0x7f000001, 0]);
+    native.bind(listener, words, 4, false);
+    native.listen(listener, 1);
+    native.localAddress(listener, words);
+    const fd = native.tcpSocket(4);
+    native.connect(fd, words);
+    const far = native.accept(listener, words);
+    native.close(listener);
+    sockets.push(fd, far);
+    send(rig, far, octets);
+    native.setOption(fd, SOL_SOCKET, SO_PEEK_OFF, 0);
+    return { fd, far };
+  }
+
+  const sockets: number[] = [];
+  afterEach(() => {
+    for (const fd of sockets.splice(0)) native.close(fd);
+  });
+
+  function send(rig: VhostRig, far: number, octets: Uint8Array): void {
+    const at = rig.arena.largeChunksAt + 50_000_000;
+    rig.arena.octets.set(octets, at);
+    expect(native.sendGather(far, Int32Array.of(at, octets.length), 1)).toBe(octets.length);
+  }
+
+  const pattern = (length: number, from = 0): Uint8Array =>
+    Uint8Array.from({ length }, (_, i) => ((from + i) * 7 + ((from + i) >> 8)) & 255);
+
+  /** Peeks, and queues a header of zeros for each frame that came. Gives the octets of each. */
+  function peek(rig: VhostRig, fd: number, each: number, octets: number): number | number[] {
+    const frames = new Int32Array(8);
+    const got = rig.attachedLink.peek(fd, HEADERS, each, octets, frames);
+    if (got <= 0) return got;
+    const lengths: number[] = [];
+    for (let i = 0, left = got; left > 0; left -= frames[i + 1], i += 2) {
+      const end = rig.queue.nextHeaderEnd();
+      rig.arena.octets.fill(0, end - HEADERS, end);
+      rig.queue.push(HEADERS, frames[i], frames[i + 1], 0, 0, 0);
+      lengths.push(frames[i + 1]);
+    }
+    return lengths;
+  }
+
+  const payloads = (rig: VhostRig): Uint8Array[] =>
+    rig.front.receive.takeFrames().map(({ frame }) => frame.slice(HEADERS));
+
+  it("are the same octets in the same order, and stay with the kernel", () => {
+    const rig = started();
+    for (let i = 0; i < 100; i++) rig.front.receive.post([{ room: i % 3 === 0 ? 100 : 1500 }]);
+    const { fd } = waiting(rig, pattern(20_000));
+    expect(peek(rig, fd, 4000, 8000)).toEqual([4000, 4000]);
+    expect(peek(rig, fd, 4000, 16_000)).toEqual([4000, 4000, 4000]);
+    expect(peek(rig, fd, 4000, 4000)).toBe(-11);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(5);
+    const got = Buffer.concat(payloads(rig));
+    expect(Buffer.compare(got, pattern(20_000))).toBe(0);
+    expect(native.discard(fd, 6000)).toBe(6000);
+    native.setOption(fd, SOL_SOCKET, SO_PEEK_OFF, -1);
+    const at = rig.arena.smallChunksAt;
+    expect(native.receive(fd, at, 20_000)).toBe(14_000);
+    expect(Buffer.compare(rig.arena.octets.slice(at, at + 14_000), pattern(14_000, 6000))).toBe(0);
+  });
+
+  it("take no more buffers than they need, and other frames have the next ones", () => {
+    const rig = started({ entries: 8 });
+    for (let i = 0; i < 8; i++) rig.front.receive.post([{ room: 1000 }]);
+    const { fd } = waiting(rig, pattern(1500));
+    // Asked for all there is; two buffers are enough for what comes.
+    expect(peek(rig, fd, 3000, 6000)).toEqual([1500]);
+    for (let i = 0; i < 6; i++) rig.queueFrame(sampleFrame(100, i), 54);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(7);
+    const [first, ...others] = rig.front.receive.takeFrames().map(({ frame }) => frame);
+    expect(Buffer.compare(first.slice(HEADERS), pattern(1500))).toBe(0);
+    expect(others).toEqual([0, 1, 2, 3, 4, 5].map((seed) => sampleFrame(100, seed)));
+  });
+
+  it("wait for buffers as any frame does", () => {
+    const rig = started();
+    const { fd } = waiting(rig, pattern(3000));
+    rig.front.receive.post([{ room: 1000 }]);
+    expect(peek(rig, fd, 3000, 3000)).toBe(-105);
+    expect(rig.attachedLink.wantsWritable).toBe(true);
+    const before = rig.front.receive.availableIndex;
+    for (let i = 0; i < 3; i++) rig.front.receive.post([{ room: 1000 }]);
+    expect(rig.front.receive.wantsKick(before)).toBe(true);
+    expect(peek(rig, fd, 3000, 3000)).toEqual([3000]);
+  });
+
+  it("tell of the end, and of nothing", () => {
+    const rig = started();
+    rig.front.receive.post([{ room: 65_000 }]);
+    const { fd, far } = waiting(rig, pattern(10));
+    expect(peek(rig, fd, 1000, 1000)).toEqual([10]);
+    rig.attachedLink.transmit(rig.queue);
+    rig.front.receive.post([{ room: 65_000 }]);
+    expect(peek(rig, fd, 1000, 1000)).toBe(-11);
+    native.shutdownWrite(far);
+    expect(peek(rig, fd, 1000, 1000)).toBe(0);
+  });
+
+  it("for which no frame follows give their buffers back empty, also when the rings stop", () => {
+    const rig = started();
+    for (let i = 0; i < 4; i++) rig.front.receive.post([{ room: 2048 }]);
+    const { fd } = waiting(rig, pattern(2000));
+    const frames = new Int32Array(8);
+    expect(rig.attachedLink.peek(fd, HEADERS, 1000, 2000, frames)).toBe(2000);
+    rig.attachedLink.releasePeeked(frames[2]);
+    expect(rig.front.receive.takeUsed().map(({ length }) => length)).toEqual([0]);
+    expect(rig.front.stopRing(0)).toBe(2);
+    expect(rig.front.receive.takeUsed().map(({ length }) => length)).toEqual([0]);
+  });
+
+  it("whose buffers were given back are a frame that is lost", () => {
+    const rig = started();
+    for (let i = 0; i < 4; i++) rig.front.receive.post([{ room: 2048 }]);
+    const { fd } = waiting(rig, pattern(1000));
+    expect(peek(rig, fd, 1000, 1000)).toEqual([1000]);
+    rig.front.shareMemory();
+    rig.queueFrame(sampleFrame(100, 1), 54);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(2);
+    expect(rig.counters.dropped("link-refused")).toBe(1);
+  });
+
+  it("are in the log of a migration", () => {
+    const rig = started({}, ALL_FEATURES | LOG_ALL);
+    const log = calls.memoryFile(0x40000, 0);
+    rig.front.ask(SET_LOG_BASE, words(0x40000n, 0n), [log]);
+    const bits = new Uint8Array(calls.map(log, 0x40000));
+    const buffer = 8_000_000 & ~4095;
+    rig.front.receive.post([{ room: 12_000, at: buffer }]);
+    const { fd } = waiting(rig, pattern(9000));
+    peek(rig, fd, 9000, 9000);
+    rig.attachedLink.transmit(rig.queue);
+    const page = Number(GUEST_BASE >> 12n) + (buffer >> 12);
+    for (let i = 0; i < 3; i++) expect(bits[(page + i) >> 3] & (1 << ((page + i) & 7))).not.toBe(0);
+    expect(bits[(page + 3) >> 3] & (1 << ((page + 3) & 7))).toBe(0);
+    native.close(log);
   });
 });

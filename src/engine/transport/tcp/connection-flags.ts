@@ -29,6 +29,9 @@ const PEER_ASKED = 1 << 21;
 /** Three bits. */
 const CHECK_SHIFT = 22;
 const CHECK_MASK = 7 << CHECK_SHIFT;
+const PEEKING = 1 << 25;
+const PEEK_ENDS = 1 << 26;
+const NO_PEEKING = 1 << 27;
 
 const INITIAL = OUTBOUND | HOST_WRITABLE;
 
@@ -210,5 +213,29 @@ export class ConnectionFlags extends Path {
   }
   set check(what: number) {
     this.bits = (this.bits & ~CHECK_MASK) | (what << CHECK_SHIFT);
+  }
+
+  /** Octets from peekBase on are in the host socket's queue, and in the guest's memory, and not in chunks (peek.ts). */
+  get peeking(): boolean {
+    return (this.bits & PEEKING) !== 0;
+  }
+  set peeking(on: boolean) {
+    this.bits = on ? this.bits | PEEKING : this.bits & ~PEEKING;
+  }
+
+  /** They are on their way into chunks. */
+  get peekEnds(): boolean {
+    return (this.bits & PEEK_ENDS) !== 0;
+  }
+  set peekEnds(on: boolean) {
+    this.bits = on ? this.bits | PEEK_ENDS : this.bits & ~PEEK_ENDS;
+  }
+
+  /** The host socket cannot be peeked at. */
+  get noPeeking(): boolean {
+    return (this.bits & NO_PEEKING) !== 0;
+  }
+  set noPeeking(on: boolean) {
+    this.bits = on ? this.bits | NO_PEEKING : this.bits & ~NO_PEEKING;
   }
 }

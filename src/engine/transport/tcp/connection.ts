@@ -87,6 +87,8 @@ export class TcpConnection extends ConnectionFlags {
   sendTail = NO_CHUNK;
   /** The chunk that holds sndNxt, or NO_CHUNK when sndNxt = sndEnd. */
   sendCursor = NO_CHUNK;
+  /** While peeking: the first octet that is still in the host socket's queue. */
+  peekBase = 0;
   /** Octets the last read from the host gave: the guess for the next chunk's size. */
   lastRead = 0;
 

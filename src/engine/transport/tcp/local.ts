@@ -20,8 +20,8 @@ import { startRetransmitTimer } from "./deadline.ts";
 import { releaseBacklog } from "./holdings.ts";
 import { LOCAL } from "./local-service.ts";
 import { newConnection, sendSyn, takeSyn, tellBegin } from "./open.ts";
+import { appendChunk } from "./peek.ts";
 import type { Segment } from "./segment.ts";
-import { appendChunk } from "./to-guest.ts";
 import { consumeBacklog } from "./to-host.ts";
 import { windowUpdateDue } from "./window.ts";
 

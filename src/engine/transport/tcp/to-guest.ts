@@ -7,7 +7,7 @@
  * ACK opened a window, the link took frames, a timer asks for a retransmission.
  */
 
-import { EAGAIN } from "../../boundary.ts";
+import { EAGAIN, ENOBUFS } from "../../boundary.ts";
 import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
 import { counter } from "../../metrics/counters.ts";
@@ -27,10 +27,20 @@ import {
 import { READ_CHUNKS_MAX, type TcpContext } from "./context.ts";
 import { startPersistTimer, startRetransmitTimer } from "./deadline.ts";
 import { sendBare, sendPayload } from "./output.ts";
+import {
+  appendChunk,
+  discardAcknowledged,
+  mayPeek,
+  mustStopPeeking,
+  peek,
+  releaseFrames,
+  stopPeeking,
+} from "./peek.ts";
 import { lostEnd, nextLost, pipeOctets } from "./recovery.ts";
 import { abortBoth, closeHostIfDone } from "./teardown.ts";
 
 const OCTETS_TO_GUEST = counter("tcp-octets-to-guest");
+const OCTETS_PEEKED = counter("tcp-octets-peeked");
 const RETRANSMITS = counter("tcp-retransmits");
 const HOST_RESET = flowEndBy("host-reset", "host");
 
@@ -50,6 +60,7 @@ function framePayloadMax(ctx: TcpContext, c: TcpConnection): number {
 /** Sends what may be sent now: lost octets first, then stored ones, then what the host has, then FIN. */
 export function pump(ctx: TcpContext, c: TcpConnection): void {
   if (c.state !== ESTABLISHED && c.state !== CLOSE_WAIT && !c.finSent) return;
+  if (c.peeking && mustStopPeeking(ctx, c) && !stopPeeking(ctx, c)) return;
   if (c.recovery !== RECOVERY_NONE && !retransmitLost(ctx, c)) return;
   if (c.finSent) return;
   if (!sendStored(ctx, c)) return;
@@ -63,7 +74,8 @@ export function pump(ctx: TcpContext, c: TcpConnection): void {
       ctx.makeReady(c);
       return;
     }
-    if (!readHost(ctx, c, usable)) return;
+    const read = mayPeek(ctx, c) ? peekHost(ctx, c, usable) : readHost(ctx, c, usable);
+    if (!read) return;
     if (!sendStored(ctx, c)) return;
     // One read, and others get their turn: what it gave leaves while it is still in the cache.
     if (c.hostReadable && !c.hostEof) ctx.makeReady(c);
@@ -94,6 +106,44 @@ export function pumpSmall(ctx: TcpContext, c: TcpConnection): void {
   c.sendSmall = true;
   pump(ctx, c);
   c.sendSmall = false;
+}
+
+/** One read from the host straight into the guest's buffers, sent at once. False when nothing came. */
+function peekHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
+  const each = framePayloadMax(ctx, c);
+  const most = Math.min(usable, each * Math.min(READ_CHUNKS_MAX, ctx.egress.payloadRoom()));
+  const asked = most > c.mss ? most - (most % c.mss) : most;
+  const got = peek(ctx, c, each, asked);
+  if (got === ENOBUFS) {
+    ctx.makeReady(c);
+    return false;
+  }
+  if (got <= 0) {
+    if (got === 0 && !stopPeeking(ctx, c)) return false;
+    hostEnded(ctx, c, got);
+    return false;
+  }
+  c.lastRead = got === asked ? LARGE_CHUNK_OCTETS : Math.min(got, LARGE_CHUNK_OCTETS);
+  c.octetsToGuest += got;
+  ctx.counters.add(OCTETS_TO_GUEST, got);
+  ctx.counters.add(OCTETS_PEEKED, got);
+  c.sndEnd = (c.sndEnd + got) | 0;
+  if (got < asked && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
+  const { receiveList } = ctx;
+  let i = 0;
+  for (; c.sndNxt !== c.sndEnd; i += 2) {
+    const length = receiveList[i + 1];
+    const last = ((c.sndNxt + length) | 0) === c.sndEnd;
+    const flags = last && !c.hostReadable ? ACK | PSH : ACK;
+    if (!sendPayload(ctx, c, c.sndNxt, flags, receiveList[i], length)) break;
+    noteSent(ctx, c, length);
+  }
+  ctx.egress.flush();
+  if (c.sndNxt === c.sndEnd) return true;
+  // The guest is not known any more: what it has not got goes into chunks, and the timer brings it back.
+  releaseFrames(ctx, i, (c.sndEnd - c.sndNxt) | 0);
+  if (stopPeeking(ctx, c)) startRetransmitTimer(ctx, c);
+  return false;
 }
 
 /** One read from the host into chunks. False when nothing came. */
@@ -181,12 +231,6 @@ function spread(ctx: TcpContext, c: TcpConnection, count: number, got: number, i
     }
   }
   return asked;
-}
-
-export function appendChunk(ctx: TcpContext, c: TcpConnection, chunk: number): void {
-  if (c.sendTail === NO_CHUNK) c.sendHead = chunk;
-  else ctx.pool.next[c.sendTail] = chunk;
-  c.sendTail = chunk;
 }
 
 /** The host gave nothing: drained, FIN, or an error that the guest sees as a reset. */
@@ -314,6 +358,7 @@ function countRetransmit(ctx: TcpContext, c: TcpConnection): void {
 /** The guest has everything before sndUna: frees chunks that lie wholly before it. */
 export function freeAcknowledged(ctx: TcpContext, c: TcpConnection): void {
   const pool = ctx.pool;
+  if (c.peeking) discardAcknowledged(ctx, c);
   while (c.sendHead !== NO_CHUNK) {
     const chunk = c.sendHead;
     const end = (pool.sequence[chunk] + pool.filled[chunk]) | 0;
