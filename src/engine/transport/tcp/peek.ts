@@ -12,12 +12,15 @@
 import { ENOBUFS } from "../../boundary.ts";
 import { LARGE_CHUNK_OCTETS, SMALL_CHUNK_OCTETS } from "../../limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../memory/chunk-pool.ts";
+import { flowEndBy } from "../../metrics/flow-end.ts";
 import { ETHERNET_HEADER_OCTETS } from "../../wire/ethernet.ts";
 import { before, TCP_HEADER_OCTETS } from "../../wire/tcp.ts";
 import { TIMESTAMP_OPTION_OCTETS } from "../../wire/tcp-options.ts";
 import { RECOVERY_NONE, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { abortBoth } from "./teardown.ts";
+
+const HOST_RESET = flowEndBy("host-reset", "host");
 
 /** Whether the next read may be a peek; makes the socket ready for it. */
 export function mayPeek(ctx: TcpContext, c: TcpConnection): boolean {
@@ -74,7 +77,7 @@ export function stopPeeking(ctx: TcpContext, c: TcpConnection): boolean {
     const got = network.tcpReceive(c.handle, receiveList, 1);
     if (got <= 0) {
       pool.release(chunk);
-      abortBoth(ctx, c);
+      abortBoth(ctx, c, HOST_RESET, got);
       return false;
     }
     pool.sequence[chunk] = c.peekBase;
