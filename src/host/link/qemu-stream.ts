@@ -17,7 +17,7 @@
  * gets a send buffer for several frames; over TCP the kernel finds the size itself, and setting one would stop that.
  */
 
-import { EAGAIN, ENOBUFS, ENOMEM, LINK_CLOSED } from "../../engine/boundary.ts";
+import { EAGAIN, ECONNRESET, ENOBUFS, ENOMEM, EPIPE, LINK_CLOSED } from "../../engine/boundary.ts";
 import { FRAME_MAX, RX_WINDOW_OCTETS } from "../../engine/limits.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
@@ -144,7 +144,11 @@ export class QemuStreamLink implements HostLink {
 
   private closed(result: number): number {
     if (this.failure === "") {
-      const how = result === 0 ? "the other side closed the connection" : describeErrno(result);
+      // An end closed with frames of ours unread reads as a reset (unix(7)), and a write finds no reader.
+      const closed = "the other side closed the connection";
+      const errno = result === 0 ? "" : describeErrno(result);
+      const isEnd = result === ECONNRESET || result === EPIPE;
+      const how = result === 0 ? closed : isEnd ? `${closed}: ${errno}` : errno;
       const cut = this.filledAt - this.parseAt;
       const lost = cut === 0 ? "" : ` in the middle of a frame (its first ${cut} octets are lost)`;
       this.failure = `${this.name}: ${how}${lost}`;

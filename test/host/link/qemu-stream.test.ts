@@ -159,6 +159,18 @@ it("tells that the other side closed, after its last frame", () => {
   link.close();
 });
 
+it("tells that the other side closed, also when it left frames of ours unread", () => {
+  const rig = new LinkRig();
+  const [ours, theirs] = native.socketPair("stream");
+  const link = new QemuStreamLink(ours, "test", rig);
+  rig.queueFrame(sampleFrame(60, 1), 14);
+  expect(link.transmit(rig.queue)).toBe(1);
+  native.close(theirs);
+  expect(rig.readAll(link).result).toBe(LINK_CLOSED);
+  expect(link.failure).toMatch(/^test: the other side closed the connection: .*ECONNRESET/);
+  link.close();
+});
+
 it("tells how much of a frame is lost when the other side closes in the middle of it", () => {
   const rig = new LinkRig();
   const [ours, theirs] = native.socketPair("stream");
