@@ -9,7 +9,6 @@ import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 
 /** Flows of one page, and by default. */
 export const PAGE_ROWS_MAX = 1000;
-export const CAPTURE_SNAP_MAX = 262_144;
 
 const count = z.int().nonnegative();
 const port = z.int().min(0).max(65535);
@@ -170,38 +169,6 @@ export const countersSchema = z
   })
   .meta({ id: "Counters" });
 
-// --- captures --------------------------------------------------------------------------------------------------------
-
-export const captureRequestSchema = z
-  .strictObject({
-    path: z.string().startsWith("/").max(4096).optional().meta({
-      description:
-        "a file on the supervisor's side, made or emptied; without it the answer is the capture itself",
-    }),
-    flow: id.optional(),
-    host: z.string().min(1).max(300).optional(),
-    drops: z.boolean().default(false).meta({ description: "frames that are dropped only" }),
-    snap: z.int().min(64).max(CAPTURE_SNAP_MAX).default(CAPTURE_SNAP_MAX),
-  })
-  .meta({ id: "CaptureRequest" });
-export const captureSchema = z
-  .strictObject({
-    id,
-    path: z.string().nullable(),
-    flow: id.nullable(),
-    host: z.string().nullable(),
-    drops: z.boolean(),
-    snap: count,
-    startedAt: instant,
-    frames: count,
-    octets: count,
-    lost: count.meta({ description: "frames that could not be written in time" }),
-  })
-  .meta({ id: "Capture" });
-export const captureListSchema = z
-  .strictObject({ captures: z.array(captureSchema) })
-  .meta({ id: "CaptureList" });
-
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 
 export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
@@ -308,8 +275,6 @@ export type Killed = z.infer<typeof killedSchema>;
 export type ForwardResource = z.infer<typeof forwardSchema>;
 export type LeaseResource = z.infer<typeof leaseSchema>;
 export type CountersResource = z.infer<typeof countersSchema>;
-export type CaptureRequest = z.input<typeof captureRequestSchema>;
-export type Capture = z.infer<typeof captureSchema>;
 export type ControlEvent = z.infer<typeof eventSchema>;
 export type EventType = ControlEvent["type"];
 export type ControlProblem = z.infer<typeof problemSchema>;

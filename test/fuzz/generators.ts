@@ -301,6 +301,22 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
         }),
       }),
     ),
+  records: fc
+    .tuple(
+      fc.nat(255),
+      fc.array(fc.tuple(fc.nat(9), fc.constantFrom(12, 16, 20, 24, 48, 52, 64, 84, 120, 132), octets(160)), {
+        maxLength: 6,
+      }),
+    )
+    .map(([cut, list]) => {
+      const records = list.map(([type, length, rest]) => {
+        const record = new Uint8Array(length);
+        record.set(rest.subarray(0, Math.max(0, length - 12)), 12);
+        record.set([length >> 8, length & 255, type]);
+        return record;
+      });
+      return join([cut], ...records);
+    }),
   grammar: fc
     .tuple(
       fc.nat(20),

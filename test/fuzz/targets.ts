@@ -5,6 +5,7 @@ import { dhcp6Target, ipv6HeadersTarget, ndpTarget } from "./ipv6-targets.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
 import { answerTarget, headTarget, helloTarget } from "./policy-targets.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
+import { recordTarget } from "./record-target.ts";
 import { stackTarget } from "./stack-target.ts";
 import { streamTarget } from "./stream-target.ts";
 import type { FuzzTarget } from "./target.ts";
@@ -27,4 +28,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   helloTarget,
   headTarget,
   answerTarget,
+  recordTarget,
 ];
