@@ -27,18 +27,26 @@ import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
+import { OwnForwards } from "./host/own-forwards.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Sluice, serve } from "./serve.ts";
 
 export type { PolicyDocument } from "./config/policy/schema.ts";
 export { ConfigError, type Problem } from "./config/problem.ts";
-export type { FlowRow } from "./engine/api.ts";
+export type { FlowRow, LeaseRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
 export type { DenialRow } from "./engine/policy/denials.ts";
 export type { Allow, FlowRequest } from "./host/asked-program.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
+export type { OwnForward, OwnForwards } from "./host/own-forwards.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Sluice } from "./serve.ts";
+
+/** An engine of this process, with what reaches its guest. */
+export interface SteeredSluice extends Sluice {
+  /** Ports of the host that lead to the guest; they come and go while it is served. */
+  readonly forwards: OwnForwards;
+}
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
 export type CommandOptions = {
@@ -117,7 +125,7 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
  * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
  * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
  */
-export async function createEngine(options: SluiceOptions): Promise<Sluice> {
+export async function createEngine(options: SluiceOptions): Promise<SteeredSluice> {
   const set = optionSetOf(options);
   const link = planLink(set);
   const config = { ...forLink(await planEngineHere(set), link), policy: await policyOf(options, set) };
@@ -139,7 +147,7 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
     ...(options.onLink ? { onLink: options.onLink } : {}),
     ...(options.allow ? { allow: options.allow } : {}),
   };
-  return serve({
+  const served = await serve({
     config,
     link: spec,
     log,
@@ -149,4 +157,5 @@ export async function createEngine(options: SluiceOptions): Promise<Sluice> {
     ...(outbound === undefined ? {} : { outbound }),
     ...hooks,
   });
+  return Object.assign(served, { forwards: new OwnForwards(served.host, config.forwards) });
 }

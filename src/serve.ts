@@ -3,7 +3,7 @@
  * core with the host's sockets, the guest's link, and a few calls to watch and end it.
  */
 
-import type { EngineCore, FlowRow } from "./engine/api.ts";
+import type { EngineCore, FlowRow, LeaseRow } from "./engine/api.ts";
 import type { EngineConfig } from "./engine/config.ts";
 import { createEngineCore } from "./engine/engine.ts";
 import type { MakePolicyLayers } from "./engine/layers.ts";
@@ -25,6 +25,12 @@ export interface Sluice {
   counters(): { counters: Record<string, number>; drops: Record<string, number> };
   /** The flow table. */
   flows(): FlowRow[];
+  /** Resets a flow on both sides, by the id of its row. Returns whether there was one. */
+  killFlow(id: number): boolean;
+  /** Addresses that guests have by DHCP and DHCPv6. */
+  leases(): LeaseRow[];
+  /** Pulls the guest's cable, or plugs it in again. */
+  setLink(up: boolean): void;
   /** What the policy denied, or under audit would have: most tries first. Empty without one. */
   denials(): DenialRow[];
   /** Resets the guest's connections and closes everything. Idempotent. */
@@ -100,6 +106,18 @@ export class ServedSluice implements Sluice {
 
   denials(): DenialRow[] {
     return this.host.core.denials();
+  }
+
+  killFlow(id: number): boolean {
+    return this.host.killFlows([id]) > 0;
+  }
+
+  leases(): LeaseRow[] {
+    return this.host.core.leases();
+  }
+
+  setLink(up: boolean): void {
+    this.host.setLink(up);
   }
 
   async stop(): Promise<EngineEnd> {

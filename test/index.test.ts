@@ -132,6 +132,43 @@ describe("an engine", () => {
     guest.destroy();
     server.close();
   });
+
+  it("is steered while it serves: forwards, flows, leases, the cable", async () => {
+    const address = listener();
+    const steered = await createEngine({ qemuListen: address, allowHostLoopback: true, ports: ["0:22"] });
+    engine = steered;
+    const { forwards } = steered;
+    expect(forwards.list()).toEqual([
+      { id: 1, rule: `tcp:127.0.0.1:${steered.forwardPorts[0]}:22`, hostPort: steered.forwardPorts[0] },
+    ]);
+    const added = forwards.add("0:80");
+    expect(added.id).toBe(2);
+    const client = connect(added.hostPort, "127.0.0.1");
+    await once(client, "connect");
+    client.on("error", () => {});
+    expect(() => forwards.add(`${added.hostPort}:80`)).toThrow(StartError);
+    expect(() => forwards.add("x")).toThrow(ConfigError);
+    expect([forwards.remove(2, true), forwards.remove(2)]).toEqual([true, false]);
+    const refusedClient = connect(added.hostPort, "127.0.0.1");
+    const [error] = (await once(refusedClient, "error")) as [NodeJS.ErrnoException];
+    expect(error.code).toBe("ECONNREFUSED");
+    client.destroy();
+    const guest = connect(address.slice("unix:".length));
+    await once(guest, "connect");
+    send(guest, 4711);
+    await until(() => steered.flows().length === 1, "the guest's mapping");
+    const [flow] = steered.flows();
+    expect([steered.killFlow(flow?.id ?? 0), steered.killFlow(flow?.id ?? 0)]).toEqual([true, false]);
+    expect([steered.flows(), steered.leases()]).toEqual([[], []]);
+    steered.setLink(false);
+    send(guest, 4711);
+    await until(() => (steered.counters().drops["link-down"] ?? 0) > 0, "the frame is dropped");
+    expect(steered.flows()).toEqual([]);
+    steered.setLink(true);
+    send(guest, 4711);
+    await until(() => steered.flows().length === 1, "the cable is back");
+    guest.destroy();
+  });
 });
 
 /** A datagram of the guest to the gateway's address, in QEMU's framing. */

@@ -1,0 +1,75 @@
+/** Forwards of an engine in this process that come and go: this process binds, and the engine serves. */
+import { forwardRules, parseForwardRule, ruleText } from "../config/forward-rule.ts";
+import { ConfigError, Unacceptable } from "../config/problem.ts";
+import type { Forward } from "../engine/config.ts";
+import type { EngineHost } from "./engine-host.ts";
+import { forwardPort, openForwards } from "./forwards.ts";
+
+/** One rule that is served. */
+export interface OwnForward {
+  /** Never given twice by an engine; `FlowRow.forward` names it. */
+  readonly id: number;
+  /** As one would write it, with the port that was bound. */
+  readonly rule: string;
+  /** Its first port on the host. */
+  readonly hostPort: number;
+}
+
+export class OwnForwards {
+  private readonly rules = new Map<number, OwnForward>();
+  private lastId = 0;
+
+  /** `config`: the forwards the engine was started with. */
+  constructor(
+    private readonly host: EngineHost,
+    config: readonly Forward[],
+  ) {
+    let at = 0;
+    for (const rule of forwardRules(config)) {
+      this.enter(++this.lastId, rule, host.forwardPorts[at] ?? 0);
+      at += rule.length;
+    }
+  }
+
+  list(): readonly OwnForward[] {
+    return [...this.rules.values()];
+  }
+
+  /**
+   * Binds the ports of a rule in `-p`'s or hostfwd's grammar and serves them: all or none. Throws a ConfigError for what is
+   * no rule, a StartError that names every port that cannot be had.
+   */
+  add(rule: string): OwnForward {
+    const forwards = parsed(rule);
+    const handles = openForwards(forwards);
+    const hostPort = forwardPort(handles[0] ?? -1);
+    const id = ++this.lastId;
+    try {
+      this.host.addForward(id, forwards, handles);
+    } catch (error) {
+      this.host.removeForward(id, true);
+      throw error;
+    }
+    return this.enter(id, forwards, hostPort);
+  }
+
+  /** Closes its ports; `cut` resets the connections it has let in. Returns whether there was one. */
+  remove(id: number, cut = false): boolean {
+    return this.rules.delete(id) && this.host.removeForward(id, cut);
+  }
+
+  private enter(id: number, rule: readonly Forward[], hostPort: number): OwnForward {
+    const entry = { id, rule: ruleText(rule, hostPort), hostPort };
+    this.rules.set(id, entry);
+    return entry;
+  }
+}
+
+function parsed(rule: string): Forward[] {
+  try {
+    return parseForwardRule(rule);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    throw new ConfigError([{ place: "rule", found: error.found ?? rule, allowed: error.allowed }]);
+  }
+}
