@@ -87,7 +87,7 @@ static const struct int_call int_calls[] = {
     {"vhostSend", shim_vhost_send, 2},
     {"vhostPeek", shim_vhost_peek, 5},
     {"vhostRelease", shim_vhost_release, 1},
-    {"vhostCheckEvent", shim_vhost_check_event, 1},
+    {"vhostCheckEvent", shim_vhost_check_event, 2},
 };
 
 static const struct mixed_call mixed_calls[] = {

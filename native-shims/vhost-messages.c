@@ -60,10 +60,13 @@ int32_t shim_vhost_check_event(const int32_t *a) {
   struct stat file;
   uint64_t nothing = 0;
   ssize_t r;
-  /* Of what has no file system behind it, only an eventfd takes eight octets of zeros. */
   if (fstat(a[0], &file) < 0) return -errno;
-  if ((file.st_mode & S_IFMT) != 0) return -EBADF;
-  if (fcntl(a[0], F_SETFL, O_NONBLOCK) < 0) return -errno;
+  bool is_pipe = a[1] != 0 && (S_ISFIFO(file.st_mode) || S_ISSOCK(file.st_mode));
+  if ((file.st_mode & S_IFMT) != 0 && !is_pipe) return -EBADF;
+  int flags = fcntl(a[0], F_GETFL);
+  if (flags < 0 || fcntl(a[0], F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
+  if (is_pipe) return 0;
+  /* Of what has no file system behind it, only an eventfd takes eight octets of zeros. */
   RETRY(r, write(a[0], &nothing, sizeof nothing));
   return r == sizeof nothing || (r < 0 && errno == EAGAIN) ? 0 : -EBADF;
 }

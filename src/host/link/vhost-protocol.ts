@@ -21,6 +21,7 @@ export const GET_QUEUE_NUM = 17;
 export const SET_VRING_ENABLE = 18;
 export const SEND_RARP = 19;
 export const NET_SET_MTU = 20;
+export const SET_BACKEND_REQ_FD = 21;
 export const GET_MAX_MEM_SLOTS = 36;
 export const ADD_MEM_REG = 37;
 export const REM_MEM_REG = 38;
@@ -48,9 +49,15 @@ export const RING_ENTRIES_MAX = 32_768;
 export const PROTOCOL_LOG_SHMFD = 1n << 1n;
 export const PROTOCOL_REPLY_ACK = 1n << 3n;
 export const PROTOCOL_NET_MTU = 1n << 4n;
+export const PROTOCOL_BACKEND_REQ = 1n << 5n;
 export const PROTOCOL_CONFIGURE_MEM_SLOTS = 1n << 15n;
+/** BACKEND_REQ is for requests of ours, of which there are none: User-Mode Linux has no interrupt for the card without it. */
 export const PROTOCOL_FEATURES_OFFERED =
-  PROTOCOL_LOG_SHMFD | PROTOCOL_REPLY_ACK | PROTOCOL_NET_MTU | PROTOCOL_CONFIGURE_MEM_SLOTS;
+  PROTOCOL_LOG_SHMFD |
+  PROTOCOL_REPLY_ACK |
+  PROTOCOL_NET_MTU |
+  PROTOCOL_BACKEND_REQ |
+  PROTOCOL_CONFIGURE_MEM_SLOTS;
 
 /** Features of the device, by bit (VIRTIO 1.2 sections 5.1.3 and 6; LOG_ALL and PROTOCOL_FEATURES are vhost's). */
 export const CSUM = 1n << 0n;
@@ -86,3 +93,31 @@ export function deviceFeatures(offload: boolean, tellsMtu: boolean): bigint {
 export function hasAll(features: bigint, wanted: bigint): boolean {
   return (features & wanted) === wanted;
 }
+
+/** Octets of payload each request has at least. */
+export const PAYLOADS: ReadonlyMap<number, number> = new Map([
+  [GET_FEATURES, 0],
+  [SET_FEATURES, 8],
+  [SET_OWNER, 0],
+  [RESET_OWNER, 0],
+  [SET_MEM_TABLE, 8],
+  [SET_LOG_BASE, 16],
+  [SET_LOG_FD, 0],
+  [SET_VRING_NUM, 8],
+  [SET_VRING_ADDR, 40],
+  [SET_VRING_BASE, 8],
+  [GET_VRING_BASE, 8],
+  [SET_VRING_KICK, 8],
+  [SET_VRING_CALL, 8],
+  [SET_VRING_ERR, 8],
+  [GET_PROTOCOL_FEATURES, 0],
+  [SET_PROTOCOL_FEATURES, 8],
+  [GET_QUEUE_NUM, 0],
+  [SET_VRING_ENABLE, 8],
+  [SEND_RARP, 8],
+  [NET_SET_MTU, 8],
+  [SET_BACKEND_REQ_FD, 0],
+  [GET_MAX_MEM_SLOTS, 0],
+  [ADD_MEM_REG, 40],
+  [REM_MEM_REG, 40],
+]);

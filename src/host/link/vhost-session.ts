@@ -79,6 +79,7 @@ export class VhostSession {
   private readonly memory: GuestMemory;
   private link: VhostLink | null = null;
   private readonly told = new Set<number>();
+  private backendSocket = -1;
 
   /** `fd` is a connected, non-blocking Unix stream socket; the session closes it. */
   constructor(
@@ -132,7 +133,7 @@ export class VhostSession {
   }
 
   private perform(request: number): Outcome {
-    const least = PAYLOADS.get(request);
+    const least = protocol.PAYLOADS.get(request);
     if (least === undefined) {
       this.options.counters.add(UNKNOWN_REQUEST, 1);
       if ((this.message[1] & protocol.NEED_REPLY) === 0)
@@ -165,6 +166,8 @@ export class VhostSession {
         return this.changeMemory(request === protocol.ADD_MEM_REG);
       case protocol.SET_LOG_BASE:
         return this.setLog();
+      case protocol.SET_BACKEND_REQ_FD:
+        return this.keepBackendSocket();
       case protocol.SET_VRING_NUM:
       case protocol.SET_VRING_ADDR:
       case protocol.SET_VRING_BASE:
@@ -239,6 +242,13 @@ export class VhostSession {
     });
     native.close(fd);
     return outcome;
+  }
+
+  /** Where requests of ours would go. It stays open: the front-end would take its end for ours. */
+  private keepBackendSocket(): Outcome {
+    if (this.backendSocket >= 0) native.close(this.backendSocket);
+    this.backendSocket = this.channel.takeDescriptor();
+    return this.backendSocket < 0 ? refused("a channel for requests without its descriptor") : "done";
   }
 
   private setLog(): Outcome {
@@ -318,12 +328,13 @@ export class VhostSession {
     const fd = (payload & protocol.VRING_NO_DESCRIPTOR) === 0 ? this.channel.takeDescriptor() : -1;
     if (fd < 0 && (payload & protocol.VRING_NO_DESCRIPTOR) === 0)
       return fatal("a kick or call without its descriptor");
-    const result = fd < 0 ? 0 : native.vhostCheckEvent(fd);
+    const isCall = request === protocol.SET_VRING_CALL;
+    const result = fd < 0 ? 0 : native.vhostCheckEvent(fd, isCall ? 1 : 0);
     if (result < 0) {
       native.close(fd);
       return fatal("a kick or call that is no eventfd");
     }
-    if (request === protocol.SET_VRING_CALL) {
+    if (isCall) {
       const before = ring.call;
       ring.call = fd;
       native.vhostCall(index, fd);
@@ -444,6 +455,7 @@ export class VhostSession {
     this.open = false;
     this.memory.close();
     for (const ring of this.rings) closeKept(ring);
+    if (this.backendSocket >= 0) native.close(this.backendSocket);
     this.channel.close();
     this.host.releasing();
     native.close(this.fd);
@@ -464,30 +476,3 @@ function withoutDescriptors(came: number, regions: number): string {
     "and -machine memory-backend=mem"
   );
 }
-
-/** Octets of payload each request has at least. */
-const PAYLOADS: ReadonlyMap<number, number> = new Map([
-  [protocol.GET_FEATURES, 0],
-  [protocol.SET_FEATURES, 8],
-  [protocol.SET_OWNER, 0],
-  [protocol.RESET_OWNER, 0],
-  [protocol.SET_MEM_TABLE, 8],
-  [protocol.SET_LOG_BASE, 16],
-  [protocol.SET_LOG_FD, 0],
-  [protocol.SET_VRING_NUM, 8],
-  [protocol.SET_VRING_ADDR, 40],
-  [protocol.SET_VRING_BASE, 8],
-  [protocol.GET_VRING_BASE, 8],
-  [protocol.SET_VRING_KICK, 8],
-  [protocol.SET_VRING_CALL, 8],
-  [protocol.SET_VRING_ERR, 8],
-  [protocol.GET_PROTOCOL_FEATURES, 0],
-  [protocol.SET_PROTOCOL_FEATURES, 8],
-  [protocol.GET_QUEUE_NUM, 0],
-  [protocol.SET_VRING_ENABLE, 8],
-  [protocol.SEND_RARP, 8],
-  [protocol.NET_SET_MTU, 8],
-  [protocol.GET_MAX_MEM_SLOTS, 0],
-  [protocol.ADD_MEM_REG, 40],
-  [protocol.REM_MEM_REG, 40],
-]);

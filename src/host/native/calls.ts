@@ -250,8 +250,11 @@ export interface Native {
   vhostReceive(fd: number, into: Int32Array, at: number, octets: number, descriptors: Int32Array): number;
   /** Sends the first `octets` of `from` without waiting. Returns octets, or -errno. */
   vhostReply(fd: number, from: Int32Array, octets: number): number;
-  /** Makes `fd` non-blocking and tells whether it is an eventfd: 0, or -errno (-EBADF for another kind). */
-  vhostCheckEvent(fd: number): number;
+  /**
+   * Makes `fd` non-blocking and tells whether it is an eventfd or, where that is allowed, a pipe or socket: 0, or -errno (-EBADF
+   * for another kind).
+   */
+  vhostCheckEvent(fd: number, orPipe: number): number;
   /**
    * Maps a region of the guest's memory, read and write: `region` has its guest address, size, front-end address and
    * offset in the file, each as low and high word. Returns 1 when the file cannot shrink any more (F_SEAL_SHRINK), else 0;
