@@ -16,7 +16,8 @@ const COMPILED = join(ROOT, "dist", "src");
 /** Public declarations and the files they stand in, in the order in which a reader wants them. */
 const DECLARATIONS = [
   ["index", ["createEngine", "SluiceOptions"]],
-  ["serve", ["Allow", "FlowRequest", "Sluice"]],
+  ["host/asked-program", ["Allow", "FlowRequest"]],
+  ["serve", ["Sluice"]],
   ["engine/api", ["FlowRow"]],
   ["engine/policy/denials", ["DenialRow"]],
   ["host/engine-options", ["EngineEnd"]],

@@ -18,7 +18,6 @@ import { deviceConfig, forConfiguredDevice, tapSpec } from "../host/link/tap-ope
 import { prepareGuestCommand } from "../host/process/guest-command.ts";
 import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
-import { waysOut } from "../host/uplink.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import type { EngineLaunch } from "../supervisor/launch.ts";
@@ -36,7 +35,6 @@ import { ownVersion } from "./version.ts";
 /** Name of the device the command sees. */
 const DEVICE = "tap0";
 const STDIN_FD = 0;
-const ANY_DEVICE = { index: 0, hasIpv4: false };
 /** Added to a signal's number, as shells do. */
 const SIGNAL_STATUS = 128;
 
@@ -70,13 +68,13 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * The command's resolv.conf: our DNS addresses (over IPv6 where there is a way out, or nothing else), and the domains given
- * or else those that the host searches.
+ * The command's resolv.conf: our DNS address, which answers for both families, and the domains given or else those that the
+ * host searches. Where IPv6 is a must, so is its DNS address.
  */
 function resolvConf(config: EngineConfig, given: readonly string[]): string {
   const { ipv4, dns, restrict } = config;
   const ipv6 = ipv6OnLink(config);
-  const isUsable = ipv6 !== null && (!ipv4 || ipv6.defaultRouter === "on" || waysOut(ANY_DEVICE).ipv6);
+  const isUsable = ipv6 !== null && (!ipv4 || ipv6.defaultRouter === "on");
   const search = given.length > 0 ? given : readResolvConf(RESOLV_CONF).search;
   const domains = search.length > 0 ? [`search ${search.join(" ")}`] : [];
   const servers = [

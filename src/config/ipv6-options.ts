@@ -19,7 +19,7 @@ export const IPV6_OPTIONS = {
     placeholder: "WHEN",
     help: "Addresses by router advertisement and DHCPv6, and a default route: auto, while the host has one to the Internet; on, always; off: IPv4 alone.",
     parse: choice(["auto", "on", "off"]),
-    default: "off",
+    default: "auto",
   }),
   ipv4: option({
     group: "IPv6",

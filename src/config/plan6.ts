@@ -9,6 +9,7 @@ import type { OptionSet } from "./option-set.ts";
 
 const ADDRESSES = ["gateway6", "dns6", "guest-addr6", "dhcp6-start"] as const;
 type AddressName = (typeof ADDRESSES)[number];
+const OPTIONS6 = ["ipv6", "net6", "dhcp6-option", ...ADDRESSES] as const;
 
 /** Null where the guest has IPv4 alone. Complaints go to `options.problems`. `mac`: the gateway's. */
 export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null {
@@ -18,6 +19,9 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
     return null;
   }
   const mtu = options.value("mtu");
+  // Who says nothing of IPv6 need not hear that the link is too small for it.
+  const isWanted = OPTIONS6.some((name) => options.has(name));
+  if (mtu < IPV6_MTU_MIN && !isWanted) return null;
   if (when === "on" && mtu < IPV6_MTU_MIN) {
     options.reject(
       "ipv6",

@@ -270,7 +270,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
       ...["--mtu", String(words.mtu), "--allow-link-local", "--answer-ping"],
       ...(words.configure ? ["--configure"] : []),
       ...(words.hostLoopback ? ["--allow-host-loopback"] : []),
-      ...(words.ipv6 ? ["--ipv6", "auto", "--net6", "fd00::/64"] : []),
+      ...(words.ipv6 ? ["--ipv6", "auto", "--net6", "fd00::/64"] : ["--ipv6", "off"]),
       ...given("--outbound-addr", words.outbound),
       ...given("--outbound-addr", words.outbound6),
       ...given("--guest-mac", words.mac),

@@ -10,7 +10,7 @@ const GROUP_NOTES: Readonly<Record<OptionGroup, string>> = {
   Network:
     "Default addresses move with `--net`: gateway `.2`, DNS `.3`, first lease `.15`; in a /28 or /29 the first lease is `.4`, in a /30 the gateway is `.1` and the guest `.2`.",
   DHCP: "At most 16 addresses are leased, from `--dhcp-start` to the next address that has an owner or the end of the subnet.",
-  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. Off unless `--ipv6` says otherwise.",
+  IPv6: "What holds over IPv6 is in [ipv6.md](ipv6.md). Addresses move with `--net6`. A guest has it unless `--ipv6` says otherwise.",
   Ports: "Everything that is not declared here is refused.",
   Policy: "",
   Limits:

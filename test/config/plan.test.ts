@@ -3,7 +3,7 @@ import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import type { HostPlan, LinkPlan } from "../../src/config/host-plan.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem } from "../../src/config/problem.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../../src/engine/config.ts";
 
 function plan(...argv: string[]): {
   engine: EngineConfig;
@@ -25,7 +25,8 @@ describe("what run is told", () => {
   it("has the documented defaults", () => {
     const { engine, host, link, problems } = plan(...TAP);
     expect(problems).toEqual([]);
-    expect(engine).toEqual(defaultEngineConfig());
+    const defaults = defaultEngineConfig();
+    expect(engine).toEqual({ ...defaults, ipv6: defaultIpv6Config(defaults.gatewayMac) });
     expect(link).toEqual({ kind: "tap", name: "guest0", configure: false, tunDevice: "/dev/net/tun" });
     expect(host).toEqual({
       resolvers: "system",

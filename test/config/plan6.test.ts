@@ -14,8 +14,12 @@ function plan(...given: readonly (readonly [OptionName, string?])[]) {
 }
 
 describe("IPv6", () => {
-  it("is off unless it is asked for", () => {
-    expect(plan()).toEqual({ ipv6: null, forwards: [], problems: [] });
+  it("is there unless it is switched off, and not worth a word where the link is too small for it", () => {
+    expect(plan()).toEqual(plan(["ipv6", "auto"]));
+    expect(plan(["ipv6", "off"])).toEqual({ ipv6: null, forwards: [], problems: [] });
+    expect(plan(["mtu", "1279"])).toEqual({ ipv6: null, forwards: [], problems: [] });
+    // Whoever speaks of it is told when the engine starts.
+    expect(plan(["mtu", "1279"], ["net6", "2001:db8::/64"]).ipv6).not.toBeNull();
   });
 
   it.each(["auto", "on"] as const)("%s is what the core does by itself", (when) => {
@@ -87,7 +91,7 @@ describe("IPv6", () => {
   });
 
   it("refuses its options where it is off", () => {
-    const { problems } = plan(["net6", "2001:db8::/64"], ["dns6", "2001:db8::3"]);
+    const { problems } = plan(["ipv6", "off"], ["net6", "2001:db8::/64"], ["dns6", "2001:db8::3"]);
     expect(problems.map(({ place }) => place)).toEqual(["--net6", "--dns6"]);
   });
 
@@ -184,7 +188,7 @@ describe("IPv6", () => {
       ["reserve", `${MAC}=fd71:1ae0:d44d:2::77`],
     );
     expect(named.problems).toEqual([]);
-    expect(plan(["reserve", `${MAC}=fd71:1ae0:d44d:2::20`]).problems).toHaveLength(1);
+    expect(plan(["ipv6", "off"], ["reserve", `${MAC}=fd71:1ae0:d44d:2::20`]).problems).toHaveLength(1);
   });
 
   it("N62 has ports of both families side by side, and of one only once", () => {
