@@ -38,7 +38,7 @@ function defaultDirectory(): string {
 
 /** Where it is noted which directories have names, one to a line. */
 function listFile(): string {
-  return process.geteuid?.() === 0
+  return process.geteuid?.() === 0 && !isAbsolute(process.env["XDG_STATE_HOME"] ?? "")
     ? "/var/lib/sluice/names"
     : join(userDirectory("XDG_STATE_HOME", ".local/state"), "names");
 }
