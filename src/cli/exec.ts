@@ -117,7 +117,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   let client: EngineClient | undefined;
   let live: Live | undefined;
   try {
-    live = new Live(host.control, log);
+    live = new Live(host, log);
     for (const note of guest.tap.notes) log.info(note.message);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
     const onLink = live.linkChanged;
@@ -135,7 +135,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     const ready = await running.ready;
     log.info(describeService(config, ready));
     const stop = (): void => void guest.child.kill("SIGTERM");
-    live.serve({ ...ready, client, config, command: "exec", version: ownVersion(), log, stop });
+    await live.serve({ ...ready, client, config, command: "exec", version: ownVersion(), log, stop });
     void running.ended.then((exit) => {
       // Once the command has ended its device has gone too, as it should.
       const cutOff = exit.reason === "died" || (exit.reason === "link-lost" && isRunning(guest.child));
@@ -149,8 +149,8 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     return status;
   } finally {
     if (isRunning(guest.child)) guest.child.kill("SIGKILL");
-    live?.close();
     await client?.stop();
+    await live?.close();
     close();
   }
 }

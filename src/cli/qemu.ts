@@ -129,7 +129,7 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   let client: EngineClient | undefined;
   let live: Live | undefined;
   try {
-    live = new Live(host.control, log);
+    live = new Live(host, log);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
     const onLink = live.linkChanged;
     client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
@@ -151,14 +151,14 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
     const child = await startQemu(plan, card);
     if (card.theirs !== undefined) native.close(card.theirs);
     const stop = (): void => void child.kill("SIGTERM");
-    live.serve({ ...ready, client, config, command: "qemu", version: ownVersion(), log, stop });
+    await live.serve({ ...ready, client, config, command: "qemu", version: ownVersion(), log, stop });
     const forwarding = forwardSignals(child, () => running.report());
     const status = await exitOf(child);
     forwarding.close();
     return status;
   } finally {
-    live?.close();
     await client?.stop();
+    await live?.close();
     card.remove();
     close();
   }

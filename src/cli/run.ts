@@ -145,7 +145,7 @@ async function serve(plan: RunPlan): Promise<number> {
   let opened: LinkHandover | undefined;
   let closeServing: (() => void) | undefined;
   const served = signal<void>();
-  const live = new Live(host.control, log);
+  const live = new Live(host, log);
   const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
@@ -184,7 +184,7 @@ async function serve(plan: RunPlan): Promise<number> {
     const line = describeService(config, started);
     log.info(line);
     if (plan.greeting !== undefined) writeText(1, plan.greeting);
-    live.serve({ ...started, client, config, command: "run", version: ownVersion(), log, stop });
+    await live.serve({ ...started, client, config, command: "run", version: ownVersion(), log, stop });
     served.give();
     announce(host);
     if (plan.tellStarter) plan.tellStarter(line, logFd);
@@ -197,8 +197,8 @@ async function serve(plan: RunPlan): Promise<number> {
   } finally {
     watch.close();
     closeServing?.();
-    live.close();
     await client?.stop();
+    await live.close();
     manager?.close();
     opened?.remove?.();
     if (host.pidFile !== undefined) removePidFile(host.pidFile);

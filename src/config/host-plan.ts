@@ -74,6 +74,17 @@ export interface ControlPlan {
   readonly maxForwards: number;
 }
 
+/** `all` has the beginnings of flows, too. */
+export const FLOW_LOG_LEVELS = ["ends", "all"] as const;
+export type FlowLogLevel = (typeof FLOW_LOG_LEVELS)[number];
+export type FlowLogTarget = { readonly path: string } | { readonly fd: number };
+
+/** Where the flow log goes, and what is in it. */
+export interface FlowLogPlan {
+  readonly target: FlowLogTarget;
+  readonly level: FlowLogLevel;
+}
+
 /** What is not the core's business and not the link's. */
 export interface HostPlan {
   /** `system`: the host's resolv.conf, followed as it changes; `listed`: those of EngineConfig; `none`. */
@@ -98,6 +109,7 @@ export interface HostPlan {
   /** Become this user (name or `UID[:GID]`) when started as root. */
   readonly user?: string;
   readonly control: ControlPlan;
+  readonly flowLog?: FlowLogPlan;
   /** Confine the engine process. */
   readonly sandbox: boolean;
 }

@@ -45,6 +45,8 @@ const COMMAND_ONLY = [
   "no-sandbox",
   "name",
   "control",
+  "flow-log",
+  "flow-log-level",
   "log-level",
   "log-format",
   "log-file",

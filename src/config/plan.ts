@@ -21,7 +21,7 @@ import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./ad
 import { asRule } from "./forward-rule.ts";
 import { forwardHost, isOnEveryAddress } from "./forward-text.ts";
 import type { AliasRule } from "./host-options.ts";
-import type { HostPlan, LinkPlan } from "./host-plan.ts";
+import type { FlowLogPlan, HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
@@ -136,8 +136,18 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
       ...optional("path", options.get("control")),
       maxForwards: options.value("max-forwards"),
     },
+    ...optional("flowLog", planFlowLog(options)),
     sandbox: !options.has("no-sandbox"),
   };
+}
+
+function planFlowLog(options: OptionSet): FlowLogPlan | undefined {
+  const target = options.get("flow-log");
+  if (target !== undefined) return { target, level: options.value("flow-log-level") };
+  if (options.value("flow-log-level") !== "ends") {
+    options.reject("flow-log-level", `only with ${options.place("flow-log")}`);
+  }
+  return undefined;
 }
 
 /** Options that name a descriptor of the process. */

@@ -23,6 +23,9 @@ const WANTED: Partial<Record<RecordType, number>> = {
   dns: WANT_DNS,
 };
 
+/** How long an engine that has ended may leave records to read, milliseconds. */
+const DRAIN_MS = 500;
+
 /** Rows of one call to the engine, with where the next one goes on; 0 when there are no more. */
 export interface Rows {
   readonly rows: readonly FlowRecord[];
@@ -151,6 +154,18 @@ export class LiveRecords implements RecordStream {
     const waiting = this.rowCalls.get(call);
     this.rowCalls.delete(call);
     waiting?.settle({ rows: waiting.rows, next });
+  }
+
+  /** Settles when the engine's end has been read to its end; not much later in any case. */
+  async drained(): Promise<void> {
+    const { socket } = this;
+    if (socket === undefined || socket.closed) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, DRAIN_MS);
+    });
+    await Promise.race([new Promise<void>((resolve) => socket.once("close", () => resolve())), late]);
+    clearTimeout(timer);
   }
 
   close(): void {

@@ -2,8 +2,11 @@
  * What there is to see and steer of one instance: its control socket, and behind it, made when somebody first asks, the
  * instance itself. One of these belongs to each engine of a command.
  */
-import type { ControlPlan } from "../config/host-plan.ts";
+import { closeSync, openSync } from "node:fs";
+import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
+import type { FlowLog } from "../control/flow-log/flow-log.ts";
 import type { Logger } from "../engine/boundary.ts";
+import { StartError } from "../host/start-error.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
 
@@ -13,14 +16,22 @@ export class Live {
   private parts: InstanceParts | undefined;
   private made: Promise<LiveInstance> | undefined;
   private instance: LiveInstance | undefined;
+  private readonly flowLogFd: number | undefined;
+  private flowLog: FlowLog | undefined;
+  private readonly plan: ControlPlan;
 
-  /** Binds the control socket, where there is to be one. Throws a StartError when one that was asked for cannot be had. */
+  /**
+   * Binds the control socket, where there is to be one, and opens the flow log. Throws a StartError when one that was asked
+   * for cannot be had.
+   */
   constructor(
-    private readonly plan: ControlPlan,
+    private readonly plans: { readonly control: ControlPlan; readonly flowLog?: FlowLogPlan },
     private readonly log: Logger,
   ) {
-    this.socket = openControlSocket(plan, log);
-    this.name = plan.name ?? String(process.pid);
+    this.plan = plans.control;
+    this.name = this.plan.name ?? String(process.pid);
+    this.flowLogFd = plans.flowLog && openFlowLog(plans.flowLog);
+    this.socket = openControlSocket(this.plan, log);
   }
 
   /** Whether somebody may ask for what happened before. */
@@ -28,12 +39,27 @@ export class Live {
     return this.socket !== undefined;
   }
 
-  /** The guest is served: from now on there is something to steer. */
-  serve(parts: Omit<InstanceParts, "name" | "maxForwards">): void {
+  /** The guest is served: from now on there is something to steer. Settles when the flow log, if there is one, has begun. */
+  async serve(parts: Omit<InstanceParts, "name" | "maxForwards">): Promise<void> {
     const { maxForwards } = this.plan;
     this.parts = { ...parts, name: this.name, maxForwards };
     this.socket?.serve(() => this.get());
     if (this.socket) this.log.debug(`control API: ${this.socket.path}`);
+    if (this.flowLogFd !== undefined) await this.startFlowLog(this.flowLogFd);
+  }
+
+  private async startFlowLog(fd: number): Promise<void> {
+    const { startFlowLog } = await import("../control/flow-log/flow-log.ts");
+    const { records, memories } = await this.get();
+    this.flowLog = startFlowLog({
+      instance: this.name,
+      namesOf: (address) => memories.namesOf(address),
+      records,
+      fd,
+      level: this.plans.flowLog?.level ?? "ends",
+      warn: (message) => this.log.warn(message),
+    });
+    await records.refresh();
   }
 
   /** The instance; after `serve`. */
@@ -55,8 +81,26 @@ export class Live {
     this.instance?.tell({ type: "link", atMs: Date.now(), up, name });
   };
 
-  close(): void {
+  /** After the engine has ended: what it recorded last is read first. */
+  async close(): Promise<void> {
     this.socket?.close();
+    if (this.flowLog !== undefined) {
+      await this.instance?.records.drained();
+      await this.flowLog.close();
+    }
     this.instance?.close();
+    const { flowLog } = this.plans;
+    if (this.flowLogFd !== undefined && flowLog !== undefined && "path" in flowLog.target)
+      closeSync(this.flowLogFd);
+  }
+}
+
+/** Throws a StartError. */
+function openFlowLog({ target }: FlowLogPlan): number {
+  if ("fd" in target) return target.fd;
+  try {
+    return openSync(target.path, "a", 0o640);
+  } catch (error) {
+    throw new StartError([{ place: `--flow-log ${target.path}`, reason: (error as Error).message }]);
   }
 }

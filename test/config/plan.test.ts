@@ -40,6 +40,22 @@ describe("what run is told", () => {
     });
   });
 
+  it("logs flows to a file, standard output or a descriptor", () => {
+    expect(plan(...TAP, "--flow-log", "/tmp/flows").host.flowLog).toEqual({
+      target: { path: "/tmp/flows" },
+      level: "ends",
+    });
+    expect(plan(...TAP, "--flow-log", "-", "--flow-log-level", "all").host.flowLog).toEqual({
+      target: { fd: 1 },
+      level: "all",
+    });
+    expect(plan(...TAP, "--flow-log", "fd:7").host.flowLog?.target).toEqual({ fd: 7 });
+    expect(problemsOf("--flow-log", "fd:x")[0]).toMatch(/^--flow-log: found "/);
+    expect(problemsOf("--flow-log-level", "all")).toEqual([
+      '--flow-log-level: found "all"; allowed: only with --flow-log',
+    ]);
+  });
+
   it("needs exactly one link", () => {
     expect(plan().problems[0]).toMatch(/^link: found "none"; allowed: exactly one of --tap, --tap-fd/);
     expect(plan(...TAP, "--fd", "3").problems[0]).toContain('found "--tap and --fd"');

@@ -1,0 +1,226 @@
+/** Records to lines of the flow log (schema.ts): pure functions. */
+import type {
+  DnsQuestion,
+  Dropped,
+  Endpoint,
+  EngineRecord,
+  FlowEnded,
+  FlowEnds,
+  FlowOpened,
+} from "../records.ts";
+import { communityId, PROTOCOL_NUMBERS } from "./community-id.ts";
+import { ECS_VERSION, type FlowLogEntry } from "./schema.ts";
+
+const NS_PER_MS = 1_000_000;
+
+/** What lines are told besides the record. */
+export interface EntryContext {
+  readonly instance: string;
+  /** Names lately answered with an address, the newest first. */
+  readonly namesOf: (address: string) => readonly { readonly name: string }[];
+}
+
+type Event = FlowLogEntry["event"];
+type Network = NonNullable<FlowLogEntry["network"]>;
+type Source = NonNullable<FlowLogEntry["source"]>;
+type Destination = NonNullable<FlowLogEntry["destination"]>;
+
+const instant = (ms: number): string => new Date(ms).toISOString();
+
+/** The parts all lines have. `sluice` is added to the instance's name. */
+function entry(
+  context: EntryContext,
+  atMs: number,
+  event: Omit<Event, "kind" | "category">,
+  sluice: Omit<FlowLogEntry["sluice"], "instance">,
+): FlowLogEntry {
+  return {
+    "@timestamp": instant(atMs),
+    ecs: { version: ECS_VERSION },
+    event: { kind: "event", category: ["network"], ...event },
+    sluice: { instance: context.instance, ...sluice },
+  };
+}
+
+function networkOf(protocol: "tcp" | "udp", guest: Endpoint, remote: Endpoint): Network {
+  return {
+    transport: protocol,
+    type: guest.address.includes(":") ? "ipv6" : "ipv4",
+    iana_number: protocol === "tcp" ? `${PROTOCOL_NUMBERS.tcp}` : `${PROTOCOL_NUMBERS.udp}`,
+    community_id: communityId(protocol, guest, remote),
+  };
+}
+
+const end = ({ address, port }: Endpoint): { ip: string; port: number } => ({ ip: address, port });
+const isSame = (a: Endpoint, b: Endpoint): boolean => a.address === b.address && a.port === b.port;
+
+/** Octets and frames of either direction. */
+interface Carried {
+  readonly fromGuest: { readonly bytes: number; readonly packets: number };
+  readonly toGuest: { readonly bytes: number; readonly packets: number };
+}
+
+/** Who began is the source. */
+function endsOf(
+  flow: FlowEnds,
+  context: EntryContext,
+  carried?: Carried,
+): Pick<FlowLogEntry, "source" | "destination"> {
+  const { guest, remote, target } = flow;
+  const translated = isSame(remote, target);
+  if (flow.direction === "in") {
+    const source: Source = {
+      ...end(target),
+      ...carried?.toGuest,
+      ...(translated ? {} : { nat: end(remote) }),
+    };
+    return { source, destination: { ...end(guest), ...carried?.fromGuest } };
+  }
+  const [name] = context.namesOf(target.address);
+  const destination: Destination = {
+    ...end(remote),
+    ...carried?.toGuest,
+    ...(name === undefined ? {} : { domain: name.name }),
+    ...(translated ? {} : { nat: end(target) }),
+  };
+  return { source: { ...end(guest), ...carried?.fromGuest }, destination };
+}
+
+const directionOf = ({ direction }: FlowEnds): "egress" | "ingress" =>
+  direction === "out" ? "egress" : "ingress";
+const forwardOf = ({ forward }: FlowEnds): { forward?: number } => (forward === null ? {} : { forward });
+
+function flowStart(record: FlowOpened, context: EntryContext): FlowLogEntry {
+  const { atMs, flow, protocol, guest, remote } = record;
+  const event = {
+    type: ["connection", "start", "allowed"],
+    action: "flow-start",
+    outcome: "unknown",
+    start: instant(atMs),
+  } satisfies Omit<Event, "kind" | "category">;
+  return {
+    ...entry(context, atMs, event, { flow, ...forwardOf(record) }),
+    network: { ...networkOf(protocol, guest, remote), direction: directionOf(record) },
+    ...endsOf(record, context),
+  };
+}
+
+const FAILURES: readonly string[] = ["refused", "no-resources"];
+
+/** A connection that never came about is a failure; how one that did was ended is another matter. */
+function outcomeOf({ reason, protocol, connectMs }: FlowEnded): Event["outcome"] {
+  if (FAILURES.includes(reason)) return "failure";
+  return protocol === "tcp" && connectMs === null ? "failure" : "success";
+}
+
+function flowEnd(record: FlowEnded, context: EntryContext): FlowLogEntry {
+  const { atMs, startMs, flow, protocol, guest, remote, hostError } = record;
+  const fromGuest = { bytes: record.octetsFromGuest, packets: record.packetsFromGuest };
+  const toGuest = { bytes: record.octetsToGuest, packets: record.packetsToGuest };
+  const event = {
+    type: ["connection", "end", "allowed"],
+    action: "flow-end",
+    outcome: outcomeOf(record),
+    start: instant(startMs),
+    end: instant(atMs),
+    duration: Math.max(0, Math.round((atMs - startMs) * NS_PER_MS)),
+  } satisfies Omit<Event, "kind" | "category">;
+  const sluice = {
+    flow,
+    end: record.reason,
+    ended_by: record.endedBy,
+    ...(protocol === "tcp" ? { connect_ms: record.connectMs, retransmits: record.retransmits } : {}),
+    ...forwardOf(record),
+  };
+  return {
+    ...entry(context, atMs, event, sluice),
+    network: {
+      ...networkOf(protocol, guest, remote),
+      direction: directionOf(record),
+      bytes: fromGuest.bytes + toGuest.bytes,
+      packets: fromGuest.packets + toGuest.packets,
+    },
+    ...endsOf(record, context, { fromGuest, toGuest }),
+    ...(hostError === null ? {} : { error: { code: hostError } }),
+  };
+}
+
+/** A denial, told `times` times since the last line about it. */
+export function denial(
+  record: Dropped & { readonly protocol: "tcp" | "udp"; readonly guest: Endpoint; readonly remote: Endpoint },
+  times: number,
+  context: EntryContext,
+): FlowLogEntry {
+  const { atMs, protocol, guest, remote, reason } = record;
+  const [name] = context.namesOf(remote.address);
+  const event = {
+    type: ["connection", "denied"],
+    action: "flow-denied",
+    outcome: "failure",
+    reason,
+  } satisfies Omit<Event, "kind" | "category">;
+  return {
+    ...entry(context, atMs, event, { times }),
+    network: { ...networkOf(protocol, guest, remote), direction: "egress" },
+    source: end(guest),
+    destination: { ...end(remote), ...(name === undefined ? {} : { domain: name.name }) },
+  };
+}
+
+function dnsEntry(record: DnsQuestion, context: EntryContext): FlowLogEntry {
+  const { atMs, guest, transport, rcode, durationMs } = record;
+  const event = {
+    type: ["protocol", "info"],
+    action: "dns",
+    outcome: rcode === "NOERROR" ? "success" : "failure",
+    start: instant(atMs - durationMs),
+    end: instant(atMs),
+    duration: Math.round(durationMs * NS_PER_MS),
+  } satisfies Omit<Event, "kind" | "category">;
+  return {
+    ...entry(context, atMs, event, { answered_by: record.answeredBy, ttl_s: record.ttlSeconds }),
+    network: {
+      transport,
+      type: guest.address.includes(":") ? "ipv6" : "ipv4",
+      iana_number: transport === "tcp" ? `${PROTOCOL_NUMBERS.tcp}` : `${PROTOCOL_NUMBERS.udp}`,
+      protocol: "dns",
+    },
+    source: end(guest),
+    dns: {
+      type: "answer",
+      question: { name: record.name, type: record.questionType },
+      ...(rcode === null ? {} : { response_code: rcode }),
+      resolved_ip: [...record.addresses],
+    },
+  };
+}
+
+const INFO = { type: ["info"], outcome: "unknown" } as const;
+
+/** The line of a record; a drop has none of its own (see denials.ts). */
+export function entryOf(record: Exclude<EngineRecord, Dropped>, context: EntryContext): FlowLogEntry {
+  switch (record.type) {
+    case "flow-opened":
+      return flowStart(record, context);
+    case "flow-ended":
+      return flowEnd(record, context);
+    case "dns":
+      return dnsEntry(record, context);
+    case "link": {
+      const { up, name } = record;
+      return entry(context, record.atMs, { ...INFO, type: ["info"], action: "link" }, { link: { up, name } });
+    }
+    case "forward": {
+      const { id: forward, rule, action: change } = record;
+      const event = { ...INFO, type: ["info" as const], action: "forward" as const };
+      return entry(context, record.atMs, event, { forward, rule, change });
+    }
+    case "records-lost":
+      return entry(
+        context,
+        record.atMs,
+        { ...INFO, type: ["info"], action: "records-lost" },
+        { lost: record.count },
+      );
+  }
+}

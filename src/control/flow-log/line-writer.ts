@@ -1,0 +1,87 @@
+/**
+ * Lines to a file, a pipe or a socket, in order, never holding up who writes them: one write is under way at a time, what
+ * comes meanwhile waits, and what finds no room is counted.
+ */
+import { write } from "node:fs";
+
+/** A reader this far behind loses lines, octets. */
+const WAITING_OCTETS_MAX = 4_194_304;
+/** How long a full pipe is left alone, milliseconds. */
+const RETRY_MS = 20;
+/** How long the end waits for a reader, milliseconds. */
+const CLOSE_MS = 1000;
+
+export interface LineWriterOptions {
+  readonly fd: number;
+  /** Nothing can be written any more, told once. */
+  readonly failed: (error: NodeJS.ErrnoException) => void;
+}
+
+export class LineWriter {
+  #waiting: string[] = [];
+  #waitingOctets = 0;
+  #writing = false;
+  #broken = false;
+  /** A line found no room; none does until those that wait are on their way. */
+  #full = false;
+  #idle: (() => void)[] = [];
+
+  constructor(private readonly options: LineWriterOptions) {}
+
+  /** Whether the line found room, and will be written. */
+  add(line: string): boolean {
+    if (this.#waitingOctets + line.length > WAITING_OCTETS_MAX) this.#full = true;
+    if (this.#broken || this.#full) return false;
+    this.#waiting.push(line);
+    this.#waitingOctets += line.length;
+    if (!this.#writing) this.#begin();
+    return true;
+  }
+
+  /** What comes in one turn of the event loop leaves in one write. */
+  #begin(): void {
+    this.#writing = true;
+    setImmediate(() => this.#next());
+  }
+
+  #next(): void {
+    if (this.#waiting.length === 0 || this.#broken) {
+      this.#writing = false;
+      for (const settle of this.#idle.splice(0)) settle();
+      return;
+    }
+    const octets = Buffer.from(this.#waiting.join(""));
+    this.#waiting = [];
+    this.#waitingOctets = 0;
+    this.#full = false;
+    this.#write(octets, 0);
+  }
+
+  #write(octets: Buffer, from: number): void {
+    write(this.options.fd, octets, from, octets.length - from, null, (error, written) => {
+      if (error?.code === "EAGAIN") {
+        setTimeout(() => this.#write(octets, from), RETRY_MS);
+        return;
+      }
+      if (error) {
+        this.#broken = true;
+        this.options.failed(error);
+      } else if (from + written < octets.length) {
+        this.#write(octets, from + written);
+        return;
+      }
+      this.#next();
+    });
+  }
+
+  /** Settles when all lines have left, or their reader was given a second. */
+  async drain(): Promise<void> {
+    if (!this.#writing) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, CLOSE_MS);
+    });
+    await Promise.race([new Promise<void>((resolve) => this.#idle.push(resolve)), late]);
+    clearTimeout(timer);
+  }
+}
