@@ -33,7 +33,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/serve.ts"],
   ["src/control/"],
   ["src/supervisor/"],
-  ["src/kubevirt/", "src/names/", "src/demo/", "src/index.ts"],
+  ["src/kubevirt/", "src/names/", "src/demo/", "src/page/", "src/index.ts"],
   ["src/cli/"],
 ];
 

@@ -93,7 +93,9 @@ function hasPrebuilt() {
 
 /** The newest change among the inputs of the compiler and the bundler, in milliseconds. */
 function newestSource() {
-  const files = readdirSync(join(ROOT, "src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
+  const files = readdirSync(join(ROOT, "src"), { recursive: true }).filter((name) =>
+    /\.(ts|html|css|svg)$/.test(name),
+  );
   // The program has the fingerprints of the C sources in it.
   const native = readdirSync(join(ROOT, "native-shims")).filter((name) => /\.([ch]|cjs)$/.test(name));
   const inputs = [
@@ -234,6 +236,7 @@ function test(args) {
   const checks = [
     ["types", [binary("tsc"), "--noEmit", "-p", "tsconfig.json"]],
     ["types, room by room", [binary("tsc"), "-b", "--force", "src"]],
+    ["types of the page", [binary("tsc"), "--noEmit", "-p", "src/page"]],
     ["format and lint", [binary("biome"), "check", "."]],
   ];
   const failed = [];

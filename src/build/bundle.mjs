@@ -18,7 +18,7 @@ const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file; what only some starts need is in files of its own. */
 const SUPERVISOR =
-  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|lru-cache)/;
+  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion|top|ui)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|lru-cache)/;
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
 export function fingerprints() {
@@ -104,6 +104,25 @@ export function makeCaches(directory) {
   spawnSync(process.execPath, [LOADER, ...files.map((name) => join(directory, name))], { cwd: directory });
 }
 
+/** The page of `sluice ui`: its script in one file, which asks nothing of anybody but its own server. */
+async function makePage(rolldown, directory) {
+  const page = join(ROOT, "src", "page");
+  const input = { page: join(page, "main.ts") };
+  const build = await rolldown({ cwd: ROOT, input, platform: "browser", logLevel: "silent" });
+  await build.write({
+    dir: directory,
+    format: "es",
+    entryFileNames: "[name].js",
+    minify: true,
+    codeSplitting: false,
+  });
+  await build.close();
+  const chart = createRequire(import.meta.url).resolve("uplot/dist/uPlot.min.css");
+  const styles = [chart, join(page, "page.css")].map((file) => readFileSync(file, "utf8"));
+  writeFileSync(join(directory, "page.css"), styles.join("\n"));
+  for (const name of ["index.html", "icon.svg"]) copyFileSync(join(page, name), join(directory, name));
+}
+
 async function makeProgram(directory) {
   // Not there where the package is installed, which needs the caches only.
   const { rolldown } = await import("rolldown");
@@ -112,6 +131,7 @@ async function makeProgram(directory) {
   const main = await bundle(rolldown, "cli/main.js", "main", directory, {
     groups: [{ name: "supervisor", test: SUPERVISOR }],
   });
+  await makePage(rolldown, join(directory, "page"));
   copyFileSync(join(ROOT, "src", "build", "program-loader.cjs"), join(directory, LOADER));
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
   writeEntry(directory, "engine-process.js", engine);

@@ -25,6 +25,31 @@ export const VERBS = {
     words: [0, 2],
     flags: { cut: { help: "rm: reset the connections that came by it, too" } },
   },
+  why: {
+    usage: "sluice why [TARGET]",
+    summary:
+      "why TARGET (address, name, either with a port, or a flow's number) does not work; by itself the last denial",
+    words: [0, 1],
+  },
+  top: {
+    usage: "sluice top",
+    summary: "flows by rate, drops and DNS, live",
+    words: [0, 0],
+    flags: {
+      once: { help: "print one table, as a pipe gets it" },
+      sort: { placeholder: "KEY", help: "rate (default), octets, idle or name" },
+      filter: { placeholder: "TEXT", help: "flows with TEXT in any column" },
+    },
+  },
+  ui: {
+    usage: "sluice ui",
+    summary: "serve a page that shows it, on 127.0.0.1, until Ctrl-C",
+    words: [0, 0],
+    flags: {
+      port: { placeholder: "PORT", help: "of the page; by default one that is free" },
+      open: { help: "open it in the browser (xdg-open)" },
+    },
+  },
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
   metrics: { usage: "sluice metrics", summary: "the same as OpenMetrics text", words: [0, 0] },

@@ -1,7 +1,8 @@
 /** What is asked of an instance that runs, one command each, and what people see of the answer. */
 import type { Flow } from "../control/schema.ts";
 import { EVENT_TYPES, type EventType, type LogLevelName, logLevelSchema } from "../control/schema.ts";
-import { formatOctets } from "../supervisor/report.ts";
+import { formatWhy } from "../control/why/rules.ts";
+import { formatOctets } from "../supervisor/octets.ts";
 import { runningInstances } from "./instances.ts";
 import { printable, table } from "./table.ts";
 import type { VerbName } from "./verb-descriptions.ts";
@@ -183,6 +184,16 @@ async function metrics({ json, out, client }: VerbRequest): Promise<void> {
   out(json ? line(await asked.counters()) : await asked.metrics());
 }
 
+async function why({ words, json, out, client }: VerbRequest): Promise<void> {
+  const { lines } = await (await client()).why(words[0] ?? "");
+  if (json) out(line({ lines }));
+  else out(formatWhy(lines));
+}
+
+const top = async (request: VerbRequest): Promise<void> =>
+  (await import("./top/command.ts")).topCommand(request);
+const ui = async (request: VerbRequest): Promise<void> => (await import("./ui.ts")).uiCommand(request);
+
 async function log({ words, json, out, client }: VerbRequest): Promise<void> {
   const [level = ""] = words;
   if (!logLevelSchema.safeParse(level).success) {
@@ -221,6 +232,9 @@ export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Prom
   flows,
   kill,
   forward,
+  why,
+  top,
+  ui,
   leases,
   counters,
   metrics,

@@ -14,6 +14,7 @@ import type {
   LeaseResource,
   LogLevelName,
   State,
+  Why,
 } from "./schema.ts";
 
 /** An answer that is an error: the message is its detail, with everything wrong one to a line. */
@@ -42,6 +43,8 @@ export interface ControlClient {
   removeForward(id: number, cut?: boolean): Promise<void>;
   leases(): Promise<readonly LeaseResource[]>;
   counters(): Promise<CountersResource>;
+  /** Why `target` (as for `sluice why`) is as it is; "" asks about the last denial or failure. */
+  why(target: string): Promise<Why>;
   /** OpenMetrics text. */
   metrics(): Promise<string>;
   setLogLevel(level: LogLevelName): Promise<void>;
@@ -164,6 +167,10 @@ class SocketClient implements ControlClient {
 
   counters(): Promise<CountersResource> {
     return this.json("GET", "/v1/counters");
+  }
+
+  why(target: string): Promise<Why> {
+    return this.json("POST", "/v1/why", { body: { target } });
   }
 
   async metrics(): Promise<string> {

@@ -13,6 +13,7 @@ import type {
   LeaseResource,
   LogLevelName,
   State,
+  Why,
 } from "./schema.ts";
 
 /** What is asked for is not there (404), cannot be now (409), or is wrong (400): the message says so. */
@@ -71,6 +72,8 @@ export interface Instance {
   killFlows(filter: FlowFilter): Promise<number>;
   leases(): Promise<LeaseResource[]>;
   counters(): Promise<CountersResource>;
+  /** Why `target`, as people write it, is as it is. Rejects with Unacceptable for what is no target. */
+  why(target: string): Promise<Why>;
   setLogLevel(level: LogLevelName): Promise<void>;
   setLink(up: boolean): Promise<void>;
   /** Begins the end; the process ends soon after. */

@@ -59,6 +59,14 @@ async function addForward(instance: Instance, rule: string): Promise<schema.Forw
   }
 }
 
+async function explain(instance: Instance, target: string): Promise<schema.Why> {
+  try {
+    return await instance.why(target);
+  } catch (error) {
+    throw refusalOf(error, "target", target);
+  }
+}
+
 export const ROUTES: readonly Route[] = [
   {
     method: "GET",
@@ -161,6 +169,16 @@ export const ROUTES: readonly Route[] = [
     response: schema.countersSchema,
     status: 200,
     run: ({ instance }) => instance.counters(),
+  },
+  {
+    method: "POST",
+    path: "/v1/why",
+    summary: "Why something does not work, or what became of it",
+    verb: "sluice why [TARGET]",
+    body: schema.whyRequestSchema,
+    response: schema.whySchema,
+    status: 200,
+    run: ({ instance, body }) => explain(instance, (body as z.output<typeof schema.whyRequestSchema>).target),
   },
   {
     method: "GET",

@@ -169,6 +169,41 @@ export const countersSchema = z
   })
   .meta({ id: "Counters" });
 
+// --- why -------------------------------------------------------------------------------------------------------------
+
+export const WHY_LABELS = [
+  "denied",
+  "failed",
+  "waiting",
+  "open",
+  "unknown",
+  "because",
+  "names",
+  "also",
+  "to allow",
+  "to change",
+] as const;
+export const whyRequestSchema = z
+  .strictObject({
+    target: z.string().max(300).default("").meta({
+      description:
+        "an address, a name, either with a port, or a flow's number; empty: the last denial or failure",
+    }),
+  })
+  .meta({ id: "WhyRequest" });
+export const whySchema = z
+  .strictObject({
+    lines: z.array(
+      z.strictObject({
+        label: z
+          .enum(WHY_LABELS)
+          .meta({ description: "the first line says what happened, the others explain" }),
+        text: z.string().meta({ description: "printable ASCII" }),
+      }),
+    ),
+  })
+  .meta({ id: "Why" });
+
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 
 export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
@@ -278,4 +313,5 @@ export type CountersResource = z.infer<typeof countersSchema>;
 export type ControlEvent = z.infer<typeof eventSchema>;
 export type EventType = ControlEvent["type"];
 export type ControlProblem = z.infer<typeof problemSchema>;
+export type Why = z.infer<typeof whySchema>;
 export type LogLevelName = z.infer<typeof logLevelSchema>;

@@ -5,8 +5,9 @@ import type { FlowFilter, Instance } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
 import type { EngineRecord } from "../control/records.ts";
-import type { CountersResource, Flow, LeaseResource, LogLevelName, State } from "../control/schema.ts";
+import type { CountersResource, Flow, LeaseResource, LogLevelName, State, Why } from "../control/schema.ts";
 import { concerns } from "../control/target.ts";
+import { answerWhy } from "../control/why/why.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import {
   DNS_QUERIES_MAX,
@@ -176,6 +177,11 @@ export class LiveInstance implements Instance {
       Object.fromEntries(names.map((name, i) => [name, counts[i] ?? 0] as const).filter(([, n]) => n !== 0));
     const { handled: _, ...reasons } = named(DROP_REASONS, drops);
     return { counters: named(COUNTER_NAMES, counters), drops: reasons };
+  }
+
+  async why(target: string): Promise<Why> {
+    await this.refresh();
+    return answerWhy({ instance: this, config: this.parts.config, nowMs: Date.now }, target);
   }
 
   async setLogLevel(level: LogLevelName): Promise<void> {

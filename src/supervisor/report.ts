@@ -3,24 +3,12 @@ import type { FlowRow } from "../engine/api.ts";
 import type { PolicyConfig } from "../engine/config.ts";
 import type { CounterName } from "../engine/metrics/counters.ts";
 import type { DenialRow } from "../engine/policy/denials.ts";
+import { formatOctets } from "./octets.ts";
 
 /** What `Counters.snapshot()` gives: names and counts, without those that are zero. */
 export interface Snapshot {
   readonly counters: Readonly<Record<string, number>>;
   readonly drops: Readonly<Record<string, number>>;
-}
-
-const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
-
-/** `1.5 MB`; decimal units. */
-export function formatOctets(octets: number): string {
-  let value = octets;
-  let unit = 0;
-  while (value >= 1000 && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
 function formatIdle(ms: number): string {

@@ -1,13 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Counters, counter } from "../../src/engine/metrics/counters.ts";
 import { dropReason } from "../../src/engine/metrics/drop-reasons.ts";
-import {
-  formatCounters,
-  formatFlows,
-  formatHeap,
-  formatOctets,
-  formatSummary,
-} from "../../src/supervisor/report.ts";
+import { formatOctets } from "../../src/supervisor/octets.ts";
+import { formatCounters, formatFlows, formatHeap, formatSummary } from "../../src/supervisor/report.ts";
 
 describe("octets", () => {
   it.each([

@@ -3,11 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Unacceptable } from "../../src/config/problem.ts";
 import { type ControlClient, controlClient } from "../../src/control/client.ts";
 import { ControlRefusal, type FlowFilter, type Instance } from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
 import type { EngineRecord, RecordType } from "../../src/control/records.ts";
-import type { Flow, ForwardResource, State } from "../../src/control/schema.ts";
+import type { Flow, ForwardResource, State, Why } from "../../src/control/schema.ts";
 import { ControlServer } from "../../src/control/server.ts";
 import type { Forward } from "../../src/engine/config.ts";
 import { StartError } from "../../src/host/start-error.ts";
@@ -114,6 +115,12 @@ export class HeldInstance implements Instance {
   }
 
   async refresh(): Promise<void> {}
+
+  async why(target: string): Promise<Why> {
+    this.asked.push({ why: target });
+    if (target === "://") throw new Unacceptable("a target", target);
+    return { lines: [{ label: "unknown", text: "nothing is remembered" }] };
+  }
 
   async state(): Promise<State> {
     if (this.failure) throw this.failure;
