@@ -4,24 +4,29 @@
  * cannot be, it says why and replays a recorded guest instead.
  */
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { get } from "node:http";
 import { type AddressInfo, createServer, Socket } from "node:net";
-import { release } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { formatMac } from "../config/address.ts";
+import { type PageProxy, startPageProxy } from "../control/page-proxy.ts";
+import { formatWhy } from "../control/why/rules.ts";
 import { defaultEngineConfig, type EngineConfig, LOOPBACK } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
-import { formatOctets } from "../supervisor/report.ts";
+import type { GuestCommand } from "../host/process/guest-command.ts";
+import type { Live } from "../supervisor/live.ts";
+import { formatOctets } from "../supervisor/octets.ts";
 import { Display, formatRate } from "./display.ts";
 import { type HostServices, startHostServices } from "./host-services.ts";
 import type { GuestAnswer, GuestTask } from "./tasks.ts";
 
 const GUEST_PROGRAM = fileURLToPath(new URL("./guest.js", import.meta.url));
+const PAGE_DIRECTORY = fileURLToPath(new URL("../../program/page", import.meta.url));
 const RECORDED_GUEST = "test/fixtures/linux-6.1-guest-behind-libslirp.pcap";
 const DEVICE = "tap0";
 const GUEST_MAC = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
@@ -74,6 +79,7 @@ interface Stage {
   readonly config: EngineConfig;
   readonly services: HostServices;
   readonly guest: Guest;
+  readonly live: Live;
   /** Host port of the one forward. */
   readonly forwardPort: number;
 }
@@ -171,6 +177,19 @@ async function showRefusal({ display, guest }: Stage): Promise<void> {
   if (outcome !== "ECONNREFUSED") throw new Error("an undeclared port answered");
 }
 
+/** A cloud's metadata service, which hands out its host's secrets. */
+const METADATA = { host: "169.254.169.254", port: 80 };
+
+async function showDenial({ display, guest, live }: Stage): Promise<void> {
+  const { host, port } = METADATA;
+  display.step("It asks for a cloud's secrets, is refused, and we ask why");
+  const { outcome = "" } = await guest.ask({ do: "dial", ...METADATA });
+  display.line(`connect ${host}:${port} -> ${outcome}`);
+  if (outcome !== "ECONNREFUSED") throw new Error("the guest may reach what it should not");
+  const { lines } = await (await live.get()).why(`${host}:${port}`);
+  display.line(`sluice why ${host}:${port}\n${formatWhy(lines)}`);
+}
+
 async function showPings({ display, guest, config }: Stage): Promise<void> {
   display.step("It pings the gateway in vain (TCP and UDP only: ICMP is dropped and counted)");
   const { answered } = await guest.ask({
@@ -197,6 +216,7 @@ async function showAll(stage: Stage, report: () => void): Promise<void> {
   await showTransfer(stage, "up");
   await showTransfer(stage, "down");
   await showRefusal(stage);
+  await showDenial(stage);
   await showPings(stage);
   display.step("What the engine saw");
   await guest.ask({ do: "hold", host: formatIpv4(config.gateway), port: services.sinkPort });
@@ -204,15 +224,10 @@ async function showAll(stage: Stage, report: () => void): Promise<void> {
   await sleep(REPORT_MS);
 }
 
-/** Runs the demo with a real guest. Rejects when this machine cannot, or when a step went wrong. */
-async function demonstrate(display: Display): Promise<void> {
+/** The guest's process, before it runs. Rejects with a CannotStart. */
+async function prepareGuest(config: EngineConfig): Promise<GuestCommand> {
   const { prepareGuestCommand } = await import("../host/process/guest-command.ts");
-  const { tapSpec } = await import("../host/link/tap-opening.ts");
-  const { EngineClient } = await import("../supervisor/engine-client.ts");
-  const { LINK_FD } = await import("../supervisor/control.ts");
-  const { openLog } = await import("../supervisor/log.ts");
-  const config = demoConfig();
-  const command = await prepareGuestCommand({
+  return prepareGuestCommand({
     command: process.execPath,
     args: [GUEST_PROGRAM],
     asRoot: true,
@@ -222,27 +237,75 @@ async function demonstrate(display: Display): Promise<void> {
   }).catch((error: Error) => {
     throw new CannotStart(error.message);
   });
+}
+
+/** Runs the demo with a real guest. Rejects when this machine cannot, or when a step went wrong. */
+async function demonstrate(display: Display, root: string): Promise<void> {
+  const { tapSpec } = await import("../host/link/tap-opening.ts");
+  const { EngineClient } = await import("../supervisor/engine-client.ts");
+  const { LINK_FD } = await import("../supervisor/control.ts");
+  const { Live } = await import("../supervisor/live.ts");
+  const { openLog } = await import("../supervisor/log.ts");
+  const config = demoConfig();
+  const command = await prepareGuest(config);
   const services = await startHostServices();
   const log = { level: "warn", format: "text" } as const;
-  const client = new EngineClient({ config, logFd: 1, sandbox: true, log: openLog(log) });
-  client.serve({ link: tapSpec(command.tap, LINK_FD), log, oneOff: false, linkFd: command.tap.fd });
+  const directory = mkdtempSync(join(tmpdir(), "sluice-demo-"));
+  const socketPath = join(directory, "demo.sock");
+  const lineLog = openLog(log);
+  const live = new Live({ control: { name: "demo", path: socketPath, maxForwards: 1 } }, lineLog);
+  const client = new EngineClient({
+    config,
+    logFd: 1,
+    sandbox: true,
+    log: lineLog,
+    onLink: live.linkChanged,
+  });
+  client.serve({
+    link: tapSpec(command.tap, LINK_FD),
+    log,
+    oneOff: false,
+    records: true,
+    linkFd: command.tap.fd,
+  });
+  let page: PageProxy | undefined;
   try {
     const ready = await client.ready;
     const [forwardPort = 0] = ready.forwardPorts;
     display.line(
       `engine: process ${client.pid}, confined; guest: process ${command.child.pid}, its own network namespace`,
     );
+    const stop = (): void => void command.child.kill("SIGTERM");
+    await live.serve({
+      ...ready,
+      client,
+      config,
+      command: "run",
+      version: versionOf(root),
+      log: lineLog,
+      stop,
+    });
+    page = await startPageProxy({ socketPath, directory: PAGE_DIRECTORY });
+    display.line(`watch it, as sluice ui does: ${page.address}`);
     await command.start();
     const { stdin, stdout } = command.child;
     const guest = new Guest(stdin as Writable, stdout as Readable);
-    await showAll({ display, config, services, guest, forwardPort }, () => client.report());
+    await showAll({ display, config, services, guest, live, forwardPort }, () => client.report());
+    await display.pause("The page is there until you press Enter");
     guest.end();
     display.heading("\nThat was all of it. Try it on a command of your own:  npx sluice exec -- sh");
   } finally {
     services.close();
     command.child.kill("SIGTERM");
+    await page?.close();
     await client.stop();
+    await live.close();
+    rmSync(directory, { recursive: true, force: true });
   }
+}
+
+function versionOf(root: string): string {
+  return (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version;
 }
 
 /** This machine cannot make a guest; the message says why. */
@@ -272,7 +335,7 @@ export async function main(root: string): Promise<number> {
   try {
     if (process.platform !== "linux")
       throw new CannotStart(`this is ${process.platform}; live guests need Linux`);
-    await demonstrate(display);
+    await demonstrate(display, root);
     return 0;
   } catch (error) {
     if (!(error instanceof CannotStart)) {

@@ -31,6 +31,19 @@ export class Display {
     this.line(text);
   }
 
+  /** On a terminal: says something and waits until somebody presses Enter. Goes on at once when piped. */
+  async pause(text: string): Promise<void> {
+    const { stdin } = process;
+    if (!this.out.isTTY || !stdin.isTTY) return;
+    this.out.write(`\n${INDENT}${text} `);
+    await new Promise<void>((resolve) => {
+      stdin.once("data", () => resolve());
+      stdin.once("end", () => resolve());
+      stdin.resume();
+    });
+    stdin.pause();
+  }
+
   private bold(text: string): string {
     return this.out.isTTY && !process.env["NO_COLOR"] ? `\x1b[1m${text}\x1b[0m` : text;
   }

@@ -90,6 +90,16 @@ function hold(task: Extract<GuestTask, { do: "hold" }>): Promise<GuestAnswer> {
   });
 }
 
+function dial(task: Extract<GuestTask, { do: "dial" }>): Promise<GuestAnswer> {
+  return new Promise((resolve) => {
+    const socket = connect(task.port, task.host, () => {
+      socket.destroy();
+      resolve({ outcome: "connected" });
+    });
+    socket.once("error", ({ code, message }: NodeJS.ErrnoException) => resolve({ outcome: code ?? message }));
+  });
+}
+
 async function perform(task: GuestTask): Promise<GuestAnswer> {
   switch (task.do) {
     case "lease":
@@ -104,6 +114,8 @@ async function perform(task: GuestTask): Promise<GuestAnswer> {
       return ping(task);
     case "hold":
       return hold(task);
+    case "dial":
+      return dial(task);
   }
 }
 

@@ -13,6 +13,7 @@ export type GuestTask =
       readonly ms: number;
     }
   | { readonly do: "hold"; readonly host: string; readonly port: number }
+  | { readonly do: "dial"; readonly host: string; readonly port: number }
   | {
       readonly do: "ping";
       readonly device: string;
@@ -29,4 +30,6 @@ export interface GuestAnswer {
   readonly status?: number;
   readonly body?: string;
   readonly answered?: number;
+  /** `connected`, or the error's code. */
+  readonly outcome?: string;
 }

@@ -34,6 +34,12 @@ describe("the demo", () => {
       expect(stdout).toMatch(/connect 127\.0\.0\.1:\d+ -> ECONNREFUSED/);
       expect(stdout).toContain("3 echo requests -> 0 answers");
       expect(stdout).toMatch(/icmp +3/);
+      expect(stdout).toMatch(/watch it, as sluice ui does: http:\/\/127\.0\.0\.1:\d+\/#[\w-]{43}/);
+      expect(stdout).toContain("connect 169.254.169.254:80 -> ECONNREFUSED");
+      expect(stdout).toMatch(
+        /denied {4}tcp 10\.0\.2\.15:\d+ -> 169\.254\.169\.254:80, 1 s ago, once \(destination-refused\)/,
+      );
+      expect(stdout).toContain("to allow  --allow-link-local");
       expect(stdout).toMatch(/tcp +out +ESTABLISHED +10\.0\.2\.15:\d+ +10\.0\.2\.2:\d+/);
     } else {
       expect(stdout).toContain("no live guest on this machine: /dev/net/tun");
