@@ -27,7 +27,7 @@ import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
-import { OwnForwards } from "./host/own-forwards.ts";
+import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Sluice, serve } from "./serve.ts";
 
@@ -38,14 +38,13 @@ export type { Logger } from "./engine/boundary.ts";
 export type { DenialRow } from "./engine/policy/denials.ts";
 export type { Allow, FlowRequest } from "./host/asked-program.ts";
 export type { EngineEnd } from "./host/engine-options.ts";
-export type { OwnForward, OwnForwards } from "./host/own-forwards.ts";
+export type { LiveForwards, OwnForward } from "./host/own-forwards.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Sluice } from "./serve.ts";
 
 /** An engine of this process, with what reaches its guest. */
 export interface SteeredSluice extends Sluice {
-  /** Ports of the host that lead to the guest; they come and go while it is served. */
-  readonly forwards: OwnForwards;
+  readonly forwards: LiveForwards;
 }
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */

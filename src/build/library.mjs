@@ -15,10 +15,11 @@ const COMPILED = join(ROOT, "dist", "src");
 
 /** Public declarations and the files they stand in, in the order in which a reader wants them. */
 const DECLARATIONS = [
-  ["index", ["createEngine", "SluiceOptions"]],
+  ["index", ["createEngine", "SluiceOptions", "SteeredSluice"]],
   ["host/asked-program", ["Allow", "FlowRequest"]],
   ["serve", ["Sluice"]],
-  ["engine/api", ["FlowRow"]],
+  ["host/own-forwards", ["OwnForward", "LiveForwards"]],
+  ["engine/api", ["FlowRow", "LeaseRow"]],
   ["engine/policy/denials", ["DenialRow"]],
   ["host/engine-options", ["EngineEnd"]],
   ["engine/boundary", ["Logger"]],

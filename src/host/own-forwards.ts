@@ -15,7 +15,19 @@ export interface OwnForward {
   readonly hostPort: number;
 }
 
-export class OwnForwards {
+/** Ports of the host that lead to the guest; they come and go while it is served. */
+export interface LiveForwards {
+  list(): readonly OwnForward[];
+  /**
+   * Binds the ports of a rule in `-p`'s or hostfwd's grammar and serves them: all or none. Throws a ConfigError for what is
+   * no rule, a StartError that names every port that cannot be had.
+   */
+  add(rule: string): OwnForward;
+  /** Closes its ports; `cut` resets the connections it has let in. Returns whether there was one. */
+  remove(id: number, cut?: boolean): boolean;
+}
+
+export class OwnForwards implements LiveForwards {
   private readonly rules = new Map<number, OwnForward>();
   private lastId = 0;
 
@@ -35,10 +47,6 @@ export class OwnForwards {
     return [...this.rules.values()];
   }
 
-  /**
-   * Binds the ports of a rule in `-p`'s or hostfwd's grammar and serves them: all or none. Throws a ConfigError for what is
-   * no rule, a StartError that names every port that cannot be had.
-   */
   add(rule: string): OwnForward {
     const forwards = parsed(rule);
     const handles = openForwards(forwards);
@@ -53,7 +61,6 @@ export class OwnForwards {
     return this.enter(id, forwards, hostPort);
   }
 
-  /** Closes its ports; `cut` resets the connections it has let in. Returns whether there was one. */
   remove(id: number, cut = false): boolean {
     return this.rules.delete(id) && this.host.removeForward(id, cut);
   }
