@@ -50,9 +50,8 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-6 refresh |",
     file: `${UDP}/udp.ts`,
-    find: "mapping.octetsToGuest += batch.length[entry];\n    const path = this.path;\n    path.ipOctets = IPV4_HEADER_OCTETS;",
-    replace:
-      "this.mappings.refresh(mapping);\n    const path = this.path;\n    path.ipOctets = IPV4_HEADER_OCTETS;",
+    find: "mapping.octetsToGuest += this.parts.batch.length[entry];",
+    replace: "this.mappings.refresh(mapping);",
     test: UDP_TEST,
     name: "REQ-6: what the guest sends refreshes",
   },
@@ -147,7 +146,7 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| 2.1 transitory timeouts |",
     file: `${TCP}/timers.ts`,
-    find: "    else removeConnection(ctx, c);\n    return;",
+    find: "    else removeConnection(ctx, c, CLOSED_ALREADY);\n    return;",
     replace: "    return;",
     test: TCP_TEST,
     name: "section 2.1: after both FINs",

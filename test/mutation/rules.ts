@@ -368,7 +368,7 @@ export const CONNECTION_RULES: readonly Rule[] = [
   {
     row: "a forward's client on the host's loopback",
     file: "network/destinations.ts",
-    find: "address >>> 24 === 127 || this.onGuestNetwork(address)",
+    find: "address >>> 24 === 127 || this.isOurs(address)",
     replace: "address >>> 24 === 127",
     test: script("handshake"),
     name: "shows the guest a caller from its own subnet as the gateway",
