@@ -1,8 +1,12 @@
 /** A QEMU of a few lines: the far end of a framed stream, which sends frames and keeps what comes. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { ETHERTYPE_IPV6 } from "../../src/engine/wire/ethernet.ts";
+
+const ETHERTYPE_AT = 12;
 
 export class StreamPeer {
+  /** What the engine sent, but for IPv6: router advertisements come unasked, when they like. */
   readonly frames: Buffer[] = [];
   /** The engine has closed the stream. */
   closed = false;
@@ -27,7 +31,8 @@ export class StreamPeer {
     while (this.pending.length >= 4) {
       const length = this.pending.readUInt32BE(0);
       if (this.pending.length < 4 + length) return;
-      this.frames.push(this.pending.subarray(4, 4 + length));
+      const frame = this.pending.subarray(4, 4 + length);
+      if (frame.readUInt16BE(ETHERTYPE_AT) !== ETHERTYPE_IPV6) this.frames.push(frame);
       this.pending = this.pending.subarray(4 + length);
     }
   }
