@@ -2,25 +2,33 @@
 import type { FlowRow } from "../api.ts";
 import { formatEndpoint, formatWordsEndpoint } from "../wire/address-text.ts";
 import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
-import type { FlowLedger } from "./flow-ledger.ts";
+import { type FlowLedger, NO_FORWARD } from "./flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "./path.ts";
 import { CLOSED, STATE_NAMES } from "./tcp/connection.ts";
 import type { TcpContext } from "./tcp/context.ts";
 import type { UdpMapping } from "./udp/mapping.ts";
 import { recentEnds, type Sides } from "./udp/recent-ends.ts";
 
+// A row is one literal: one put together of parts by spreading takes several times the memory, which thousands of them show.
+
 export function tcpRows(ctx: TcpContext, nowMs: number): FlowRow[] {
+  const { ledger } = ctx;
+  const uptimeMs = ledger.uptimeMs();
   const rows: FlowRow[] = [];
   for (const c of ctx.connections) {
     if (c === null || c.state === CLOSED) continue;
     rows.push({
-      ...ledgerRow(ctx.ledger, c.id),
+      id: ledger.serial[c.id],
       protocol: "tcp",
       direction: c.outbound ? "out" : "in",
       state: STATE_NAMES[c.state],
-      ...endsRow(c),
+      guest: guestEnd(c),
+      remote: remoteEnd(c),
+      target: target(c),
+      forward: forwardOf(ledger, c.id),
       octetsFromGuest: c.octetsFromGuest,
       octetsToGuest: c.octetsToGuest,
+      ageMs: uptimeMs - ledger.startedMs[c.id],
       idleMs: (nowMs - c.lastHeardMs) | 0,
     });
   }
@@ -36,36 +44,33 @@ export function udpRows(
   parts: UdpRowParts,
   nowMs: number,
 ): FlowRow[] {
+  const { ledger } = parts;
+  const uptimeMs = ledger.uptimeMs();
   const rows: FlowRow[] = [];
   const path = new Path(new Int32Array(PAIR_WORDS));
   for (const m of mappings) {
     if (!m?.live) continue;
     recentEnds(m, parts, path);
     rows.push({
-      ...ledgerRow(parts.ledger, m.id),
+      id: ledger.serial[m.id],
       protocol: "udp",
       direction: m.inbound ? "in" : "out",
       state: "MAPPED",
-      ...endsRow(path),
+      guest: guestEnd(path),
+      remote: remoteEnd(path),
+      target: target(path),
+      forward: forwardOf(ledger, m.id),
       octetsFromGuest: m.octetsFromGuest,
       octetsToGuest: m.octetsToGuest,
+      ageMs: uptimeMs - ledger.startedMs[m.id],
       idleMs: (nowMs - m.refreshedMs) | 0,
     });
   }
   return rows;
 }
 
-function ledgerRow(ledger: FlowLedger, id: number): Pick<FlowRow, "id" | "forward" | "ageMs"> {
-  const forward = ledger.forward[id];
-  return {
-    id: ledger.serial[id],
-    forward: forward === 0 ? null : forward,
-    ageMs: ledger.uptimeMs() - ledger.startedMs[id],
-  };
-}
-
-function endsRow(path: Path): Pick<FlowRow, "guest" | "remote" | "target"> {
-  return { guest: guestEnd(path), remote: remoteEnd(path), target: target(path) };
+function forwardOf({ forward }: FlowLedger, id: number): number | null {
+  return forward[id] === NO_FORWARD ? null : forward[id];
 }
 
 function guestEnd({ ipOctets, guestAddress, guestPort, pair, pairAt }: Ends): string {
