@@ -21,6 +21,9 @@ describe("QEMU", () => {
       "qemu",
       "--mtu",
       "9000",
+      // No advertisement comes before the answer.
+      "--ipv6",
+      "off",
       "--",
       process.execPath,
       "-e",
