@@ -173,4 +173,7 @@ const SERVICES: readonly Word<PasstWords>[] = [
   },
 ];
 
+/** The release of both programs whose words these are. */
+export const RELEASE = "2026_01_20";
+
 export const COMMON_WORDS: readonly Word<PasstWords>[] = [...PROCESS, ...NETWORK, ...SERVICES];

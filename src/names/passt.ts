@@ -1,7 +1,7 @@
 /** passt(1): a guest of QEMU or of a program like it, by a socket. In the background once that can connect. */
 
 import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
-import { COMMON_WORDS } from "./passt-words.ts";
+import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
   type Program,
   type Question,
@@ -14,8 +14,6 @@ import {
   type Word,
 } from "./words.ts";
 
-/** The release whose words these are. */
-const VERSION = "2026_01_20";
 /** Where passt listens that is told nothing: the first of these that is not there. */
 const SOCKETS_MAX = 100;
 
@@ -106,6 +104,6 @@ export const PASST: Program = {
   usage: "passt [OPTION]...",
   background: true,
   words: WORDS as readonly Word<never>[],
-  version: (own) => `passt ${VERSION}.sluice-${own}\n`,
+  version: (own) => `passt ${RELEASE}.sluice-${own}\n`,
   translate,
 };

@@ -1,7 +1,7 @@
 /** pasta(1): the network of a namespace, by a TAP that it makes there. In the background once that is set up. */
 
 import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
-import { COMMON_WORDS } from "./passt-words.ts";
+import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
   type Program,
   type Question,
@@ -14,8 +14,6 @@ import {
   type Word,
 } from "./words.ts";
 
-/** The release whose words these are. */
-const VERSION = "2026_01_20";
 /** The device's name on a host without a default route. */
 const DEVICE = "tap0";
 
@@ -153,6 +151,6 @@ export const PASTA: Program = {
   background: true,
   positional: ["net"],
   words: WORDS as readonly Word<never>[],
-  version: (own) => `pasta ${VERSION}.sluice-${own}\n`,
+  version: (own) => `pasta ${RELEASE}.sluice-${own}\n`,
   translate,
 };

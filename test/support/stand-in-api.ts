@@ -4,39 +4,19 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ControlEvent, Flow, State } from "../../src/control/schema.ts";
+import { STATE as RIG_STATE } from "./control-rig.ts";
 
 const PAGE_ROWS = 1000;
-const pool = { used: 1, size: 10 };
 
-export const STATE: State = {
+/** An instance that has been up for a while, to be looked at. */
+const STATE: State = {
+  ...RIG_STATE,
   version: "0.1.0",
   name: "agent-7",
-  command: "run",
   pid: 4711,
   enginePid: 4712,
   startedAt: "2026-12-01T09:30:00.000Z",
   uptimeMs: 8_100_000,
-  link: { name: "tap tap0", up: true, pulled: false },
-  network: {
-    mtu: 1500,
-    subnet: "10.0.2.0/24",
-    gateway: "10.0.2.2",
-    dns: "10.0.2.3",
-    guest: "10.0.2.15",
-    ipv6: null,
-  },
-  logLevel: "info",
-  forwards: 1,
-  pools: {
-    tcpFlows: pool,
-    udpMappings: pool,
-    dnsQuestions: pool,
-    smallChunks: pool,
-    largeChunks: pool,
-    transmitQueue: pool,
-    reassembly: pool,
-  },
-  records: { lost: 0 },
 };
 
 const HOSTS = ["packages", "registry", "api", "cdn", "time", "git"];
