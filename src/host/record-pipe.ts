@@ -9,9 +9,12 @@ import type { RecordRing } from "../engine/transport/record-ring.ts";
 import { CLOCK_OCTETS, ROWS_END_OCTETS } from "../engine/wire/record.ts";
 import type { EventLoop } from "./event-loop.ts";
 import { native } from "./native/native.ts";
+import { pause } from "./pause.ts";
 
 /** How often the host's clock is told, milliseconds. */
 const CLOCK_MS = 10_000;
+/** How long the last records may wait for their reader, milliseconds. */
+const LAST_MS = 200;
 
 export class RecordPipe {
   private readonly rings: [RecordRing, RecordRing];
@@ -75,22 +78,25 @@ export class RecordPipe {
   }
 
   private send(): void {
+    const sent = this.push();
+    if (sent === EAGAIN) this.wait();
+    // The supervisor ends us, or is gone: then its control socket says so.
+    else if (sent < 0) this.isOpen = false;
+    else if (!this.rings[0].isEmpty) this.wait();
+  }
+
+  /** One call for what both rings have. Returns its octets, or a negated errno; there is something to send. */
+  private push(): number {
     const [first, second] = this.rings;
     const count = first.pieces(this.gather, 0);
     const all = count + second.pieces(this.gather, count * 2);
     const sent = native.sendGather(this.fd, this.gather, all);
-    if (sent === EAGAIN) {
-      this.wait();
-    } else if (sent < 0) {
-      // The supervisor ends us, or is gone: then its control socket says so.
-      this.isOpen = false;
-    } else {
-      const left = second.taken(first.taken(sent));
-      if (left !== 0) throw new RangeError("more was sent than there was");
-      // A record begun is finished before the other ring has its turn.
-      if (first.isEmpty && !second.isEmpty) this.rings.reverse();
-      if (!this.rings[0].isEmpty) this.wait();
-    }
+    if (sent < 0) return sent;
+    const left = second.taken(first.taken(sent));
+    if (left !== 0) throw new RangeError("more was sent than there was");
+    // A record begun is finished before the other ring has its turn.
+    if (first.isEmpty && !second.isEmpty) this.rings.reverse();
+    return sent;
   }
 
   private wait(): void {
@@ -109,11 +115,19 @@ export class RecordPipe {
     native.close(this.fd);
   }
 
-  /** What the last turn recorded, as far as it fits. */
+  /**
+   * What is left, and how many found no room: each flow ends with the engine, and the rings hold 1,400 of them. The guest is
+   * gone, so nobody is held up; who does not read by then hears no more.
+   */
   private sendLast(): void {
-    const [first, second] = this.rings;
-    const count = first.pieces(this.gather, 0);
-    const all = count + second.pieces(this.gather, count * 2);
-    if (all > 0) native.sendGather(this.fd, this.gather, all);
+    const until = native.nowMs() + LAST_MS;
+    for (;;) {
+      for (const ring of this.rings) ring.tellLost(this.core.uptimeMs);
+      if (this.rings.every((ring) => ring.isEmpty)) return;
+      const sent = this.push();
+      if (sent >= 0) continue;
+      if (sent !== EAGAIN || ((until - native.nowMs()) | 0) <= 0) return;
+      pause(1);
+    }
   }
 }

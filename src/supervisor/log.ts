@@ -2,6 +2,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { LogLevel, LogPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
+import { pause } from "../host/pause.ts";
 
 const RANK: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3 };
 
@@ -15,7 +16,6 @@ export interface LineLog extends Logger {
 const SOURCE = "sluice";
 
 const WRITE_TRIES_MAX = 200;
-const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Writes a whole text. A full pipe whose reader is slow gets 200 ms, then the rest is lost: a log must not hold up a
@@ -29,7 +29,7 @@ export function writeText(fd: number, text: string): void {
       at += writeSync(fd, octets, at);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
-      Atomics.wait(PAUSE, 0, 0, 1);
+      pause(1);
       tries++;
     }
   }

@@ -37,17 +37,21 @@ export class RecordRing {
 
   /** Room for a record of `length` octets, a multiple of 4. Returns its offset in the arena, or -1: it is lost. */
   reserve(length: number, uptimeMs: number): number {
-    if (this.lost > 0 && this.makeRoom(LOST_OCTETS)) {
-      const at = this.place(LOST_OCTETS);
-      writeRecord(this.view, at, RECORD_LOST, LOST_OCTETS, uptimeMs);
-      this.view.setUint32(at + LOST_COUNT, Math.min(this.lost, 0xffffffff));
-      this.lost = 0;
-    }
+    this.tellLost(uptimeMs);
     if (this.lost > 0 || !this.makeRoom(length)) {
       this.lost++;
       return -1;
     }
     return this.place(length);
+  }
+
+  /** Tells of what was lost, if anything was and there is room. Otherwise the next record does. */
+  tellLost(uptimeMs: number): void {
+    if (this.lost === 0 || !this.makeRoom(LOST_OCTETS)) return;
+    const at = this.place(LOST_OCTETS);
+    writeRecord(this.view, at, RECORD_LOST, LOST_OCTETS, uptimeMs);
+    this.view.setUint32(at + LOST_COUNT, Math.min(this.lost, 0xffffffff));
+    this.lost = 0;
   }
 
   /** What is to be sent, as pairs of offset and length from `index` of `gather` on. Returns how many pairs: up to two. */

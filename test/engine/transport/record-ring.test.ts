@@ -48,6 +48,21 @@ class Rig {
 }
 
 describe("records in a ring", () => {
+  it("that found no room are told of without a next one", () => {
+    const rig = new Rig();
+    rig.ring.isRead = true;
+    rig.ring.tellLost(1);
+    expect(rig.ring.isEmpty).toBe(true);
+    let kept = 0;
+    for (let mark = 1; mark <= 10; mark++) if (rig.put(64, mark)) kept++;
+    rig.ring.tellLost(11);
+    expect(rig.take()).toHaveLength(kept);
+    rig.ring.tellLost(11);
+    expect(rig.take()).toEqual([`lost ${10 - kept}`]);
+    rig.ring.tellLost(12);
+    expect(rig.ring.isEmpty).toBe(true);
+  });
+
   it("stay in order, none of them cut at the end of the ring", () => {
     const rig = new Rig();
     const taken: unknown[] = [];
