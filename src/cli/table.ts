@@ -1,10 +1,6 @@
 /** Aligned columns for people. */
 
-/** What a guest chose may be in it: control characters never reach a terminal. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is replaced.
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "?");
-}
+import { printable } from "../control/printable.ts";
 
 /** Rows under their headings; one line that says `empty` when there are none. */
 export function table(

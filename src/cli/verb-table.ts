@@ -1,16 +1,21 @@
 /** What is asked of an instance that runs, one command each, and what people see of the answer. */
-import type { Flow } from "../control/schema.ts";
-import { EVENT_TYPES, type EventType, type LogLevelName, logLevelSchema } from "../control/schema.ts";
+import { formatEnd } from "../control/flow-rates.ts";
+import { printable } from "../control/printable.ts";
+import {
+  EVENT_TYPES,
+  type EventType,
+  type Flow,
+  type LogLevelName,
+  logLevelSchema,
+} from "../control/schema.ts";
 import { formatWhy } from "../control/why/rules.ts";
 import { formatOctets } from "../supervisor/octets.ts";
 import { runningInstances } from "./instances.ts";
-import { printable, table } from "./table.ts";
+import { table } from "./table.ts";
 import type { VerbName } from "./verb-descriptions.ts";
 import { VerbError, type VerbRequest } from "./verb-request.ts";
 
 const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
-const endpoint = ({ address, port }: Flow["guest"]): string =>
-  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
 function duration(ms: number): string {
   if (ms < 1000) return `${ms} ms`;
@@ -85,8 +90,8 @@ async function flows({ words, flags, json, out, client }: VerbRequest): Promise<
     flow.protocol,
     flow.direction,
     flow.state,
-    endpoint(flow.guest),
-    endpoint(flow.remote),
+    formatEnd(flow.guest),
+    formatEnd(flow.remote),
     flow.names[0] ?? "",
     formatOctets(flow.octetsFromGuest),
     formatOctets(flow.octetsToGuest),

@@ -64,7 +64,7 @@ export interface Instance {
   state(): Promise<State>;
   /** Settles when all that the engine has recorded so far has been read: memories are as good as they get. */
   refresh(): Promise<void>;
-  /** Up to `limit` flows whose id is above `after`, by id; `next` is the `after` of the next page or null. */
+  /** Up to `limit` flows from place `after` of the flow table on, by place; `next` is the `after` of the next page or null. */
   flows(filter: FlowFilter, after: number, limit: number): Promise<{ flows: Flow[]; next: number | null }>;
   /** Resets a flow on both sides. Returns whether there was one. */
   killFlow(id: number): Promise<boolean>;
@@ -120,9 +120,7 @@ export interface Memories {
   namesOf(address: string): readonly KnownName[];
   /** Addresses lately answered for `name`, the newest first. */
   addressesOf(name: string): readonly string[];
-  /** What connecting to `address`:`port` last came to, if it failed. */
-  failureOf(address: string, port: number): HostFailure | undefined;
-  /** Every such failure, the newest first. */
+  /** What connecting to an address and port last came to where it failed, the newest first. */
   failures(): readonly (HostFailure & Endpoint)[];
   /** The last question asked for `name`. */
   questionOf(name: string): AskedName | undefined;

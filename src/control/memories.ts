@@ -93,10 +93,6 @@ export class BoundedMemories implements Memories {
     return this.addresses.get(plainName(name)) ?? [];
   }
 
-  failureOf(address: string, port: number): HostFailure | undefined {
-    return this.failed.get(endText(address, port));
-  }
-
   failures(): readonly (HostFailure & Endpoint)[] {
     return [...this.failed.values()];
   }

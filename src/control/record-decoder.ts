@@ -53,6 +53,8 @@ const LENGTHS = new Map([
   [layout.RECORD_ROWS_END, layout.ROWS_END_OCTETS],
 ]);
 const ERRNO_MIN = -4095;
+/** What Date can tell, less the longest duration a record has. */
+const TIME_MS_MAX = 8.63e15;
 
 function check(holds: boolean, what: string): asserts holds {
   if (!holds) throw new RecordError(`a record whose ${what} is none`);
@@ -143,12 +145,14 @@ export class RecordDecoder {
   }
 
   private time(at: number): number {
-    return Math.round(this.epochMs + this.uptime(at));
+    const ms = Math.round(this.epochMs + this.uptime(at));
+    check(Math.abs(ms) <= TIME_MS_MAX, "time");
+    return ms;
   }
 
   private clock(): void {
     const wallMs = this.view.getFloat64(layout.CLOCK_WALL_MS);
-    check(wallMs >= 0 && wallMs <= 8.64e15, "time");
+    check(wallMs >= 0 && wallMs <= TIME_MS_MAX, "time");
     this.epochMs = wallMs - this.uptime(layout.RECORD_AT);
   }
 

@@ -121,6 +121,8 @@ export class ControlServer {
       { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, keepAliveTimeout: REQUEST_MS },
       (request, response) => void this.serve(request, response),
     );
+    // It never listens itself: its time limits and its list of connections begin with this event (node:http).
+    this.http.emit("listening");
   }
 
   /** Takes a paused connection; whatever it asks is refused for `reason`, if there is one. */
@@ -139,8 +141,8 @@ export class ControlServer {
         return;
       }
       const problem = this.problemOf(error);
-      // What is left of the body is not waited for.
-      if (problem.status === 413) response.shouldKeepAlive = false;
+      // What is left of the body is not waited for, and who may not ask has no place to keep.
+      if (problem.status === 413 || problem.status === 403) response.shouldKeepAlive = false;
       const headers = error instanceof HttpError ? error.headers : {};
       send(response, problem.status, `${JSON.stringify(problem)}\n`, PROBLEM_TYPE, headers);
     }
@@ -186,6 +188,7 @@ export class ControlServer {
   close(): void {
     this.streams.close();
     this.http.closeAllConnections();
+    this.http.close();
   }
 }
 

@@ -103,10 +103,11 @@ export class EngineForwards implements LiveForwards {
   async remove(id: number, cut = false): Promise<void> {
     const entry = this.entries.get(id);
     if (entry === undefined) throw new ControlRefusal(404, `there is no forward ${id}`);
-    this.entries.delete(id);
+    await this.parts.calls.call<"forward-remove">({ name: "forward-remove", forwardId: id, cut });
+    // Somebody else's removal of it was quicker.
+    if (!this.entries.delete(id)) return;
     this.ports -= this.sockets.get(id) ?? 0;
     this.sockets.delete(id);
-    await this.parts.calls.call<"forward-remove">({ name: "forward-remove", forwardId: id, cut });
     this.parts.tell({ type: "forward", atMs: Date.now(), action: "removed", id, rule: entry.rule });
   }
 

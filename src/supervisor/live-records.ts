@@ -26,6 +26,16 @@ const WANTED: Partial<Record<RecordType, number>> = {
 /** How long an engine that has ended may leave records to read, milliseconds. */
 const DRAIN_MS = 500;
 
+/** Rows that are on their way. */
+interface RowCall {
+  readonly rows: FlowRecord[];
+  /** The place they begin at, and how many there may be. */
+  readonly from: number;
+  readonly most: number;
+  readonly settle: (rows: Rows) => void;
+  readonly reject: (error: CallError) => void;
+}
+
 /** Rows of one call to the engine, with where the next one goes on; 0 when there are no more. */
 export interface Rows {
   readonly rows: readonly FlowRecord[];
@@ -41,7 +51,7 @@ export class LiveRecords implements RecordStream {
   /** Records there were and that nobody could read in time. */
   lost = 0;
   private readonly readers = new Set<Reader>();
-  private readonly rowCalls = new Map<number, { rows: FlowRecord[]; settle: (rows: Rows) => void }>();
+  private readonly rowCalls = new Map<number, RowCall>();
   private opening: Promise<void> | undefined;
   private asked = 0;
   private socket: Socket | undefined;
@@ -69,9 +79,10 @@ export class LiveRecords implements RecordStream {
   async rows(from: number, places: number, limit: number): Promise<Rows> {
     await this.open();
     const { calls } = this.parts;
+    if (this.socket?.destroyed) throw new CallError("the engine's records have ended");
     return new Promise((settle, reject) => {
       const id = calls.nextId;
-      this.rowCalls.set(id, { rows: [], settle });
+      this.rowCalls.set(id, { rows: [], from, most: Math.min(places, limit), settle, reject });
       calls.call<"rows">({ name: "rows", from, places, rows: limit }).catch((error) => {
         this.rowCalls.delete(id);
         reject(error);
@@ -105,7 +116,11 @@ export class LiveRecords implements RecordStream {
   }
 
   private open(): Promise<void> {
-    this.opening ??= this.begin();
+    this.opening ??= this.begin().catch((error) => {
+      // Descriptors may be short for a moment: the next who asks tries again.
+      this.opening = undefined;
+      throw error;
+    });
     return this.opening;
   }
 
@@ -128,7 +143,7 @@ export class LiveRecords implements RecordStream {
     const decoder = new RecordDecoder(
       {
         record: (record) => this.tell(record),
-        row: (call, row) => this.rowCalls.get(call)?.rows.push(row),
+        row: (call, row) => this.row(call, row),
         rowsEnd: (call, next) => this.rowsEnd(call, next),
       },
       Date.now(),
@@ -136,6 +151,7 @@ export class LiveRecords implements RecordStream {
     );
     this.socket = new Socket({ fd: ours, readable: true, writable: false });
     this.socket.on("error", () => {});
+    this.socket.on("close", () => this.ended());
     this.socket.on("data", (chunk) => this.read(decoder, chunk));
     this.ask();
   }
@@ -150,8 +166,23 @@ export class LiveRecords implements RecordStream {
     }
   }
 
+  /** What is asked of an engine whose records have ended is never told. */
+  private ended(): void {
+    for (const { reject } of this.rowCalls.values()) reject(new CallError("the engine's records have ended"));
+    this.rowCalls.clear();
+  }
+
+  private row(call: number, row: FlowRecord): void {
+    const waiting = this.rowCalls.get(call);
+    if (waiting === undefined) return;
+    if (waiting.rows.length >= waiting.most) throw new RecordError("more rows than were asked for");
+    waiting.rows.push(row);
+  }
+
   private rowsEnd(call: number, next: number): void {
     const waiting = this.rowCalls.get(call);
+    if (waiting !== undefined && next !== 0 && next <= waiting.from)
+      throw new RecordError("rows that go back");
     this.rowCalls.delete(call);
     waiting?.settle({ rows: waiting.rows, next });
   }

@@ -2,10 +2,11 @@
  * What there is to see and steer of one instance: its control socket, and behind it, made when somebody first asks, the
  * instance itself. One of these belongs to each engine of a command.
  */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
 import type { Logger } from "../engine/boundary.ts";
+import { native } from "../host/native/native.ts";
 import { StartError } from "../host/start-error.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
@@ -97,10 +98,17 @@ export class Live {
 
 /** Throws a StartError. */
 function openFlowLog({ target }: FlowLogPlan): number {
-  if ("fd" in target) return target.fd;
+  const fd = "fd" in target ? target.fd : openLogFile(target.path);
+  const kind = fstatSync(fd);
+  // A write that waits for its reader would keep this process from ending. Who gave the descriptor shares that with us.
+  if (kind.isFIFO() || kind.isSocket()) native.setNonBlocking(fd);
+  return fd;
+}
+
+function openLogFile(path: string): number {
   try {
-    return openSync(target.path, "a", 0o640);
+    return openSync(path, "a", 0o640);
   } catch (error) {
-    throw new StartError([{ place: `--flow-log ${target.path}`, reason: (error as Error).message }]);
+    throw new StartError([{ place: `--flow-log ${path}`, reason: (error as Error).message }]);
   }
 }

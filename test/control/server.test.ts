@@ -61,6 +61,17 @@ const EXAMPLES: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   "POST /v1/stop": { body: {} },
 };
 
+describe("a server that closes", () => {
+  it("leaves nobody connected, also who has asked nothing", async () => {
+    const silent = connect(rig.path);
+    await new Promise((resolve) => silent.once("connect", resolve));
+    expect((await ask("GET", "/v1/state")).status).toBe(200);
+    const closed = new Promise((resolve) => silent.once("close", resolve));
+    rig.server.close();
+    await closed;
+  });
+});
+
 describe("every route", () => {
   it.each(ROUTES.map((route) => [`${route.method} ${route.path}`, route] as const))(
     "%s answers as its schema says",

@@ -34,7 +34,6 @@ function sources(known: Known): WhySources {
     memories: {
       namesOf: () => names.map((name) => ({ name, answeredAtMs: NOW_MS - 30_000 })),
       addressesOf: () => addresses,
-      failureOf: () => undefined,
       denials: () => known.denials ?? [],
       drops: () => known.dropped ?? [],
       failures: () => known.failures ?? [],

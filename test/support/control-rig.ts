@@ -175,7 +175,7 @@ export class ControlRig {
   /** Why connections are refused, while it is set. */
   reason: string | undefined;
   private readonly directory = mkdtempSync(join(tmpdir(), "sluice-test-control-"));
-  private readonly server: ControlServer;
+  readonly server: ControlServer;
   private readonly listener: Server;
 
   constructor() {

@@ -54,6 +54,7 @@ export function startFlowLog(options: FlowLogOptions): FlowLog {
       await writer.drain();
       tellLost();
       await writer.drain();
+      writer.close();
     },
   };
 }

@@ -59,19 +59,24 @@ export class LineWriter {
 
   #write(octets: Buffer, from: number): void {
     write(this.options.fd, octets, from, octets.length - from, null, (error, written) => {
-      if (error?.code === "EAGAIN") {
-        setTimeout(() => this.#write(octets, from), RETRY_MS);
+      if (error?.code === "EAGAIN" && !this.#broken) {
+        setTimeout(() => this.#write(octets, from), RETRY_MS).unref();
         return;
       }
       if (error) {
+        if (!this.#broken) this.options.failed(error);
         this.#broken = true;
-        this.options.failed(error);
       } else if (from + written < octets.length) {
         this.#write(octets, from + written);
         return;
       }
       this.#next();
     });
+  }
+
+  /** What has not left is left behind. */
+  close(): void {
+    this.#broken = true;
   }
 
   /** Settles when all lines have left, or their reader was given a second. */
