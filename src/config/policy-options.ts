@@ -43,6 +43,6 @@ export const POLICY_OPTIONS = {
   audit: flag(
     "Policy",
     LIVE,
-    "Deny nothing: only note what the policy would have denied, and tell it at the end.",
+    "Deny nothing: only note what the policy would have denied, and tell it at the end. Names that connections show are not looked at.",
   ),
 } as const;

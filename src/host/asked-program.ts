@@ -70,10 +70,12 @@ export class AskedProgram {
     const { ticket } = this;
     this.open++;
     if (remote !== undefined) this.remember(remote, undefined);
+    let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {
-      setTimeout(resolve, PATIENCE_MS, false).unref();
+      timer = setTimeout(resolve, PATIENCE_MS, false).unref();
     });
     void Promise.race([heard, late]).then((answer) => {
+      clearTimeout(timer);
       this.open--;
       if (remote === undefined) this.decided(ticket, answer === true);
       else this.remember(remote, answer === true);

@@ -13,7 +13,7 @@ import { domainToASCII } from "node:url";
 import type { Ipv6Words, PolicyHost, PolicyTarget } from "../../engine/config.ts";
 import { formatIpv4, formatIpv6 } from "../../engine/wire/address-text.ts";
 import { isIpv4, netmask, parseInteger, parseIpv4 } from "../address.ts";
-import { parseIpv6 } from "../address6.ts";
+import { parseIpv6, sharesPrefix } from "../address6.ts";
 import { Unacceptable } from "../unacceptable.ts";
 
 export type Verdict = "allow" | "deny";
@@ -25,6 +25,14 @@ const LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const NAME_OCTETS_MAX = 253;
 const V4_MAPPED_BITS = 96;
 const PORTS_MAX = 64;
+
+/** Networks whose addresses carry an IPv4 address, which is what rules are asked about (engine/network/addresses.ts). */
+const CARRIERS: readonly (readonly [prefix: string, length: number])[] = [
+  ["64:ff9b::", 96],
+  ["64:ff9b:1::", 48],
+  ["2002::", 16],
+  ["2001::", 32],
+];
 
 const GROUPS: Readonly<Record<string, PolicyHost>> = {
   "@public": { kind: "public" },
@@ -101,8 +109,15 @@ function parseName(text: string): string {
   return name;
 }
 
+/** An address and, behind a slash, the text of a prefix length. */
+function splitNetwork(text: string): [address: string, prefix: string | undefined] {
+  const [address = "", prefix, ...rest] = text.split("/");
+  if (rest.length > 0) throw new Unacceptable("one prefix length", text);
+  return [address, prefix];
+}
+
 function parseNetwork4(text: string): PolicyHost {
-  const [address = "", prefixText] = text.split("/", 2);
+  const [address, prefixText] = splitNetwork(text);
   if (!isIpv4(address)) throw new Unacceptable("an IPv4 address such as 203.0.113.9 or 203.0.113.0/24", text);
   const prefixLength = prefixText === undefined ? 32 : parseInteger(prefixText, 0, 32, "prefix length");
   const value = parseIpv4(address);
@@ -117,7 +132,7 @@ function parseNetwork4(text: string): PolicyHost {
 }
 
 function parseNetwork6(text: string): PolicyHost {
-  const [address = "", prefixText] = text.split("/", 2);
+  const [address, prefixText] = splitNetwork(text);
   const words = parseIpv6(address);
   const prefixLength = prefixText === undefined ? 128 : parseInteger(prefixText, 0, 128, "prefix length");
   if (words[0] === 0 && words[1] === 0 && words[2] === 0xffff) {
@@ -130,6 +145,15 @@ function parseNetwork6(text: string): PolicyHost {
   if (network.some((word, i) => word !== words[i])) {
     throw new Unacceptable(
       `a network whose host part is zero: did you mean [${formatIpv6(network)}/${prefixLength}]?`,
+      text,
+    );
+  }
+  const carries = CARRIERS.find(
+    ([prefix, length]) => prefixLength >= length && sharesPrefix(words, parseIpv6(prefix), length),
+  );
+  if (carries !== undefined) {
+    throw new Unacceptable(
+      `the IPv4 addresses themselves: one of ${carries.join("/")} is judged as what it carries`,
       text,
     );
   }

@@ -63,10 +63,17 @@ export function isPrivate4(address: number): boolean {
   return false;
 }
 
-/** Whether an IPv6 address is one of a private network: fc00::/7, fe80::/10, and ::/64, where ::1 is. */
+/** Whether an IPv6 address is one of a private network: fc00::/7, fe80::/10, ::/64, where ::1 is, and one inside by ISATAP. */
 export function isPrivate6(words: Int32Array, index: number): boolean {
   const top = words[index];
-  return top >>> 25 === 0x7e || (top & LINK_LOCAL_6_MASK) === LINK_LOCAL_6 || (top | words[index + 1]) === 0;
+  if (top >>> 25 === 0x7e || (top & LINK_LOCAL_6_MASK) === LINK_LOCAL_6 || (top | words[index + 1]) === 0)
+    return true;
+  return isIsatap(words, index) && isPrivate4(words[index + 3]);
+}
+
+/** An ISATAP identifier (RFC 5214): whose prefix it is decides where a packet goes, and whether the IPv4 address inside is meant. */
+export function isIsatap(words: Int32Array, index: number): boolean {
+  return (words[index + 2] & ISATAP_MASK) === ISATAP;
 }
 
 /** Metadata services: four words of an address, four of a mask (AWS has a whole /32 of services). */
@@ -181,7 +188,7 @@ export function embeddedIpv4(words: Int32Array, index: number, found: Int32Array
     found[count++] = w1;
     found[count++] = ~w3;
   }
-  if ((w2 & ISATAP_MASK) === ISATAP) found[count++] = w3;
+  if (isIsatap(words, index)) found[count++] = w3;
   return count;
 }
 

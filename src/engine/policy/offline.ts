@@ -3,7 +3,7 @@
 import { V4_MAPPED } from "../boundary.ts";
 import type { PolicyConfig } from "../config.ts";
 import type { DropReasonName } from "../metrics/drop-reasons.ts";
-import { isLegitimate4, isLegitimate6 } from "../network/addresses.ts";
+import { EMBEDDED_MAX, embeddedIpv4, isIsatap, isLegitimate4, isLegitimate6 } from "../network/addresses.ts";
 import { Name } from "./name.ts";
 import { NO_RULE, PINNED, RuleSet } from "./rule-set.ts";
 import { OVER_TCP, OVER_UDP } from "./targets.ts";
@@ -29,6 +29,7 @@ const SOME_ADDRESS = Int32Array.of(0, 0, V4_MAPPED, 0xf0000001);
 export class OfflinePolicy {
   private readonly rules: RuleSet;
   private readonly name = new Name();
+  private readonly embedded = new Int32Array(EMBEDDED_MAX);
 
   constructor(config: PolicyConfig) {
     this.rules = new RuleSet(config);
@@ -40,7 +41,7 @@ export class OfflinePolicy {
     const words = "words" in host ? Int32Array.from(host.words) : SOME_ADDRESS;
     if ("words" in host && !isLegitimate(words))
       return { allowed: false, rule: -1, reason: "destination-refused" };
-    let rule = rules.addressRule(words, 0, port, over);
+    let rule = this.addressRule(words, port, over);
     if ("name" in host && name.setText(host.name)) {
       rule = Math.min(rule, rules.nameRule(name, port, over, PINNED));
     }
@@ -50,9 +51,25 @@ export class OfflinePolicy {
     const reason = allowed ? null : rule === NO_RULE ? byDefault : "policy-denied";
     return { allowed, rule: rule === NO_RULE ? -1 : rule, reason };
   }
+
+  /** The rule for an address: of all that it may be, one that denies before one that allows. */
+  private addressRule(words: Int32Array, port: number, over: number): number {
+    const { rules, embedded } = this;
+    const isIpv4 = isMapped(words);
+    const inside = isIpv4 ? 0 : embeddedIpv4(words, 0, embedded);
+    let found = NO_RULE;
+    for (let i = 0; i < inside; i++) {
+      found = rules.addressRule(Int32Array.of(0, 0, V4_MAPPED, embedded[i]), 0, port, over);
+      if (!rules.allows(found)) return found;
+    }
+    return inside > 0 && !isIsatap(words, 0) ? found : rules.addressRule(words, 0, port, over);
+  }
 }
 
 function isLegitimate(words: Int32Array): boolean {
-  const isIpv4 = words[2] === V4_MAPPED && (words[0] | words[1]) === 0;
-  return isIpv4 ? isLegitimate4(words[3], false) : isLegitimate6(words, 0, false);
+  return isMapped(words) ? isLegitimate4(words[3], false) : isLegitimate6(words, 0, false);
+}
+
+function isMapped(words: Int32Array): boolean {
+  return words[2] === V4_MAPPED && (words[0] | words[1]) === 0;
 }

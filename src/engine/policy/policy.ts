@@ -12,7 +12,7 @@ import { V4_MAPPED } from "../boundary.ts";
 import type { PolicyConfig } from "../config.ts";
 import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { EMBEDDED_MAX, embeddedIpv4 } from "../network/addresses.ts";
+import { EMBEDDED_MAX, embeddedIpv4, isIsatap } from "../network/addresses.ts";
 import { CHECK, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
@@ -176,19 +176,31 @@ export class Policy implements FlowJudge {
 
   /** The flow in hand over IPv6, to the address at `words[at]`: the strictest verdict of all that it may be. */
   private judge6(words: Int32Array, at: number): number {
-    const count = this.inner(words, at);
-    if (count === 0) {
-      for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
-      return this.judge();
-    }
+    const inside = this.inner(words, at);
+    const all = this.candidates(inside, words, at);
     let strictest = GO;
-    for (let i = 0; i < count; i++) {
-      this.flow.setIpv4(this.embedded[i]);
+    let isLenient = true;
+    for (let i = 0; i < all; i++) {
+      this.take(i, inside, words, at);
       const verdict = this.judge();
       if (verdict !== GO && verdict !== CHECK) return verdict;
-      if (verdict === CHECK) strictest = CHECK;
+      if (verdict === GO) continue;
+      strictest = CHECK;
+      isLenient = isLenient && this.lenient;
     }
+    this.lenient = isLenient;
     return strictest;
+  }
+
+  /** How many addresses the one at `words[at]` may be: those inside, and itself where these leave it open. */
+  private candidates(inside: number, words: Int32Array, at: number): number {
+    return inside === 0 || isIsatap(words, at) ? inside + 1 : inside;
+  }
+
+  /** Takes the `i`-th of them in hand. */
+  private take(i: number, inside: number, words: Int32Array, at: number): void {
+    if (i < inside) this.flow.setIpv4(this.embedded[i]);
+    else for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
   }
 
   /** Puts the IPv4 addresses in the IPv6 address at `words[at]` into `embedded`. Returns how many. */
@@ -289,13 +301,13 @@ export class Policy implements FlowJudge {
    * reason why not, which is noted.
    */
   shown(words: Int32Array, at: number, port: number): number {
-    const count = this.inner(words, at);
+    const inside = this.inner(words, at);
+    const all = this.candidates(inside, words, at);
     let reason = 0;
     this.flow.protocol = OVER_TCP;
     this.flow.port = port;
-    for (let i = 0; i < Math.max(count, 1) && reason === 0; i++) {
-      if (count > 0) this.flow.setIpv4(this.embedded[i]);
-      else for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
+    for (let i = 0; i < all && reason === 0; i++) {
+      this.take(i, inside, words, at);
       reason = this.shownAt();
     }
     return reason;

@@ -57,6 +57,9 @@ describe("an address", () => {
     ["::203.0.113.10", false],
     ["fe80::1", false],
     ["::1", false],
+    // Whose prefix it is decides where it goes.
+    ["2001:db8::5efe:203.0.113.10", false],
+    ["2001:db8::200:5efe:203.0.113.10", false],
   ])("P3 %s is judged as the one inside: %s", (address, goes) => {
     expect(over6({ rules: [{ allow: `${GOOD}:22` }] }, address, 22) === GO).toBe(goes);
     // And so is a denied one, under a default of allow.

@@ -70,6 +70,11 @@ export class FirstOctets {
     this.need[n] = 1;
   }
 
+  /** Whether what was found last is a ClientHello with another one inside. */
+  get isEncrypted(): boolean {
+    return this.foundTls && this.hello.hasEncrypted;
+  }
+
   look(n: number, c: TcpConnection): number {
     if (c.backlogOctets < this.need[n]) return NEEDS_MORE;
     this.foundTls = this.isTls[n] !== 0;

@@ -201,7 +201,7 @@ export class HeldNames implements LocalService, NameChecks {
     const { policy } = this;
     const isLenient = (c.check & LENIENT) !== 0;
     const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
-    if (isNamed && !(policy.config.refuseEch && this.first.hello.hasEncrypted)) {
+    if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
       const reason = policy.shown(this.wordsOf(c), 0, c.remotePort);
       if (reason === HANDLED) {
         this.release(n, c);
@@ -257,6 +257,8 @@ export class HeldNames implements LocalService, NameChecks {
     }
     this.state[n] = CLOSING;
     closeLocal(ctx, c);
+    this.allOctets -= this.octets[n];
+    this.octets[n] = 0;
     this.schedule(n, LINGER_MS);
   }
 
