@@ -267,6 +267,8 @@ function testAsNobody(args) {
       USER: "nobody",
       LOGNAME: "nobody",
     };
+    // npm hands its scripts the cache of who runs it, where nobody may not write.
+    delete env.npm_config_cache;
     const identity = { uid: NOBODY, gid: NOBODY, env };
     const reads = spawnSync(process.execPath, ["-e", `process.chdir(${JSON.stringify(ROOT)})`], {
       ...identity,

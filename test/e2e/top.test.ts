@@ -25,7 +25,9 @@ class Tmux {
   }
 
   private run(...args: string[]): string {
-    return execFileSync(findCommand("tmux") ?? "", ["-S", this.socket, ...args], { encoding: "utf8" });
+    // Without it tmux starts the user's own shell, which for nobody is nologin.
+    const env = { ...process.env, SHELL: "/bin/sh" };
+    return execFileSync(findCommand("tmux") ?? "", ["-S", this.socket, ...args], { encoding: "utf8", env });
   }
 
   get screen(): string {
