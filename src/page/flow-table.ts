@@ -59,8 +59,18 @@ export class FlowTable {
   }
 
   show(flows: readonly RatedFlow[]): void {
+    const at = this.#activeIndex;
     this.#flows = flows;
+    // Where the active flow has ended, its neighbour is active, not whichever stands first.
+    if (this.#activeId !== 0 && !flows.some(({ id }) => id === this.#activeId)) {
+      this.#activeId = flows[Math.min(at, flows.length - 1)]?.id ?? 0;
+    }
     this.table.setAttribute("aria-rowcount", String(flows.length + 1));
+    this.#render();
+  }
+
+  /** After a dialog: rows were filled anew under it, and the one that has the focus may show another flow. */
+  takeFocusBack(): void {
     this.#render();
   }
 
@@ -172,6 +182,7 @@ export class FlowTable {
       End: this.#flows.length,
     };
     const step = steps[event.key];
+    this.#activeId = row.flow.id;
     const onRow = event.target === row.element;
     if (step !== undefined) this.#move(this.#flows.indexOf(row.flow) + step);
     else if (event.key === "Enter" && onRow) this.actions.why(row.flow);

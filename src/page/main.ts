@@ -57,6 +57,7 @@ class Page {
       button.addEventListener("click", () => this.#sortBy(button.dataset["sort"] ?? ""));
     }
     byId("why-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => this.#table.takeFocusBack());
     byId("why-kill", HTMLButtonElement).addEventListener("click", () => this.#killAsked());
     this.#sortBy(this.#sort);
   }
@@ -122,7 +123,8 @@ class Page {
 
   #takeFlows(flows: readonly Flow[]): void {
     this.#all = this.#flowRates.rate(flows.map(listed), performance.now());
-    this.#showFlows(this.#table.isHeld);
+    // The browser gives the focus back to the row it was on: that row must still show the flow that was asked about.
+    this.#showFlows(this.#table.isHeld || this.#dialog.open);
   }
 
   /** `held`: every flow stays where it stands. */
