@@ -261,7 +261,10 @@ static int wait_for_service(int ready, int said) {
   bool saying = true;
   for (;;) {
     struct pollfd fds[] = {{ready, POLLIN, 0}, {saying ? said : -1, POLLIN, 0}};
-    if (poll(fds, 2, -1) < 0) continue;
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      fail("poll: %s", strerror(errno));
+    }
     if (fds[1].revents != 0) saying = relay(said);
     if (fds[0].revents == 0) continue;
     char octets[512];
@@ -327,7 +330,6 @@ static int serve_apart(char **argv, int argc) {
   int ready[2], said[2];
   high_pipe(ready);
   high_pipe(said);
-  for (size_t i = 0; i < sizeof PASSED / sizeof *PASSED; i++) pass(PASSED[i]);
   child = fork();
   if (child < 0) fail("fork: %s", strerror(errno));
   if (child == 0) {
@@ -336,6 +338,8 @@ static int serve_apart(char **argv, int argc) {
     go_apart(ready[1], said[1]);
     become(argv, argc);
   }
+  /* Not before: a signal in between ends this process, and the child sees that its starter gave up. */
+  for (size_t i = 0; i < sizeof PASSED / sizeof *PASSED; i++) pass(PASSED[i]);
   close(ready[1]);
   close(said[1]);
   return wait_for_service(ready[0], said[0]);

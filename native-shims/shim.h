@@ -1,6 +1,6 @@
 /*
- * The shim: the system calls and the checksum kernel that Node does not offer, and nothing else. No protocol is
- * decided here. src/host/native/calls.ts documents every call; the functions below implement them one to one.
+ * The shim: the system calls and the checksum kernel that Node does not offer, the rings of a card in shared memory
+ * (vhost.h), and nothing else. No protocol is decided here. src/host/native/calls.ts documents every call; the functions below implement them one to one.
  *
  * Theory of operation. JavaScript registers one ArrayBuffer, the arena. From then on octets are named by int32
  * offsets into it, and every call checks its offsets and lengths against the arena before the kernel sees an

@@ -131,6 +131,9 @@ export const TFTP_TRANSFERS_MAX = 32;
 export const RECORD_RING_OCTETS = 196_608;
 export const DROP_RING_OCTETS = 65_536;
 
+/** Datagrams of a super-frame. Senders make 128 at most; a card in shared memory says what its guest says. */
+export const UDP_SEGMENTS_MAX = 512;
+
 /** Octets of the scratch area for replies built by services (one at a time). */
 export const SCRATCH_OCTETS = 69_632;
 

@@ -8,11 +8,18 @@ import type { HostLink } from "../engine-options.ts";
 
 const LINK_DOWN = dropReason("link-down");
 
+/** Batches dropped in one go; only a flood reaches it, and its rest waits for the plug. */
+const BATCHES_MAX = 64;
+
 export class PulledLink implements HostLink {
+  readonly roomFd?: number;
+
   constructor(
     readonly inner: HostLink,
     private readonly counters: Counters,
-  ) {}
+  ) {
+    if (inner.roomFd !== undefined) this.roomFd = inner.roomFd;
+  }
 
   get name(): string {
     return this.inner.name;
@@ -44,13 +51,16 @@ export class PulledLink implements HostLink {
   }
 
   receive(batch: FrameBatch): number {
-    const count = this.inner.receive(batch);
-    if (count <= 0) return count;
-    const { drained } = batch;
-    for (let i = 0; i < count; i++) this.counters.drop(LINK_DOWN);
-    batch.reset();
-    batch.drained = drained;
-    // Should more wait, the link is still readable and the loop asks again.
+    // A kick tells once: all that is there has to go.
+    for (let batches = 0; batches < BATCHES_MAX; batches++) {
+      const count = this.inner.receive(batch);
+      if (count <= 0) return count;
+      const { drained } = batch;
+      for (let i = 0; i < count; i++) this.counters.drop(LINK_DOWN);
+      batch.reset();
+      batch.drained = drained;
+      if (drained) return 0;
+    }
     return 0;
   }
 

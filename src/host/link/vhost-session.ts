@@ -221,7 +221,10 @@ export class VhostSession {
         const fd = this.channel.takeDescriptor();
         const problem = this.memory.add(fd, message.subarray(at, at + 8));
         native.close(fd);
-        if (problem !== "") return refused(problem);
+        if (problem === "") continue;
+        // Half a table is none: rings that go on would find parts of what the guest has.
+        this.memory.clear();
+        return refused(problem);
       }
       return "done";
     });
@@ -404,7 +407,7 @@ export class VhostSession {
       this.rings[index].base = native.vhostStop(index);
   }
 
-  /** Changes what lies under the rings; those that run go on with it. */
+  /** Changes what lies under the rings; those that run go on with it, also with what a refused change has left. */
   private inPlace(change: () => Outcome): Outcome {
     if (this.link === null) {
       const outcome = change();
@@ -412,10 +415,10 @@ export class VhostSession {
     }
     this.stopRings();
     const outcome = change();
-    const failure = outcome === "done" ? this.startRings() : "";
-    if (outcome === "done" && failure === "") {
+    const failure = this.startRings();
+    if (failure === "") {
       this.host.poke();
-      return "done";
+      return outcome;
     }
     this.forgetLink("its memory changed");
     return outcome === "done" ? refused(failure) : outcome;

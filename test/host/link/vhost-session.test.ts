@@ -163,7 +163,20 @@ describe("memory", () => {
     expect(rig.readAll(rig.attachedLink).frames).toEqual([sampleFrame(64, 7)]);
     expect(front.ask(protocol.REM_MEM_REG, high, [], ASKING)).toBe(0n);
     expect(front.ask(protocol.REM_MEM_REG, high, [], ASKING)).toBe(1n);
-    expect(rig.link).toBeNull();
+    rig.front.transmit.takeUsed();
+    expectServed(rig, 2, 4_000_000);
+  });
+
+  it("that is half a table under running rings is none, and ends the link", () => {
+    const rig = opened({ regions: 2 });
+    rig.front.start();
+    const [whole] = rig.front.regionList();
+    const tooLong = words(2, 0, ...whole, GUEST_BASE * 8n, BigInt(MEMORY_OCTETS) + 1n, USER_BASE * 8n, 0n);
+    const fds = [rig.front.memoryFd, rig.front.memoryFd];
+    expect(rig.front.ask(protocol.SET_MEM_TABLE, tooLong, fds, ASKING)).toBe(1n);
+    expect(rig.link === null).toBe(true);
+    rig.front.shareMemory();
+    expect(rig.attached).toBe(2);
   });
 
   it.each<[string, (rig: VhostRig) => void, RegExp]>([

@@ -41,7 +41,10 @@ export function peek(ctx: TcpContext, c: TcpConnection, each: number, octets: nu
   const headers = ETHERNET_HEADER_OCTETS + c.ipOctets + TCP_HEADER_OCTETS + options;
   const { egress } = ctx;
   if (egress.peeker === null) return 0;
-  const got = egress.peeker.peek(c.handle, headers, each, octets, ctx.receiveList);
+  // A frame in front that still needs buffers would wait for those that are taken here, and these for it.
+  if (!egress.blocked) egress.flush();
+  const got =
+    egress.queue.length > 0 ? ENOBUFS : egress.peeker.peek(c.handle, headers, each, octets, ctx.receiveList);
   if (got === ENOBUFS) egress.blocked = egress.peekBlocked = true;
   return got;
 }

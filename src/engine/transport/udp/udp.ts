@@ -26,6 +26,7 @@ import {
   type UdpBatch,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
+import { UDP_SEGMENTS_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
@@ -266,7 +267,8 @@ export class Udp {
   private queue(mapping: UdpMapping, packet: Packet, from: AddressWords | null): void {
     const { network, counters } = this.parts;
     const octets = packet.payloadOctets;
-    const size = packet.segmentSize === 0 ? octets : packet.segmentSize;
+    const size =
+      packet.segmentSize === 0 ? octets : Math.max(packet.segmentSize, Math.ceil(octets / UDP_SEGMENTS_MAX));
     let sent = 0;
     do {
       const at = packet.payloadAt + sent;
