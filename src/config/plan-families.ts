@@ -10,7 +10,6 @@ const IPV4_OPTIONS = [
   "copy-host",
   "shared-subnet",
   "host-alias",
-  "answer-ping",
   "gateway",
   "guest-addr",
   "dhcp-start",

@@ -226,7 +226,7 @@ class Engine implements EngineCore {
   }
 
   decide(ticket: number, isAllowed: boolean, nowMs: number): void {
-    this.now = nowMs;
+    this.setTime(nowMs);
     this.layers.tcp.decide(ticket, isAllowed, nowMs);
   }
 

@@ -229,11 +229,11 @@ export class EngineHost {
 
   /** Tells the core by which family the host has a way out, now and when that changes; one that is closed is none. */
   private followUplink(): void {
-    const { device, address = 0, address6 } = this.options.outbound ?? {};
+    const { device, address = 0, address6, deviceHasIpv4 } = this.options.outbound ?? {};
     const tell = ({ ipv4, ipv6 }: WaysOut): void =>
       this.core.setUplinks(ipv4 && address !== null, ipv6 && address6 !== null, native.nowMs());
     const index = device === undefined ? 0 : Math.max(native.deviceIndex(device), 0);
-    const hasIpv4 = address !== 0 && address !== null;
+    const hasIpv4 = address === 0 ? deviceHasIpv4 === true : address !== null;
     const uplink = new Uplink(this.loop, { index, hasIpv4 }, (ways) => {
       const families = [...(ways.ipv4 ? ["IPv4"] : []), ...(ways.ipv6 ? ["IPv6"] : [])].join(" and ");
       this.options.log.info(

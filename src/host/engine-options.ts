@@ -47,6 +47,8 @@ export interface OutboundOptions {
   /** The same of IPv6, four words. */
   readonly address6?: Ipv6Words | null;
   readonly device?: string;
+  /** Whether the device has an IPv4 address: what counts where nobody chose one. */
+  readonly deviceHasIpv4?: boolean;
   readonly udpPorts?: UdpPorts;
 }
 

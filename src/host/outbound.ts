@@ -78,5 +78,7 @@ export function resolveOutbound(host: HostPlan): OutboundOptions | undefined {
   }
   if (sources.address === null && sources.address6 === null) return undefined;
   const { outboundDevice: device } = host;
-  return { ...sources, ...(device === undefined ? {} : { device }), udpPorts: udpPorts(host.udpPorts) };
+  const bound =
+    device === undefined ? {} : { device, deviceHasIpv4: interfaceAddresses(device).address !== null };
+  return { ...sources, ...bound, udpPorts: udpPorts(host.udpPorts) };
 }
