@@ -132,9 +132,9 @@ function dnsArguments(words: PasstWords): string[] {
   if (!words.dhcpSearch) args.push("--no-search");
   else for (const name of words.search) args.push("--search", name);
   if (words.hostname !== undefined) args.push("--hostname", words.hostname);
-  // Option 81 (RFC 4702): flags of a server that updates no DNS, two fields of zeros, the name in DNS's form.
+  // Option 81 (RFC 4702 section 2), as passt has it: flag E (the name is in DNS's form), both RCODEs 255.
   if (words.fqdn !== undefined && words.dhcp)
-    args.push("--dhcp-option", `81=hex:0600ff${encodeName(words.fqdn)}`);
+    args.push("--dhcp-option", `81=hex:04ffff${encodeName(words.fqdn)}`);
   return args;
 }
 

@@ -128,8 +128,12 @@ export class Slirp4netnsApi {
   private async remove(id: unknown): Promise<void> {
     const entry = typeof id === "number" ? this.entries.get(id) : undefined;
     if (entry === undefined) throw new BadRequest("remove_hostfwd: bad arguments.id");
+    try {
+      await this.forwards.remove(entry.forward);
+    } catch {
+      throw new BadRequest("remove_hostfwd: slirp_remove_hostfwd failed");
+    }
     this.entries.delete(entry.shown.id);
-    await this.forwards.remove(entry.forward);
   }
 }
 

@@ -40,7 +40,7 @@ describe("passt", () => {
     });
     expect(engine.dhcp?.extraOptions).toEqual([
       { code: 6, value: Uint8Array.of(1, 1, 1, 1) },
-      { code: 81, value: Uint8Array.of(6, 0, 255, 1, 103, 7, ...Buffer.from("example"), 0) },
+      { code: 81, value: Uint8Array.of(4, 255, 255, 1, 103, 7, ...Buffer.from("example"), 0) },
     ]);
     expect(engine.forwards.map(shown)).toEqual([
       "tcp 127.0.0.1:2222 22",

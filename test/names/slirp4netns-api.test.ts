@@ -13,6 +13,7 @@ let path: string;
 let close: () => void;
 let added: Forward[];
 let removed: number[];
+let isEnding = false;
 
 const forwards = {
   add: async (forward: Forward) => {
@@ -21,6 +22,7 @@ const forwards = {
     return { id: added.push(forward) * 10 };
   },
   remove: async (id: number) => {
+    if (isEnding) throw new Error("the engine ended");
     removed.push(id);
   },
 };
@@ -30,6 +32,7 @@ beforeEach(async () => {
   path = join(directory, "api.sock");
   added = [];
   removed = [];
+  isEnding = false;
   writeFileSync(path, "an old one");
   close = await serveApi(path, new Slirp4netnsApi(forwards, "10.0.2.100"));
 });
@@ -94,6 +97,11 @@ describe("forwards", () => {
       { id: 2, ...whole },
     ];
     expect(await request({ execute: "list_hostfwd" })).toEqual({ return: { entries }, entries });
+    isEnding = true;
+    expect(await request({ execute: "remove_hostfwd", arguments: { id: 2 } })).toEqual({
+      error: { desc: "bad request: remove_hostfwd: slirp_remove_hostfwd failed" },
+    });
+    isEnding = false;
     expect(await request({ execute: "remove_hostfwd", arguments: { id: 1 } })).toEqual({ return: {} });
     expect(removed).toEqual([10]);
     expect(await add({ proto: "tcp", host_addr: "", host_port: 1, guest_addr: "", guest_port: 2 })).toEqual({
