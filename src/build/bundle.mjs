@@ -109,7 +109,7 @@ async function makePage(rolldown, directory) {
   const page = join(ROOT, "src", "page");
   const input = { page: join(page, "main.ts") };
   const build = await rolldown({ cwd: ROOT, input, platform: "browser", logLevel: "silent" });
-  await build.write({
+  const { output } = await build.write({
     dir: directory,
     format: "es",
     entryFileNames: "[name].js",
@@ -117,6 +117,7 @@ async function makePage(rolldown, directory) {
     codeSplitting: false,
   });
   await build.close();
+  writeMaterials(dirname(directory), output);
   const chart = createRequire(import.meta.url).resolve("uplot/dist/uPlot.min.css");
   const styles = [chart, join(page, "page.css")].map((file) => readFileSync(file, "utf8"));
   writeFileSync(join(directory, "page.css"), styles.join("\n"));

@@ -121,11 +121,13 @@ function manifest(
     { base, binding: options.binding, isOld: specForm(spec, mayBeOld).form === OLD_FORM },
     report,
   );
-  for (const network of part.networks) define(network, options.namespace, networks, say);
   const metadata = without(mappingAt(value, ["metadata"]), SERVERS_OWN);
+  const own = metadata["namespace"];
+  const namespace = options.namespace ?? (typeof own === "string" ? own : undefined);
+  for (const network of part.networks) define(network, namespace, networks, say);
   const named = {
     ...metadata,
-    name: labelOf(metadata["name"], options.fallbackName, names, say),
+    name: labelOf(metadata["name"], options.fallbackName, namespace, names, say),
     ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
   };
   const outer = kind === "VirtualMachine" ? mappingAt(value, ["spec"]) : {};
@@ -165,12 +167,20 @@ export function dnsLabel(text: string): string {
     .replace(/^-+|-+$/g, "");
 }
 
-function labelOf(written: unknown, fallback: string, names: Set<string>, say: Report["say"]): string {
+/** The VM's name, which no other of its namespace has. */
+function labelOf(
+  written: unknown,
+  fallback: string,
+  namespace: string | undefined,
+  names: Set<string>,
+  say: Report["say"],
+): string {
+  const key = (name: string): string => `${namespace ?? ""}/${name}`;
   const wanted = typeof written === "string" && written.trim() !== "" ? written.trim() : fallback;
   const stem = dnsLabel(wanted) || "vm";
   let label = stem;
-  for (let n = 2; names.has(label); n++) label = `${stem.slice(0, LABEL_OCTETS_MAX - 4)}-${n}`;
-  names.add(label);
+  for (let n = 2; names.has(key(label)); n++) label = `${stem.slice(0, LABEL_OCTETS_MAX - 4)}-${n}`;
+  names.add(key(label));
   if (written === undefined) say(["metadata", "name"], `the VM has no name and is called ${label}`);
   else if (label !== written) say(["metadata", "name"], `a cluster takes DNS labels only: ${label}`);
   return label;
@@ -179,17 +189,18 @@ function labelOf(written: unknown, fallback: string, names: Set<string>, say: Re
 /** Longest name of a Linux device. */
 const DEVICE_NAME_MAX = 15;
 
-/** The NetworkAttachmentDefinition that a network of a device plugin becomes, once for each name. */
+/** The NetworkAttachmentDefinition that a network of a device plugin becomes, once for each name in a namespace. */
 function define(
   { name, path }: PortableNetwork,
   namespace: string | undefined,
   networks: Map<string, Mapping>,
   say: Report["say"],
 ): void {
-  if (networks.has(name)) return;
+  const key = `${namespace ?? ""}/${name}`;
+  if (networks.has(key)) return;
   const bridge = `br-${name}`.slice(0, DEVICE_NAME_MAX);
   const config = { cniVersion: "0.3.1", name, type: "bridge", bridge, ipam: {} };
-  networks.set(name, {
+  networks.set(key, {
     apiVersion: "k8s.cni.cncf.io/v1",
     kind: "NetworkAttachmentDefinition",
     metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
