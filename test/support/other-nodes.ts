@@ -20,7 +20,7 @@ import { join } from "node:path";
 import { keptDirectory } from "./kept-directory.ts";
 import { PROJECT_ROOT } from "./project-root.ts";
 
-const LINE = 24;
+const NEXT_LINE = 24;
 const FETCH_MS = 240_000;
 const isRoot = process.geteuid!() === 0;
 
@@ -48,17 +48,20 @@ function fetching(cwd: string): ExecFileSyncOptions {
   return { cwd, stdio: ["ignore", "pipe", "pipe"], timeout: FETCH_MS };
 }
 
-/** nodejs.org's program of line 24. Throws when it cannot be had. */
-export function nextLine(): OtherNode {
-  const given = process.env["SLUICE_TEST_NODE"];
-  if (given !== undefined) return { command: [given] };
-  const directory = kept(`npm-${LINE}-${process.arch}`, (into) => {
-    execFileSync("npm", ["pack", "--silent", `node-linux-${process.arch}@${LINE}`], fetching(into));
+/** nodejs.org's program of a line, from npm. Throws when it cannot be had. */
+export function npmNode(line: number): string {
+  const directory = kept(`npm-${line}-${process.arch}`, (into) => {
+    execFileSync("npm", ["pack", "--silent", `node-linux-${process.arch}@${line}`], fetching(into));
     const [archive] = readdirSync(into);
     execFileSync("tar", ["xzf", archive, "package/bin/node"], fetching(into));
     rmSync(join(into, archive));
   });
-  return { command: [join(directory, "package", "bin", "node")] };
+  return join(directory, "package", "bin", "node");
+}
+
+/** The same of the next line, for every run of the tests. */
+export function nextLine(): OtherNode {
+  return { command: [process.env["SLUICE_TEST_NODE"] ?? npmNode(NEXT_LINE)] };
 }
 
 /** A mirror of Debian: the one that this machine gets its packages from, or debootstrap's own, on another distribution. */
