@@ -1,4 +1,6 @@
 /** The control API through the page's own server, which wants the token of the address that this page was opened by. */
+
+import { EventStreamParser } from "../control/event-source.ts";
 import type {
   ControlEvent,
   CountersResource,
@@ -8,7 +10,6 @@ import type {
   State,
   Why,
 } from "../control/schema.ts";
-import { EventStreamParser } from "./event-stream.ts";
 
 const TOKEN_KEY = "sluice-token";
 const RECONNECT_MS = 1000;

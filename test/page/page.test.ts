@@ -1,6 +1,6 @@
 /** Events out of a stream that is cut anywhere. */
 import { expect, it } from "vitest";
-import { EventStreamParser } from "../../src/page/event-stream.ts";
+import { EventStreamParser } from "../../src/control/event-source.ts";
 import { formatIdle, Rates } from "../../src/page/format.ts";
 
 const TEXT = 'id: 7\nevent: dns\ndata: {"a":\ndata: 1}\n\n: a comment\n\ndata:x\nid:8\n\nretry: 5\n\n';
@@ -22,6 +22,15 @@ it("reads lines that end in CR LF, and a stream without an end", () => {
   const parser = new EventStreamParser();
   expect(parser.push("data: 1\r\n\r\ndata: 2\r\n")).toEqual([{ id: "", type: "message", data: "1" }]);
   expect(parser.push("\r\n")).toEqual([{ id: "", type: "message", data: "2" }]);
+});
+
+it("ends a stream whose event has no end", () => {
+  const parser = new EventStreamParser();
+  const piece = `data: ${"x".repeat(65_530)}\n`;
+  expect(() => {
+    for (let i = 0; i < 20; i++) parser.push(piece);
+  }).toThrow("over 1 MiB");
+  expect(() => new EventStreamParser().push("x".repeat(1_048_577))).toThrow("over 1 MiB");
 });
 
 it("counters have rates from one look to the next", () => {
