@@ -53,8 +53,8 @@ export interface Target {
 export interface FlowFilter {
   readonly protocol?: "tcp" | "udp";
   readonly state?: string;
-  /** Who is at one of its ends. */
-  readonly host?: Target;
+  /** One of these is at one of its ends. */
+  readonly hosts?: readonly Target[];
 }
 
 export interface Instance {

@@ -88,7 +88,7 @@ export const ROUTES: readonly Route[] = [
     run: ({ instance, query }) => {
       const { host, protocol, state, limit, after } = query as z.output<typeof schema.flowQuerySchema>;
       const filter: FlowFilter = {
-        ...(host === undefined ? {} : { host: targetOf(host) }),
+        ...(host === undefined ? {} : { hosts: [targetOf(host)] }),
         ...(protocol === undefined ? {} : { protocol }),
         ...(state === undefined ? {} : { state }),
       };
@@ -117,7 +117,7 @@ export const ROUTES: readonly Route[] = [
     status: 200,
     run: async ({ instance, query }) => {
       const { host } = query as z.output<typeof schema.killQuerySchema>;
-      return { killed: await instance.killFlows({ host: targetOf(host) }) };
+      return { killed: await instance.killFlows({ hosts: [targetOf(host)] }) };
     },
   },
   {

@@ -130,11 +130,11 @@ export class LiveInstance implements Instance {
     return { flows, next: from === 0 ? null : from };
   }
 
-  private holds(row: FlowRecord, { protocol, state, host }: FlowFilter): boolean {
+  private holds(row: FlowRecord, { protocol, state, hosts }: FlowFilter): boolean {
     return (
       (protocol === undefined || row.protocol === protocol) &&
       (state === undefined || row.state.toLowerCase() === state.toLowerCase()) &&
-      (host === undefined || concerns(host, row, this.memories))
+      (hosts === undefined || hosts.some((host) => concerns(host, row, this.memories)))
     );
   }
 
@@ -205,8 +205,8 @@ export class LiveInstance implements Instance {
   }
 }
 
-function isEverything({ protocol, state, host }: FlowFilter): boolean {
-  return protocol === undefined && state === undefined && host === undefined;
+function isEverything({ protocol, state, hosts }: FlowFilter): boolean {
+  return protocol === undefined && state === undefined && hosts === undefined;
 }
 
 function networkOf({

@@ -96,14 +96,14 @@ describe("every route", () => {
     expect(rig.instance.asked).toEqual([
       {
         filter: {
-          host: { host: "203.0.113.7", isName: false, port: 443 },
+          hosts: [{ host: "203.0.113.7", isName: false, port: 443 }],
           protocol: "tcp",
           state: "ESTABLISHED",
         },
         after: 0,
         limit: 2,
       },
-      { kill: { host: { host: "www.example.com", isName: true, port: null } } },
+      { kill: { hosts: [{ host: "www.example.com", isName: true, port: null }] } },
       { add: { protocol: "tcp", hostAddress: 0, hostPort: 8080, guestAddress: 0, guestPort: 80 } },
       { remove: 1, cut: true },
       { level: "debug" },

@@ -25,6 +25,8 @@ interface Known {
   readonly names?: readonly string[];
   readonly drops?: Readonly<Record<string, number>>;
   readonly linkUp?: boolean;
+  /** Gets what the flow table is asked for. */
+  readonly listings?: FlowFilter[];
 }
 
 /** An instance that knows what it is given. */
@@ -42,12 +44,13 @@ function sources(known: Known): WhySources {
     forwards: { list: () => known.forwards ?? [] },
     state: async () => ({ link: { up: known.linkUp ?? true } }),
     counters: async () => ({ counters: {}, drops: known.drops ?? {} }),
-    flows: async ({ host }: FlowFilter, after: number, limit: number) => ({
-      flows: flows
-        .filter(({ id, remote }) => id > after && (host === undefined || host.host === remote.address))
-        .slice(0, limit),
-      next: null,
-    }),
+    flows: async (filter: FlowFilter, after: number, limit: number) => {
+      known.listings?.push(filter);
+      const { hosts } = filter;
+      const fits = ({ remote }: Flow): boolean =>
+        hosts === undefined || hosts.some(({ host }) => host === remote.address);
+      return { flows: flows.filter((flow) => flow.id > after && fits(flow)).slice(0, limit), next: null };
+    },
   } as unknown as Instance;
   return {
     instance,
@@ -362,6 +365,17 @@ it("nothing at all", async () => {
   expect(await why("")).toBe("unknown   nothing was denied, and nothing failed, that is remembered\n");
   expect(await why("", { linkUp: false })).toContain("because   no guest is attached");
   expect(await why("203.0.113.1", { linkUp: false })).toContain("because   no guest is attached");
+});
+
+it("goes through the flow table once, however many addresses a name has", async () => {
+  const listings: FlowFilter[] = [];
+  const text = await why("packages.example.com", {
+    addresses: ["203.0.113.90", "203.0.113.91", "203.0.113.92"],
+    flows: [flow(), flow({ id: 18, remote: end("203.0.113.92", 443), octetsToGuest: 99_000 })],
+    listings,
+  });
+  expect(listings.map(({ hosts }) => hosts?.length)).toEqual([3]);
+  expect(text).toContain("flow 18");
 });
 
 it("no octet of the guest reaches a terminal", async () => {
