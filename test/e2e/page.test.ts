@@ -153,6 +153,28 @@ describe("the page", () => {
     expect(label).toContain(`flow ${api.killed[0]}`);
   });
 
+  it("keeps the flow that was asked about where it stands, however rates change under the dialog", async () => {
+    api.flows = Array.from({ length: 400 }, (_, i) => standInFlow(i + 1));
+    await open();
+    const first = page.locator("#rows tr[aria-rowindex='2'] button").first();
+    await until(async () => (await first.getAttribute("aria-label"))?.includes("flow 400") === true, "rates");
+    await activeRow().focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    const [asked = ""] = api.asked;
+    // A hundred come that are faster: by their rates alone the flow would stand where no row is.
+    api.flows = [...api.flows, ...Array.from({ length: 100 }, (_, i) => standInFlow(801 + i))];
+    await page.locator("#count", { hasText: "500 flows" }).waitFor();
+    await page.waitForTimeout(2500);
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
+    const label = "document.activeElement.querySelector('button').getAttribute('aria-label')";
+    expect(await page.evaluate(label)).toMatch(new RegExp(`, flow ${asked}$`));
+    await page.keyboard.press("Delete");
+    await until(() => api.killed.length === 1, "a flow was ended");
+    expect(api.killed).toEqual([Number(asked)]);
+  });
+
   it("shows ten thousand flows with as many rows as can be seen", async () => {
     api.flows = Array.from({ length: 10_000 }, (_, i) => standInFlow(i + 1));
     await open();
