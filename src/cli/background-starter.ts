@@ -21,7 +21,7 @@ export function takeStarter(): number | undefined {
 
 /** Closes what this process was given and no option names: whoever waits for its end waits for its caller. */
 export function letGo(named: readonly (number | undefined)[]): void {
-  for (const fd of takeGivenDescriptors()) if (!named.includes(fd)) native.close(fd);
+  for (const fd of takeGivenDescriptors(named)) native.close(fd);
 }
 
 /**

@@ -36,6 +36,8 @@ interface Outcome {
 /** Starts `sluice WORDS`, which serves a guest, in the background. Returns the caller's exit status once that serves, or has ended. */
 export async function startInBackground(words: readonly string[], options: OptionSet): Promise<number> {
   const named = DESCRIPTOR_OPTIONS.map((name) => options.get(name)).filter((fd) => fd !== undefined);
+  const flowLog = options.get("flow-log");
+  if (flowLog !== undefined && "fd" in flowLog) named.push(flowLog.fd);
   let readyFd = STDERR_FD + 1;
   while (named.includes(readyFd)) readyFd++;
   // Descriptors keep their numbers; nothing else is passed on.

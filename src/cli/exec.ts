@@ -26,6 +26,7 @@ import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
@@ -105,6 +106,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     command,
     args,
     given: true,
+    keeps: ownDescriptors(host),
     tap: {
       name: DEVICE,
       vnetHeader: config.offload,

@@ -1,5 +1,6 @@
 /** Descriptors given by number: they have to be there. */
 import { fstatSync, type Stats } from "node:fs";
+import type { HostPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { DESCRIPTOR_OPTIONS } from "../config/plan.ts";
 
@@ -9,6 +10,11 @@ function statOf(fd: number): Stats | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Descriptors that are for the supervisor itself, whatever command it starts. */
+export function ownDescriptors({ flowLog }: HostPlan): number[] {
+  return flowLog !== undefined && "fd" in flowLog.target ? [flowLog.target.fd] : [];
 }
 
 /** Complains about descriptors that are not open, or not of a kind that could tell when its other end is closed. */

@@ -20,6 +20,7 @@ import { parseCommandArguments } from "./arguments.ts";
 import { exitOf, forwardSignals } from "./exec.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
+import { ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { NETDEV, type QemuCard, SHARED_RINGS, sharedCard, socketCard } from "./qemu-card.ts";
 import { describeService } from "./ready-line.ts";
@@ -71,7 +72,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   if (shared && model !== "virtio") options.reject("model", `virtio beside ${options.place("vhost-user")}`);
   if (options.problems.length > 0) return refuse("qemu", options.problems);
   try {
-    const passes = takeGivenDescriptors();
+    const passes = takeGivenDescriptors(ownDescriptors(host));
     const open = (): QemuCard =>
       shared
         ? sharedCard(rest, deviceArguments(model, config, SHARED_RINGS))

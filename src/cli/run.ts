@@ -21,7 +21,7 @@ import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
-import { checkInherited } from "./inherited.ts";
+import { checkInherited, ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
@@ -100,7 +100,8 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     const starter = takeStarter();
     if (starter === undefined)
       return await (await import("./background.ts")).startInBackground(manner.again, options);
-    letGo([starter, manner.tapFd, ...DESCRIPTOR_OPTIONS.map((name) => options.get(name))]);
+    const named = DESCRIPTOR_OPTIONS.map((name) => options.get(name));
+    letGo([starter, manner.tapFd, ...named, ...ownDescriptors(host)]);
     return await serve({ ...plan, tellStarter: (line, logFd) => tellStarter(starter, line, logFd) });
   } catch (error) {
     return manner.fail(error);

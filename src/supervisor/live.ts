@@ -2,7 +2,7 @@
  * What there is to see and steer of one instance: its control socket, and behind it, made when somebody first asks, the
  * instance itself. One of these belongs to each engine of a command.
  */
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
 import type { Logger } from "../engine/boundary.ts";
@@ -99,10 +99,18 @@ export class Live {
 /** Throws a StartError. */
 function openFlowLog({ target }: FlowLogPlan): number {
   const fd = "fd" in target ? target.fd : openLogFile(target.path);
-  const kind = fstatSync(fd);
+  const kind = kindOf(fd);
   // A write that waits for its reader would keep this process from ending. Who gave the descriptor shares that with us.
   if (kind.isFIFO() || kind.isSocket()) native.setNonBlocking(fd);
   return fd;
+}
+
+function kindOf(fd: number): Stats {
+  try {
+    return fstatSync(fd);
+  } catch {
+    throw new StartError([{ place: `--flow-log fd:${fd}`, reason: "no descriptor of this number is open" }]);
+  }
 }
 
 function openLogFile(path: string): number {

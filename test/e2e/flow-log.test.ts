@@ -3,7 +3,7 @@
  * counted, and the Community ID that Wireshark has of a capture of the guest's link.
  */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -11,7 +11,7 @@ import type { FlowLogEntry } from "../../src/control/flow-log/schema.ts";
 import { Agent } from "../support/agent.ts";
 import { ControlPlace } from "../support/control-command.ts";
 import { NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
-import { sluice } from "../support/program.ts";
+import { sluice, until } from "../support/program.ts";
 import { findCommand, needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const GATEWAY = "10.0.2.2";
@@ -182,6 +182,78 @@ describe("each flow of a run", () => {
   });
 });
 
+/** Sends so many datagrams to a port of the gateway, each from a port of its own. */
+const MANY_MAPPINGS = `
+  const dgram = require("dgram");
+  const [port, count] = process.argv.slice(1).map(Number);
+  let from = 10000;
+  const one = () => new Promise((resolve) => {
+    const socket = dgram.createSocket("udp4");
+    socket.bind(from++, () => socket.send("x", port, "10.0.2.2", () => { socket.close(); resolve(); }));
+  });
+  (async () => {
+    for (let i = 0; i < count; i += 20) await Promise.all(Array.from({ length: 20 }, one));
+    console.log("sent");
+    setInterval(() => {}, 1000);
+  })();`;
+
+it("goes to a descriptor whose pipe is full, and says how many lines it lost", async (context) => {
+  needs(context, { tun: true, userNamespaces: true, commands: ["mkfifo"] });
+  const path = place.file("pipe");
+  execFileSync("mkfifo", [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY);
+  const port = await host.do<number>("udpServer", { kind: "echo" });
+  const words = ["--tun-device", TUN_DEVICE, "--allow-host-loopback", ...place.options];
+  const log = ["--flow-log", "fd:3", "--flow-log-level", "all"];
+  const command = [process.execPath, "-e", MANY_MAPPINGS, String(port), "5000"];
+  const running = sluice(["exec", ...words, ...log, "--", ...command], {
+    stdio: ["ignore", "pipe", "pipe", writer],
+  });
+  closeSync(writer);
+  // Nobody has read a line by then: neither guest nor supervisor has waited for that.
+  await running.says(/sent/, "stdout");
+  const opened = async (): Promise<number> =>
+    JSON.parse(await place.ask("counters", "--json")).counters["udp-mappings-opened"];
+  let flows = 0;
+  await until(async () => {
+    const before = flows;
+    flows = await opened();
+    return flows === before;
+  }, "every datagram has been carried");
+  let text = "";
+  const octets = Buffer.alloc(1_048_576);
+  /** All that is there. True at the end. */
+  const read = (): boolean => {
+    try {
+      for (;;) {
+        const got = readSync(reader, octets);
+        if (got === 0) return true;
+        text += octets.toString("utf8", 0, got);
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      return false;
+    }
+  };
+  running.child.kill("SIGTERM");
+  await until(read, "the log ends with its writer", 20_000);
+  await running.ended;
+  closeSync(reader);
+  const actions = new Map<string | undefined, number>();
+  for (const { event, sluice: said } of text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as FlowLogEntry))
+    actions.set(event.action, (actions.get(event.action) ?? 0) + (said.lost ?? 1));
+  const [begun = 0, ended = 0, lost = 0] = ["flow-start", "flow-end", "records-lost"].map((a) =>
+    actions.get(a),
+  );
+  expect(begun).toBeGreaterThan(100);
+  expect(lost).toBeGreaterThan(0);
+  expect(begun + ended + lost).toBe(2 * flows);
+}, 60_000);
+
 it("goes to standard output and to a descriptor, for exec as well", async (context) => {
   needs(context, { tun: true, userNamespaces: true });
   const words = ["exec", "--tun-device", TUN_DEVICE, "--control", "none", "--flow-log"];
@@ -196,4 +268,22 @@ it("goes to standard output and to a descriptor, for exec as well", async (conte
   const wrong = await sluice([...words, place.file("no/such/place"), "--", "true"]).ended;
   expect(wrong.status).toBe(1);
   expect(wrong.stderr).toContain("--flow-log ");
+  const closed = await sluice([...words, "fd:77", "--", "true"]).ended;
+  expect(closed.status).toBe(1);
+  expect(closed.stderr).toContain("--flow-log fd:77: no descriptor of this number is open");
+});
+
+it("goes to the descriptor of a process in the background", async () => {
+  const log = openSync(place.file("log"), "w");
+  const files = ["--qemu-listen", `unix:${place.file("vm.sock")}`, "--pid-file", place.file("pid")];
+  const { status } = await sluice(["run", "--background", ...files, "--flow-log", "fd:3", ...place.options], {
+    stdio: ["ignore", "pipe", "pipe", log],
+  }).ended;
+  closeSync(log);
+  expect(status).toBe(0);
+  await place.ask("forward", "add", "0:22");
+  await place.ask("stop");
+  const text = (): string => readFileSync(place.file("log"), "utf8");
+  await until(() => text() !== "", "a line");
+  expect(JSON.parse(text())).toMatchObject({ event: { action: "forward" }, sluice: { change: "added" } });
 });

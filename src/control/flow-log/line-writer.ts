@@ -7,9 +7,10 @@ import { write } from "node:fs";
 /** A reader this far behind loses lines, octets. */
 const WAITING_OCTETS_MAX = 4_194_304;
 /** How long a full pipe is left alone, milliseconds. */
-const RETRY_MS = 20;
-/** How long the end waits for a reader, milliseconds. */
-const CLOSE_MS = 1000;
+const RETRY_MS = 5;
+/** How long the end waits for a reader that does not read, and for one that does, milliseconds. */
+const IDLE_MS = 1000;
+const CLOSE_MS = 10_000;
 
 export interface LineWriterOptions {
   readonly fd: number;
@@ -25,6 +26,8 @@ export class LineWriter {
   /** A line found no room; none does until those that wait are on their way. */
   #full = false;
   #idle: (() => void)[] = [];
+  /** Octets that have left. */
+  #written = 0;
 
   constructor(private readonly options: LineWriterOptions) {}
 
@@ -66,9 +69,12 @@ export class LineWriter {
       if (error) {
         if (!this.#broken) this.options.failed(error);
         this.#broken = true;
-      } else if (from + written < octets.length) {
-        this.#write(octets, from + written);
-        return;
+      } else {
+        this.#written += written;
+        if (from + written < octets.length) {
+          this.#write(octets, from + written);
+          return;
+        }
       }
       this.#next();
     });
@@ -79,12 +85,19 @@ export class LineWriter {
     this.#broken = true;
   }
 
-  /** Settles when all lines have left, or their reader was given a second. */
+  /** Settles when all lines have left, or their reader has read nothing for a second, or not all in ten. */
   async drain(): Promise<void> {
     if (!this.#writing) return;
+    const until = performance.now() + CLOSE_MS;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS);
+      const wait = (written: number): void => {
+        timer = setTimeout(() => {
+          if (this.#written === written || performance.now() > until) resolve();
+          else wait(this.#written);
+        }, IDLE_MS);
+      };
+      wait(this.#written);
     });
     await Promise.race([new Promise<void>((resolve) => this.#idle.push(resolve)), late]);
     clearTimeout(timer);

@@ -118,13 +118,13 @@ function givenState(): GivenState {
   return given;
 }
 
-/** The descriptors that were given, for the one command that is to have them. */
-export function takeGivenDescriptors(): readonly number[] {
+/** The descriptors that were given, for the one command that is to have them; `ours` are for this process. */
+export function takeGivenDescriptors(ours: readonly (number | undefined)[] = []): readonly number[] {
   const { descriptors, ...rest } = givenState();
   given = { ...rest, descriptors: [] };
   // Node's own, where Node started us with a channel.
   const channel = (process as { channel?: { fd?: number } }).channel?.fd;
-  return descriptors.filter((fd) => fd !== channel);
+  return descriptors.filter((fd) => fd !== channel && !ours.includes(fd));
 }
 
 /** Whether this process was given `signal` to be ignored. */

@@ -31,6 +31,8 @@ export interface GuestCommandRequest {
   /** The command and its arguments are the last words of this process's own command line. */
   readonly given?: boolean;
   readonly cwd?: string;
+  /** Descriptors that this process was given for itself. */
+  readonly keeps?: readonly number[];
 }
 
 export interface GuestCommand {
@@ -76,7 +78,7 @@ export async function prepareGuestCommand(request: GuestCommandRequest): Promise
     const run = runHelper(guestArgs(request), {
       stdio: request.stdio ?? "inherit",
       channels: [socket.theirs],
-      passes: takeGivenDescriptors(),
+      passes: takeGivenDescriptors(request.keeps),
       env: request.env ?? process.env,
       ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
     });
