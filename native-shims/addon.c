@@ -85,7 +85,7 @@ static const struct int_call int_calls[] = {
     {"vhostWant", shim_vhost_want, 1},
     {"vhostTake", shim_vhost_take, 5},
     {"vhostSend", shim_vhost_send, 2},
-    {"vhostPeek", shim_vhost_peek, 5},
+    {"vhostPeek", shim_vhost_peek, 6},
     {"vhostRelease", shim_vhost_release, 1},
     {"vhostCheckEvent", shim_vhost_check_event, 2},
 };

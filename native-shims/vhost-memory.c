@@ -84,10 +84,6 @@ static int32_t map_file(int fd, uint64_t offset, uint64_t octets, uint8_t **at, 
   return 0;
 }
 
-static uint64_t word(const int32_t *ints, int i) {
-  return (uint64_t)(uint32_t)ints[2 * i] | (uint64_t)(uint32_t)ints[2 * i + 1] << 32;
-}
-
 static bool overlaps(uint64_t a, uint64_t b, uint64_t a_size, uint64_t b_size) {
   return a < b + b_size && b < a + a_size;
 }
@@ -95,7 +91,7 @@ static bool overlaps(uint64_t a, uint64_t b, uint64_t a_size, uint64_t b_size) {
 int32_t shim_vhost_map(const struct arg *a) {
   const int32_t *record = a[1].ints;
   if (a[1].length < 8) return -EINVAL;
-  struct region r = {.guest = word(record, 0), .size = word(record, 1), .user = word(record, 2)};
+  struct region r = {.guest = vhost_word(record, 0), .size = vhost_word(record, 1), .user = vhost_word(record, 2)};
   uint64_t end;
   if (__builtin_add_overflow(r.guest, r.size, &end) || __builtin_add_overflow(r.user, r.size, &end)) return -EINVAL;
   if (region_count == REGIONS_MAX) return -ENOSPC;
@@ -103,7 +99,7 @@ int32_t shim_vhost_map(const struct arg *a) {
     if (overlaps(r.guest, regions[i].guest, r.size, regions[i].size)) return -EEXIST;
     if (overlaps(r.user, regions[i].user, r.size, regions[i].size)) return -EEXIST;
   }
-  int32_t failure = map_file(a[0].i, word(record, 3), r.size, &r.at, &r.map, &r.map_octets);
+  int32_t failure = map_file(a[0].i, vhost_word(record, 3), r.size, &r.at, &r.map, &r.map_octets);
   if (failure != 0) return failure;
   regions[region_count++] = r;
   int seals = fcntl(a[0].i, F_GET_SEALS);
@@ -114,7 +110,7 @@ int32_t shim_vhost_unmap(const struct arg *a) {
   const int32_t *record = a[0].ints;
   if (a[0].length < 6) return -EINVAL;
   for (int i = 0; i < region_count; i++) {
-    if (regions[i].guest != word(record, 0) || regions[i].size != word(record, 1) || regions[i].user != word(record, 2))
+    if (regions[i].guest != vhost_word(record, 0) || regions[i].size != vhost_word(record, 1) || regions[i].user != vhost_word(record, 2))
       continue;
     vhost_stop_rings();
     munmap(regions[i].map, regions[i].map_octets);
@@ -153,8 +149,8 @@ int32_t shim_vhost_log(const struct arg *a) {
   if (a[1].length < 4) return -EINVAL;
   close_log();
   int32_t failure =
-      map_file(a[0].i, word(record, 1), word(record, 0), &page_log.bits, &page_log.map, &page_log.map_octets);
-  page_log.octets = failure == 0 ? word(record, 0) : 0;
+      map_file(a[0].i, vhost_word(record, 1), vhost_word(record, 0), &page_log.bits, &page_log.map, &page_log.map_octets);
+  page_log.octets = failure == 0 ? vhost_word(record, 0) : 0;
   return failure;
 }
 

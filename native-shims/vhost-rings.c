@@ -53,10 +53,6 @@ static struct ring rings[RINGS] = {{.call = -1}, {.call = -1}};
 /** A frame to the guest may take several buffers, and its header tells how many. */
 static bool mergeable, has_num_buffers;
 
-static uint64_t word(const int32_t *ints, int i) {
-  return (uint64_t)(uint32_t)ints[2 * i] | (uint64_t)(uint32_t)ints[2 * i + 1] << 32;
-}
-
 static struct ring *ring_at(int32_t index) { return index == RECEIVE || index == TRANSMIT ? &rings[index] : NULL; }
 
 static uint16_t load(const uint16_t *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
@@ -76,7 +72,7 @@ static void log_used(const struct ring *ring, const void *at, uint32_t octets) {
 
 /** Finds the three parts in the front-end's memory. Returns 0, or -EFAULT when one is not wholly in a region. */
 static int32_t find_parts(struct ring *ring, uint32_t num, const int32_t *record) {
-  uint64_t table = word(record, 2), available = word(record, 3), used = word(record, 4);
+  uint64_t table = vhost_word(record, 2), available = vhost_word(record, 3), used = vhost_word(record, 4);
   if ((table & 15) != 0 || (available & 1) != 0 || (used & 3) != 0) return -EINVAL;
   ring->table = vhost_user_memory(table, 16 * (uint64_t)num);
   ring->available = vhost_user_memory(available, 6 + 2 * (uint64_t)num);
@@ -100,7 +96,7 @@ int32_t shim_vhost_ring(const struct arg *a) {
   fresh.logs_used = (flags & 4) != 0;
   mergeable = (flags & 8) != 0;
   has_num_buffers = (flags & 16) != 0;
-  fresh.used_guest = word(record, 5);
+  fresh.used_guest = vhost_word(record, 5);
   fresh.next = fresh.seen = (uint16_t)record[1];
   fresh.given = fresh.called = load(fresh.used + 1);
   fresh.running = true;
@@ -205,6 +201,7 @@ static bool read_chain(const struct ring *ring, uint16_t at, uint16_t wanted, st
 /** Receive buffers of a frame whose payload was read into them. */
 struct reserved {
   bool used;
+  int32_t name; /* the offset that stands for its payload */
   int32_t count;
   uint16_t first; /* the ring's index of its first chain */
   uint32_t header, payload;
@@ -213,6 +210,13 @@ struct reserved {
 };
 
 static struct reserved reserved[VHOST_PEEKED_MAX];
+
+/** Another frame in this place: its name is none that was given for it lately. */
+static int32_t fresh_name(const struct reserved *r) {
+  static int32_t names = 0;
+  names = (names + 1) & VHOST_COUNT_MASK;
+  return VHOST_PEEKED_AT | names << VHOST_COUNT_SHIFT | (int32_t)(r - reserved) << VHOST_PEEKED_SHIFT;
+}
 
 /** Gives buffers back with nothing in them: no frame will come. */
 static void give_unused(struct reserved *r) {
@@ -331,8 +335,8 @@ static void fill_buffers(struct ring *ring, const int32_t *frame, int32_t count,
 
 /** The reserved buffers that an offset beyond the arena names, or NULL. */
 static struct reserved *reserved_at(int32_t at) {
-  int32_t slot = (at - VHOST_PEEKED_AT) >> VHOST_PEEKED_SHIFT;
-  return at >= VHOST_PEEKED_AT && slot < VHOST_PEEKED_MAX && reserved[slot].used ? &reserved[slot] : NULL;
+  struct reserved *r = &reserved[at >> VHOST_PEEKED_SHIFT & (VHOST_PEEKED_MAX - 1)];
+  return r->used && r->name == at ? r : NULL;
 }
 
 /** Headers in front of a payload that is there already. Returns 1, or -EMSGSIZE for a frame that lost its buffers. */
@@ -405,6 +409,7 @@ static int32_t reserve(struct reserved *r, uint32_t header, uint32_t payload, st
     left -= part;
   }
   r->used = true;
+  r->name = fresh_name(r);
   r->first = ring->next;
   r->header = header;
   r->payload = payload;
@@ -426,12 +431,12 @@ static void trim(struct reserved *r, uint32_t payload) {
 int32_t shim_vhost_peek(const int32_t *a) {
   static struct iovec parts[IOVECS_MAX];
   struct reserved *chosen[VHOST_PEEKED_MAX];
-  int32_t fd = a[0], header = a[1], each = a[2], octets = a[3], *out = records(a[4], 2, VHOST_PEEKED_MAX);
+  int32_t fd = a[0], header = a[1], each = a[2], octets = a[3], max = a[5], *out = records(a[4], 2, max);
   int32_t count = 0, failure = 0;
   int used = 0;
   if (!rings[RECEIVE].running || out == NULL || header < NUM_BUFFERS_AT + 2 || each <= 0 || octets <= 0) return -EINVAL;
   if ((int64_t)header + each > VHOST_FRAME_OCTETS_MAX) return -EINVAL;
-  for (int i = 0; i < VHOST_PEEKED_MAX && octets > 0; i++) {
+  for (int i = 0; i < VHOST_PEEKED_MAX && count < max && octets > 0; i++) {
     if (reserved[i].used) continue;
     int32_t payload = octets < each ? octets : each;
     failure = reserve(&reserved[i], (uint32_t)header, (uint32_t)payload, parts + used, IOVECS_MAX - used);
@@ -449,7 +454,7 @@ int32_t shim_vhost_peek(const int32_t *a) {
   for (int32_t i = 0; i < count; i++) {
     uint32_t got = left < chosen[i]->payload ? left : chosen[i]->payload;
     left -= got;
-    out[2 * i] = VHOST_PEEKED_AT + ((int32_t)(chosen[i] - reserved) << VHOST_PEEKED_SHIFT);
+    out[2 * i] = chosen[i]->name;
     out[2 * i + 1] = (int32_t)got;
     if (got == chosen[i]->payload) continue;
     /* The octets end here, and the ring goes on behind the buffers that have some. */

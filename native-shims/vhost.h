@@ -12,10 +12,17 @@
 #include "shim.h"
 
 /**
- * Payload that was read into a guest's buffers has an offset beyond the arena, which is smaller: this and the number of its
- * frame, so many of which may wait for their headers.
+ * Payload that was read into a guest's buffers has an offset beyond the arena, which is smaller: this, a count of such frames
+ * and the number of its place. The count keeps the name of a frame that is gone from naming the next one in its place.
  */
-enum { VHOST_PEEKED_AT = 0x40000000, VHOST_PEEKED_SHIFT = 17, VHOST_PEEKED_MAX = 8 };
+enum { VHOST_PEEKED_AT = 0x40000000, VHOST_PEEKED_SHIFT = 17, VHOST_COUNT_SHIFT = 20, VHOST_COUNT_MASK = 0x3ff };
+/** Frames that may wait for their headers: all places that a name can tell apart. */
+enum { VHOST_PEEKED_MAX = 1 << (VHOST_COUNT_SHIFT - VHOST_PEEKED_SHIFT) };
+
+/** Of a record of ints: the i-th number of 64 bits, its low half first. */
+static inline uint64_t vhost_word(const int32_t *ints, int i) {
+  return (uint64_t)(uint32_t)ints[2 * i] | (uint64_t)(uint32_t)ints[2 * i + 1] << 32;
+}
 
 /** A stretch of guest memory without a gap in our address space. */
 struct vhost_piece {

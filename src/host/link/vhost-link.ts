@@ -32,7 +32,7 @@ import {
 import type { HostLink } from "../engine-options.ts";
 import { EBADMSG, EFAULT, EMSGSIZE } from "../native/linux.ts";
 import { native } from "../native/native.ts";
-import { FRAME_DESCRIPTOR_OCTETS, RECEIVED_FRAME_OCTETS } from "../native/shim-tables.ts";
+import { FRAME_DESCRIPTOR_OCTETS, PEEKED_FRAMES_MAX, RECEIVED_FRAME_OCTETS } from "../native/shim-tables.ts";
 import { describeErrno } from "../start-error.ts";
 import { writeOffloadHeader } from "./offload-header.ts";
 import type { TapOptions } from "./tap.ts";
@@ -181,10 +181,11 @@ export class VhostLink implements HostLink {
   peek(handle: number, headerOctets: number, each: number, octets: number, frames: Int32Array): number {
     if (this.failure !== "" || !this.toGuest) return ENOBUFS;
     const header = headerOctets + this.headerOctets;
+    const max = Math.min(PEEKED_FRAMES_MAX, frames.length >> 1);
     let got = ENOBUFS;
     this.wantsWritable = false;
     for (let looks = 0; got === ENOBUFS && !this.wantsWritable; looks++) {
-      got = native.vhostPeek(handle, header, each, octets, this.peekedAt);
+      got = native.vhostPeek(handle, header, each, octets, this.peekedAt, max);
       if (got === ENOBUFS) this.wantsWritable = native.vhostWant(RECEIVE_RING) <= 0 || looks === LOOKS_MAX;
     }
     if (got === EBADMSG || got === EFAULT) {

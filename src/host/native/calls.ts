@@ -301,10 +301,10 @@ export interface Native {
   /**
    * Reads at most `octets` of a TCP socket, which stay in its queue (MSG_PEEK; SO_PEEK_OFF says from where), into receive
    * buffers of the guest, `each` octets a frame at most with `header` octets left in front. Pairs of offset (beyond the
-   * arena, for vhostSend) and length to outAt + 8*i, eight at most, together what is returned: octets, 0 at end of stream,
-   * -ENOBUFS without buffers, or -errno. `header` is that of the frame later sent, virtio's included.
+   * arena, for vhostSend) and length to outAt + 8*i, `max` at most and never more than eight, together what is returned:
+   * octets, 0 at end of stream, -ENOBUFS without buffers, or -errno. `header` is that of the frame later sent, virtio's included.
    */
-  vhostPeek(fd: number, header: number, each: number, octets: number, outAt: number): number;
+  vhostPeek(fd: number, header: number, each: number, octets: number, outAt: number, max: number): number;
   /** A frame that vhostPeek gave will not be sent: its buffers go back empty. 0, or -EINVAL for what is none. */
   vhostRelease(at: number): number;
 

@@ -12,8 +12,8 @@ export const FRAME_DESCRIPTOR_OCTETS = 16;
 export const DATAGRAM_DESCRIPTOR_OCTETS = 32;
 /** Octets of one frame that vhostTake describes: two int32. */
 export const RECEIVED_FRAME_OCTETS = 8;
-/** Frames that vhostPeek may have on their way (VHOST_PEEKED_MAX). */
-const PEEKED_FRAMES_MAX = 8;
+/** Frames that one vhostPeek tells of. */
+export const PEEKED_FRAMES_MAX = 8;
 /** Octets of one address of the host beside such an entry: five int32. */
 const LOCAL_ADDRESS_OCTETS = 20;
 /** Frames a link hands to the kernel in one call; with one more for what a stream still owes: 1024 iovecs. */

@@ -2,8 +2,13 @@
 import { ftruncateSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { LINK_CLOSED } from "../../../src/engine/boundary.ts";
+import { Egress } from "../../../src/engine/link/egress.ts";
+import { Neighbours } from "../../../src/engine/link/neighbours.ts";
 import { CHECKSUM_PARTIAL } from "../../../src/engine/memory/frame-batch.ts";
 import { TX_CHECKSUM_PARTIAL, TX_TCP_SEGMENTS } from "../../../src/engine/memory/transmit-queue.ts";
+import type { TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
+import type { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
+import * as peeking from "../../../src/engine/transport/tcp/peek.ts";
 import {
   LOG_ALL,
   MRG_RXBUF,
@@ -478,6 +483,69 @@ describe("octets read straight into the guest's buffers", () => {
     rig.queueFrame(sampleFrame(100, 1), 54);
     expect(rig.attachedLink.transmit(rig.queue)).toBe(2);
     expect(rig.counters.dropped("link-refused")).toBe(1);
+  });
+
+  it("let a frame that waits in front of them have the buffers first", () => {
+    const rig = started({ entries: 64 });
+    const { receive } = rig.front;
+    const post = (): void => {
+      while (receive.availableIndex - receive.usedIndex < 64) receive.post([{ room: 1500 }]);
+    };
+    const { fd } = waiting(rig, pattern(64_000));
+    const egress = new Egress(rig.arena, new Neighbours(), new Uint8Array(6), rig.counters);
+    const receiveList = new Int32Array(8);
+    const ctx = { egress, receiveList } as unknown as TcpContext;
+    const connection = { handle: fd, ipOctets: 20, timestamps: false } as TcpConnection;
+    egress.attach(rig.attachedLink);
+
+    // 41 buffers of 64 for what was queued first. What is read meanwhile would hold 44, of which nobody would be told.
+    const copied = sampleFrame(60_000, 3);
+    rig.arena.octets.set(copied, rig.arena.largeChunksAt);
+    post();
+    egress.sendKept(rig.arena.largeChunksAt, copied.length);
+    const taken: Uint8Array[] = [];
+    let peeked = 0;
+    for (let round = 0; round < 20 && peeked < 64_000; round++) {
+      const got = peeking.peek(ctx, connection, 32_000, 64_000 - peeked);
+      for (let i = 0, left = got; left > 0; left -= receiveList[i + 1], i += 2) {
+        const end = egress.queue.nextHeaderEnd();
+        rig.arena.octets.fill(0, end - HEADERS, end);
+        egress.queue.push(HEADERS, receiveList[i], receiveList[i + 1], 0, 0, 0);
+        peeked += receiveList[i + 1];
+      }
+      egress.flush();
+      taken.push(...receive.takeFrames().map(({ frame }) => frame));
+      post();
+      rig.attachedLink.resume();
+      egress.unblock();
+    }
+    expect(taken.map((frame) => frame.length)).toEqual([60_000, 32_054, 32_054]);
+    expect(Buffer.compare(taken[0], copied)).toBe(0);
+    const octets = Buffer.concat(taken.slice(1).map((frame) => frame.slice(HEADERS)));
+    expect(Buffer.compare(octets, pattern(64_000))).toBe(0);
+  });
+
+  it("of a frame that is gone are not those of the next one in its place", () => {
+    const rig = started();
+    for (let i = 0; i < 4; i++) rig.front.receive.post([{ room: 2048 }]);
+    const gone = waiting(rig, pattern(1000));
+    const next = waiting(rig, pattern(1000, 77));
+    expect(peek(rig, gone.fd, 1000, 1000)).toEqual([1000]);
+    rig.front.shareMemory();
+    rig.front.receive.takeUsed();
+    expect(peek(rig, next.fd, 1000, 1000)).toEqual([1000]);
+    expect(rig.attachedLink.transmit(rig.queue)).toBe(2);
+    expect(rig.counters.dropped("link-refused")).toBe(1);
+    expect(payloads(rig)).toEqual([pattern(1000, 77)]);
+  });
+
+  it("are in no more frames than there is a list for", () => {
+    const rig = started();
+    for (let i = 0; i < 20; i++) rig.front.receive.post([{ room: 2048 }]);
+    const { fd } = waiting(rig, pattern(20_000));
+    const one = new Int32Array(2);
+    expect(rig.attachedLink.peek(fd, HEADERS, 1000, 20_000, one)).toBe(1000);
+    expect(rig.attachedLink.peek(fd, HEADERS, 1000, 20_000, new Int32Array(100))).toBe(7000);
   });
 
   it("are in the log of a migration", () => {
