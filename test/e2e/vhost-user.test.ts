@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { native } from "../../src/host/native/native.ts";
-import { GUEST_WEB, HostServices } from "../support/host-services.ts";
+import { HostServices } from "../support/host-services.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { PROGRAM, type Running } from "../support/program.ts";
 import {
@@ -15,9 +15,7 @@ import {
   shellScript,
 } from "../support/qemu-guest.ts";
 import { calls, VhostFrontEnd } from "../support/vhost-front-end.ts";
-
-const LEASE_AND_WEB = `udhcpc -i eth0 -n -q -t 10\n${GUEST_WEB}`;
-const READY = /^guest-ready\n/m;
+import { LEASE_AND_WEB, READY, sharedCard, WITHOUT_VECTORS } from "../support/vhost-guest.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-test-vhost-"));
 const services = new HostServices();
@@ -144,17 +142,6 @@ describe("sluice run --vhost-user", () => {
   });
 });
 
-/** QEMU 7.2 falls over by itself when the driver starts under TCG, unless the card has no vectors. */
-const WITHOUT_VECTORS = ["-global", "virtio-net-pci.vectors=0"];
-
-function shared(path: string, reconnect = ""): string[] {
-  return [
-    ...["-object", "memory-backend-memfd,id=mem,size=192M,share=on", "-machine", "memory-backend=mem"],
-    ...["-chardev", `socket,id=c0,path=${path}${reconnect}`, "-netdev", "vhost-user,id=n0,chardev=c0"],
-    ...["-device", "virtio-net-pci,netdev=n0,rx_queue_size=1024", ...WITHOUT_VECTORS],
-  ];
-}
-
 function boot(options: GuestOptions): QemuGuest {
   const guest = bootGuest(options);
   guests.push(guest);
@@ -167,7 +154,7 @@ describe("a guest in QEMU", () => {
     const path = join(directory, "qemu.sock");
     const engine = services.engine("--vhost-user", `unix:${path}`);
     await engine.says(/ready/);
-    const options = { netdev: shared(path), script: shellScript(LEASE_AND_WEB), reboots: true };
+    const options = { netdev: sharedCard(path), script: shellScript(LEASE_AND_WEB), reboots: true };
     const guest = boot(options);
     await guest.waitFor(READY);
     await services.expectServed(guest, engine);
@@ -194,7 +181,10 @@ describe("a guest in QEMU", () => {
     const path = join(directory, "again.sock");
     const first = services.engine("--vhost-user", `unix:${path}`);
     await first.says(/ready/);
-    const guest = boot({ netdev: shared(path, ",reconnect=1"), script: shellScript(LEASE_AND_WEB) });
+    const guest = boot({
+      netdev: sharedCard(path, { socket: ",reconnect=1" }),
+      script: shellScript(LEASE_AND_WEB),
+    });
     await guest.waitFor(READY);
     await services.expectServed(guest, first);
     first.child.kill("SIGKILL");

@@ -23,9 +23,10 @@ import { findCommand } from "./requirements.ts";
 
 /**
  * `virtio` is the small cloud kernel, which boots faster; `e1000` the whole one, which has that driver too; `netem` the
- * small one with what impairs a link, both ways (tc-netem(8)).
+ * small one with what impairs a link, both ways (tc-netem(8)); `uml` is User-Mode Linux, a kernel that is a program
+ * (Debian's user-mode-linux).
  */
-export type GuestKernel = "virtio" | "e1000" | "netem";
+export type GuestKernel = "virtio" | "e1000" | "netem" | "uml";
 
 export interface BootFiles {
   readonly kernel: string;
@@ -33,7 +34,7 @@ export interface BootFiles {
   readonly initrd: string;
 }
 
-const PACKAGES: Readonly<Record<GuestKernel, string>> = {
+const PACKAGES: Readonly<Record<Exclude<GuestKernel, "uml">, string>> = {
   virtio: "linux-image-cloud-amd64",
   e1000: "linux-image-amd64",
   netem: "linux-image-cloud-amd64",
@@ -43,6 +44,7 @@ const PACKAGES: Readonly<Record<GuestKernel, string>> = {
 const DRIVERS: Readonly<Record<GuestKernel, readonly string[]>> = {
   virtio: ["virtio_pci", "virtio_net"],
   e1000: ["virtio_pci", "virtio_net", "e1000"],
+  uml: ["virtio_net"],
   netem: [
     "virtio_pci",
     "virtio_net",
@@ -119,8 +121,17 @@ function kernelBelow(root: string, kind: GuestKernel): KernelFiles | undefined {
   return undefined;
 }
 
+/** User-Mode Linux as it is installed. Throws when it is not. */
+function userModeLinux(): KernelFiles {
+  const image = findCommand("linux.uml");
+  const library = "/usr/lib/uml/modules";
+  const release = existsSync(library) ? readdirSync(library).sort().at(-1) : undefined;
+  if (image === undefined || release === undefined) throw new Error("user-mode-linux is not installed");
+  return { image, modules: join(library, release) };
+}
+
 /** Downloads and unpacks Debian's kernel below `directory`. Throws with apt-get's words when it cannot. */
-function downloadKernel(kind: GuestKernel, directory: string): KernelFiles {
+function downloadKernel(kind: Exclude<GuestKernel, "uml">, directory: string): KernelFiles {
   const options: ExecFileSyncOptionsWithStringEncoding = {
     cwd: directory,
     encoding: "utf8",
@@ -177,7 +188,7 @@ export function bootFiles(kind: GuestKernel): BootFiles {
   if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return files;
   const work = mkdtempSync(join(cache, "making-"));
   try {
-    const kernel = kernelBelow("/", kind) ?? downloadKernel(kind, work);
+    const kernel = kind === "uml" ? userModeLinux() : (kernelBelow("/", kind) ?? downloadKernel(kind, work));
     const made = join(work, "ready");
     mkdirSync(made);
     copyFileSync(kernel.image, join(made, "vmlinuz"));

@@ -1,5 +1,5 @@
 /**
- * A Linux guest under QEMU, without acceleration: busybox, one network card (eth0) and a shell script of the test's,
+ * A Linux guest under QEMU, without acceleration, or as a program (User-Mode Linux): busybox, one network card (eth0) and a shell script of the test's,
  * which talks to the test over the serial console.
  *
  *     needsGuest(context);
@@ -22,10 +22,11 @@ import { type Needs, needs } from "./requirements.ts";
 
 /** Programs such a guest is made of. */
 const QEMU_NEEDS: Needs = { commands: ["qemu-system-x86_64", "busybox"] };
+const UML_NEEDS: Needs = { commands: ["linux.uml", "busybox"] };
 
 /** Call it first in a test with such a guest: skips it, as `needs` does, where QEMU or a kernel cannot be had. */
 export function needsGuest(context: Parameters<typeof needs>[0], kernel: GuestKernel = "virtio"): void {
-  needs(context, QEMU_NEEDS);
+  needs(context, kernel === "uml" ? UML_NEEDS : QEMU_NEEDS);
   try {
     bootFiles(kernel);
   } catch (error) {
@@ -60,7 +61,7 @@ done
 }
 
 export interface GuestOptions extends GuestScript {
-  /** QEMU's `-netdev` and `-device` arguments. */
+  /** QEMU's `-netdev` and `-device` arguments; User-Mode Linux's of its cards. */
   readonly netdev: readonly string[];
   /** What is run, in place of qemu-system-x86_64, such as `["node", "sluice.cjs", "qemu", "--", "qemu-system-x86_64"]`. */
   readonly command?: readonly string[];
@@ -74,12 +75,36 @@ export interface GuestOptions extends GuestScript {
 export class GuestBoot {
   readonly directory = mkdtempSync(join(tmpdir(), "sluice-test-guest-"));
   readonly args: readonly string[];
+  /** The program, and what makes it end where the guest would start anew. */
+  readonly program: string;
+  readonly endsOnReboot: readonly string[];
+  /** What ends it and all of it: User-Mode Linux has processes of its own, which it ends itself. */
+  readonly killSignal: NodeJS.Signals;
 
   /** Throws when there is no kernel and none can be downloaded. */
   constructor(script: GuestScript) {
     const boot = bootFiles(script.kernel ?? "virtio");
     const initrd = join(this.directory, "initrd");
     writeFileSync(initrd, Buffer.concat([readFileSync(boot.initrd), scriptArchive(script)]));
+    if (script.kernel === "uml") {
+      // Its memory is a file below TMPDIR, as are its console's sockets below HOME.
+      this.program = boot.kernel;
+      this.endsOnReboot = [];
+      this.killSignal = "SIGTERM";
+      this.args = [
+        "mem=192M",
+        `initrd=${initrd}`,
+        `uml_dir=${this.directory}/`,
+        "con0=fd:0,fd:1",
+        "con=null",
+        "console=tty0",
+        "quiet",
+      ];
+      return;
+    }
+    this.program = "qemu-system-x86_64";
+    this.endsOnReboot = ["-no-reboot"];
+    this.killSignal = "SIGKILL";
     this.args = [
       ...["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-m", "192"],
       ...["-kernel", boot.kernel, "-initrd", initrd],
@@ -113,8 +138,8 @@ export class QemuGuest {
 
   constructor(options: GuestOptions) {
     this.boot = new GuestBoot(options);
-    const [command, ...words] = options.command ?? ["qemu-system-x86_64"];
-    const reboot = options.reboots ? [] : ["-no-reboot"];
+    const [command, ...words] = options.command ?? [this.boot.program];
+    const reboot = options.reboots ? [] : this.boot.endsOnReboot;
     this.process = spawn(command, [...words, ...this.boot.args, ...reboot, ...options.netdev], {
       stdio: ["pipe", "pipe", "pipe", ...(options.descriptors ?? [])],
     });
@@ -179,7 +204,7 @@ export class QemuGuest {
   }
 
   /** Ends QEMU at once, and waits for that. */
-  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+  async kill(signal: NodeJS.Signals = this.boot.killSignal): Promise<void> {
     if (!this.ended) this.process.kill(signal);
     await this.exited.catch(() => {});
   }
