@@ -357,18 +357,27 @@ const TASKS = {
     socket.close();
     return answer && { text: answer.octets.toString(encoding), from: answer.from };
   },
-  /** A resolver by whom every name has this address. */
+  /** A resolver by whom every name has this address, over UDP and TCP. */
   async dnsServer({ host, address, port = 53 }) {
+    const answer = ({ id, questions }) => {
+      const type = address.includes(":") ? "AAAA" : "A";
+      const answers = questions.map(({ name }) => ({ type, name, ttl: 0, data: address }));
+      return { type: "response", id, questions, answers };
+    };
     const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
     socket.bind(port, host);
     await once(socket, "listening");
     socket.on("message", (octets, from) => {
-      const { id, questions } = packet.decode(octets);
-      const type = address.includes(":") ? "AAAA" : "A";
-      const answers = questions.map(({ name }) => ({ type, name, ttl: 0, data: address }));
-      const answer = packet.encode({ type: "response", id, questions, answers });
-      socket.send(answer, from.port, from.address);
+      socket.send(packet.encode(answer(packet.decode(octets))), from.port, from.address);
     });
+    const server = createServer((connection) => {
+      connection.on("error", () => {});
+      connection.on("data", (octets) =>
+        connection.write(packet.streamEncode(answer(packet.streamDecode(octets)))),
+      );
+    });
+    server.listen(port, host);
+    await once(server, "listening");
   },
   /**
    * Asks over TCP, several questions on one connection, all at once or one after the other's answer. Answers in the order
