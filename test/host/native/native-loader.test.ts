@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -43,6 +44,8 @@ beforeEach(() => {
     filter: (path) => !["build", "prebuilt"].some((name) => `${path}/`.startsWith(`${join(shims, name)}/`)),
   });
   cpSync(join(root, "package.json"), join(copy, "package.json"));
+  // Not every Node has its headers beside it.
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
   for (const name of ["native-loader.ts"])
     cpSync(join(root, "src/host/native", name), join(copy, "src/host/native", name));
   vi.stubEnv("XDG_CACHE_HOME", cache);
