@@ -1,6 +1,6 @@
 /** The unit file of docs/, under the machine's own systemd. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -22,6 +22,31 @@ it("is what systemd-analyze finds no fault with", (context) => {
   rmSync(directory, { recursive: true });
   const about = `${stdout}${stderr}`.split("\n").filter((line) => line.includes("sluice"));
   expect({ status, about }).toEqual({ status: 0, about: [] });
+});
+
+it("exposes no more than docs/service.md says", (context) => {
+  needs(context, { commands: ["systemd-analyze"] });
+  const said = readFileSync(join(PROJECT_ROOT, "docs/service.md"), "utf8");
+  const exposure = /counts an exposure of (\d+\.\d)/.exec(said)![1];
+  const unit = join(PROJECT_ROOT, "docs/sluice@.service");
+  const args = ["security", "--offline=true", `--threshold=${Math.round(Number(exposure) * 10)}`, unit];
+  const { status, stdout, stderr } = spawnSync("systemd-analyze", args, { encoding: "utf8" });
+  expect([status, stdout], stderr).toEqual([0, expect.stringContaining("Overall exposure level")]);
+});
+
+it("the module for SELinux in docs/service.md compiles", (context) => {
+  needs(context, { commands: ["checkmodule"] });
+  const text = readFileSync(join(PROJECT_ROOT, "docs/service.md"), "utf8");
+  const module = /^ *```te\n(.*?)^ *```$/ms.exec(text)![1];
+  const directory = mkdtempSync(join(tmpdir(), "sluice-test-module-"));
+  const [source, made] = ["sluice.te", "sluice.mod"].map((name) => join(directory, name));
+  writeFileSync(source, module);
+  const { status, stdout, stderr } = spawnSync("checkmodule", ["-M", "-m", "-o", made, source], {
+    encoding: "utf8",
+  });
+  const isMade = existsSync(made);
+  rmSync(directory, { recursive: true });
+  expect([status, isMade], `${stdout}${stderr}`).toEqual([0, true]);
 });
 
 describe("under systemd", () => {

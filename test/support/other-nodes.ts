@@ -6,10 +6,10 @@
  * SLUICE_TEST_NODE names another program to try in place of npm's; SLUICE_TEST_NODE_TREE a tree with one in /usr/bin.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { fetching, kept, unpackUnstable } from "./debian-unstable.ts";
 import { PROJECT_ROOT } from "./project-root.ts";
+import { fetching, kept, unpackUnstable } from "./unstable-packages.ts";
 
 const NEXT_LINE = 24;
 const isRoot = process.geteuid!() === 0;
@@ -35,16 +35,6 @@ export function nextLine(): OtherNode {
   return { command: [process.env["SLUICE_TEST_NODE"] ?? npmNode(NEXT_LINE)] };
 }
 
-/** Unpacks Debian unstable's Node and what it needs. */
-function unpackNode(into: string): void {
-  unpackUnstable(into, "nodejs");
-  // base-files has them, which installing would need more of Debian for.
-  for (const name of ["bin", "lib", "lib64", "sbin"])
-    if (!existsSync(join(into, name))) symlinkSync(`usr/${name}`, join(into, name));
-  for (const name of ["proc", "sys", "dev", "tmp", "old", "etc"])
-    mkdirSync(join(into, name), { recursive: true });
-}
-
 /**
  * Enters the tree `$1` as a root of its own, with this project at its place, and becomes the rest. Not chroot, where user
  * namespaces are refused.
@@ -58,9 +48,23 @@ mkdir -p "./$project"; mount --rbind "$project" "./$project"
 pivot_root . old; cd /
 exec "$@"`;
 
+/** A program in a tree, which it has as its root. */
+function inTree(tree: string, program: string): readonly string[] {
+  const namespaces = ["unshare", ...(isRoot ? [] : ["--user", "--map-root-user"]), "--mount"];
+  return [...namespaces, "/bin/sh", "-c", ENTER, "sh", tree, PROJECT_ROOT, program];
+}
+
+/** A program of a package of Debian unstable, as what comes before its arguments. Throws when it cannot be had. */
+export function unstableProgram(name: string, program: string): readonly string[] {
+  return inTree(
+    kept(`debian-unstable-${name}`, (into) => unpackUnstable(name, into)),
+    program,
+  );
+}
+
 /** Debian unstable's Node, in its tree. Throws when it cannot be had. */
 export function unstableNode(): OtherNode {
-  const tree = process.env["SLUICE_TEST_NODE_TREE"] ?? kept("debian-unstable", unpackNode);
-  const namespaces = ["unshare", ...(isRoot ? [] : ["--user", "--map-root-user"]), "--mount"];
-  return { command: [...namespaces, "/bin/sh", "-c", ENTER, "sh", tree, PROJECT_ROOT, "/usr/bin/node"] };
+  const given = process.env["SLUICE_TEST_NODE_TREE"];
+  if (given !== undefined) return { command: inTree(given, "/usr/bin/node") };
+  return { command: unstableProgram("nodejs", "/usr/bin/node") };
 }

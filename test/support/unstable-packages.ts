@@ -1,18 +1,23 @@
 /**
- * Programs of Debian unstable, unpacked (not installed) in a directory of this user's under /var/tmp, so that they are
- * fetched once. Nothing of this machine's changes.
+ * Packages of Debian unstable, unpacked (not installed) with all that they need, for tests of what Debian stable has not
+ * got yet. Kept in a directory of this user's under /var/tmp, so that they are fetched once.
  */
 import { type ExecFileSyncOptions, execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import type { TestContext } from "vitest";
 import { keptDirectory } from "./kept-directory.ts";
 
 const FETCH_MS = 240_000;
-const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-export function fetching(cwd: string): ExecFileSyncOptions {
-  return { cwd, stdio: ["ignore", "pipe", "pipe"], timeout: FETCH_MS };
-}
 
 /** Makes `name` below the kept directory whole, by `fetch`, unless it is there. Throws with what could not be had. */
 export function kept(name: string, fetch: (into: string) => void): string {
@@ -29,6 +34,11 @@ export function kept(name: string, fetch: (into: string) => void): string {
   return path;
 }
 
+/** How programs that fetch are run. */
+export function fetching(cwd: string): ExecFileSyncOptions {
+  return { cwd, stdio: ["ignore", "pipe", "pipe"], timeout: FETCH_MS };
+}
+
 /** A mirror of Debian: the one that this machine gets its packages from, or debootstrap's own, on another distribution. */
 function mirror(): string {
   const sources = ["/etc/apt/sources.list", ...listing("/etc/apt/sources.list.d"), "/usr/sbin/debootstrap"];
@@ -42,8 +52,10 @@ function listing(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
 }
 
-/** apt-get with directories of its own in `at`, for Debian unstable. */
-function apt(at: string, ...args: string[]): void {
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/** apt-get with directories of its own in `at`, for Debian unstable: nothing of this machine's changes. */
+function unstable(at: string, ...args: string[]): void {
   const options = [
     `Dir::State=${at}/state`,
     `Dir::State::status=${at}/status`,
@@ -60,20 +72,32 @@ function apt(at: string, ...args: string[]): void {
 }
 
 /** Unpacks a package of Debian unstable and what it needs. */
-export function unpackUnstable(into: string, name: string): void {
+export function unpackUnstable(name: string, into: string): void {
   const at = join(into, "apt");
-  for (const directory of [
-    "state/lists/partial",
-    "cache/archives/partial",
-    "etc/apt.conf.d",
-    "etc/preferences.d",
-  ])
-    mkdirSync(join(at, directory), { recursive: true });
+  for (const each of ["state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"])
+    mkdirSync(join(at, each), { recursive: true });
   writeFileSync(join(at, "status"), "");
   writeFileSync(join(at, "etc/sources.list"), `deb [signed-by=${KEYRING}] ${mirror()} sid main\n`);
-  apt(at, "update");
-  apt(at, "install", "-y", "--download-only", name);
+  unstable(at, "update");
+  unstable(at, "install", "-y", "--download-only", name);
   const archives = listing(join(at, "cache/archives")).filter((path) => path.endsWith(".deb"));
   for (const archive of archives) execFileSync("dpkg-deb", ["-x", archive, into], fetching(into));
   rmSync(at, { recursive: true });
+  // base-files has them, which installing would need more of Debian for.
+  for (const each of ["bin", "lib", "lib64", "sbin"])
+    if (!existsSync(join(into, each))) symlinkSync(`usr/${each}`, join(into, each));
+  for (const each of ["proc", "sys", "dev", "tmp", "old", "etc"])
+    mkdirSync(join(into, each), { recursive: true });
+}
+
+/** What `fetch` gives; where it cannot be had the test is skipped, loudly, or fails under SLUICE_REQUIRE_ALL=1. */
+export function fetched<T>(context: TestContext, what: string, fetch: () => T): T {
+  try {
+    return fetch();
+  } catch (error) {
+    const reason = `${what} cannot be had: ${(error as Error).message.trim().split("\n").at(-1)}`;
+    if (process.env["SLUICE_REQUIRE_ALL"] === "1") throw new Error(reason);
+    process.stderr.write(`SKIPPED ${context.task.name}: ${reason}\n`);
+    return context.skip(reason);
+  }
 }
