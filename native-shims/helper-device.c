@@ -315,6 +315,20 @@ void configure_device(const struct options *options) {
   configure(index, options->device, false, options);
 }
 
+void send_listeners(int socket) {
+  static const char *const FILES[] = {"tcp", "tcp6", "udp", "udp6"};
+  for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/thread-self/net/%s", FILES[i]);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* A kernel without IPv6: nothing is listened on there. */
+    if (fd < 0 && errno == ENOENT) fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) fail("listeners", "%s: %s", path, strerror(errno));
+    send_descriptor(socket, fd);
+    close(fd);
+  }
+}
+
 void send_descriptor(int socket, int fd) {
   char octet = 0;
   struct iovec iov = {&octet, 1};
@@ -330,6 +344,5 @@ void send_descriptor(int socket, int fd) {
   ssize_t sent;
   do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
   while (sent < 0 && errno == EINTR);
-  if (sent < 0) fail("send-fd", "passing the TAP on descriptor %d: %s", socket, strerror(errno));
-  close(socket);
+  if (sent < 0) fail("send-fd", "passing it on descriptor %d: %s", socket, strerror(errno));
 }

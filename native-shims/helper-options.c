@@ -27,6 +27,7 @@ enum option_id {
   OPT_NO_VNET_HEADER,
   OPT_QUEUE_LENGTH,
   OPT_SEND_FD,
+  OPT_SEND_LISTENERS,
   OPT_LOOPBACK_UP,
   OPT_LOW_PORTS,
   OPT_UP,
@@ -79,6 +80,7 @@ static const struct option long_options[] = {
     {"no-vnet-header", no_argument, NULL, OPT_NO_VNET_HEADER},
     {"queue-length", required_argument, NULL, OPT_QUEUE_LENGTH},
     {"send-fd", required_argument, NULL, OPT_SEND_FD},
+    {"send-listeners", required_argument, NULL, OPT_SEND_LISTENERS},
     {"loopback-up", no_argument, NULL, OPT_LOOPBACK_UP},
     {"low-ports", no_argument, NULL, OPT_LOW_PORTS},
     {"up", no_argument, NULL, OPT_UP},
@@ -275,6 +277,9 @@ static void apply_option(struct options *options, int id, char *value) {
     case OPT_NO_VNET_HEADER: options->vnet_header = false; break;
     case OPT_QUEUE_LENGTH: options->queue_length = (unsigned)parse_number("queue-length", value, INT32_MAX); break;
     case OPT_SEND_FD: options->send_fd = (int)parse_number("send-fd", value, INT32_MAX); break;
+    case OPT_SEND_LISTENERS:
+      options->send_listeners = (int)parse_number("send-listeners", value, INT32_MAX);
+      break;
     case OPT_LOOPBACK_UP: options->loopback_up = true; break;
     case OPT_LOW_PORTS: options->low_ports = true; break;
     case OPT_UP: options->device_up = true; break;
@@ -342,6 +347,7 @@ int parse_options(struct options *options, int argc, char **argv) {
       .tun_device = "/dev/net/tun",
       .vnet_header = true,
       .send_fd = -1,
+      .send_listeners = -1,
       .prefix_length = -1,
       .prefix_length6 = -1,
   };

@@ -41,6 +41,7 @@ struct options {
   bool vnet_header;
   unsigned queue_length; /* 0: leave; set only on a TAP this run created */
   int send_fd;           /* -1: not asked for */
+  int send_listeners;    /* -1: not asked for */
   bool loopback_up, low_ports, device_up, has_mac;
   struct in_addr address, gateway;
   int prefix_length; /* -1: no address */

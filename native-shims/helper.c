@@ -5,7 +5,8 @@
  * One run goes through these stages, in this order, each only when an option asks for it:
  *
  *   1. die with the parent; enter or make namespaces           helper-namespaces.c
- *   2. open the TAP there, configure it, pass it on            helper-device.c
+ *   2. open the TAP there, configure it, pass it on; or pass
+ *      on where to read what is listened on                    helper-device.c
  *   3. keep name service the command's own, and stay for it;
  *      or wait for "go"                                        helper-mounts.c
  *   4. narrow the process: mount view, ids, capabilities,
@@ -88,9 +89,13 @@ int main(int argc, char **argv) {
   if (options.low_ports) open_low_ports();
   if (options.tap != NULL) {
     int tap = open_device(&options);
-    if (options.send_fd >= 0) send_descriptor(options.send_fd, tap);
+    if (options.send_fd >= 0) {
+      send_descriptor(options.send_fd, tap);
+      close(options.send_fd);
+    }
     close(tap);
   }
+  if (options.send_listeners >= 0) send_listeners(options.send_listeners);
   if (options.device != NULL) configure_device(&options);
 
   if (options.new_mount) private_mounts();

@@ -11,6 +11,7 @@ import { constants } from "node:os";
 import { isatty } from "node:tty";
 import type { HostPlan } from "../config/host-plan.ts";
 import { planHost } from "../config/plan.ts";
+import type { Logger } from "../engine/boundary.ts";
 import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
@@ -118,6 +119,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   });
   let client: EngineClient | undefined;
   let live: Live | undefined;
+  let listening: { close(): void } | undefined;
   try {
     live = new Live(host, log);
     for (const note of guest.tap.notes) log.info(note.message);
@@ -145,16 +147,30 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     });
     const forwarding = forwardSignals(guest.child, () => running.report());
     const ended = exitOf(guest.child);
+    listening = await followListeners(plan, guest.child.pid, live, log);
     await guest.start();
     const status = await ended;
     forwarding.close();
     return status;
   } finally {
+    listening?.close();
     if (isRunning(guest.child)) guest.child.kill("SIGKILL");
     await client?.stop();
     await live?.close();
     close();
   }
+}
+
+/** Forwards what the command listens on, where that was asked for. */
+async function followListeners(
+  { host: { listening } }: ExecPlan,
+  pid: number | undefined,
+  live: Live,
+  log: Logger,
+): Promise<{ close(): void } | undefined> {
+  if (listening.length === 0 || pid === undefined) return undefined;
+  const { ListeningForwards } = await import("../supervisor/listening-forwards.ts");
+  return ListeningForwards.start({ netns: pid }, listening, (await live.get()).forwards, log);
 }
 
 function isRunning(child: ChildProcess): boolean {

@@ -11,9 +11,16 @@ export interface Ready {
 }
 
 function describeForward(forward: Forward, port: number): string {
+  const { protocol, ports = 1, guestPort, optional } = forward;
   const guest = describeForwardGuest(forward);
-  return `${forward.protocol} ${forwardHost(forward)}:${port} -> ${guest}:${forward.guestPort}`;
+  // Of a set, those that the host has no use for: which is not said here.
+  const first = optional ? forward.hostPort : port;
+  const free = optional ? " where free" : "";
+  return `${protocol} ${forwardHost(forward)}:${row(first, ports)}${free} -> ${guest}:${row(guestPort, ports)}`;
 }
+
+const row = (first: number, ports: number): string =>
+  ports === 1 ? `${first}` : `${first}-${first + ports - 1}`;
 
 /** Empty for the guest's own IPv4 address or the one it turns out to have, `[]` for its own of IPv6. */
 function describeForwardGuest({ guestAddress, guestAddress6, eitherFamily }: Forward): string {

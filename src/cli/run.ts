@@ -144,7 +144,7 @@ async function serve(plan: RunPlan): Promise<number> {
   if (warning) log.warn(warning);
   let client: EngineClient | undefined;
   let opened: LinkHandover | undefined;
-  let closeServing: (() => void) | undefined;
+  const closers: ((() => void) | undefined)[] = [];
   const served = signal<void>();
   const live = new Live(host, log);
   const manager = await serviceManager(log);
@@ -161,7 +161,7 @@ async function serve(plan: RunPlan): Promise<number> {
       onLink: live.linkChanged,
     });
     // Who sees the TAP may ask at once.
-    closeServing = await plan.serving?.(() => served.given.then(() => live.get()));
+    closers.push(await plan.serving?.(() => served.given.then(() => live.get())));
     // While the engine's process loads.
     opened = await openLink(plan.link, config, log);
     const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
@@ -187,6 +187,7 @@ async function serve(plan: RunPlan): Promise<number> {
     if (plan.greeting !== undefined) writeText(1, plan.greeting);
     await live.serve({ ...started, client, config, command: "run", version: ownVersion(), log, stop });
     served.give();
+    closers.push(await followListeners(plan, live, log));
     announce(host);
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
@@ -197,7 +198,7 @@ async function serve(plan: RunPlan): Promise<number> {
     return exitStatus(ended, log);
   } finally {
     watch.close();
-    closeServing?.();
+    for (const undo of closers) undo?.();
     await client?.stop();
     await live.close();
     manager?.close();
@@ -205,6 +206,20 @@ async function serve(plan: RunPlan): Promise<number> {
     if (host.pidFile !== undefined) removePidFile(host.pidFile);
     close();
   }
+}
+
+/** Forwards what is listened on in the guest's namespace, where that was asked for. */
+async function followListeners(
+  { host: { listening }, link }: RunPlan,
+  live: Live,
+  log: LineLog,
+): Promise<(() => void) | undefined> {
+  if (listening.length === 0 || link.kind !== "tap") return undefined;
+  const { ListeningForwards } = await import("../supervisor/listening-forwards.ts");
+  const { netns, userns } = link;
+  const entry = { ...(netns === undefined ? {} : { netns }), ...(userns === undefined ? {} : { userns }) };
+  const following = await ListeningForwards.start(entry, listening, (await live.get()).forwards, log);
+  return () => following.close();
 }
 
 /** Tells whoever started this that the guest is served. Throws StartError when that cannot be told. */

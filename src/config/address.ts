@@ -108,6 +108,18 @@ export function parseMac(text: string): Uint8Array {
   return mac;
 }
 
+/** Why an address cannot be a host's in `net`, as the end of "an address that ...", or undefined. */
+export function hostAddressProblem(address: number, net: Network): string | undefined {
+  if (!inNetwork(address, net)) return `inside ${formatNetwork(net)}`;
+  // A link of two has neither (RFC 3021), nor has one host alone.
+  if (net.prefixLength > 30) return undefined;
+  const host = address & ~netmask(net.prefixLength);
+  if (host === 0 || host === ~netmask(net.prefixLength)) {
+    return `of a host in ${formatNetwork(net)}, neither its first nor its last address`;
+  }
+  return undefined;
+}
+
 export { formatMac } from "../engine/wire/address-text.ts";
 
 /** A decimal number, or Unacceptable. `what` completes "a ... from MIN to MAX". */

@@ -58,17 +58,24 @@ export function parseIpv6(text: string): Ipv6 {
   return address;
 }
 
+/** All of the host's IPv6 addresses. */
+export const EVERY_IPV6: Ipv6 = [0, 0, 0, 0];
 const LINK_LOCAL: Ipv6 = [0xfe800000 | 0, 0, 0, 0];
 const MULTICAST: Ipv6 = [0xff000000 | 0, 0, 0, 0];
 const V4_MAPPED: Ipv6 = [0, 0, 0xffff, 0];
 
 /** An address of the host's side that needs no interface to be named: one to bind to (`::` for all), or to connect to. */
 export function parseHostAddress6(text: string): Ipv6 {
+  return parseBoundAddress6(text, false);
+}
+
+/** The same where an interface is named if `onDevice`: there link-local ones are good too. */
+export function parseBoundAddress6(text: string, onDevice: boolean): Ipv6 {
   const address = parseIpv6(text);
   if (sharesPrefix(address, V4_MAPPED, 96)) throw new Unacceptable("an IPv4 address without ::ffff:", text);
   if (sharesPrefix(address, MULTICAST, 8))
     throw new Unacceptable("an address of one station, no group", text);
-  if (sharesPrefix(address, LINK_LOCAL, 10)) {
+  if (!onDevice && sharesPrefix(address, LINK_LOCAL, 10)) {
     throw new Unacceptable("an address good on any interface; [::] has the link-local ones too", text);
   }
   return address;

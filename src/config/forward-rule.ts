@@ -1,7 +1,8 @@
-/** A rule of `-p` or hostfwd as the forwards it stands for, one for each port and family; and back, as one would write it. */
+/** A rule of `-p` or hostfwd as the forwards it stands for, one for each range and family; and back, as one would write it. */
 import type { Forward } from "../engine/config.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
-import { parseHostfwd, parsePublish } from "./forward-grammar.ts";
+import { parseHostfwd } from "./forward-grammar.ts";
+import { leftOut, type PortRange, parsePublish, without } from "./publish-grammar.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
 /** The forwards of one rule, marked as such. */
@@ -24,11 +25,54 @@ export function forwardRules(forwards: readonly Forward[]): Forward[][] {
 
 /** Ports of a rule: one that binds both families counts once. */
 export function portsOf(rule: readonly Forward[]): number {
-  return rule.filter(({ sharesPort }) => !sharesPort).length;
+  return socketsOf(rule.filter(({ sharesPort }) => !sharesPort));
 }
 
-const range = (first: number, ports: number): string =>
-  ports === 1 ? String(first) : `${first}-${first + ports - 1}`;
+/** Sockets of forwards, if none of their ports is passed over. */
+export function socketsOf(forwards: readonly Forward[]): number {
+  return forwards.reduce((sum, { ports = 1 }) => sum + ports, 0);
+}
+
+/** A rule without those of its optional ports that are in `hole`. */
+export function withoutOptional(rule: readonly Forward[], hole: PortRange): Forward[] {
+  if (!rule[0]?.optional) return [...rule];
+  return groupsOf(rule).flatMap((group) => {
+    const [{ hostPort, ports } = { hostPort: 1, ports: 1 }] = group;
+    return without([rangeAt(hostPort, ports)], [hole]).flatMap(({ first, last }) =>
+      group.map((forward) => ({
+        ...forward,
+        hostPort: first,
+        guestPort: guestPortOf(forward, first),
+        ports: last - first + 1,
+      })),
+    );
+  });
+}
+
+/** A rule's forwards in groups that have the same ports. */
+export function groupsOf(rule: readonly Forward[]): Forward[][] {
+  const groups: Forward[][] = [];
+  for (const forward of rule) {
+    if (forward.sharesPort) groups.at(-1)?.push(forward);
+    else groups.push([forward]);
+  }
+  return groups;
+}
+
+/** One port of a forward, as a forward of its own. `hostPort`: as bound. */
+export function onePort(forward: Forward, hostPort: number): Forward {
+  const { ports: _, optional: __, ...one } = forward;
+  return { ...one, hostPort, guestPort: guestPortOf(forward, hostPort) };
+}
+
+/** Where a port of a forward leads. */
+export function guestPortOf({ hostPort: first, guestPort }: Forward, hostPort: number): number {
+  return first === 0 ? guestPort : guestPort + hostPort - first;
+}
+
+const rangeText = ({ first, last }: PortRange): string => (first === last ? `${first}` : `${first}-${last}`);
+
+const rangeAt = (first: number, ports = 1): PortRange => ({ first, last: first + ports - 1 });
 
 /** What a rule binds, as text: an address of either family, or `*` for all of both. */
 export function ruleHost([first, second]: readonly Forward[]): string {
@@ -48,16 +92,25 @@ export function ruleGuest([first]: readonly Forward[]): string | null {
 
 /** The rule in `-p`'s grammar; in hostfwd's where a guest is named. `hostPort`: its first port, as bound. */
 export function ruleText(rule: readonly Forward[], hostPort: number): string {
-  const [{ protocol, guestPort } = { protocol: "tcp", guestPort: 0 }] = rule;
-  const host = bracketed(ruleHost(rule));
+  const [first, ...others] = rule.filter(({ sharesPort }) => !sharesPort);
+  if (first === undefined) throw new RangeError("a rule without a port");
+  const { protocol, ports, guestPort, hostDevice } = first;
+  const host = bracketed(ruleHost(rule), hostDevice);
   const guest = ruleGuest(rule);
-  const ports = portsOf(rule);
-  if (guest === null) return `${protocol}:${host}:${range(hostPort, ports)}:${range(guestPort, ports)}`;
-  return `${protocol}:${host}:${hostPort}-${bracketed(guest)}:${guestPort}`;
+  if (guest !== null) return `${protocol}:${host}:${hostPort}-${bracketed(guest)}:${guestPort}`;
+  const ranges = [first, ...others].map((forward) => rangeAt(forward.hostPort, forward.ports));
+  if (first.optional) {
+    const holes = leftOut(ranges).map((hole) => `~${rangeText(hole)}`);
+    return `${protocol}:${host}:${["all", ...holes].join(",")}`;
+  }
+  if (others.length > 0) return `${protocol}:${host}:${ranges.map(rangeText).join(",")}`;
+  return `${protocol}:${host}:${rangeText(rangeAt(hostPort, ports))}:${rangeText(rangeAt(guestPort, ports))}`;
 }
 
-function bracketed(address: string): string {
-  return address.includes(":") ? `[${address}]` : address;
+/** An address as it stands before a colon, with the interface. */
+function bracketed(address: string, device?: string): string {
+  const onDevice = device === undefined ? address : `${address}%${device}`;
+  return address.includes(":") ? `[${onDevice}]` : onDevice;
 }
 
 /** A rule of `-p` or of hostfwd, whichever it fits. Throws Unacceptable. */

@@ -2,7 +2,7 @@
  * What the host side is told at start, beside `EngineConfig`: which link, which resolvers, which files and
  * descriptors. Plain data that survives JSON.
  */
-import type { Ipv6Words } from "../engine/config.ts";
+import type { Forward, Ipv6Words } from "../engine/config.ts";
 
 /** Where a stream link listens or connects. `host` is an IPv4 or IPv6 literal; port 0 listens on a free one. */
 export type StreamAddress =
@@ -110,6 +110,8 @@ export interface HostPlan {
   readonly user?: string;
   readonly control: ControlPlan;
   readonly flowLog?: FlowLogPlan;
+  /** Forwards that are there while somebody in the guest's namespace listens on their ports. */
+  readonly listening: readonly Forward[];
   /** Confine the engine process. */
   readonly sandbox: boolean;
 }

@@ -5,8 +5,8 @@ import { option } from "./option-definition.ts";
 
 /** So few flows that a guest can just about fetch a page. */
 const FLOWS_LEAST = 64;
-/** Every port of the host, TCP and UDP. */
-const FORWARDS_MOST = 131_070;
+/** Every port of the host, TCP and UDP, of both families. */
+export const FORWARDS_MOST = 262_140;
 
 export const LIMIT_OPTIONS = {
   "max-flows": option({
@@ -37,7 +37,7 @@ export const LIMIT_OPTIONS = {
     group: "Limits",
     commands: ["run", "exec", "qemu"],
     placeholder: "N",
-    help: "Ports forwarded, a descriptor each.",
+    help: "Ports forwarded, a descriptor each and family.",
     parse: (text) => parseInteger(text, 1, FORWARDS_MOST),
     default: "4096",
   }),

@@ -24,7 +24,7 @@ import { BOOT_OPTIONS } from "./boot-options.ts";
 import { CONTROL_OPTIONS } from "./control-options.ts";
 import { parseDhcpOption } from "./dhcp-option.ts";
 import { parseDomainName } from "./domain-name.ts";
-import { parseGuestfwd, parseHostfwd, parsePublish } from "./forward-grammar.ts";
+import { parseGuestfwd, parseHostfwd } from "./forward-grammar.ts";
 import { DHCP_FLAGS, HOST_OPTIONS, HOST_POLICY_OPTIONS } from "./host-options.ts";
 import { IPV6_OPTIONS } from "./ipv6-options.ts";
 import { LIMIT_OPTIONS } from "./limit-options.ts";
@@ -47,6 +47,7 @@ import {
 import { OUTBOUND_OPTIONS } from "./outbound-options.ts";
 import { POLICY_OPTIONS } from "./policy-options.ts";
 import { PROCESS_OPTIONS } from "./process-options.ts";
+import { parsePublish } from "./publish-grammar.ts";
 import { VHOST_OPTIONS } from "./vhost-options.ts";
 
 const RUN: readonly CommandName[] = ["run"];
@@ -266,7 +267,7 @@ export const OPTIONS = {
     placeholder: "PORTS",
     repeat: true,
     property: "ports",
-    help: "Forward host ports to the guest: 80, 2222:22, udp:127.0.0.1:5353:53, 8000-8010:8000. Binds 127.0.0.1 unless an address is given, such as [::1], or * for all; host port 0 takes a free one.",
+    help: "Forward host ports to the guest: 80, 2222:22, udp:127.0.0.1:5353:53, 8000-8010:8000, 80,443. Binds 127.0.0.1 unless an address is given, such as [::1], or * for all, *%eth0 for those of an interface; host port 0 takes a free one. all has every port that the host has no use for, ~22 leaves one out; auto those that somebody in the guest's namespace listens on, while it does.",
     parse: parsePublish,
   }),
   hostfwd: option({

@@ -8,7 +8,6 @@ import {
   type DhcpOption,
   defaultEngineConfig,
   type EngineConfig,
-  type Forward,
   type HostAlias,
   LOOPBACK,
   macForGateway,
@@ -17,17 +16,17 @@ import {
 import { GUESTS_MAX } from "../engine/limits.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
-import { formatMac, formatNetwork, inNetwork, type Network, netmask } from "./address.ts";
-import { asRule } from "./forward-rule.ts";
-import { forwardHost, isOnEveryAddress } from "./forward-text.ts";
+import { formatMac, hostAddressProblem, inNetwork, type Network, netmask } from "./address.ts";
 import type { AliasRule } from "./host-options.ts";
 import type { FlowLogPlan, HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
-import { forwardsOverIpv6, planIpv4, planNat64 } from "./plan-families.ts";
+import { planIpv4, planNat64 } from "./plan-families.ts";
+import { planForwards, planListeningForwards } from "./plan-forwards.ts";
 import { planOutbound } from "./plan-outbound.ts";
 import { checkForwards6, isReservation4, planIpv6 } from "./plan6.ts";
+import type { PortRange } from "./publish-grammar.ts";
 
 const LINK_OPTIONS = [
   "tap",
@@ -137,8 +136,22 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
       maxForwards: options.value("max-forwards"),
     },
     ...optional("flowLog", planFlowLog(options)),
+    listening: planListening(options, command),
     sandbox: !options.has("no-sandbox"),
   };
+}
+
+/** Ports that come and go with who listens are seen in a namespace of the guest's own. */
+function planListening(options: OptionSet, command: CommandName): HostPlan["listening"] {
+  const listening = planListeningForwards(options);
+  if (listening.length > 0 && command !== "exec" && !options.has("netns")) {
+    options.problems.push({
+      place: options.place("publish"),
+      found: "auto",
+      allowed: `auto only with ${options.place("tap")} and ${options.place("netns")}, or for a command of sluice exec`,
+    });
+  }
+  return listening;
 }
 
 function planFlowLog(options: OptionSet): FlowLogPlan | undefined {
@@ -168,11 +181,13 @@ function checkDescriptors(options: OptionSet): void {
 /** Addresses that have an owner, with the option that says so. */
 type Taken = Map<number, string>;
 
+const NO_PORTS: PortRange = { first: 0, last: 0 };
+
 /**
  * The engine's configuration. Complaints go to `options.problems`; the result is whole even then. `hostAddress`: what
- * aliases that lead to the host lead to, 0 when it has no address.
+ * aliases that lead to the host lead to, 0 when it has no address. `ephemeral`: the ports that it gives to its own connections.
  */
-export function planEngine(options: OptionSet, hostAddress = 0): EngineConfig {
+export function planEngine(options: OptionSet, hostAddress = 0, ephemeral = NO_PORTS): EngineConfig {
   const defaults = defaultEngineConfig();
   const net = options.value("net");
   const sharedSubnet = options.has("shared-subnet") || options.has("copy-host");
@@ -197,7 +212,7 @@ export function planEngine(options: OptionSet, hostAddress = 0): EngineConfig {
   checkMacs(options, addresses.gateway);
   const guestMac = options.get("guest-mac");
   const ipv4 = planIpv4(options);
-  const forwards = planForwards(options, net, addresses, ipv4);
+  const forwards = planForwards(options, net, addresses, ipv4, ephemeral);
   const gatewayMac = options.get("gateway-mac") ?? macForGateway(addresses.gateway);
   const ipv6 = planIpv6(options, gatewayMac);
   checkForwards6(options, ipv6);
@@ -312,19 +327,7 @@ function checkAddresses(options: OptionSet, net: Network, addresses: Addresses):
   return taken;
 }
 
-/** Why an address cannot be a host's in `net`, as the end of "an address that ...", or undefined. */
-function hostAddressProblem(address: number, net: Network): string | undefined {
-  if (!inNetwork(address, net)) return `inside ${formatNetwork(net)}`;
-  // A link of two has neither (RFC 3021), nor has one host alone.
-  if (net.prefixLength > 30) return undefined;
-  const host = address & ~netmask(net.prefixLength);
-  if (host === 0 || host === ~netmask(net.prefixLength)) {
-    return `of a host in ${formatNetwork(net)}, neither its first nor its last address`;
-  }
-  return undefined;
-}
-
-/** The same of an address that may be outside of it, where the guest reaches it by the gateway. */
+/** Why an address cannot be one of ours that may be outside of the subnet, where the guest reaches it by the gateway. */
 function unicastProblem(address: number): string | undefined {
   const first = address >>> 24;
   return first === 0 || first === 127 || first >= 224 ? "that one host has" : undefined;
@@ -440,53 +443,4 @@ function rangeSize(net: Network, start: number, taken: Taken): number {
     size++;
   }
   return size;
-}
-
-const FORWARD_OPTIONS = ["publish", "hostfwd"] as const;
-const EVERYWHERE = "every address";
-
-function planForwards(options: OptionSet, net: Network, addresses: Addresses, ipv4: boolean): Forward[] {
-  const forwards: Forward[] = [];
-  /** Who binds a port of the host: per protocol, port and family, address to the rule's text. */
-  const bound = new Map<string, Map<string, string>>();
-  for (const name of FORWARD_OPTIONS) {
-    options.all(name).forEach((given, i) => {
-      const rule = Array.isArray(given.value) ? given.value : [given.value];
-      const conflict = rule.map((forward) => bind(bound, forward, given.text)).find((c) => c !== undefined);
-      if (conflict) options.reject(name, `host ports that are free; ${conflict}`, i);
-      const guest = (rule[0] as Forward).guestAddress;
-      const ours = guest === addresses.gateway || (guest === addresses.dns && guest !== 0);
-      if (guest !== 0 && !options.broken("net") && (hostAddressProblem(guest, net) || ours)) {
-        options.reject(name, `a guest address inside ${formatNetwork(net)} that is the guest's`, i);
-      }
-      forwards.push(...asRule(ipv4 ? rule : forwardsOverIpv6(options, name, rule, i)));
-    });
-  }
-  const most = options.value("max-forwards");
-  if (forwards.length > most) {
-    options.problems.push({
-      place: options.place("publish"),
-      found: `${forwards.length} ports`,
-      allowed: `at most ${most} ports in all (${options.place("max-forwards")})`,
-    });
-  }
-  return forwards;
-}
-
-/** Notes what a forward binds; says what is in its way. All addresses of a family collide with each of it. */
-function bind(bound: Map<string, Map<string, string>>, forward: Forward, text: string): string | undefined {
-  if (forward.hostPort === 0) return undefined;
-  const family = forward.hostAddress6 === undefined ? 4 : 6;
-  const key = `${forward.protocol} ${forward.hostPort} ${family}`;
-  const owners = bound.get(key) ?? new Map<string, string>();
-  bound.set(key, owners);
-  const address = isOnEveryAddress(forward) ? EVERYWHERE : forwardHost(forward);
-  const other =
-    owners.get(address) ??
-    owners.get(EVERYWHERE) ??
-    (address === EVERYWHERE ? owners.values().next().value : undefined);
-  owners.set(address, text);
-  return other === undefined
-    ? undefined
-    : `${forward.protocol} port ${forward.hostPort} is bound by ${other}`;
 }

@@ -56,10 +56,11 @@ export interface FlowRow {
   readonly idleMs: number;
 }
 
-/** What a socket serves: one port, under the id of the rule it belongs to. */
+/** What a socket serves: one port of a forward, under the id of the rule it belongs to. */
 export interface ServedPort {
   readonly id: number;
   readonly forward: Forward;
+  readonly guestPort: number;
 }
 
 /** How far a walk through the flow table has come. */

@@ -17,9 +17,17 @@ export interface Forward {
   /** Set where the host's address is one of IPv6: this one, or all of them (`::`), and none of IPv4. */
   readonly hostAddress6?: Ipv6Words;
   readonly hostPort: number;
-  /** One rule with the forward before it, for the other family: both have the same port, or the rule fails. */
+  /** Ports in a row, from `hostPort` and `guestPort` on; 1 by default. */
+  readonly ports?: number;
+  /** The interface of the host that its sockets are bound to. */
+  readonly hostDevice?: string;
+  /** Of its ports those are passed over that this host has another use for: taken, privileged, ephemeral ones. */
+  readonly optional?: boolean;
+  /** Its ports come and go with who listens on them in the guest's namespace, which the engine knows nothing of. */
+  readonly whileListening?: boolean;
+  /** One rule with the forward before it, for the other family: both have the same ports, or the rule fails. */
   readonly sharesPort?: boolean;
-  /** One rule with the forward before it: the next port of a range. */
+  /** One rule with the forward before it: more ports. */
   readonly continues?: boolean;
   /** Guest address, or 0 for "the guest's address" (see `guestAddress`). */
   readonly guestAddress: number;

@@ -96,8 +96,13 @@ class Engine implements EngineCore {
   }
 
   openForward(slot: number, handle: number, port?: ServedPort): void {
-    const served = port ?? { id: slot + 1, forward: this.config.forwards[slot] };
+    const served = port ?? this.configured(slot);
     this.layers.inbound.open(slot, handle, served);
+  }
+
+  private configured(slot: number): ServedPort {
+    const forward = this.config.forwards[slot];
+    return { id: slot + 1, forward, guestPort: forward.guestPort };
   }
 
   closeForward(id: number, cut: boolean, nowMs: number): void {

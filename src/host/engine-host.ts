@@ -6,16 +6,16 @@
  * One engine at a time per process: the shim has one arena and one epoll set.
  */
 
-import { forwardRules } from "../config/forward-rule.ts";
+import { forwardRules, socketsOf } from "../config/forward-rule.ts";
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { Logger } from "../engine/boundary.ts";
-import { type EngineConfig, type Forward, ipv6OnLink } from "../engine/config.ts";
+import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
-import { ForwardSockets, forwardPort, openForwards } from "./forwards.ts";
+import { ForwardSockets, type OpenPort, openForwards } from "./forwards.ts";
 import { CaptureFile, CaptureLink } from "./link/capture.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
@@ -75,7 +75,7 @@ const FEW_DESCRIPTORS = 16_384;
  * bound is one that somebody asked for.
  */
 export function tellShortage(limit: number, config: EngineConfig, log: Logger): void {
-  const others = OTHER_DESCRIPTORS + config.forwards.length;
+  const others = OTHER_DESCRIPTORS + socketsOf(config.forwards);
   if (limit >= config.maxFlows + others) return;
   const flows = Math.max(0, limit - others);
   const message =
@@ -296,22 +296,22 @@ export class EngineHost {
 
   private openForwards(): void {
     const { forwards } = this.options.config;
-    const handles = openForwards(forwards);
+    const opened = openForwards(forwards);
     this.undo.push(() => this.forwards.close());
-    this.forwardPorts = handles.map(forwardPort);
+    this.forwardPorts = opened.map(([first], i) => first?.hostPort ?? forwards[i].hostPort);
     let at = 0;
     for (const [index, rule] of forwardRules(forwards).entries()) {
-      this.addForward(index + 1, rule, handles.slice(at, at + rule.length));
+      this.addForward(index + 1, opened.slice(at, at + rule.length).flat());
       at += rule.length;
     }
   }
 
   /**
-   * Serves these ports under `id` by these sockets, one each: bound, listening if TCP, and ours from now on. Throws the
-   * kernel's error.
+   * Serves these ports under `id` by their sockets: bound, listening if TCP, and ours from now on. Throws the kernel's
+   * error.
    */
-  addForward(id: number, forwards: readonly Forward[], handles: readonly number[]): void {
-    const result = this.forwards.add(id, forwards, handles);
+  addForward(id: number, ports: readonly OpenPort[]): void {
+    const result = this.forwards.add(id, ports);
     if (result < 0) throw new Error(`epoll_ctl: ${describeErrno(result)}`);
     this.loop.wake();
   }

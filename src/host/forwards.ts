@@ -3,13 +3,17 @@
  * the start before the engine says that it is ready, or later. All that fail are told at once, each with its port.
  */
 
+import { readFileSync } from "node:fs";
+import { asRule, forwardRules, groupsOf, guestPortOf, withoutOptional } from "../config/forward-rule.ts";
 import { forwardHost, isOnEveryAddress } from "../config/forward-text.ts";
+import type { PortRange } from "../config/publish-grammar.ts";
 import { type EngineCore, TOKEN_FORWARD } from "../engine/api.ts";
 import {
   ADDRESS_PORT,
   ADDRESS_WORDS,
   EADDRINUSE,
   EADDRNOTAVAIL,
+  EMFILE,
   READABLE,
   V4_MAPPED,
 } from "../engine/boundary.ts";
@@ -18,12 +22,14 @@ import {
   EACCES,
   EAFNOSUPPORT,
   EDGE_TRIGGERED,
+  ENODEV,
   IP_MULTICAST_ALL,
   IP_PKTINFO,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_MULTICAST_ALL,
   IPV6_RECVPKTINFO,
+  SO_BINDTOIFINDEX,
   SO_KEEPALIVE,
   SOL_SOCKET,
 } from "./native/linux.ts";
@@ -36,41 +42,121 @@ const BACKLOG = 4096;
 /** Free ports tried for a rule of both families until one is free in both. */
 const PORT_TRIES = 16;
 
-/** Opens every forward's socket. Returns the handles in the forwards' order, or throws StartError for all that fail. */
-export function openForwards(forwards: readonly Forward[]): number[] {
-  const handles: number[] = [];
-  const problems: StartProblem[] = [];
-  for (let i = 0; i < forwards.length; ) {
-    const rule = [forwards[i++]];
-    while (forwards[i]?.sharesPort) rule.push(forwards[i++]);
-    const opened = openRule(rule);
-    if (Array.isArray(opened)) handles.push(...opened);
-    else problems.push(opened);
-  }
-  if (problems.length > 0) {
-    closeForwards(handles);
-    throw new StartError(problems);
-  }
-  return handles;
+/** A socket of a forward, and the port that it got. */
+export interface OpenPort {
+  readonly forward: Forward;
+  readonly hostPort: number;
+  readonly handle: number;
 }
 
-/** All sockets of a rule, on one port, or why not. */
-function openRule(rule: readonly Forward[]): number[] | StartProblem {
+/**
+ * Opens the ports of every forward; of optional ones those that can be had, after all others. Returns what each forward
+ * has, in their order, or throws StartError for all that fail.
+ */
+export function openForwards(forwards: readonly Forward[]): OpenPort[][] {
+  const rules = forwardRules(forwards);
+  const opened = new Map<Forward, OpenPort[]>(forwards.map((forward) => [forward, []]));
+  const problems: StartProblem[] = [];
+  const keep = (ports: readonly OpenPort[]): void => {
+    for (const port of ports) opened.get(port.forward)?.push(port);
+  };
+  for (const isOptional of [false, true]) {
+    const open = isOptional ? openOptional : openAll;
+    for (const rule of rules.filter(([first]) => (first?.optional ?? false) === isOptional)) {
+      problems.push(...open(groupsOf(rule), keep));
+    }
+  }
+  const result = [...opened.values()];
+  if (problems.length > 0) {
+    closeForwards(result.flat().map(({ handle }) => handle));
+    throw new StartError(problems);
+  }
+  return result;
+}
+
+type Keep = (ports: readonly OpenPort[]) => void;
+
+/** Every port of a rule. Returns what is wrong. */
+function openAll(groups: readonly (readonly Forward[])[], keep: Keep): StartProblem[] {
+  const problems: StartProblem[] = [];
+  for (const group of groups) {
+    for (let offset = 0; offset < (group[0].ports ?? 1); offset++) {
+      const opened = openPort(group, group[0].hostPort + offset);
+      if (Array.isArray(opened)) keep(opened);
+      else problems.push(problemOf(opened));
+    }
+  }
+  return problems;
+}
+
+/** What keeps a single port from being had; anything else keeps all of them. */
+const PASSED_OVER = [EADDRINUSE, EACCES];
+
+/** The ports of a rule that nobody else has: at least one. Returns what is wrong. */
+function openOptional(groups: readonly (readonly Forward[])[], keep: Keep): StartProblem[] {
+  let count = 0;
+  let last: PortFailure | undefined;
+  for (const group of groups) {
+    const [{ hostPort: first, ports = 1 }] = group;
+    for (let port = first; port < first + ports; port++) {
+      const opened = openPort(group, port);
+      if (Array.isArray(opened)) {
+        keep(opened);
+        count++;
+      } else if (PASSED_OVER.includes(opened.errno)) last = opened;
+      else return [problemOf(opened)];
+    }
+  }
+  return count > 0 || last === undefined ? [] : [problemOf(last)];
+}
+
+/** The ports that the kernel gives to this host's own connections, of both families (ip-sysctl.rst). */
+export function ephemeralPorts(): PortRange {
+  const [first = 0, last = 0] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")
+    .trim()
+    .split(/\s+/)
+    .map(Number);
+  return { first, last };
+}
+
+/** A rule without optional ports that the host gives to its own connections. Throws StartError when that leaves nothing. */
+export function openable(rule: readonly Forward[]): Forward[] {
+  const [first] = rule;
+  if (!first?.optional) return [...rule];
+  const ephemeral = ephemeralPorts();
+  const left = withoutOptional(rule, ephemeral);
+  if (left.length > 0) return asRule(left);
+  const reason = `all of them are the host's own connections' (${ephemeral.first}-${ephemeral.last})`;
+  throw new StartError([{ place: describeForward(first), reason }]);
+}
+
+interface PortFailure {
+  readonly forward: Forward;
+  readonly hostPort: number;
+  readonly errno: number;
+}
+
+function problemOf({ forward, hostPort, errno }: PortFailure): StartProblem {
+  const failed = { ...forward, hostPort };
+  return { place: describeForward(failed), reason: explain(errno, failed) };
+}
+
+/** The sockets of forwards that share a port, on this one (0: any), or why not. */
+function openPort(group: readonly Forward[], hostPort: number): OpenPort[] | PortFailure {
   for (let tries = 1; ; tries++) {
-    const handles: number[] = [];
-    let port = rule[0].hostPort;
+    const opened: OpenPort[] = [];
+    let port = hostPort;
     let handle = 0;
-    for (const forward of rule) {
+    for (const forward of group) {
       handle = openForward(forward, port);
       if (handle < 0) break;
-      handles.push(handle);
-      port = forwardPort(handle);
+      if (port === 0) port = forwardPort(handle);
+      opened.push({ forward, hostPort: port, handle });
     }
-    if (handle >= 0) return handles;
-    closeForwards(handles);
-    const again = handle === EADDRINUSE && rule[0].hostPort === 0 && tries < PORT_TRIES;
-    const failed = { ...rule[handles.length], hostPort: port };
-    if (!again) return { place: describeForward(failed), reason: explain(handle, failed) };
+    if (handle >= 0) return opened;
+    closeForwards(opened.map((each) => each.handle));
+    const again = handle === EADDRINUSE && hostPort === 0 && tries < PORT_TRIES;
+    if (!again) return { forward: group[opened.length], hostPort: port, errno: handle };
   }
 }
 
@@ -90,24 +176,24 @@ export class ForwardSockets {
   constructor(private readonly core: EngineCore) {}
 
   /**
-   * Serves these ports by these sockets, one each, which belong to us from now on, under `id`, which may have some already.
+   * Serves these ports by their sockets, which belong to us from now on, under `id`, which may have some already.
    * Edge-triggered: the core remembers what it left in the queue. Returns 0, or -errno when one of them is not served; then
    * `remove` undoes the rest.
    */
-  add(id: number, forwards: readonly Forward[], handles: readonly number[]): number {
+  add(id: number, ports: readonly OpenPort[]): number {
     const entry = this.open.get(id) ?? { slots: [], handles: [] };
     this.open.set(id, entry);
-    for (const [i, handle] of handles.entries()) {
+    for (const [i, { forward, hostPort, handle }] of ports.entries()) {
       const slot = this.freeSlots.pop() ?? this.slots++;
       const result = native.epollAdd(handle, READABLE | EDGE_TRIGGERED, TOKEN_FORWARD | slot);
       if (result < 0) {
         this.freeSlots.push(slot);
-        for (const left of handles.slice(i)) native.close(left);
+        closeForwards(ports.slice(i).map((left) => left.handle));
         return result;
       }
       entry.slots.push(slot);
       entry.handles.push(handle);
-      this.core.openForward(slot, handle, { id, forward: forwards[i] });
+      this.core.openForward(slot, handle, { id, forward, guestPort: guestPortOf(forward, hostPort) });
     }
     return 0;
   }
@@ -134,17 +220,25 @@ export function closeForwards(handles: readonly number[]): void {
 }
 
 function openForward(forward: Forward, port: number): number {
-  const { protocol, hostAddress, hostAddress6 } = forward;
+  const { protocol, hostAddress, hostAddress6, hostDevice } = forward;
   const family = hostAddress6 === undefined ? 4 : 6;
   const fd = protocol === "tcp" ? native.tcpSocket(family) : native.udpSocket(family);
   if (fd < 0) return fd;
   const words = new Int32Array(ADDRESS_WORDS);
   words.set([...(hostAddress6 ?? [0, 0, V4_MAPPED, hostAddress]), port]);
-  let result = native.bind(fd, words, family, false);
+  let result = bindToDevice(fd, hostDevice);
+  if (result === 0) result = native.bind(fd, words, family, false);
   if (result === 0) result = protocol === "tcp" ? listen(fd) : setUpUdp(fd, forward);
   if (result === 0) return fd;
   native.close(fd);
   return result;
+}
+
+/** Clients come by this interface alone; before the bind, which asks it for link-local addresses. */
+function bindToDevice(fd: number, device: string | undefined): number {
+  if (device === undefined) return 0;
+  const index = native.deviceIndex(device);
+  return index < 0 ? index : native.setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, index);
 }
 
 /**
@@ -170,7 +264,7 @@ function listen(fd: number): number {
   return result < 0 ? result : native.listen(fd, BACKLOG);
 }
 
-/** `forward tcp 127.0.0.1:2222`, `forward udp *:53` or `forward tcp [::]:80`. */
+/** `forward tcp 127.0.0.1:2222`, `forward udp *:53` or `forward tcp [::%eth0]:80`. */
 export function describeForward(forward: Forward): string {
   return `forward ${forward.protocol} ${forwardHost(forward)}:${forward.hostPort}`;
 }
@@ -179,6 +273,9 @@ function explain(errno: number, forward: Forward): string {
   const said = describeErrno(errno);
   if (errno === EADDRINUSE) return `port ${forward.hostPort} is taken by another program: ${said}`;
   if (errno === EADDRNOTAVAIL) return `${forwardHost(forward)} is not an address of this host: ${said}`;
+  if (errno === EMFILE)
+    return `${said}: a descriptor for each port and family; raise the hard limit (ulimit -Hn)`;
+  if (errno === ENODEV) return `there is no interface ${forward.hostDevice}: ${said}`;
   if (errno === EAFNOSUPPORT) return `this host has no IPv6: ${said}`;
   if (errno === EACCES) {
     return `port ${forward.hostPort} is privileged: ${said}; take one from 1024 up or lower net.ipv4.ip_unprivileged_port_start`;

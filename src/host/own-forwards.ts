@@ -3,7 +3,7 @@ import { forwardRules, parseForwardRule, ruleText } from "../config/forward-rule
 import { ConfigError, Unacceptable } from "../config/problem.ts";
 import type { Forward } from "../engine/config.ts";
 import type { EngineHost } from "./engine-host.ts";
-import { forwardPort, openForwards } from "./forwards.ts";
+import { openable, openForwards } from "./forwards.ts";
 
 /** One rule that is served. */
 export interface OwnForward {
@@ -48,12 +48,12 @@ export class OwnForwards implements LiveForwards {
   }
 
   add(rule: string): OwnForward {
-    const forwards = parsed(rule);
-    const handles = openForwards(forwards);
-    const hostPort = forwardPort(handles[0] ?? -1);
+    const forwards = openable(parsed(rule));
+    const ports = openForwards(forwards).flat();
+    const hostPort = ports[0]?.hostPort ?? 0;
     const id = ++this.lastId;
     try {
-      this.host.addForward(id, forwards, handles);
+      this.host.addForward(id, ports);
     } catch (error) {
       this.host.removeForward(id, true);
       throw error;

@@ -1,8 +1,9 @@
 /** What the command lines of passt(1) and pasta(1) come to, and how that is written for `sluice run`. */
 import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
+import { FORWARDS_MOST } from "../config/limit-options.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
-import { EVERYWHERE, type ForwardWords } from "./passt-ports.ts";
+import { EVERYWHERE, type ForwardWords, ruleArguments } from "./passt-ports.ts";
 import { type Question, Refusal, type Surroundings } from "./words.ts";
 
 const MTU_DEFAULT = 65_520;
@@ -62,8 +63,8 @@ export function emptyWords(): PasstWords {
     ping: true,
     ipv6: true,
     withoutDhcp6: false,
-    tcp: { rules: [] },
-    udp: { rules: [] },
+    tcp: { rules: [], isSaid: false },
+    udp: { rules: [], isSaid: false },
   };
 }
 
@@ -181,12 +182,8 @@ function ipv6Arguments(words: PasstWords): string[] {
   return args;
 }
 
-/** The rules of a protocol. Ports of every address are those of IPv4 alone where the host or the guest has nothing else. */
 function portArguments(protocol: "tcp" | "udp", { rules }: ForwardWords, everywhere: string): string[] {
-  return rules.flatMap((rule) => {
-    const bound = rule.startsWith(EVERYWHERE) ? `${everywhere}${rule.slice(EVERYWHERE.length)}` : rule;
-    return ["--publish", `${protocol}:${bound}`];
-  });
+  return rules.flatMap((rule) => ruleArguments(protocol, rule, everywhere));
 }
 
 /** There where the host's kernel has IPv6. */
@@ -204,7 +201,7 @@ export function commonArguments(words: PasstWords, exists: Surroundings["exists"
     ...ipv6Arguments(words),
     ...portArguments("tcp", words.tcp, everywhere),
     ...portArguments("udp", words.udp, everywhere),
-    ...["--max-forwards", "131070"],
+    ...["--max-forwards", String(FORWARDS_MOST)],
     ...given("--pid-file", words.pidFile),
     ...given("--log-file", words.logFile),
     ...given("--user", words.user),

@@ -162,7 +162,7 @@ const SERVICES: readonly Word<PasstWords>[] = [
   {
     forms: ["-t", "--tcp-ports"],
     placeholder: "SPEC",
-    help: "-p tcp: of each range: [ADDRESS/]PORTS[:PORTS],…, ~PORTS left out, or none. Without an address: all of IPv4 and IPv6. Not offered: all, auto, %INTERFACE.",
+    help: "-p tcp: of each range: [ADDRESS[%INTERFACE]/]PORTS[:[GUEST/]PORTS],…, ~PORTS left out, all, auto (pasta: ports that somebody in the namespace listens on), or none. Without an address: all of IPv4 and IPv6.",
     note: (words, text) => notePorts(words.tcp, text),
   },
   {

@@ -1,5 +1,6 @@
 /** passt(1): a guest of QEMU or of a program like it, by a socket. In the background once that can connect. */
 
+import { isAuto } from "./passt-ports.ts";
 import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
 import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
@@ -72,6 +73,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
   const [extra] = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
   if (extra !== undefined) throw new Refusal(`extra non-option argument: ${extra}`);
+  if ([words.tcp, words.udp].some(isAuto)) throw new Refusal("auto ports are pasta's");
   return {
     argv: [
       ...linkArguments(words, surroundings.exists),

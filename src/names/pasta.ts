@@ -1,5 +1,6 @@
 /** pasta(1): the network of a namespace, by a TAP that it makes there. In the background once that is set up. */
 
+import { notePorts } from "./passt-ports.ts";
 import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
 import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
@@ -132,6 +133,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
   const words: Words = { ...emptyWords(), configure: false };
   const rest = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
+  for (const ports of [words.tcp, words.udp]) if (!ports.isSaid) notePorts(ports, "auto");
   const device = words.device ?? words.interface ?? surroundings.defaultDevice() ?? DEVICE;
   return {
     argv: [

@@ -1,6 +1,7 @@
 /** The engine's side of calls (calls.ts): what a running engine answers. In the engine's process. */
 import type { LogLevel } from "../config/host-plan.ts";
 import type { EngineHost } from "../host/engine-host.ts";
+import type { OpenPort } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { RecordPipe } from "../host/record-pipe.ts";
 import { describeErrno } from "../host/start-error.ts";
@@ -70,13 +71,14 @@ export class CallAnswers {
   }
 
   private addForward({ forwardId, forwards }: Extract<Call, { name: "forward-add" }>): void {
-    const handles: number[] = [];
+    const ports: OpenPort[] = [];
     try {
-      for (const _ of forwards) handles.push(this.descriptor());
+      for (const forward of forwards)
+        ports.push({ forward, hostPort: forward.hostPort, handle: this.descriptor() });
     } catch (error) {
-      for (const handle of handles) native.close(handle);
+      for (const { handle } of ports) native.close(handle);
       throw error;
     }
-    this.parts.host.addForward(forwardId, forwards, handles);
+    this.parts.host.addForward(forwardId, ports);
   }
 }

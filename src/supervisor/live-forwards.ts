@@ -3,12 +3,20 @@
  * descriptors, in portions that fit the socket they travel over, and serves them.
  */
 
-import { forwardRules, portsOf, ruleGuest, ruleHost, ruleText } from "../config/forward-rule.ts";
+import {
+  forwardRules,
+  onePort,
+  portsOf,
+  ruleGuest,
+  ruleHost,
+  ruleText,
+  socketsOf,
+} from "../config/forward-rule.ts";
 import { ControlRefusal, type LiveForwards } from "../control/instance.ts";
 import type { EngineRecord } from "../control/records.ts";
 import type { ForwardResource } from "../control/schema.ts";
 import type { EngineConfig, Forward } from "../engine/config.ts";
-import { closeForwards, forwardPort, openForwards } from "../host/forwards.ts";
+import { closeForwards, type OpenPort, openable, openForwards } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { EngineCalls } from "./calls.ts";
 
@@ -53,40 +61,38 @@ export class EngineForwards implements LiveForwards {
     return added;
   }
 
-  private async addNow(rule: readonly Forward[]): Promise<ForwardResource> {
-    const ports = this.ports + rule.length;
+  private async addNow(asked: readonly Forward[]): Promise<ForwardResource> {
+    const rule = openable(asked);
+    const ports = this.ports + socketsOf(rule);
     const { most } = this.parts;
     if (ports > most) {
       throw new ControlRefusal(409, `${ports} ports would be forwarded; --max-forwards allows ${most}`);
     }
     native.raiseFileLimit();
-    const handles = openForwards(rule);
+    const opened = openForwards(rule).flat();
     const id = ++this.lastId;
     try {
-      const hostPort = forwardPort(handles[0] ?? -1);
-      await this.handOver(id, rule, handles);
+      const hostPort = opened[0]?.hostPort ?? 0;
+      await this.handOver(id, opened);
       const entry = this.enter(id, rule, hostPort, "added");
       this.parts.tell({ type: "forward", atMs: Date.now(), action: "added", id, rule: entry.rule });
       return entry;
     } finally {
-      closeForwards(handles);
+      closeForwards(opened.map(({ handle }) => handle));
     }
   }
 
   /** All portions, or none: what was served of it already is taken back. */
-  private async handOver(
-    forwardId: number,
-    rule: readonly Forward[],
-    handles: readonly number[],
-  ): Promise<void> {
+  private async handOver(forwardId: number, opened: readonly OpenPort[]): Promise<void> {
     const { calls, sendDescriptor } = this.parts;
-    for (let at = 0; at < handles.length; at += PORTION) {
-      const portion = handles.slice(at, at + PORTION);
-      const call = { name: "forward-add", forwardId, forwards: rule.slice(at, at + PORTION) } as const;
+    for (let at = 0; at < opened.length; at += PORTION) {
+      const portion = opened.slice(at, at + PORTION);
+      const forwards = portion.map(({ forward, hostPort }) => onePort(forward, hostPort));
+      const call = { name: "forward-add", forwardId, forwards } as const;
       let sent = 0;
       try {
         await calls.call<"forward-add">(call, () => {
-          for (const handle of portion) {
+          for (const { handle } of portion) {
             sendDescriptor(handle);
             sent++;
           }
@@ -131,8 +137,8 @@ export class EngineForwards implements LiveForwards {
       origin,
     };
     this.entries.set(id, entry);
-    this.sockets.set(id, rule.length);
-    this.ports += rule.length;
+    this.sockets.set(id, socketsOf(rule));
+    this.ports += socketsOf(rule);
     return entry;
   }
 }

@@ -69,7 +69,8 @@ const GRAMMARS = `## Grammars
 
 ### Ports: \`-p\`, \`--publish\`
 
-\`[tcp:|udp:][ADDRESS:]PORT[:GUESTPORT]\`, also with \`/tcp\` or \`/udp\` at the end. A port may be a range.
+\`[tcp:|udp:][ADDRESS[%INTERFACE]:]PORT[:GUESTPORT]\`, also with \`/tcp\` or \`/udp\` at the end. A port may be a range; a set of
+them, behind commas, leads to the same ports of the guest.
 
 | rule | host side | guest port |
 |---|---|---|
@@ -83,8 +84,13 @@ const GRAMMARS = `## Grammars
 | \`*:8080:80\` | every address of both families, on one port, or none | 80 |
 | \`8000-8010:8000\` | eleven TCP ports | the same eleven |
 | \`8000-8010:9000-9010\` | eleven TCP ports | eleven from 9000 on |
+| \`80,443,8000-8010,~8005\` | twelve TCP ports | the same |
+| \`*%eth0:80\`, \`[fe80::1%eth0]:80\` | by the interface eth0 alone, every address, or this one | 80 |
+| \`all\`, \`~22\` | every TCP port, or all but 22, that this host has no use for: not taken, not privileged for who starts it, not among those of its own connections (net.ipv4.ip_local_port_range). None at all is an error | the same |
+| \`auto\`, \`8000-8010,auto\` | every TCP port, or those named, that somebody in the guest's namespace listens on, within a second and as long as it does; of a loopback address alone does not count | the same |
 
-The shell reads brackets and \`*\` too: quote them. Clients over IPv6 go to the guest's IPv6 address, and to its IPv4 one as
+\`all\` needs \`--max-forwards 65535\`, a descriptor for each port and family and about 2 KiB of the kernel's memory. \`auto\` is for
+\`sluice run --tap --netns\` and \`sluice exec\`. The shell reads brackets, \`*\` and \`~\` too: quote them. Clients over IPv6 go to the guest's IPv6 address, and to its IPv4 one as
 long as it has none, or when nothing listens there (TCP); clients over IPv4 go to its IPv4 address. A client that the guest could not answer (of the other
 family, of the host itself, link-local) appears as the gateway.
 

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { parseGuestfwd, parseHostfwd, parsePublish } from "../../src/config/forward-grammar.ts";
+import { parseGuestfwd, parseHostfwd } from "../../src/config/forward-grammar.ts";
+import { asRule, parseForwardRule, ruleText } from "../../src/config/forward-rule.ts";
 import { Unacceptable } from "../../src/config/problem.ts";
+import { parsePublish } from "../../src/config/publish-grammar.ts";
 
 const LOOPBACK = 0x7f000001;
 
@@ -23,10 +25,7 @@ describe("--publish", () => {
   it.each(["8000-8010:8000", "8000-8010:8000-8010", "8000-8010"])(
     "forwards eleven ports to eleven: %s",
     (rule) => {
-      const forwards = parsePublish(rule);
-      expect(forwards.map((f) => [f.hostPort, f.guestPort])).toEqual(
-        Array.from({ length: 11 }, (_, i) => [8000 + i, 8000 + i]),
-      );
+      expect(parsePublish(rule)).toMatchObject([{ hostPort: 8000, guestPort: 8000, ports: 11 }]);
     },
   );
 
@@ -58,16 +57,15 @@ describe("--publish", () => {
         ...{ ...guest, guestPort: 22 },
       },
     ]);
-    const ports = parsePublish("*:8000-8001:90-91").map(({ hostAddress6, hostPort, guestPort }) => [
+    const ports = parsePublish("*:8000-8001:90-91").map(({ hostAddress6, hostPort, guestPort, ports }) => [
       hostAddress6 === undefined ? 4 : 6,
       hostPort,
       guestPort,
+      ports,
     ]);
     expect(ports).toEqual([
-      [4, 8000, 90],
-      [6, 8000, 90],
-      [4, 8001, 91],
-      [6, 8001, 91],
+      [4, 8000, 90, 2],
+      [6, 8000, 90, 2],
     ]);
   });
 
@@ -87,7 +85,69 @@ describe("--publish", () => {
     );
   });
 
+  it("takes an interface, with which link-local addresses are good too", () => {
+    expect(parsePublish("127.0.0.1%lo:80")).toMatchObject([{ hostAddress: LOOPBACK, hostDevice: "lo" }]);
+    expect(parsePublish("udp:*%eth0:53")).toMatchObject([
+      { hostAddress: 0, hostDevice: "eth0" },
+      { hostAddress6: [0, 0, 0, 0], hostDevice: "eth0", sharesPort: true },
+    ]);
+    expect(parsePublish("[fe80::1%eth0]:80")).toMatchObject([
+      { hostAddress6: [0xfe800000 | 0, 0, 0, 1], hostDevice: "eth0" },
+    ]);
+  });
+
   it.each([
+    ["443,80,8000-8010", [80, undefined], [443, undefined], [8000, 11]],
+    ["1-10,5,11-12", [1, 12]],
+    ["20-30,~25", [20, 5], [26, 5]],
+  ] as const)("takes the set %s as ranges", (rule, ...ranges) => {
+    expect(parsePublish(rule)).toEqual(
+      ranges.map(([first, ports]) => ({
+        ...{ protocol: "tcp", hostAddress: LOOPBACK, guestAddress: 0, hostPort: first, guestPort: first },
+        ...(ports === undefined ? {} : { ports }),
+      })),
+    );
+  });
+
+  it("takes all ports that the host has no use for, and those that somebody listens on", () => {
+    expect(parsePublish("all")).toMatchObject([{ hostPort: 1, guestPort: 1, ports: 65_535, optional: true }]);
+    const holes = parsePublish("udp:*:~80,~1024-65535");
+    expect(holes.map(({ hostPort, ports, optional }) => [hostPort, ports, optional])).toEqual([
+      [1, 79, true],
+      [1, 79, true],
+      [81, 943, true],
+      [81, 943, true],
+    ]);
+    expect(parsePublish("8000-8010,auto")).toMatchObject([
+      { hostPort: 8000, ports: 11, whileListening: true },
+    ]);
+    expect(parsePublish("auto")).toMatchObject([{ hostPort: 1, ports: 65_535, whileListening: true }]);
+  });
+
+  it.each([
+    "tcp:127.0.0.1:2222:22",
+    "udp:*%eth0:53:53",
+    "tcp:[::1%lo]:8000-8010:80-90",
+    "tcp:*:80,443,8000-8010",
+    "tcp:0.0.0.0:all",
+    "tcp:*:all,~22,~8000-8010",
+    "tcp:127.0.0.1:2222-10.0.2.15:22",
+    "tcp:[::1]:2222-[fd71::15]:22",
+  ])("writes a rule as it is read: %s", (rule) => {
+    const forwards = asRule(parseForwardRule(rule));
+    expect(ruleText(forwards, forwards[0]?.hostPort ?? 0)).toBe(rule);
+  });
+
+  it.each([
+    "80,81:90",
+    "all:90",
+    "~1-65535",
+    "0,80",
+    "80,",
+    "~",
+    "%lo:80",
+    "127.0.0.1%:80",
+    "*%eth/0:80",
     "",
     ":",
     "22:",

@@ -36,8 +36,30 @@ describe("what run is told", () => {
       oneOff: false,
       background: false,
       outliveParent: false,
+      listening: [],
       sandbox: true,
     });
+  });
+
+  it("forwards what is listened on in a namespace of the guest's own alone", () => {
+    const listening = (...args: string[]) => plan(...TAP, "-p", "auto", ...args);
+    expect(listening("--netns", "/run/netns/a").host.listening).toMatchObject([{ ports: 65_535 }]);
+    expect(listening("--netns", "/run/netns/a").engine.forwards).toEqual([]);
+    expect(listening().problems).toEqual([
+      '--publish: found "auto"; allowed: auto only with --tap and --netns, or for a command of sluice exec',
+    ]);
+  });
+
+  it("lets one port be on several interfaces, and none on one and on all", () => {
+    expect(problemsOf("-p", "127.0.0.1%lo:80", "-p", "127.0.0.1%eth0:80", "-p", "all")).toEqual([
+      expect.stringContaining("65537 ports"),
+    ]);
+    expect(problemsOf("-p", "127.0.0.1%lo:80", "-p", "0.0.0.0:80")[0]).toContain(
+      "tcp port 80 is bound by 127.0.0.1%lo:80",
+    );
+    expect(problemsOf("-p", "127.0.0.1%lo:80-90", "-p", "127.0.0.1%lo:85")[0]).toContain(
+      "tcp port 85 is bound by",
+    );
   });
 
   it("logs flows to a file, standard output or a descriptor", () => {

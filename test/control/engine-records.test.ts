@@ -153,7 +153,7 @@ describe("a TCP connection", () => {
       guestPort: 80,
     };
     const { exchange, tap } = tapped({ forwards: [forward] });
-    exchange.core.openForward(0, 5, { id: 41, forward: { ...forward, guestPort: 83 } });
+    exchange.core.openForward(0, 5, { id: 41, forward, guestPort: 83 });
     exchange.exchange(udp({ to: ip("10.0.2.2"), destinationPort: 9 }));
     exchange.network.call(0, [0, 0, 0xffff, REMOTE], 50_000);
     exchange.settle();

@@ -288,4 +288,29 @@ describe("pasta", () => {
     await holder.ended;
     await until(() => !isAlive(served), "pasta ends with the namespace", 5000);
   });
+
+  it("opens the ports that somebody in the namespace listens on, and closes them after", async () => {
+    const { pid, holder, enter } = await namespace();
+    const words = ["-f", "--config-net", "-I", "eth9", ...OWN, "-4", "-t", "127.0.0.1/auto,~7", "-u", "none"];
+    const running = start("pasta", [...words, String(pid)]);
+    await until(() => inside(enter, "ip", "link", "show", "eth9").includes("UP"), "the device is up");
+    const [low = 0] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").split(/\s+/).map(Number);
+    const port = low - 1 - (process.pid % 1000);
+    const server = `require("node:net").createServer((s) => s.end("inside")).listen(${port}, () => console.log("up"))`;
+    const inner = run("nsenter", [...enter, process.execPath, "-e", server], { env });
+    await inner.says(/up/, "stdout");
+    const answer = (): Promise<string> => exchange(connect(port, "127.0.0.1")).catch(() => "");
+    await until(async () => (await answer()) === "inside", "the port is there", 5000);
+    inner.child.kill("SIGKILL");
+    await inner.ended;
+    const refused = async (): Promise<boolean> =>
+      exchange(connect(port, "127.0.0.1"))
+        .then(() => false)
+        .catch((error) => error.code === "ECONNREFUSED");
+    await until(refused, "the port is closed", 5000);
+    running.child.kill("SIGTERM");
+    expect(await running.ended).toMatchObject({ status: 0, stderr: "" });
+    holder.child.kill("SIGKILL");
+    await holder.ended;
+  });
 });

@@ -12,12 +12,7 @@ import {
 } from "../../src/config/address.ts";
 import { parseDhcpOption } from "../../src/config/dhcp-option.ts";
 import { parseDomainName } from "../../src/config/domain-name.ts";
-import {
-  parseGuestfwd,
-  parseHostfwd,
-  parsePublish,
-  parseSocketPath,
-} from "../../src/config/forward-grammar.ts";
+import { parseGuestfwd, parseHostfwd, parseSocketPath } from "../../src/config/forward-grammar.ts";
 import {
   parseDatagramAddresses,
   parseDescriptor,
@@ -28,6 +23,7 @@ import {
 } from "../../src/config/link-grammar.ts";
 import { planEngine, planHost, planLink } from "../../src/config/plan.ts";
 import { formatProblem, Unacceptable } from "../../src/config/problem.ts";
+import { parsePublish } from "../../src/config/publish-grammar.ts";
 import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
 import { parseResolvConf } from "../../src/host/resolv-conf.ts";
 import { validateText } from "../../src/kubevirt/spec/validate.ts";

@@ -1,7 +1,13 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import type { Forward } from "../../src/engine/config.ts";
-import { closeForwards, describeForward, forwardPort, openForwards } from "../../src/host/forwards.ts";
+import {
+  closeForwards,
+  describeForward,
+  forwardPort,
+  openable,
+  openForwards as openPorts,
+} from "../../src/host/forwards.ts";
 import {
   IP_MULTICAST_ALL,
   IP_PKTINFO,
@@ -10,6 +16,7 @@ import {
   IPPROTO_TCP,
   IPV6_MULTICAST_ALL,
   IPV6_RECVPKTINFO,
+  SO_BINDTOIFINDEX,
   SO_KEEPALIVE,
   SOL_SOCKET,
   TCP_KEEPIDLE,
@@ -22,6 +29,9 @@ const LOOPBACK = 0x7f000001;
 function forward(protocol: "tcp" | "udp", hostAddress: number, hostPort: number): Forward {
   return { protocol, hostAddress, hostPort, guestAddress: 0, guestPort: 22 };
 }
+
+const openForwards = (forwards: readonly Forward[]): number[] =>
+  openPorts(forwards).flatMap((ports) => ports.map(({ handle }) => handle));
 
 const EVERY_IPV6 = [0, 0, 0, 0] as const;
 const IPV6_LOOPBACK = [0, 0, 0, 1] as const;
@@ -186,4 +196,83 @@ it("is described as people write it", () => {
   expect(describeForward(forward("tcp", LOOPBACK, 2222))).toBe("forward tcp 127.0.0.1:2222");
   expect(describeForward(forward6("tcp", 80))).toBe("forward tcp [::1]:80");
   expect(describeForward({ ...forward6("udp", 53), hostAddress6: EVERY_IPV6 })).toBe("forward udp [::]:53");
+});
+
+const EPHEMERAL = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")
+  .trim()
+  .split(/\s+/)
+  .map(Number);
+
+/** Ports in a row that are free here, below those of the host's own connections. */
+function freeRow(): number {
+  const [first = 0] = EPHEMERAL;
+  for (let at = first - 8; at > 1024; at -= 8) {
+    try {
+      closeForwards(openForwards([{ ...forward("tcp", LOOPBACK, at), ports: 8 }]));
+      return at;
+    } catch {
+      // Somebody has one of them.
+    }
+  }
+  throw new Error("no eight ports are free");
+}
+
+it("opens every port of a range, each in its place, and all or none", () => {
+  const first = freeRow();
+  const [ports = []] = openPorts([{ ...forward("tcp", LOOPBACK, first), ports: 8 }]);
+  expect(ports.map(({ hostPort, handle }) => [hostPort, forwardPort(handle)])).toEqual(
+    Array.from({ length: 8 }, (_, i) => [first + i, first + i]),
+  );
+  const { problems } = problemsOf([{ ...forward("tcp", LOOPBACK, first + 6), ports: 3 }]);
+  expect(problems.map(({ place }) => place)).toEqual([6, 7].map((i) => `forward tcp 127.0.0.1:${first + i}`));
+  closeForwards(ports.map(({ handle }) => handle));
+});
+
+it("passes over optional ports that others have, after all that are none, and says when no port is left", () => {
+  const first = freeRow();
+  const taken = openForwards([forward("tcp", LOOPBACK, first + 2)]);
+  const optional = { ...forward("tcp", LOOPBACK, first), ports: 8, optional: true };
+  const [ports = [], one = []] = openPorts([optional, forward("tcp", LOOPBACK, first + 5)]);
+  expect(ports.map(({ hostPort }) => hostPort - first)).toEqual([0, 1, 3, 4, 6, 7]);
+  expect(one.map(({ hostPort }) => hostPort - first)).toEqual([5]);
+  closeForwards([...ports, ...one].map(({ handle }) => handle));
+  const { problems } = problemsOf([{ ...optional, hostPort: first + 2, ports: 1 }]);
+  expect(problems[0]?.reason).toMatch(/taken by another program/);
+  closeForwards(taken);
+});
+
+it("leaves the ports of the host's own connections out of a set", () => {
+  const [first = 0, last = 0] = EPHEMERAL;
+  const set = (hostPort: number, ports: number): Forward => ({
+    ...{ ...forward("tcp", LOOPBACK, hostPort), guestPort: hostPort },
+    ...{ ports, optional: true },
+  });
+  const shown = (rule: readonly Forward[]): number[][] =>
+    openable(rule).map(({ hostPort, guestPort, ports = 1 }) => [hostPort, guestPort, ports]);
+  expect(shown([set(first - 10, last - first + 20)])).toEqual([
+    [first - 10, first - 10, 10],
+    [last + 1, last + 1, 9],
+  ]);
+  const everywhere: Forward = { ...set(first - 1, 2), hostAddress6: EVERY_IPV6, sharesPort: true };
+  expect(shown([set(first - 1, 2), everywhere])).toEqual([
+    [first - 1, first - 1, 1],
+    [first - 1, first - 1, 1],
+  ]);
+  expect(() => openable([set(first, 2)])).toThrow(/the host's own connections'/);
+  expect(openable([{ ...set(first, 2), optional: false }])).toHaveLength(1);
+});
+
+it("binds to an interface, so that one port is there on each, and says when there is no such interface", () => {
+  const first = freeRow();
+  const device = { ...forward("tcp", LOOPBACK, first), hostDevice: "lo" };
+  const [handle = -1] = openForwards([device]);
+  expect(native.getOption(handle, SOL_SOCKET, SO_BINDTOIFINDEX)).toBe(native.deviceIndex("lo"));
+  closeForwards([handle]);
+  const { problems } = problemsOf([{ ...device, hostDevice: "nowhere9" }]);
+  expect(problems).toEqual([
+    {
+      place: `forward tcp 127.0.0.1%nowhere9:${first}`,
+      reason: expect.stringMatching(/^there is no interface nowhere9: /),
+    },
+  ]);
 });

@@ -25,7 +25,7 @@ import {
 import type { GuestForward } from "../../src/engine/config.ts";
 import { makeUdpBatch } from "../../src/engine/memory/udp-batch.ts";
 import type { UdpPorts } from "../../src/host/engine-options.ts";
-import { closeForwards, forwardPort, openForwards } from "../../src/host/forwards.ts";
+import { closeForwards, forwardPort, openForwards as openPorts } from "../../src/host/forwards.ts";
 import {
   IP_MULTICAST_ALL,
   IP_MULTICAST_TTL,
@@ -40,6 +40,9 @@ import { KernelNetwork, OUTBOUND_ANY, type OutboundBinding } from "../../src/hos
 import { boundPort } from "../support/bound-port.ts";
 import { LinkRig, until } from "../support/link-rig.ts";
 import { needs } from "../support/requirements.ts";
+
+const openForwards = (forwards: Parameters<typeof openPorts>[0]): number[] =>
+  openPorts(forwards).flatMap((ports) => ports.map(({ handle }) => handle));
 
 const LOOPBACK = 0x7f000001;
 const rig = new LinkRig();

@@ -1,14 +1,30 @@
 /** passt's and pasta's command lines, as their clients write them. */
 import { describe, expect, it } from "vitest";
 import type { Forward } from "../../src/engine/config.ts";
+import { formatIpv4, formatIpv6 } from "../../src/engine/wire/address-text.ts";
 import { PASST } from "../../src/names/passt.ts";
 import { PASTA } from "../../src/names/pasta.ts";
 import { ip } from "../support/frames.ts";
 import { SURROUNDINGS, translated } from "./translated.ts";
 
-/** `tcp 127.0.0.1:2022 22`. */
-const shown = ({ protocol, hostAddress, hostPort, guestPort }: Forward): string =>
-  `${protocol} ${hostAddress >>> 24}.${(hostAddress >>> 16) & 255}.${(hostAddress >>> 8) & 255}.${hostAddress & 255}:${hostPort} ${guestPort}`;
+/** `tcp 127.0.0.1%lo:2022-2030? 10.0.2.15:22`, with what is there of it; ? where ports may be passed over. */
+function shown(forward: Forward): string {
+  const {
+    protocol,
+    hostAddress6,
+    hostDevice,
+    hostPort,
+    ports = 1,
+    optional,
+    guestAddress,
+    guestPort,
+  } = forward;
+  const host = hostAddress6 === undefined ? formatIpv4(forward.hostAddress) : formatIpv6(hostAddress6);
+  const last = ports === 1 ? "" : `-${hostPort + ports - 1}`;
+  const guest = guestAddress === 0 ? "" : `${formatIpv4(guestAddress)}:`;
+  const device = hostDevice === undefined ? "" : `%${hostDevice}`;
+  return `${protocol} ${host}${device}:${hostPort}${last}${optional ? "?" : ""} ${guest}${guestPort}`;
+}
 
 /** An address that needs nothing of this machine. */
 const OWN = "--address 172.17.2.4 --netmask 24 --gateway 172.17.2.1";
@@ -59,7 +75,12 @@ describe("passt", () => {
     });
     expect(host).toMatchObject({ oneOff: true, log: { level: "info", file: "/tmp/l" } });
     expect(background).toBe(true);
-    expect(engine.forwards).toHaveLength(14);
+    expect(engine.forwards.map(shown)).toEqual([
+      "tcp 127.0.0.1:2022 22",
+      "tcp 127.0.0.1:8000-8010 8000",
+      "udp 0.0.0.0:5000 5000",
+      "udp 0.0.0.0:5002 53",
+    ]);
     expect(engine.dhcp?.options.map(({ code }) => code)).toContain(12);
     expect(engine.allowHostLoopback).toBe(true);
     expect(engine.ipv6).toMatchObject({ defaultRouter: "auto" });
@@ -86,10 +107,15 @@ describe("passt", () => {
     ["-t 10-12:20-22,~11 -u none", ["tcp 0.0.0.0:10 20", "tcp 0.0.0.0:12 22"]],
     ["-t 10-12,~9-10,~12", ["tcp 0.0.0.0:11 11"]],
     ["-t 192.0.2.1/80", ["tcp 192.0.2.1:80 80"]],
-    [
-      "-t 10-12,~5 -t 127.0.0.1/99:1",
-      ["tcp 0.0.0.0:10 10", "tcp 0.0.0.0:11 11", "tcp 0.0.0.0:12 12", "tcp 127.0.0.1:99 1"],
-    ],
+    ["-t 10-12,~5 -t 127.0.0.1/99:1", ["tcp 0.0.0.0:10-12 10", "tcp 127.0.0.1:99 1"]],
+    ["-t 127.0.0.1%lo/80", ["tcp 127.0.0.1%lo:80 80"]],
+    ["-u %eth0/53", ["udp 0.0.0.0%eth0:53 53"]],
+    ["-t ::1%lo/80 -t [fe80::1%eth0]/81", ["tcp ::1%lo:80 80", "tcp fe80::1%eth0:81 81"]],
+    ["-t 0.0.0.0/5000:172.17.2.9/6000", ["tcp 0.0.0.0:5000 172.17.2.9:6000"]],
+    ["-t 5000-5001:172.17.2.9", ["tcp 0.0.0.0:5000 172.17.2.9:5000", "tcp 0.0.0.0:5001 172.17.2.9:5001"]],
+    ["-t all", ["tcp 0.0.0.0:1-65535? 1"]],
+    ["-t 127.0.0.1/~80,~1024-65535", ["tcp 127.0.0.1:1-79? 1", "tcp 127.0.0.1:81-1023? 81"]],
+    ["-u all,~53", ["udp 0.0.0.0:1-52? 1", "udp 0.0.0.0:54-65535? 54"]],
   ])("%s", (words, forwards) => {
     expect(serve(`--fd 3 ${OWN} ${words}`).engine.forwards.map(shown)).toEqual(forwards);
   });
@@ -102,10 +128,13 @@ describe("passt", () => {
     "-t a",
     "-t 1:2:3",
     "-t x/80",
-    "-t all",
-    "-t ~80",
     "-t auto",
-    "-t 127.0.0.1%lo/80",
+    "-t all:172.17.2.9",
+    "-t all,80:81",
+    "-t ~0",
+    "-t 127.0.0.1%/80",
+    "-t 127.0.0.1%lo%lo/80",
+    "-t 127.0.0.1%lo/80:172.17.2.9/80",
     "-a 300.1.1.1",
     "-a fd00::1/48",
     "-n 33",
@@ -215,6 +244,16 @@ describe("pasta", () => {
     expect(detached.link).toMatchObject({ netns: "/n", userns: "/proc/7/ns/user", configure: true });
   });
 
+  it("follows who listens in the namespace, unless it is told which ports", () => {
+    const listening = (words: string) => serve(`${OWN} ${words} 7`).host.listening.map(shown);
+    expect(listening("")).toEqual(["tcp 0.0.0.0:1-65535? 1", "udp 0.0.0.0:1-65535? 1"]);
+    expect(listening("-t none -u none")).toEqual([]);
+    expect(listening("-t 80 -u 127.0.0.1/8000-8010,auto,~8005")).toEqual([
+      "udp 127.0.0.1:8000-8004? 8000",
+      "udp 127.0.0.1:8006-8010? 8006",
+    ]);
+  });
+
   it("names its device as the host's, or tap0", () => {
     expect(serve(`${OWN} 7`).link).toMatchObject({ name: "eth0" });
     expect(serve(`${OWN} -i wlan0 7`).link).toMatchObject({ name: "wlan0" });
@@ -229,7 +268,7 @@ describe("pasta", () => {
     ["-T 80 7", "--tcp-ns 80 is not offered"],
     ["-U auto 7", "--udp-ns auto is not offered"],
     ["--host-lo-to-ns-lo --version", "--host-lo-to-ns-lo is not offered"],
-    ["-t auto 7", '"auto" is not offered'],
+    ["-t 80:81,auto 7", '"80:81,auto" is not offered'],
     ["--nonsense 7", "unrecognized option '--nonsense'"],
   ])("%j is refused", (words, sentence) => {
     expect(() =>

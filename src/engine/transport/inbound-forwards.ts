@@ -153,7 +153,7 @@ export class InboundForwards {
 
   private serve(slot: number, port: ServedPort): number {
     const { forward } = port;
-    this.path.guestPort = forward.guestPort;
+    this.path.guestPort = port.guestPort;
     if (forward.guestAddress6 !== undefined && !this.isWithout6(forward)) {
       return this.serve6(slot, port, forward.guestAddress6);
     }

@@ -42,6 +42,8 @@ export type HelperCode =
   /** Address, route, MTU, MAC or queue length was refused. */
   | "configure"
   | "send-fd"
+  /** /proc does not tell what is listened on there. */
+  | "listeners"
   | "descriptors"
   | "given"
   | "mount"

@@ -101,7 +101,7 @@ export function descriptorSocket(): { ours: number; theirs: number; receive(): n
 }
 
 /** The helper's options that lead to the TAP's namespace. */
-function enteringArgs({ userns, netns }: TapRequest): string[] {
+export function enteringArgs({ userns, netns }: Pick<TapRequest, "userns" | "netns">): string[] {
   return [
     ...(userns === undefined ? [] : ["--enter-user", String(userns)]),
     ...(netns === undefined ? [] : ["--enter-net", String(netns)]),

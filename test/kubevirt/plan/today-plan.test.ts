@@ -124,11 +124,11 @@ describe("NAT", () => {
   it("K6 K7 ports and ranges are forwarded on all addresses of the pod, no others", () => {
     const ranges = "{protocol: TCP, start: 8000, end: 8002}, {protocol: UDP, start: 53, end: 53}";
     const plan = planned(today(`[{name: red, masquerade: {}, portRanges: [${ranges}]}]`));
-    expect(engineOf(plan).forwards.map((f) => [f.protocol, f.hostAddress, f.hostPort, f.guestPort])).toEqual([
-      ["tcp", 0, 8000, 8000],
-      ["tcp", 0, 8001, 8001],
-      ["tcp", 0, 8002, 8002],
-      ["udp", 0, 53, 53],
+    expect(
+      engineOf(plan).forwards.map((f) => [f.protocol, f.hostAddress, f.hostPort, f.guestPort, f.ports]),
+    ).toEqual([
+      ["tcp", 0, 8000, 8000, 3],
+      ["udp", 0, 53, 53, undefined],
     ]);
     expect(planText(plan)).toContain("8000-8002/TCP of the pod");
     expect(engineOf(planned(today("[{name: red, masquerade: {}}]"))).forwards).toEqual([]);
