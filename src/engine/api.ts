@@ -1,11 +1,11 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
 import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, ServedFiles } from "./boundary.ts";
-import type { EngineConfig, Forward, Ipv6Words, ResolverAddress } from "./config.ts";
+import type { EngineConfig, Forward, Ipv6Words, PolicyConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
-import type { DenialRow } from "./policy/denials.ts";
+import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import type { Recorder } from "./transport/recorder.ts";
 
 /** Everything the core needs from outside. */
@@ -129,6 +129,13 @@ export interface EngineCore {
   decide(ticket: number, isAllowed: boolean, nowMs: number): void;
   /** What a policy denied, or would have: most tries first. */
   denials(): DenialRow[];
+  /**
+   * Another policy in place of the one there is: `before` says for each of its rules which rule of that it was, or -1, whose
+   * counts it keeps. Flows that it does not allow are reset in the next turns, unless `keepOpen`. Without a policy: nothing.
+   */
+  setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void;
+  /** What the rules have let through and denied; null without a policy. */
+  policyCounts(): PolicyCounts | null;
   /** The addresses this host has now, four words each: a policy takes them for private. */
   setHostAddresses(addresses: readonly Ipv6Words[]): void;
   /** How many flows, chunks and queue entries are in use: all 0 when idle (leases and ARP entries are not counted). */

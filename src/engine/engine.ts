@@ -23,7 +23,7 @@ import {
   TOKEN_UDP_FLOW,
 } from "./api.ts";
 import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
-import type { EngineConfig, Ipv6Words, ResolverAddress } from "./config.ts";
+import type { EngineConfig, Ipv6Words, PolicyConfig, ResolverAddress } from "./config.ts";
 import { Layers, type MakePolicyLayers } from "./layers.ts";
 import { RX_BATCH_MAX } from "./limits.ts";
 import type { Arena } from "./memory/arena.ts";
@@ -31,7 +31,7 @@ import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-bat
 import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
-import type { DenialRow } from "./policy/denials.ts";
+import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import { Recorder } from "./transport/recorder.ts";
 import { formatIpv4, formatIpv6, formatMac } from "./wire/address-text.ts";
 import { PROTOCOL_TCP } from "./wire/ipv4.ts";
@@ -237,6 +237,15 @@ class Engine implements EngineCore {
 
   denials(): DenialRow[] {
     return this.layers.policy?.denials() ?? [];
+  }
+
+  setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void {
+    this.setTime(nowMs);
+    this.layers.policy?.replace(policy, before, keepOpen);
+  }
+
+  policyCounts(): PolicyCounts | null {
+    return this.layers.policy?.counts() ?? null;
   }
 
   setHostAddresses(addresses: readonly Ipv6Words[]): void {

@@ -100,7 +100,7 @@ export class Layers {
     const sources = sourcesOf(config, subnet);
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
-    const { policy, judge } = judgesOf(config, admit, now, makePolicy);
+    const { policy, judge } = judgesOf(config, admit, uptimeMs, makePolicy);
     const destinations = new Destinations(config, judge);
     const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
@@ -122,7 +122,7 @@ export class Layers {
     });
     this.tftp = tftpOf(ports.files, { ...shared, mtu, output: this.udp.output });
     this.policy = policy;
-    this.services = policy === null ? this.dns : policy.over(this.tcp.ctx, this.dns);
+    this.services = policy === null ? this.dns : policy.over(this.tcp.ctx, this.udp.mappings, this.dns);
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
@@ -189,13 +189,13 @@ function isOutside({ words }: Nat64Prefix, ipv6: Ipv6Config | null): boolean {
 function judgesOf(
   config: EngineConfig,
   admit: Admit | undefined,
-  now: () => number,
+  uptimeMs: () => number,
   makePolicy: MakePolicyLayers | null,
 ): { policy: PolicyLayers | null; judge: FlowJudge | null } {
   const narrower = admit ? new AdmissionJudge(new Admission(admit, config.udpTimeoutMs)) : null;
   if (config.policy === null) return { policy: null, judge: narrower };
   if (makePolicy === null) throw new Error("a policy, and nothing that keeps it");
-  const policy = makePolicy({ config, policy: config.policy, now, narrower });
+  const policy = makePolicy({ config, policy: config.policy, uptimeMs, narrower });
   return { policy, judge: policy.judge };
 }
 

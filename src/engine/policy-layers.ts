@@ -2,14 +2,20 @@
 import type { EngineConfig, Ipv6Words, PolicyConfig } from "./config.ts";
 import { DNS_REGION_OCTETS, DNS_SCRATCH_OCTETS, DNS_STREAMS_MAX } from "./limits.ts";
 import type { FlowJudge } from "./network/judge.ts";
-import type { DenialRow } from "./policy/denials.ts";
+import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import { DnsPolicy } from "./policy/dns-policy.ts";
+import { LetIn } from "./policy/let-in.ts";
+import { Name } from "./policy/name.ts";
 import { Policy } from "./policy/policy.ts";
 import { HeldNames } from "./service/names/held-names.ts";
+import { PolicyReview } from "./service/policy-review.ts";
+import { copyRemote } from "./transport/path.ts";
 import { CLOSED, type TcpConnection } from "./transport/tcp/connection.ts";
 import type { TcpContext } from "./transport/tcp/context.ts";
 import type { LocalService } from "./transport/tcp/local-service.ts";
+import type { UdpMappings } from "./transport/udp/mappings.ts";
 import { IPV4_HEADER_OCTETS } from "./wire/ipv4.ts";
+import { setMapped } from "./wire/mapped-address.ts";
 import type { Nat64Prefix } from "./wire/translated-address.ts";
 
 /** What is done once a turn, and when it wants to be done. */
@@ -22,7 +28,8 @@ export interface TurnService {
 export interface PolicyLayersParts {
   readonly config: EngineConfig;
   readonly policy: PolicyConfig;
-  readonly now: () => number;
+  /** Milliseconds of a clock that does not wrap. */
+  readonly uptimeMs: () => number;
   /** The embedding program's say, or null. */
   readonly narrower: FlowJudge | null;
 }
@@ -30,29 +37,39 @@ export interface PolicyLayersParts {
 export class PolicyLayers {
   readonly judge: Policy;
   readonly dns: DnsPolicy;
+  private review: PolicyReview | null = null;
 
-  constructor({ config, policy, now, narrower }: PolicyLayersParts) {
+  constructor(private readonly parts: PolicyLayersParts) {
+    const { config, policy, uptimeMs, narrower } = parts;
     const { udpTimeoutMs, dns, ipv6 } = config;
     const hasDns = dns !== 0 || (ipv6 !== null && ipv6.dns !== null);
-    this.judge = new Policy({ config: policy, now, narrower, udpTimeoutMs, hasDns });
+    this.judge = new Policy({ config: policy, uptimeMs, narrower, udpTimeoutMs, hasDns });
     this.dns = new DnsPolicy(this.judge);
   }
 
-  /** On top of TCP and DNS, whose step of the turn it joins. */
-  over(ctx: TcpContext, dns: TurnService): TurnService {
+  /** On top of TCP, UDP and DNS, whose step of the turn it joins. */
+  over(ctx: TcpContext, mappings: UdpMappings, dns: TurnService): TurnService {
     const scratchAt = ctx.arena.dnsAt + DNS_REGION_OCTETS - DNS_SCRATCH_OCTETS;
-    const names = new HeldNames(ctx, this.judge, scratchAt);
+    const { judge: policy } = this;
+    const isOpen = (id: number, serial: number): boolean => {
+      const c = ctx.connections[id] ?? null;
+      return c !== null && c.state !== CLOSED && ctx.ledger.serial[id] === serial;
+    };
+    const letIn = new LetIn(this.parts.config.maxFlows, isOpen);
+    const names = new HeldNames(ctx, policy, letIn, scratchAt);
+    const review = new PolicyReview({ ctx, mappings, policy, letIn, isService: (c) => this.isService(c) });
+    this.review = review;
     ctx.checks = names;
     ctx.local = new LocalServices(ctx.local, names);
-    this.judge.pins.isOpenTo = (words, at) => ctx.connections.some((c) => c !== null && goesTo(c, words, at));
+    this.keepPins(ctx, letIn);
     return {
       work: (nowMs) => {
-        // Its clock has to be looked at now and then.
-        this.judge.uptime();
+        if (review.isUnderWay) review.work();
         dns.work(nowMs);
         names.work(nowMs);
       },
       nextDeadlineMs: (nowMs) => {
+        if (review.isUnderWay) return 0;
         const own = names.nextDeadlineMs(nowMs);
         const others = dns.nextDeadlineMs(nowMs);
         if (own < 0) return others;
@@ -61,9 +78,41 @@ export class PolicyLayers {
     };
   }
 
+  /** A pin stays as long as a connection that it let in. */
+  private keepPins({ connections }: TcpContext, letIn: LetIn): void {
+    const { judge: policy } = this;
+    const { pins } = policy;
+    const name = new Name();
+    pins.isInUse = (pin) => {
+      pins.readName(pin, name);
+      return letIn.some(name, (id) => {
+        const c = connections[id] ?? null;
+        return c !== null && leadsTo(policy, c, pins.words, pin * 4);
+      });
+    };
+  }
+
+  private isService({ remoteAddress, remotePort, ipOctets, pair, pairAt }: TcpConnection): boolean {
+    return this.parts.config.guestForwards.some(({ address, address6, port }) => {
+      if (port !== remotePort || (address6 === undefined) !== (ipOctets === IPV4_HEADER_OCTETS)) return false;
+      return address6?.every((word, i) => word === pair[pairAt + 4 + i]) ?? address === remoteAddress;
+    });
+  }
+
+  /** Another policy: `before` says for each of its rules which one of those there are it was, or -1. */
+  replace(policy: PolicyConfig, before: readonly number[], keepOpen: boolean): void {
+    this.judge.replace(policy, before);
+    if (!keepOpen) this.review?.begin();
+  }
+
+  counts(): PolicyCounts {
+    return { allowed: [...this.judge.allowed], denied: [...this.judge.denied] };
+  }
+
   /** Most tries first. */
   denials(): DenialRow[] {
-    return this.judge.denials.rows();
+    const { denials, config, rules } = this.judge;
+    return denials.rows(config.rules, (words, at) => rules.isPrivate(words, at));
   }
 
   setNat64(prefix: Nat64Prefix | null): void {
@@ -71,7 +120,7 @@ export class PolicyLayers {
   }
 
   setHostAddresses(addresses: readonly Ipv6Words[]): void {
-    this.judge.rules.setHostAddresses(addresses);
+    this.judge.setHostAddresses(addresses);
   }
 }
 
@@ -99,11 +148,17 @@ class LocalServices implements LocalService {
   }
 }
 
-function goesTo(c: TcpConnection, words: Int32Array, at: number): boolean {
-  if (c.state === CLOSED || !c.outbound) return false;
-  if (c.ipOctets === IPV4_HEADER_OCTETS) {
-    return c.remoteAddress === words[at + 3] && words[at + 2] === 0xffff && (words[at] | words[at + 1]) === 0;
+const REMOTE = new Int32Array(4);
+
+/** Whether the connection goes to a pin's address, or to one that carries it: pins are of the inner one. */
+function leadsTo(policy: Policy, c: TcpConnection, words: Int32Array, at: number): boolean {
+  copyRemote(c, REMOTE);
+  const isHere = (): boolean => REMOTE.every((word, i) => word === words[at + i]);
+  if (isHere()) return true;
+  const inside = policy.inner(REMOTE, 0);
+  for (let i = 0; i < inside; i++) {
+    setMapped(REMOTE, 0, policy.embedded[i]);
+    if (isHere()) return true;
   }
-  for (let word = 0; word < 4; word++) if (c.pair[c.pairAt + 4 + word] !== words[at + word]) return false;
-  return true;
+  return false;
 }

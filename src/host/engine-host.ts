@@ -9,7 +9,7 @@
 import { forwardRules, socketsOf } from "../config/forward-rule.ts";
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
 import type { Logger } from "../engine/boundary.ts";
-import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
+import { type EngineConfig, ipv6OnLink, type PolicyConfig } from "../engine/config.ts";
 import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
@@ -328,6 +328,12 @@ export class EngineHost {
     const killed = this.core.killFlows(ids, native.nowMs());
     this.loop.wake();
     return killed;
+  }
+
+  /** Another policy in place of the one there is (`EngineCore.setPolicy`). */
+  setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean): void {
+    this.core.setPolicy(policy, before, keepOpen, native.nowMs());
+    this.loop.wake();
   }
 
   /** Tells of flows, drops and DNS over this stream socket, which is ours from now on; `wanted` as recorder.ts has it. */

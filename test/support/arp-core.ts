@@ -62,6 +62,12 @@ export class ArpCore implements EngineCore {
     return [];
   }
 
+  setPolicy(): void {}
+
+  policyCounts() {
+    return null;
+  }
+
   setHostAddresses(): void {}
 
   closeForward(id: number): void {

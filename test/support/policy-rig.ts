@@ -93,6 +93,16 @@ export class PolicyRig {
     return guest.open() ? guest : null;
   }
 
+  /** Another policy; `before` as `EngineCore.setPolicy` has it, none by default. */
+  replace(
+    document: Omit<PolicyDocument, "version">,
+    keepOpen = false,
+    before = (document.rules ?? []).map(() => -1),
+  ): void {
+    const { exchange } = this;
+    exchange.core.setPolicy(policyOf(document), before, keepOpen, exchange.now);
+  }
+
   /** The host's socket of the last connection. */
   get socket(): HeldSocket {
     const socket = this.exchange.network.sockets.at(-1);

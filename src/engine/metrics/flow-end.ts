@@ -20,6 +20,8 @@ export const FLOW_END_REASONS = [
   "evicted",
   /** TCP: the policy did not allow the name it showed, or it showed none. */
   "denied",
+  /** The policy is another one now, and does not allow it. */
+  "policy-changed",
   /** Somebody ended it through the control API. */
   "killed",
   /** The engine ended. */

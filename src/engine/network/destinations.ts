@@ -4,10 +4,11 @@
  * connection and per UDP datagram.
  */
 
-import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
+import { ADDRESS_PORT, type AddressWords } from "../boundary.ts";
 import { type EngineConfig, NOBODY } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
+import { isMapped, setMapped } from "../wire/mapped-address.ts";
 import { embedIpv4, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { isGlobal4, isLegitimate4 } from "./addresses.ts";
@@ -125,7 +126,7 @@ export class Destinations {
     for (let i = 0; i < services.length; i++) {
       const { address, address6, port } = services[i];
       if (address === wish.remoteAddress && port === wish.remotePort && address6 === undefined) {
-        setMapped(to, wish.remoteAddress, wish.remotePort);
+        setTarget(to, wish.remoteAddress, wish.remotePort);
         return i;
       }
     }
@@ -142,7 +143,7 @@ export class Destinations {
   udp(wish: Wish, to: AddressWords, nowMs: number): number {
     let verdict = this.route(wish, to);
     if (verdict === NOT_LEGITIMATE && this.config.allowMulticast && isMulticast(wish.remoteAddress)) {
-      setMapped(to, wish.remoteAddress, wish.remotePort);
+      setTarget(to, wish.remoteAddress, wish.remotePort);
       verdict = GROUP;
     }
     if (verdict >= GO && this.judge !== null) {
@@ -177,7 +178,7 @@ export class Destinations {
     else if (!isLegitimate4(remote, this.config.allowLinkLocal)) return NOT_LEGITIMATE;
     if (target === 0) return refuse(NO_SERVICE);
     if (target === NOBODY) return refuse(SILENT);
-    setMapped(to, target, wish.remotePort);
+    setTarget(to, target, wish.remotePort);
     return GO;
   }
 
@@ -200,15 +201,11 @@ export class Destinations {
 
   /** The same of a client in the four words, which may have an IPv6 address: it appears as the gateway then. */
   clientSeenByGuest(words: AddressWords, index = 0): number {
-    const isIpv4 = (words[index] | words[index + 1]) === 0 && words[index + 2] === V4_MAPPED;
-    return isIpv4 ? this.seenByGuest(words[index + 3]) : this.config.gateway;
+    return isMapped(words, index) ? this.seenByGuest(words[index + 3]) : this.config.gateway;
   }
 }
 
-function setMapped(to: AddressWords, address: number, port: number): void {
-  to[0] = 0;
-  to[1] = 0;
-  to[2] = V4_MAPPED;
-  to[3] = address;
+function setTarget(to: AddressWords, address: number, port: number): void {
+  setMapped(to, 0, address);
   to[ADDRESS_PORT] = port;
 }

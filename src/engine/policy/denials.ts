@@ -25,6 +25,12 @@ export interface FlowInHand {
   readonly protocol: number;
 }
 
+/** Flows that each rule let through, and did not; the default's come last. */
+export interface PolicyCounts {
+  readonly allowed: readonly number[];
+  readonly denied: readonly number[];
+}
+
 /** One line of the table, for people. */
 export interface DenialRow {
   /** A name as it was asked for or shown, or an address. */
@@ -33,9 +39,13 @@ export interface DenialRow {
   readonly port: number;
   readonly protocol: "tcp" | "udp" | "dns";
   readonly reason: DropReasonName;
-  /** Number of the rule, or -1 for the default. */
+  /** Number of the rule among those there are now, or -1 for the default or one that is gone. */
   readonly rule: number;
+  /** Its name, or null. */
+  readonly ruleName: string | null;
   readonly count: number;
+  /** It is a name that led to a private address: its rule has to say `private: true`. */
+  readonly isPrivate: boolean;
 }
 
 export class Denials {
@@ -96,8 +106,19 @@ export class Denials {
     return true;
   }
 
+  /** Rules have other numbers: `before` says for each which one it had, or -1. */
+  renumber(before: readonly number[]): void {
+    const now = new Map(before.map((old, rule) => [old, rule]));
+    for (let entry = 0; entry < this.used; entry++) {
+      if (this.rule[entry] >= 0) this.rule[entry] = now.get(this.rule[entry]) ?? -1;
+    }
+  }
+
   /** For people: most tries first. */
-  rows(): DenialRow[] {
+  rows(
+    rules: readonly { readonly name: string }[],
+    isPrivate: (words: Int32Array, at: number) => boolean,
+  ): DenialRow[] {
     const name = new Name();
     return Array.from({ length: this.used }, (_, entry): DenialRow => {
       const length = this.nameLength[entry];
@@ -109,7 +130,9 @@ export class Denials {
         protocol: protocol === OVER_TCP ? "tcp" : protocol === OVER_UDP ? "udp" : "dns",
         reason: DROP_REASONS[this.reason[entry]],
         rule: this.rule[entry],
+        ruleName: rules[this.rule[entry]]?.name ?? null,
         count: this.count[entry],
+        isPrivate: length > 0 && protocol !== OVER_DNS && isPrivate(this.words, entry * WORDS),
       };
     }).sort((a, b) => b.count - a.count);
   }

@@ -1,6 +1,5 @@
 /** What a policy has to do with DNS: which questions leave, which addresses come of the answers, and what a denied one is told. */
 
-import { V4_MAPPED } from "../boundary.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { DENIED, NO_DATA, PASSES, type QuestionJudge, REFUSED } from "../network/judge.ts";
 import {
@@ -16,6 +15,7 @@ import {
   TYPE_SVCB,
 } from "../wire/dns.ts";
 import { DnsAnswer } from "../wire/dns-answer.ts";
+import { setMapped } from "../wire/mapped-address.ts";
 import { type FlowInHand, OVER_DNS } from "./denials.ts";
 import type { Policy } from "./policy.ts";
 import { NO_RULE } from "./rule-set.ts";
@@ -100,14 +100,14 @@ export class DnsPolicy implements QuestionJudge {
     if ((flags(view, at) & RCODE_MASK) !== 0 || end === DNS_HEADER_OCTETS) return;
     if (!policy.name.readLabels(view, queryAt + DNS_HEADER_OCTETS, queryAt + end)) return;
     answer.read(view, at, length, end);
-    const uptime = policy.uptime();
+    const uptime = policy.uptimeMs();
     for (let i = 0; i < answer.count; i++) {
       for (let word = 0; word < WORDS; word++) address[word] = answer.words[i * WORDS + word];
       // Flows to an address that carries another are judged by the inner one.
       const inner = policy.inner(address, 0);
       if (inner > 1) continue;
-      if (inner === 1) setIpv4(address, policy.embedded[0]);
-      policy.pins.add(policy.name, address, 0, answer.ttl[i], policy.rules.isPrivate(address, 0), uptime);
+      if (inner === 1) setMapped(address, 0, policy.embedded[0]);
+      policy.pins.add(policy.name, address, 0, answer.ttl[i], false, uptime);
     }
   }
 
@@ -115,14 +115,7 @@ export class DnsPolicy implements QuestionJudge {
   answeredHere(view: DataView, at: number, end: number, address: number): void {
     const { policy } = this;
     if (!policy.name.readLabels(view, at + DNS_HEADER_OCTETS, at + end)) return;
-    setIpv4(this.address, address);
-    policy.pins.add(policy.name, this.address, 0, HOST_NAME_SECONDS, false, policy.uptime());
+    setMapped(this.address, 0, address);
+    policy.pins.add(policy.name, this.address, 0, HOST_NAME_SECONDS, true, policy.uptimeMs());
   }
-}
-
-function setIpv4(words: Int32Array, address: number): void {
-  words[0] = 0;
-  words[1] = 0;
-  words[2] = V4_MAPPED;
-  words[3] = address;
 }

@@ -4,6 +4,7 @@ import { V4_MAPPED } from "../boundary.ts";
 import type { PolicyConfig } from "../config.ts";
 import type { DropReasonName } from "../metrics/drop-reasons.ts";
 import { EMBEDDED_MAX, embeddedIpv4, isIsatap, isLegitimate4, isLegitimate6 } from "../network/addresses.ts";
+import { isMapped } from "../wire/mapped-address.ts";
 import { Name } from "./name.ts";
 import { NO_RULE, PINNED, RuleSet } from "./rule-set.ts";
 import { OVER_TCP, OVER_UDP } from "./targets.ts";
@@ -55,7 +56,7 @@ export class OfflinePolicy {
   /** The rule for an address: of all that it may be, one that denies before one that allows. */
   private addressRule(words: Int32Array, port: number, over: number): number {
     const { rules, embedded } = this;
-    const isIpv4 = isMapped(words);
+    const isIpv4 = isMapped(words, 0);
     const inside = isIpv4 ? 0 : embeddedIpv4(words, 0, embedded);
     let found = NO_RULE;
     for (let i = 0; i < inside; i++) {
@@ -67,9 +68,5 @@ export class OfflinePolicy {
 }
 
 function isLegitimate(words: Int32Array): boolean {
-  return isMapped(words) ? isLegitimate4(words[3], false) : isLegitimate6(words, 0, false);
-}
-
-function isMapped(words: Int32Array): boolean {
-  return words[2] === V4_MAPPED && (words[0] | words[1]) === 0;
+  return isMapped(words, 0) ? isLegitimate4(words[3], false) : isLegitimate6(words, 0, false);
 }

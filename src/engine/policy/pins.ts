@@ -22,26 +22,28 @@ const KEPT_BELIEF_MS = 1000;
 
 export class Pins {
   readonly names: NameTable;
-  private readonly words: Int32Array;
+  /** Four of each. */
+  readonly words: Int32Array;
   private readonly name: Int32Array;
   private readonly until: Float64Array;
   private readonly usedAt: Float64Array;
   /** When all flows were last looked through for one that keeps the pin. */
   private readonly lookedAt: Float64Array;
-  private readonly isPrivatePin: Uint8Array;
+  private readonly isOwnPin: Uint8Array;
   private readonly live: Uint8Array;
   private readonly next: Int32Array;
   private readonly heads: Int32Array;
   private readonly mask: number;
-  private readonly graceMs: number;
+  /** How long a pin lasts beyond its TTL. */
+  graceMs: number;
   private free = 0;
   private hand = 0;
   /** Pins there are. */
   used = 0;
   /** Grows when a pin is made: what was denied before may be allowed now. */
   generation = 0;
-  /** Whether a flow is open to the address in these words; asked of pins that are over. */
-  isOpenTo: (words: Int32Array, at: number) => boolean = () => false;
+  /** Whether a flow that this pin let in is open; asked of pins that are over. */
+  isInUse: (pin: number) => boolean = () => false;
 
   /** `capacity` is a power of two. */
   constructor(graceMs: number, capacity = PINS_MAX, names = new NameTable()) {
@@ -52,7 +54,7 @@ export class Pins {
     this.until = new Float64Array(capacity);
     this.usedAt = new Float64Array(capacity);
     this.lookedAt = new Float64Array(capacity);
-    this.isPrivatePin = new Uint8Array(capacity);
+    this.isOwnPin = new Uint8Array(capacity);
     this.live = new Uint8Array(capacity);
     this.next = new Int32Array(capacity);
     this.heads = new Int32Array(capacity).fill(NO_PIN);
@@ -60,26 +62,20 @@ export class Pins {
     for (let i = 0; i < capacity; i++) this.next[i] = i + 1 < capacity ? i + 1 : NO_PIN;
   }
 
-  /** The name leads to the address in `words[at]` and on. */
-  add(
-    name: Name,
-    words: Int32Array,
-    at: number,
-    ttlSeconds: number,
-    isPrivate: boolean,
-    nowMs: number,
-  ): void {
+  /** The name leads to the address in `words[at]` and on; `isOwn`: one of the guest's network, by which we are reached. */
+  add(name: Name, words: Int32Array, at: number, ttlSeconds: number, isOwn: boolean, nowMs: number): void {
     const seconds = Math.min(Math.max(ttlSeconds, PIN_SECONDS_MIN), PIN_SECONDS_MAX);
     const until = nowMs + seconds * 1000 + this.graceMs;
     let pin = this.find(name, words, at);
     if (pin === NO_PIN) pin = this.make(name, words, at, nowMs);
     else if (until < this.until[pin] && !this.isOver(pin, nowMs)) return;
     this.until[pin] = until;
-    this.isPrivatePin[pin] = isPrivate ? 1 : 0;
+    this.isOwnPin[pin] = isOwn ? 1 : 0;
     this.generation = (this.generation + 1) | 0;
   }
 
-  private find(name: Name, words: Int32Array, at: number): number {
+  /** The pin of this name at this address, over or not; or NO_PIN. */
+  find(name: Name, words: Int32Array, at: number): number {
     const id = this.names.find(name);
     if (id < 0) return NO_PIN;
     let pin = this.firstOf(words, at);
@@ -170,13 +166,13 @@ export class Pins {
     return NO_PIN;
   }
 
-  /** Whether the pin counts at this time. One that is over does while a flow is open to its address. */
+  /** Whether the pin counts at this time. One that is over does while a flow is open that it let in. */
   counts(pin: number, nowMs: number): boolean {
     if (!this.isOver(pin, nowMs)) return true;
     // Whoever tries again and again has all flows looked through once a second.
     if (nowMs - this.lookedAt[pin] < KEPT_BELIEF_MS) return false;
     this.lookedAt[pin] = nowMs;
-    if (!this.isOpenTo(this.words, pin * WORDS)) return false;
+    if (!this.isInUse(pin)) return false;
     this.until[pin] = nowMs + this.graceMs;
     return true;
   }
@@ -190,8 +186,8 @@ export class Pins {
     this.usedAt[pin] = nowMs;
   }
 
-  isPrivate(pin: number): boolean {
-    return this.isPrivatePin[pin] !== 0;
+  isOwn(pin: number): boolean {
+    return this.isOwnPin[pin] !== 0;
   }
 
   /** Takes the pin's name in hand. */

@@ -8,13 +8,13 @@
  *
  * An address that carries an IPv4 address inside is judged as that one.
  */
-import { V4_MAPPED } from "../boundary.ts";
-import type { PolicyConfig } from "../config.ts";
+import type { Ipv6Words, PolicyConfig } from "../config.ts";
 import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { EMBEDDED_MAX, embeddedIpv4, isIsatap } from "../network/addresses.ts";
 import { CHECK, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
+import { setMapped } from "../wire/mapped-address.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { Denials, type FlowInHand } from "./denials.ts";
@@ -36,8 +36,8 @@ const HASH_PRIME = 0x9e3779b1 | 0;
 
 export interface PolicyParts {
   readonly config: PolicyConfig;
-  /** The time of the turn, which wraps. */
-  readonly now: () => number;
+  /** Milliseconds of a clock that does not wrap. */
+  readonly uptimeMs: () => number;
   /** What else has a say once the policy has let a flow through, or null. */
   readonly narrower: FlowJudge | null;
   readonly udpTimeoutMs: number;
@@ -49,20 +49,16 @@ class Flow implements FlowInHand {
   readonly words = new Int32Array(WORDS);
   port = 0;
   protocol = OVER_TCP;
-
-  setIpv4(address: number): void {
-    this.words[0] = 0;
-    this.words[1] = 0;
-    this.words[2] = V4_MAPPED;
-    this.words[3] = address;
-  }
 }
 
 export class Policy implements FlowJudge {
   readonly pins: Pins;
   readonly denials = new Denials();
-  readonly rules: RuleSet;
-  readonly config: PolicyConfig;
+  rules: RuleSet;
+  config: PolicyConfig;
+  /** Flows that each rule let through and did not, the default last: those of a rule that stays are kept. */
+  allowed: Float64Array;
+  denied: Float64Array;
   /** The name that was shown or asked for last. */
   readonly name = new Name();
   /** The rule that decided last, or NO_RULE. */
@@ -71,14 +67,15 @@ export class Policy implements FlowJudge {
   check = CHECK_NONE;
   /** A name is waited for only a little, and need not come: what denies it is a courtesy. */
   lenient = false;
-  private readonly pinnedName = new Name();
+  /** The name by whose pin the flow in hand goes, where `byName`; else the last of those that lead there. */
+  readonly pinnedName = new Name();
+  byName = false;
   private readonly flow = new Flow();
   /** The prefix of the network's translator, if it has one. */
   nat64: Nat64Prefix | null = null;
   readonly embedded = new Int32Array(EMBEDDED_MAX);
-  private readonly ownsDns: boolean;
-  private uptimeMs = 0;
-  private lastMs: number;
+  private ownsDns = false;
+  private hostAddresses: readonly Ipv6Words[] = [];
   // Remotes of UDP: four words, port, verdict, when it was last asked, and what was known then.
   private readonly udpWords = new Int32Array(POLICY_UDP_REMOTES_MAX * WORDS);
   private readonly udpPort = new Int32Array(POLICY_UDP_REMOTES_MAX);
@@ -90,16 +87,44 @@ export class Policy implements FlowJudge {
     this.config = parts.config;
     this.rules = new RuleSet(parts.config);
     this.pins = new Pins(parts.config.pinGraceMs);
-    this.ownsDns = parts.hasDns && parts.config.default === "deny" && !parts.config.audit;
-    this.lastMs = parts.now();
+    this.allowed = new Float64Array(parts.config.rules.length + 1);
+    this.denied = new Float64Array(parts.config.rules.length + 1);
+    this.takeDns();
   }
 
-  /** Milliseconds of a clock that does not wrap. Called at least every 24 days. */
-  uptime(): number {
-    const now = this.parts.now();
-    this.uptimeMs += (now - this.lastMs) | 0;
-    this.lastMs = now;
-    return this.uptimeMs;
+  private takeDns(): void {
+    this.ownsDns = this.parts.hasDns && this.config.default === "deny" && !this.config.audit;
+  }
+
+  uptimeMs(): number {
+    return this.parts.uptimeMs();
+  }
+
+  /** Addresses of this host count as private. */
+  setHostAddresses(addresses: readonly Ipv6Words[]): void {
+    this.hostAddresses = addresses;
+    this.rules.setHostAddresses(addresses);
+  }
+
+  /**
+   * Another policy from now on. Pins stay, and so do the counts of rules that do: `before` says for each rule which one it
+   * was, or -1. Remotes of UDP are judged anew.
+   */
+  replace(config: PolicyConfig, before: readonly number[]): void {
+    const { allowed, denied } = this;
+    const last = this.config.rules.length;
+    const carry = (counts: Float64Array): Float64Array =>
+      Float64Array.from([...before, last], (old) => (old < 0 ? 0 : (counts[old] ?? 0)));
+    this.config = config;
+    this.rules = new RuleSet(config);
+    this.rules.setHostAddresses(this.hostAddresses);
+    this.allowed = carry(allowed);
+    this.denied = carry(denied);
+    this.denials.renumber(before);
+    this.pins.graceMs = config.pinGraceMs;
+    this.takeDns();
+    this.udpPort.fill(0);
+    this.pins.generation = (this.pins.generation + 1) | 0;
   }
 
   // --- flows -------------------------------------------------------------------------------------------------------
@@ -107,7 +132,7 @@ export class Policy implements FlowJudge {
   tcp(wish: Wish): number {
     this.flow.protocol = OVER_TCP;
     this.flow.port = wish.remotePort;
-    this.flow.setIpv4(wish.remoteAddress);
+    setMapped(this.flow.words, 0, wish.remoteAddress);
     const verdict = this.settle(this.judge());
     return isLetThrough(verdict) ? this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO) : verdict;
   }
@@ -120,7 +145,7 @@ export class Policy implements FlowJudge {
   }
 
   udp(wish: Wish, nowMs: number): number {
-    this.flow.setIpv4(wish.remoteAddress);
+    setMapped(this.flow.words, 0, wish.remoteAddress);
     const verdict = this.udpVerdictOf(this.flow.words, 0, wish.remotePort);
     return verdict === GO ? (this.parts.narrower?.udp(wish, nowMs) ?? GO) : verdict;
   }
@@ -145,7 +170,7 @@ export class Policy implements FlowJudge {
     const i = udpSlot(words, at, port);
     const own = i * WORDS;
     const { udpWords } = this;
-    const uptime = this.uptime();
+    const uptime = this.parts.uptimeMs();
     let isKnown = this.udpPort[i] === port && uptime - this.udpAskedAt[i] < this.parts.udpTimeoutMs;
     for (let word = 0; word < WORDS && isKnown; word++) isKnown = udpWords[own + word] === words[at + word];
     if (isKnown && (this.udpVerdict[i] === GO || this.udpGeneration[i] === this.pins.generation)) {
@@ -166,12 +191,21 @@ export class Policy implements FlowJudge {
 
   /** Under audit what would be refused goes, and nothing is waited for; it is noted either way. */
   private settle(verdict: number): number {
-    if (verdict === GO || verdict === HERE || verdict === refuse(RESOLVER)) return verdict;
+    if (verdict === HERE || verdict === refuse(RESOLVER)) return verdict;
     const { audit } = this.config;
-    if (verdict === CHECK) return audit ? GO : CHECK;
+    if (verdict === CHECK && !audit) return CHECK;
+    if (verdict === GO || verdict === CHECK) {
+      this.tally(this.allowed);
+      return GO;
+    }
+    this.tally(this.denied);
     const named = this.pinnedName.labels > 0 ? this.pinnedName : null;
     this.denials.note(this.flow, named, reasonOf(verdict), this.rule === NO_RULE ? -1 : this.rule);
     return audit ? GO : verdict;
+  }
+
+  private tally(counts: Float64Array): void {
+    counts[this.rule === NO_RULE ? counts.length - 1 : this.rule]++;
   }
 
   /** The flow in hand over IPv6, to the address at `words[at]`: the strictest verdict of all that it may be. */
@@ -199,7 +233,7 @@ export class Policy implements FlowJudge {
 
   /** Takes the `i`-th of them in hand. */
   private take(i: number, inside: number, words: Int32Array, at: number): void {
-    if (i < inside) this.flow.setIpv4(this.embedded[i]);
+    if (i < inside) setMapped(this.flow.words, 0, this.embedded[i]);
     else for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
   }
 
@@ -215,6 +249,7 @@ export class Policy implements FlowJudge {
   private judge(): number {
     const { flow, rules } = this;
     this.pinnedName.labels = 0;
+    this.byName = false;
     const fixed = rules.addressRule(flow.words, 0, flow.port, flow.protocol);
     if (flow.port === DNS_PORT && this.ownsDns && fixed === NO_RULE) {
       return flow.protocol === OVER_TCP ? HERE : refuse(RESOLVER);
@@ -225,7 +260,9 @@ export class Policy implements FlowJudge {
       const check = isAllowed ? checkOfPort(flow.port) : rules.checkOf(allowing, flow.port);
       if (check !== CHECK_NONE) return this.judgeChecked(fixed, allowing, check);
     }
-    this.rule = Math.min(fixed, this.decidingRule());
+    const named = this.decidingRule();
+    this.rule = Math.min(fixed, named);
+    this.byName = named < fixed;
     return rules.allows(this.rule) ? GO : this.refusal();
   }
 
@@ -239,8 +276,9 @@ export class Policy implements FlowJudge {
       return rules.firstDenying(flow.port, flow.protocol) < fixed ? CHECK : GO;
     }
     this.lenient = false;
-    this.rule = allowing < fixed ? allowing : fixed;
-    return allowing < fixed ? CHECK : this.refusal();
+    this.byName = allowing < fixed;
+    this.rule = Math.min(allowing, fixed);
+    return this.byName ? CHECK : this.refusal();
   }
 
   /** The first rule that allows one of the names pinned to the flow's address. Notes the last of them. */
@@ -250,11 +288,11 @@ export class Policy implements FlowJudge {
     let firstPin = NO_PIN;
     this.sawPrivate = false;
     if (!rules.hasNames && !this.config.audit) return NO_RULE;
-    const uptime = this.uptime();
+    const uptime = this.parts.uptimeMs();
     for (let pin = pins.firstOf(flow.words, 0); pin !== NO_PIN; pin = pins.nextOf(pin)) {
       if (!pins.counts(pin, uptime)) continue;
       pins.readName(pin, pinnedName);
-      const isPrivate = pins.isPrivate(pin);
+      const isPrivate = this.isPrivatePin(pin);
       const rule = rules.allowingRule(pinnedName, flow.port, flow.protocol, pinnedAs(isPrivate));
       if (isPrivate && rule === NO_RULE)
         this.sawPrivate ||= rules.allowingRule(pinnedName, flow.port, flow.protocol, PINNED) !== NO_RULE;
@@ -263,8 +301,17 @@ export class Policy implements FlowJudge {
         firstPin = pin;
       }
     }
-    if (firstPin !== NO_PIN) pins.use(firstPin, uptime);
+    if (firstPin !== NO_PIN) {
+      pins.use(firstPin, uptime);
+      pins.readName(firstPin, pinnedName);
+    }
     return first;
+  }
+
+  /** Whether the pin's address is private, as things are: this host may have got it since. */
+  private isPrivatePin(pin: number): boolean {
+    const { pins, rules } = this;
+    return !pins.isOwn(pin) && rules.isPrivate(pins.words, pin * WORDS);
   }
 
   /** A name leads to the address and would be allowed, were the address not private. */
@@ -274,14 +321,18 @@ export class Policy implements FlowJudge {
   private decidingRule(): number {
     const { flow, pins, rules, pinnedName } = this;
     let first = NO_RULE;
+    let firstPin = NO_PIN;
     if (!rules.hasNames) return NO_RULE;
-    const uptime = this.uptime();
+    const uptime = this.parts.uptimeMs();
     for (let pin = pins.firstOf(flow.words, 0); pin !== NO_PIN; pin = pins.nextOf(pin)) {
       if (!pins.counts(pin, uptime)) continue;
       pins.readName(pin, pinnedName);
-      const rule = rules.nameRule(pinnedName, flow.port, flow.protocol, pinnedAs(pins.isPrivate(pin)));
-      if (rule < first) first = rule;
+      const rule = rules.nameRule(pinnedName, flow.port, flow.protocol, pinnedAs(this.isPrivatePin(pin)));
+      if (rule >= first) continue;
+      first = rule;
+      firstPin = pin;
     }
+    if (firstPin !== NO_PIN) pins.readName(firstPin, pinnedName);
     return first;
   }
 
@@ -310,19 +361,53 @@ export class Policy implements FlowJudge {
       this.take(i, inside, words, at);
       reason = this.shownAt();
     }
+    if (reason === 0) this.tally(this.allowed);
     return reason;
   }
 
   private shownAt(): number {
-    const { flow, name, pins, rules } = this;
-    const pin = pins.leading(name, flow.words, 0, this.uptime());
-    const pinned = pin === NO_PIN ? NOT_PINNED : pinnedAs(pins.isPrivate(pin));
-    const fixed = rules.addressRule(flow.words, 0, flow.port, flow.protocol);
-    this.rule = Math.min(fixed, rules.nameRule(name, flow.port, flow.protocol, pinned));
-    if (rules.allows(this.rule)) return 0;
+    const { name, pins, flow } = this;
+    this.judgeShown(pins.leading(name, flow.words, 0, this.parts.uptimeMs()));
+    if (this.rules.allows(this.rule)) return 0;
     const reason = this.rule === NO_RULE ? MISMATCH : DENIED;
     this.refused(reason);
     return reason;
+  }
+
+  /** The rule for the flow in hand, whose name is in `name`; `pin` is the one of that name, if any. */
+  private judgeShown(pin: number): void {
+    const { flow, name, rules } = this;
+    const pinned = pin === NO_PIN ? NOT_PINNED : pinnedAs(this.isPrivatePin(pin));
+    const fixed = rules.addressRule(flow.words, 0, flow.port, flow.protocol);
+    this.rule = Math.min(fixed, rules.nameRule(name, flow.port, flow.protocol, pinned));
+  }
+
+  /**
+   * Whether an open flow to the address at `words[at]` could still be, by the policy as it is. One that had shown a name,
+   * which is in `name` then, is judged by that; another as if it began now.
+   */
+  holds(words: Int32Array, at: number, port: number, protocol: number, isNamed: boolean): boolean {
+    if (this.config.audit) return true;
+    const inside = this.inner(words, at);
+    const all = this.candidates(inside, words, at);
+    for (let i = 0; i < all; i++) {
+      this.take(i, inside, words, at);
+      this.flow.port = port;
+      this.flow.protocol = protocol;
+      if (!(isNamed ? this.holdsNamed() : this.holdsUnnamed())) return false;
+    }
+    return true;
+  }
+
+  private holdsNamed(): boolean {
+    this.judgeShown(this.pins.find(this.name, this.flow.words, 0));
+    return this.rules.allows(this.rule);
+  }
+
+  /** Where a name has to be shown, it can be no more. */
+  private holdsUnnamed(): boolean {
+    const verdict = this.judge();
+    return verdict === GO || (verdict === CHECK && this.lenient);
   }
 
   /** Notes that the connection to this address is not let on for `reason`; a name that was shown is in hand, if any. */
@@ -335,6 +420,7 @@ export class Policy implements FlowJudge {
   }
 
   private refused(reason: number): void {
+    this.tally(this.denied);
     const named = this.name.labels > 0 ? this.name : null;
     this.denials.note(this.flow, named, reason, this.rule === NO_RULE ? -1 : this.rule);
   }

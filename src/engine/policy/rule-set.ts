@@ -6,9 +6,9 @@
  *   networks   per prefix length in use, hash of the prefix -> targets
  *   groups     every name; every, public, private addresses -> targets
  */
-import { V4_MAPPED } from "../boundary.ts";
 import type { PolicyCheck, PolicyConfig, PolicyHost } from "../config.ts";
 import { isPrivate4, isPrivate6 } from "../network/addresses.ts";
+import { isMapped } from "../wire/mapped-address.ts";
 import type { Name } from "./name.ts";
 import { type KeyRow, NameKeys, nameHash, TargetKeys } from "./target-keys.ts";
 import { type HostRow, OVER_TCP, OVER_UDP, Targets } from "./targets.ts";
@@ -165,8 +165,7 @@ export class RuleSet {
 
   /** Whether the address is private, or this host's. IPv4 is v4-mapped. */
   isPrivate(words: Int32Array, at: number): boolean {
-    const isIpv4 = (words[at] | words[at + 1]) === 0 && words[at + 2] === V4_MAPPED;
-    if (isIpv4 ? isPrivate4(words[at + 3]) : isPrivate6(words, at)) return true;
+    if (isMapped(words, at) ? isPrivate4(words[at + 3]) : isPrivate6(words, at)) return true;
     const { hosts } = this;
     for (let i = 0; i < hosts.length; i += WORDS) {
       const isSame =
@@ -187,7 +186,7 @@ export class RuleSet {
     this.protocol = protocol;
     const group = this.isPrivate(words, at) ? this.privateAddress : this.publicAddress;
     // IPv4 has a corner of IPv6's space here, and is in no larger network of it.
-    const shortest = (words[at] | words[at + 1]) === 0 && words[at + 2] === V4_MAPPED ? V4_MAPPED_BITS : 0;
+    const shortest = isMapped(words, at) ? V4_MAPPED_BITS : 0;
     let best = this.covering(this.everyAddress.first, this.everyAddress.end, NO_RULE);
     best = this.covering(group.first, group.end, best);
     for (let i = 0; i < this.prefixLengths.length; i++) {

@@ -2,6 +2,7 @@
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../boundary.ts";
 import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../wire/ipv6.ts";
+import { setMapped } from "../wire/mapped-address.ts";
 
 /** Words of both addresses of IPv6. */
 export const PAIR_WORDS = 8;
@@ -125,4 +126,11 @@ export class Path implements Ends {
     to[3] = this.target3;
     to[ADDRESS_PORT] = this.targetPort;
   }
+}
+
+/** Puts the remote's address into four words. */
+export function copyRemote({ ipOctets, remoteAddress, pair, pairAt }: Ends, to: Int32Array): void {
+  if (ipOctets === IPV6_HEADER_OCTETS)
+    for (let word = 0; word < 4; word++) to[word] = pair[pairAt + 4 + word];
+  else setMapped(to, 0, remoteAddress);
 }

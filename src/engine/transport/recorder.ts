@@ -1,11 +1,11 @@
 /** Writes records (wire/record.ts) of what somebody asked to hear of. Nothing is allocated. */
-import { V4_MAPPED } from "../boundary.ts";
 import { DROP_RING_OCTETS, RECORD_RING_OCTETS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Packet } from "../memory/packet.ts";
 import { DROP_REASONS } from "../metrics/drop-reasons.ts";
 import { endedBy, endReason, FLOW_END_REASONS } from "../metrics/flow-end.ts";
 import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
+import { setMapped } from "../wire/mapped-address.ts";
 import * as record from "../wire/record.ts";
 import type { Ends, Path } from "./path.ts";
 import { RecordRing } from "./record-ring.ts";
@@ -251,8 +251,7 @@ export class Recorder {
   }
 
   private ipv4(at: number, address: number): void {
-    this.mapped[2] = V4_MAPPED;
-    this.mapped[3] = address;
+    setMapped(this.mapped, 0, address);
     this.words(at, this.mapped, 0);
   }
 

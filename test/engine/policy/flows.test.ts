@@ -202,13 +202,26 @@ describe("pins", () => {
   });
 
   it("P9 stay as long as a flow they let in, and that stays anyway", () => {
-    const policy = rig("good.example:22");
+    const policy = rig("good.example:22", `${OTHER}:22`);
     policy.ask("good.example", [{ type: "A", name: "good.example", ttl: 1, data: GOOD }]);
     const guest = policy.connect(GOOD, 22);
     policy.exchange.pass(300_000);
     guest?.send(Buffer.from("still here"));
     expect(policy.socket.octets.length).toBe(10);
     expect(policy.connect(GOOD, 22)).not.toBeNull();
+  });
+
+  it("P9 are not kept by a flow to the same address that another name or the address let in", () => {
+    const policy = rig("short.example:22", "long.example:23", `${OTHER}:24`, "other.example:22");
+    policy.ask("short.example", [{ type: "A", name: "short.example", ttl: 1, data: GOOD }]);
+    policy.ask("long.example", [{ type: "A", name: "long.example", ttl: 3600, data: GOOD }]);
+    policy.ask("other.example", [{ type: "A", name: "other.example", ttl: 1, data: OTHER }]);
+    expect(policy.connect(GOOD, 23)).not.toBeNull();
+    expect(policy.connect(OTHER, 24)).not.toBeNull();
+    policy.exchange.pass(300_000);
+    expect(policy.connect(GOOD, 23)).not.toBeNull();
+    expect(policy.connect(GOOD, 22)).toBeNull();
+    expect(policy.connect(OTHER, 22)).toBeNull();
   });
 
   it("P10 to private addresses need the rule to say so", () => {
@@ -225,6 +238,14 @@ describe("pins", () => {
     own.exchange.core.setHostAddresses([[0, 0, 0xffff, ip(GOOD)]]);
     own.resolve("good.example", GOOD);
     expect(own.connect(GOOD, 443)).toBeNull();
+    // An address that this host gets later is private from then on.
+    const later = new PolicyRig({ rules: [{ allow: "good.example" }] });
+    later.resolve("good.example", GOOD);
+    expect(later.connect(GOOD, 443)).not.toBeNull();
+    later.exchange.core.setHostAddresses([[0, 0, 0xffff, ip(GOOD)]]);
+    expect(later.connect(GOOD, 443)).toBeNull();
+    later.exchange.core.setHostAddresses([]);
+    expect(later.connect(GOOD, 443)).not.toBeNull();
     const loopback = new PolicyRig({ rules: [{ allow: "good.example", private: true }] });
     for (const address of ["127.0.0.1", "169.254.169.254", "0.0.0.0"]) {
       loopback.resolve("good.example", address);

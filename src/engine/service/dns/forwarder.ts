@@ -12,7 +12,6 @@
  * repeated by the guest goes out again from the same socket. When all entries are in use the oldest gives way without an
  * answer.
  */
-import { V4_MAPPED } from "../../boundary.ts";
 import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
@@ -36,6 +35,7 @@ import {
 } from "../../wire/dns.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
+import { isMapped, setMapped } from "../../wire/mapped-address.ts";
 import { DNS_PORT } from "../../wire/udp.ts";
 import { Askers, NO_ASKER } from "./askers.ts";
 import { HostNames, NOT_OURS } from "./host-names.ts";
@@ -137,7 +137,7 @@ export class DnsForwarder implements AnswerListener {
   query(ends: Ends, at: number, length: number, nowMs: number): number {
     const { options, inHand } = this;
     this.takeGuest(ends);
-    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.server, options.dnsAddress);
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setMapped(inHand.server, 0, options.dnsAddress);
     else for (let word = 0; word < 4; word++) inHand.server[word] = options.dnsAddress6?.[word] ?? 0;
     return this.take(at, length, nowMs);
   }
@@ -146,7 +146,7 @@ export class DnsForwarder implements AnswerListener {
   queryInStead(ends: Ends, at: number, length: number, nowMs: number): number {
     const { inHand } = this;
     this.takeGuest(ends);
-    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.server, ends.remoteAddress);
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setMapped(inHand.server, 0, ends.remoteAddress);
     else for (let word = 0; word < 4; word++) inHand.server[word] = ends.pair[ends.pairAt + 4 + word];
     return this.take(at, length, nowMs);
   }
@@ -154,7 +154,7 @@ export class DnsForwarder implements AnswerListener {
   /** Notes who asks over UDP. */
   private takeGuest(ends: Ends): void {
     const { inHand } = this;
-    if (ends.ipOctets === IPV4_HEADER_OCTETS) setIpv4(inHand.guest, ends.guestAddress);
+    if (ends.ipOctets === IPV4_HEADER_OCTETS) setMapped(inHand.guest, 0, ends.guestAddress);
     else for (let word = 0; word < 4; word++) inHand.guest[word] = ends.pair[ends.pairAt + word];
     inHand.guestPort = ends.guestPort;
     inHand.stream = NO_STREAM;
@@ -301,7 +301,7 @@ export class DnsForwarder implements AnswerListener {
       this.ownAnswer(at, length);
       return;
     }
-    const isIpv4 = (guests[index] | guests[index + 1]) === 0 && guests[index + 2] === V4_MAPPED;
+    const isIpv4 = isMapped(guests, index);
     path.ipOctets = isIpv4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS;
     path.guestPort = guestPort;
     path.remotePort = DNS_PORT;
@@ -429,11 +429,4 @@ function isTransferType(view: DataView, at: number, end: number): boolean {
   if (end === DNS_HEADER_OCTETS) return false;
   const type = questionType(view, at, end);
   return type === TYPE_AXFR || type === TYPE_IXFR;
-}
-
-function setIpv4(words: Int32Array, address: number): void {
-  words[0] = 0;
-  words[1] = 0;
-  words[2] = V4_MAPPED;
-  words[3] = address;
 }

@@ -1,5 +1,4 @@
 /** Tells whoever asked of DNS questions that have ended: who asked what, and what came of it. */
-import { V4_MAPPED } from "../../boundary.ts";
 import type { FlowLedger } from "../../transport/flow-ledger.ts";
 import type { Ends } from "../../transport/path.ts";
 import type { DnsEnd } from "../../transport/recorder.ts";
@@ -12,6 +11,7 @@ import {
   takeAddresses,
 } from "../../wire/dns.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { setMapped } from "../../wire/mapped-address.ts";
 import { ANSWERED_BY, DNS_ADDRESSES_MAX } from "../../wire/record.ts";
 
 const BY_RESOLVER = ANSWERED_BY.indexOf("resolver");
@@ -58,10 +58,7 @@ export class DnsTeller implements DnsEnd {
     this.rcode = rcode;
     this.ttl = 0;
     this.addressCount = address === 0 ? 0 : 1;
-    this.addresses[0] = 0;
-    this.addresses[1] = 0;
-    this.addresses[2] = V4_MAPPED;
-    this.addresses[3] = address;
+    setMapped(this.addresses, 0, address);
   }
 
   /** What was asked: the message at `at`, whose question ends after `end` octets. */
@@ -84,14 +81,12 @@ export class DnsTeller implements DnsEnd {
   /** It was asked on the TCP connection with these ends. */
   toldOnStream(ends: Ends | null): void {
     const { guest } = this;
-    guest.fill(0);
     this.guestPort = ends?.guestPort ?? 0;
     this.overTcp = true;
     if (ends !== null && ends.ipOctets === IPV4_HEADER_OCTETS) {
-      guest[2] = V4_MAPPED;
-      guest[3] = ends.guestAddress;
-    } else if (ends !== null) {
-      for (let word = 0; word < 4; word++) guest[word] = ends.pair[ends.pairAt + word];
+      setMapped(guest, 0, ends.guestAddress);
+    } else {
+      for (let word = 0; word < 4; word++) guest[word] = ends === null ? 0 : ends.pair[ends.pairAt + word];
     }
     this.ledger.recorder?.dns(this, this.addresses);
   }

@@ -8,12 +8,14 @@
  *
  * Bounded in number and octets: the one that has waited longest gives way.
  */
-import { V4_MAPPED } from "../../boundary.ts";
 import { DNS_STREAMS_MAX, HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../limits.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
+import type { LetIn } from "../../policy/let-in.ts";
+import type { Name } from "../../policy/name.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { CHECK_TLS } from "../../policy/rule-set.ts";
+import { copyRemote } from "../../transport/path.ts";
 import type { TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
 import { closeLocal, sendOctets } from "../../transport/tcp/local.ts";
@@ -21,7 +23,6 @@ import { LOCAL, type LocalService, type NameChecks } from "../../transport/tcp/l
 import { abortBoth } from "../../transport/tcp/teardown.ts";
 import { drainBacklog } from "../../transport/tcp/to-host.ts";
 import { WINDOW_INITIAL } from "../../transport/tcp/window.ts";
-import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import {
   FirstOctets,
   NEEDS_MORE,
@@ -82,6 +83,7 @@ export class HeldNames implements LocalService, NameChecks {
   constructor(
     private readonly ctx: TcpContext,
     private readonly policy: Policy,
+    private readonly letIn: LetIn,
     private readonly scratchAt: number,
   ) {
     this.first = new FirstOctets(ctx, HELD_NAMES_MAX);
@@ -89,10 +91,18 @@ export class HeldNames implements LocalService, NameChecks {
 
   // --- the TCP layer's side ----------------------------------------------------------------------------------------
 
-  begin(c: TcpConnection): void {
-    const { check, lenient } = this.policy;
+  begin(c: TcpConnection, isChecked: boolean): void {
+    const { check, lenient, pinnedName, byName } = this.policy;
+    this.noteName(c, byName ? pinnedName : null, false);
+    if (!isChecked) return;
     c.check = check | (lenient ? LENIENT : 0);
     c.windowTarget = HELD_NAME_OCTETS;
+  }
+
+  /** By which name it was let in. */
+  private noteName(c: TcpConnection, name: Name | null, isShown: boolean): void {
+    const { ledger } = this.ctx;
+    this.letIn.note(c.id, ledger.serial[c.id], name, isShown, ledger.uptimeMs());
   }
 
   hold(c: TcpConnection): void {
@@ -204,6 +214,7 @@ export class HeldNames implements LocalService, NameChecks {
     if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
       const reason = policy.shown(this.wordsOf(c), 0, c.remotePort);
       if (reason === HANDLED) {
+        this.noteName(c, policy.name, true);
         this.release(n, c);
       } else {
         this.ctx.counters.drop(reason);
@@ -287,12 +298,7 @@ export class HeldNames implements LocalService, NameChecks {
   /** The guest's name for where the connection goes. */
   private wordsOf(c: TcpConnection): Int32Array {
     const { words } = this;
-    const isIpv4 = c.ipOctets === IPV4_HEADER_OCTETS;
-    for (let word = 0; word < 4; word++) words[word] = isIpv4 ? 0 : c.pair[c.pairAt + 4 + word];
-    if (isIpv4) {
-      words[2] = V4_MAPPED;
-      words[3] = c.remoteAddress;
-    }
+    copyRemote(c, words);
     return words;
   }
 }

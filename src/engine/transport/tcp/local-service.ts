@@ -19,8 +19,8 @@ export interface LocalService {
 
 /** Who looks at what a guest says before the host hears it. Exists only with a policy. */
 export interface NameChecks {
-  /** A connection begins that is to be looked at. */
-  begin(c: TcpConnection): void;
+  /** A connection begins about which the policy was asked; `isChecked`: it is to be looked at. */
+  begin(c: TcpConnection, isChecked: boolean): void;
   /** The host has answered it: its socket is kept, and the connection ends here for the time being. */
   hold(c: TcpConnection): void;
 }

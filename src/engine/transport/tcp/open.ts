@@ -117,7 +117,7 @@ export function openOutbound(
   c.outbound = true;
   takeSyn(ctx, c, s);
   c.setTarget(to);
-  if (isChecked(service)) ctx.checks?.begin(c);
+  if (service < 0) ctx.checks?.begin(c, isChecked(service));
   tellBegin(ctx, c);
   const ticket = ticketOf(service);
   if (ticket < 0) return connectOutbound(ctx, c, service);

@@ -2,6 +2,7 @@
 import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { setMapped } from "../../wire/mapped-address.ts";
 import { NO_FORWARD } from "../flow-ledger.ts";
 import { type Ends, Path } from "../path.ts";
 
@@ -220,6 +221,26 @@ export class UdpMapping extends Path {
     const peers = new Int32Array(this.peers.length * 2);
     peers.set(this.peers);
     this.peers = peers;
+  }
+
+  /** Forgets the remotes that `keeps` says no of: four words, IPv4 as v4-mapped, and a port. Returns how many are left. */
+  retain(keeps: (words: Int32Array, port: number) => boolean): number {
+    const { peers, peerInts } = this;
+    const words = new Int32Array(4);
+    let kept = 0;
+    for (let i = 0; i < this.peerCount; i++) {
+      const at = i * peerInts;
+      if (peerInts === PEER_INTS) setMapped(words, 0, this.nameOf(peers[at]) || peers[at]);
+      else for (let word = 0; word < 4; word++) words[word] = peers[at + word];
+      if (!keeps(words, peers[at + peerInts - 1])) continue;
+      for (let n = 0; n < peerInts; n++) peers[kept * peerInts + n] = peers[at + n];
+      kept++;
+    }
+    this.peerCount = kept;
+    this.peerNext = 0;
+    this.lastPort = -1;
+    this.last6 = -1;
+    return kept;
   }
 
   /** What the guest called the remote at this address: who was asked answers by the address it was asked at. 0: not known. */

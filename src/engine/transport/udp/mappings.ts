@@ -160,6 +160,13 @@ export class UdpMappings {
     for (const mapping of this.byId) if (mapping?.live && fits(mapping)) this.remove(mapping, end);
   }
 
+  /** Leaves mapping `id` the remotes that `keeps` says yes of; it ends where none is left. */
+  retain(id: number, end: number, keeps: (words: Int32Array, port: number) => boolean): void {
+    const mapping = this.byId[id];
+    if (!mapping?.live || mapping.inbound) return;
+    if (mapping.retain(keeps) === 0) this.remove(mapping, end);
+  }
+
   private tellEnd(mapping: UdpMapping, end: number): void {
     const { ledger } = this.parts;
     recentEnds(mapping, this.parts, this.told);

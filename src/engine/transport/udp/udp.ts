@@ -101,7 +101,7 @@ export interface UdpParts {
 
 export class Udp {
   readonly output: UdpOutput;
-  private readonly mappings: UdpMappings;
+  readonly mappings: UdpMappings;
   private readonly teller: UdpTeller;
   private readonly clients: UdpClients;
   /** The address a datagram goes to, and the ends of the one at hand. */
