@@ -10,6 +10,7 @@ import { formatProblem, nearest, type Problem, quote, Unacceptable } from "../co
 import { OfflinePolicy } from "../engine/policy/offline.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
+import { isPolicyVerb, POLICY_VERBS } from "./verb-descriptions.ts";
 
 const VERBS = ["check", "test", "schema"] as const;
 const NAMES = Object.keys(POLICY_OPTIONS) as (keyof typeof POLICY_OPTIONS)[];
@@ -17,6 +18,7 @@ const NAMES = Object.keys(POLICY_OPTIONS) as (keyof typeof POLICY_OPTIONS)[];
 export const POLICY_HELP = `Usage: sluice policy check [FILE] [OPTIONS]
        sluice policy test [FILE] FLOW... [OPTIONS]
        sluice policy schema
+       sluice policy show|set|rm|suggest    about an instance that runs (each has --help)
 
 check reads a policy and says everything that is wrong with it, with its place, and what is legal and
 useless; its tests are run. test says what becomes of flows: NAME[:PORT], ADDRESS:PORT, with /udp for
@@ -56,6 +58,7 @@ export async function policyCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(POLICY_HELP);
     return 0;
   }
+  if (isPolicyVerb(verb)) return (await import("./policy-verbs.ts")).runPolicyVerb(verb, rest);
   const problems: Problem[] = [];
   const given = parse(rest, problems);
   if (given.values["help"] === true) {
@@ -63,11 +66,11 @@ export async function policyCommand(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (!VERBS.some((known) => known === verb)) {
-    const guess = verb === undefined ? undefined : nearest(verb, VERBS);
+    const guess = verb === undefined ? undefined : nearest(verb, [...VERBS, ...Object.keys(POLICY_VERBS)]);
     problems.unshift({
       place: "verb",
       ...(verb === undefined ? {} : { found: verb }),
-      allowed: `check, test or schema${guess === undefined ? "" : `; did you mean ${guess}?`}`,
+      allowed: `check, test, schema, show, set, rm or suggest${guess === undefined ? "" : `; did you mean ${guess}?`}`,
     });
   }
   if (problems.length > 0) return complain(problems);

@@ -9,6 +9,11 @@ export interface VerbDescription {
   readonly flags?: Readonly<Record<string, { readonly help: string; readonly placeholder?: string }>>;
 }
 
+const RULE_FLAGS = {
+  for: { placeholder: "TIME", help: "take the rule out again after 30s, 10m, 2h or so" },
+  private: { help: "the name may lead to private addresses" },
+} as const;
+
 export const VERBS = {
   ls: { usage: "sluice ls", summary: "list the instances that run", words: [0, 0] },
   state: { usage: "sluice state", summary: "what an instance is and how it is", words: [0, 0] },
@@ -50,6 +55,18 @@ export const VERBS = {
       open: { help: "open it in the browser (xdg-open)" },
     },
   },
+  allow: {
+    usage: "sluice allow TARGET",
+    summary: "let flows to TARGET out, by a rule in front of all others",
+    words: [1, 1],
+    flags: RULE_FLAGS,
+  },
+  deny: {
+    usage: "sluice deny TARGET",
+    summary: "let no flow to TARGET out, and reset those that are open",
+    words: [1, 1],
+    flags: { for: RULE_FLAGS.for },
+  },
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
   metrics: { usage: "sluice metrics", summary: "the same as OpenMetrics text", words: [0, 0] },
@@ -62,6 +79,44 @@ export const VERBS = {
   },
   stop: { usage: "sluice stop", summary: "end an instance", words: [0, 0] },
 } as const satisfies Record<string, VerbDescription>;
+
+/** Those of `sluice policy` that are about an instance that runs. */
+export const POLICY_VERBS = {
+  show: {
+    usage: "sluice policy show",
+    summary: "the policy as it holds, and what each rule has let through and denied",
+    words: [0, 0],
+    flags: { text: { help: "print it as a policy's file" } },
+  },
+  set: {
+    usage: "sluice policy set FILE",
+    summary: "another policy in its place; flows that it does not allow are reset",
+    words: [1, 1],
+    flags: {
+      "keep-open": { help: "leave them open" },
+      "dry-run": { help: "only say what it would change" },
+      generation: { placeholder: "N", help: "only in place of the policy of generation N (policy show)" },
+    },
+  },
+  rm: { usage: "sluice policy rm ID", summary: "take a rule out of it", words: [1, 1] },
+  suggest: {
+    usage: "sluice policy suggest",
+    summary: "a policy that would allow what was denied, or audited",
+    words: [0, 0],
+    flags: {
+      from: {
+        placeholder: "FILE|last",
+        help: "what a flow log has, or what the last run came to that has ended",
+      },
+    },
+  },
+} as const satisfies Record<string, VerbDescription>;
+
+export type PolicyVerbName = keyof typeof POLICY_VERBS;
+
+export function isPolicyVerb(name: string | undefined): name is PolicyVerbName {
+  return name !== undefined && Object.hasOwn(POLICY_VERBS, name);
+}
 
 export type VerbName = keyof typeof VERBS;
 

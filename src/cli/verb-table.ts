@@ -1,4 +1,6 @@
 /** What is asked of an instance that runs, one command each, and what people see of the answer. */
+import { parseDuration } from "../config/policy/duration.ts";
+import { Unacceptable } from "../config/problem.ts";
 import { formatEnd } from "../control/flow-rates.ts";
 import { printable } from "../control/printable.ts";
 import {
@@ -17,7 +19,7 @@ import { VerbError, type VerbRequest } from "./verb-request.ts";
 
 const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
-function duration(ms: number): string {
+export function duration(ms: number): string {
   if (ms < 1000) return `${ms} ms`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 120) return `${seconds} s`;
@@ -158,6 +160,32 @@ async function forward(request: VerbRequest): Promise<void> {
   }
 }
 
+const addRule =
+  (verdict: "allow" | "deny") =>
+  async ({ words, flags, json, out, client }: VerbRequest): Promise<void> => {
+    const [target = ""] = words;
+    const time = typeof flags["for"] === "string" ? secondsOf(flags["for"]) : undefined;
+    const asked = await client();
+    const rule = await asked.addRule({
+      verdict,
+      target,
+      ...(time === undefined ? {} : { for: time }),
+      ...(flags["private"] === true ? { private: true } : {}),
+    });
+    const { id, targets, expiresInMs } = rule;
+    const end = expiresInMs === null ? "" : `, for ${duration(expiresInMs)}`;
+    out(json ? line(rule) : `rule ${id}: ${verdict} ${targets.join(" ")}${end}\n`);
+  };
+
+function secondsOf(text: string): number {
+  try {
+    return Math.ceil(parseDuration(text) / 1000);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    throw new VerbError({ place: "--for", found: text, allowed: error.allowed });
+  }
+}
+
 async function leases({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).leases();
   if (json) {
@@ -240,6 +268,8 @@ export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Prom
   why,
   top,
   ui,
+  allow: addRule("allow"),
+  deny: addRule("deny"),
   leases,
   counters,
   metrics,

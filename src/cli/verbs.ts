@@ -15,8 +15,7 @@ const COMMON = {
   control: { type: "string" },
 } as const;
 
-function verbHelp(name: VerbName): string {
-  const { usage, summary, flags = {} }: VerbDescription = VERBS[name];
+function verbHelp({ usage, summary, flags = {} }: VerbDescription): string {
   const own = Object.entries(flags).map(([flag, { help, placeholder }]) => {
     const left = `  --${flag}${placeholder === undefined ? "" : ` ${placeholder}`}`;
     return `${left.padEnd(22)}${help}`;
@@ -44,7 +43,11 @@ export interface VerbArguments {
 
 /** Cuts up everything after a verb's name. Never throws. */
 export function parseVerb(name: VerbName, argv: readonly string[]): VerbArguments {
-  const { flags = {}, words: count, usage }: VerbDescription = VERBS[name];
+  return parseWords(name, VERBS[name], argv);
+}
+
+function parseWords(name: string, description: VerbDescription, argv: readonly string[]): VerbArguments {
+  const { flags = {}, words: count, usage } = description;
   const known: Record<string, { type: "boolean" | "string"; short?: string }> = { ...COMMON };
   for (const [flag, { placeholder }] of Object.entries(flags)) {
     known[flag] = { type: placeholder === undefined ? "boolean" : "string" };
@@ -83,10 +86,20 @@ export function parseVerb(name: VerbName, argv: readonly string[]): VerbArgument
 }
 
 /** Runs `sluice NAME ARGV`. Returns the exit status. */
-export async function runVerb(name: VerbName, argv: readonly string[]): Promise<number> {
-  const { help, words, flags, problems } = parseVerb(name, argv);
+export function runVerb(name: VerbName, argv: readonly string[]): Promise<number> {
+  return runDescribed(name, VERBS[name], VERB_RUNS[name], argv);
+}
+
+/** Runs what `name`, as messages call it, is described to be. Returns the exit status. */
+export async function runDescribed(
+  name: string,
+  description: VerbDescription,
+  run: (request: VerbRequest) => Promise<void>,
+  argv: readonly string[],
+): Promise<number> {
+  const { help, words, flags, problems } = parseWords(name, description, argv);
   if (help) {
-    process.stdout.write(verbHelp(name));
+    process.stdout.write(verbHelp(description));
     return 0;
   }
   if (problems.length > 0) return refuse(name, problems);
@@ -95,7 +108,7 @@ export async function runVerb(name: VerbName, argv: readonly string[]): Promise<
     return typeof value === "string" ? value : undefined;
   };
   try {
-    await VERB_RUNS[name]({
+    await run({
       words,
       flags,
       json: flags["json"] === true,
@@ -108,7 +121,7 @@ export async function runVerb(name: VerbName, argv: readonly string[]): Promise<
   }
 }
 
-function failure(name: VerbName, error: unknown): number {
+function failure(name: string, error: unknown): number {
   if (error instanceof VerbError) return refuse(name, [error.problem]);
   if (error instanceof ControlError) {
     const { status, problems } = error.problem;
@@ -123,7 +136,7 @@ function failure(name: VerbName, error: unknown): number {
   return fail(name, error);
 }
 
-function unknownOption(rawName: string, name: VerbName, known: readonly string[]): Problem {
+function unknownOption(rawName: string, name: string, known: readonly string[]): Problem {
   const guess = nearest(rawName.replace(/^-+/, ""), known);
   return {
     place: quote(rawName).slice(1, -1),

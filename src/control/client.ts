@@ -1,5 +1,6 @@
 /** The control API's client: what the command's verbs use, and any TypeScript program that steers an instance. */
 import { type IncomingMessage, request } from "node:http";
+import type { z } from "zod";
 import { readEvents } from "./event-source.ts";
 import type {
   ControlEvent,
@@ -13,9 +14,17 @@ import type {
   Killed,
   LeaseResource,
   LogLevelName,
+  PolicyChangeResource,
+  PolicyDenial,
+  PolicyResource,
+  PolicyRuleResource,
+  policyRequestSchema,
+  ruleRequestSchema,
   State,
   Why,
 } from "./schema.ts";
+
+export type PolicyText = z.input<typeof policyRequestSchema>;
 
 /** An answer that is an error: the message is its detail, with everything wrong one to a line. */
 export class ControlError extends Error {
@@ -41,6 +50,15 @@ export interface ControlClient {
   addForward(rule: string): Promise<ForwardResource>;
   /** `cut` resets the connections it has let in. */
   removeForward(id: number, cut?: boolean): Promise<void>;
+  policy(): Promise<PolicyResource>;
+  /** Another policy in its place, only while it is of generation `expected` where that is given. */
+  setPolicy(policy: PolicyText, expected?: number): Promise<PolicyChangeResource>;
+  /** What it would change. */
+  checkPolicy(policy: PolicyText): Promise<PolicyChangeResource>;
+  policyDenials(): Promise<readonly PolicyDenial[]>;
+  /** A rule in front of all others. */
+  addRule(rule: z.input<typeof ruleRequestSchema>): Promise<PolicyRuleResource>;
+  removeRule(id: number): Promise<void>;
   leases(): Promise<readonly LeaseResource[]>;
   counters(): Promise<CountersResource>;
   /** Why `target` (as for `sluice why`) is as it is; "" asks about the last denial or failure. */
@@ -159,6 +177,31 @@ class SocketClient implements ControlClient {
 
   removeForward(id: number, cut = false): Promise<void> {
     return this.done("DELETE", `/v1/forwards/${id}`, { query: { cut } });
+  }
+
+  policy(): Promise<PolicyResource> {
+    return this.json("GET", "/v1/policy");
+  }
+
+  setPolicy(policy: PolicyText, expected?: number): Promise<PolicyChangeResource> {
+    const headers: Record<string, string> = expected === undefined ? {} : { "If-Match": `"${expected}"` };
+    return this.json("PUT", "/v1/policy", { body: policy, headers });
+  }
+
+  checkPolicy(policy: PolicyText): Promise<PolicyChangeResource> {
+    return this.json("POST", "/v1/policy/check", { body: policy });
+  }
+
+  async policyDenials(): Promise<readonly PolicyDenial[]> {
+    return (await this.json<{ denials: PolicyDenial[] }>("GET", "/v1/policy/denials")).denials;
+  }
+
+  addRule(rule: z.input<typeof ruleRequestSchema>): Promise<PolicyRuleResource> {
+    return this.json("POST", "/v1/rules", { body: rule });
+  }
+
+  removeRule(id: number): Promise<void> {
+    return this.done("DELETE", `/v1/rules/${id}`);
   }
 
   async leases(): Promise<readonly LeaseResource[]> {

@@ -16,6 +16,8 @@ export function eventOf(record: EngineRecord): ControlEvent {
       return { ...rest, at, sample: Buffer.from(rest.sample).toString("hex") };
     case "dns":
       return { ...rest, at, addresses: [...rest.addresses] };
+    case "policy":
+      return { ...rest, at, added: [...rest.added], removed: [...rest.removed] };
     default:
       return { ...rest, at };
   }

@@ -12,6 +12,12 @@ import type {
   ForwardResource,
   LeaseResource,
   LogLevelName,
+  PolicyChangeResource,
+  PolicyDenial,
+  PolicyRequest,
+  PolicyResource,
+  PolicyRuleResource,
+  RuleRequest,
   State,
   Why,
 } from "./schema.ts";
@@ -20,7 +26,7 @@ import type {
 export class ControlRefusal extends Error {
   override readonly name = "ControlRefusal";
   constructor(
-    readonly status: 400 | 403 | 404 | 409 | 503,
+    readonly status: 400 | 403 | 404 | 409 | 412 | 503,
     message: string,
     readonly problems: readonly Problem[] = [],
   ) {
@@ -39,6 +45,24 @@ export interface LiveForwards {
   add(...rule: Forward[]): Promise<ForwardResource>;
   /** Closes its listeners; `cut` resets what came by it, which stays otherwise. Rejects with a ControlRefusal (404). */
   remove(id: number, cut?: boolean): Promise<void>;
+}
+
+/** A policy that changes while it is kept. Everything rejects with a ControlRefusal (409) where the instance has none. */
+export interface LivePolicy {
+  show(): Promise<PolicyResource>;
+  /** What it would change, and what is wrong with it: rejects with a ControlRefusal (400) that has every problem. */
+  check(request: PolicyRequest): Promise<PolicyChangeResource>;
+  /**
+   * Another policy in place of the one there is. Rejects like `check`, and with a ControlRefusal (412) when the policy is not
+   * of generation `expected` any more.
+   */
+  set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource>;
+  /** A rule in front of all others. */
+  addRule(request: RuleRequest): Promise<PolicyRuleResource>;
+  /** Rejects with a ControlRefusal (404) when there is no such rule. */
+  removeRule(id: number): Promise<void>;
+  /** What was denied, or under audit would have been. */
+  denials(): Promise<readonly PolicyDenial[]>;
 }
 
 /** Whose flows are meant (target.ts). */
@@ -61,6 +85,7 @@ export interface Instance {
   readonly records: RecordStream;
   readonly memories: Memories;
   readonly forwards: LiveForwards;
+  readonly policy: LivePolicy;
   state(): Promise<State>;
   /** Settles when all that the engine has recorded so far has been read: memories are as good as they get. */
   refresh(): Promise<void>;

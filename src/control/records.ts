@@ -115,6 +115,16 @@ export interface ForwardChanged {
   readonly rule: string;
 }
 
+/** The policy is another one. */
+export interface PolicyChanged {
+  readonly type: "policy";
+  readonly atMs: number;
+  readonly generation: number;
+  /** Names of rules. */
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
 /** Nobody read fast enough: so many records of the kinds above there were and are not told. */
 export interface RecordsLost {
   readonly type: "records-lost";
@@ -129,6 +139,7 @@ export type EngineRecord =
   | DnsQuestion
   | LinkChanged
   | ForwardChanged
+  | PolicyChanged
   | RecordsLost;
 export type RecordType = EngineRecord["type"];
 

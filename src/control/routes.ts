@@ -15,6 +15,8 @@ export interface RouteRequest {
   readonly id: number;
   readonly query: unknown;
   readonly body: unknown;
+  /** The generation in If-Match, if there is one. */
+  readonly expected?: number;
 }
 
 export interface Route {
@@ -26,6 +28,10 @@ export interface Route {
   readonly verb: string;
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
+  /** Octets of the body; 1 MiB by default. */
+  readonly bodyMax?: number;
+  /** What it answers has a generation, which is its ETag. */
+  readonly isTagged?: true;
   /** Absent: the answer has no body. */
   readonly response?: z.ZodType;
   /** Of an answer that is not JSON. */
@@ -59,6 +65,14 @@ async function addForward(instance: Instance, rule: string): Promise<schema.Forw
   }
 }
 
+async function addRule(instance: Instance, request: schema.RuleRequest): Promise<schema.PolicyRuleResource> {
+  try {
+    return await instance.policy.addRule(request);
+  } catch (error) {
+    throw refusalOf(error, "target", request.target);
+  }
+}
+
 async function explain(instance: Instance, target: string): Promise<schema.Why> {
   try {
     return await instance.why(target);
@@ -66,6 +80,9 @@ async function explain(instance: Instance, target: string): Promise<schema.Why> 
     throw refusalOf(error, "target", target);
   }
 }
+
+/** The text of a policy, and what JSON makes of it. */
+const POLICY_BODY_MAX = 2 * schema.POLICY_TEXT_MAX;
 
 export const ROUTES: readonly Route[] = [
   {
@@ -151,6 +168,66 @@ export const ROUTES: readonly Route[] = [
       const { cut } = query as z.output<typeof schema.forwardRemovalQuerySchema>;
       return instance.forwards.remove(id, cut === "true");
     },
+  },
+  {
+    method: "GET",
+    path: "/v1/policy",
+    summary: "The policy as it holds, with what its rules have decided",
+    verb: "sluice policy show",
+    response: schema.policySchema,
+    isTagged: true,
+    status: 200,
+    run: ({ instance }) => instance.policy.show(),
+  },
+  {
+    method: "PUT",
+    path: "/v1/policy",
+    summary: "Another policy in its place; flows that it does not allow are reset",
+    verb: "sluice policy set FILE",
+    body: schema.policyRequestSchema,
+    bodyMax: POLICY_BODY_MAX,
+    response: schema.policyChangeSchema,
+    isTagged: true,
+    status: 200,
+    run: ({ instance, body, expected }) => instance.policy.set(body as schema.PolicyRequest, expected),
+  },
+  {
+    method: "POST",
+    path: "/v1/policy/check",
+    summary: "What is wrong with a policy, or what it would change",
+    verb: "sluice policy set --dry-run FILE",
+    body: schema.policyRequestSchema,
+    bodyMax: POLICY_BODY_MAX,
+    response: schema.policyChangeSchema,
+    status: 200,
+    run: ({ instance, body }) => instance.policy.check(body as schema.PolicyRequest),
+  },
+  {
+    method: "GET",
+    path: "/v1/policy/denials",
+    summary: "What was denied, or under audit would have been",
+    verb: "sluice policy suggest",
+    response: schema.policyDenialListSchema,
+    status: 200,
+    run: async ({ instance }) => ({ denials: await instance.policy.denials() }),
+  },
+  {
+    method: "POST",
+    path: "/v1/rules",
+    summary: "A rule in front of all others, for good or for a time",
+    verb: "sluice allow TARGET",
+    body: schema.ruleRequestSchema,
+    response: schema.policyRuleSchema,
+    status: 201,
+    run: ({ instance, body }) => addRule(instance, body as schema.RuleRequest),
+  },
+  {
+    method: "DELETE",
+    path: "/v1/rules/{id}",
+    summary: "Take a rule out of the policy",
+    verb: "sluice policy rm ID",
+    status: 204,
+    run: ({ instance, id }) => instance.policy.removeRule(id),
   },
   {
     method: "GET",

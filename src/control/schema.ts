@@ -204,6 +204,106 @@ export const whySchema = z
   })
   .meta({ id: "Why" });
 
+// --- policy ----------------------------------------------------------------------------------------------------------
+
+const verdictSchema = z.enum(["allow", "deny"]);
+const verdictCounts = {
+  allowed: count.meta({ description: "flows that it let through" }),
+  denied: count.meta({ description: "flows, questions and names shown that it did not" }),
+};
+
+export const policyRuleSchema = z
+  .strictObject({
+    id: id.meta({ description: "never given twice by an instance" }),
+    name: z.string(),
+    verdict: verdictSchema,
+    targets: z.array(z.string()).meta({ description: "as in a policy's file" }),
+    private: z.boolean(),
+    check: z.enum(["tls", "http", "none"]).nullable().meta({ description: "null: by the port" }),
+    message: z.string().nullable(),
+    expiresInMs: count.nullable().meta({ description: "null: it stays" }),
+    ...verdictCounts,
+  })
+  .meta({ id: "PolicyRule" });
+
+export const policySchema = z
+  .strictObject({
+    generation: id.meta({ description: "grows with each change; also the ETag" }),
+    default: verdictSchema,
+    mode: z.enum(["enforce", "audit"]),
+    rules: z.array(policyRuleSchema).meta({ description: "in order: the first that matches decides" }),
+    ...verdictCounts,
+    text: z.string().meta({
+      description: "the whole as YAML, as PUT takes it; allowed and denied above are the default's",
+    }),
+  })
+  .meta({ id: "Policy" });
+
+/** Characters of a policy's text. */
+export const POLICY_TEXT_MAX = 4_194_304;
+export const policyRequestSchema = z
+  .strictObject({
+    text: z.string().max(POLICY_TEXT_MAX).meta({ description: "YAML or JSON, as a policy's file" }),
+    label: z
+      .string()
+      .min(1)
+      .max(4096)
+      .default("policy")
+      .meta({ description: "what messages call it, such as policy.yaml" }),
+    directory: z
+      .string()
+      .regex(/^\//, { error: "an absolute path" })
+      .max(4096)
+      .optional()
+      .meta({ description: "on the instance's host, where the lists of targets lie that it names" }),
+    keepOpen: z.boolean().default(false).meta({ description: "leave open what it does not allow any more" }),
+  })
+  .meta({ id: "PolicyRequest" });
+
+export const policyChangeSchema = z
+  .strictObject({
+    generation: id.meta({ description: "of the policy that holds now" }),
+    added: z.array(z.string()).meta({ description: "names of rules" }),
+    removed: z.array(z.string()),
+    kept: count.meta({ description: "rules that say what they said, with their counts" }),
+    tests: count.meta({ description: "its tests, which all passed" }),
+    warnings: z.array(z.string()).meta({ description: "what is legal and not what it seems" }),
+  })
+  .meta({ id: "PolicyChange" });
+
+/** Two weeks. */
+const RULE_SECONDS_MAX = 1_209_600;
+export const ruleRequestSchema = z
+  .strictObject({
+    verdict: verdictSchema,
+    target: z.string().min(1).max(1000).meta({ description: "as in a policy's file" }),
+    for: z
+      .int()
+      .min(1)
+      .max(RULE_SECONDS_MAX)
+      .optional()
+      .meta({ description: "seconds; by default it stays" }),
+    private: z.boolean().default(false).meta({ description: "the name may lead to private addresses" }),
+  })
+  .meta({ id: "RuleRequest" });
+
+export const policyDenialSchema = z
+  .strictObject({
+    host: z.string().meta({ description: "a name as it was asked for or shown, or an address" }),
+    port: port.meta({ description: "0 for a question" }),
+    protocol: z.enum(["tcp", "udp", "dns"]),
+    reason: z.enum(DROP_REASONS),
+    rule: z.string().nullable().meta({ description: "the rule that decided; null: the default" }),
+    count,
+    isPrivate: z
+      .boolean()
+      .meta({ description: "it is a name that led to a private address: its rule has to say private" }),
+  })
+  .meta({ id: "PolicyDenial" });
+export const policyDenialListSchema = z
+  .strictObject({ denials: z.array(policyDenialSchema).meta({ description: "most tries first" }) })
+  .meta({ id: "PolicyDenialList" });
+
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 
 export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
@@ -219,6 +319,7 @@ export const EVENT_TYPES = [
   "dns",
   "link",
   "forward",
+  "policy",
   "records-lost",
 ] as const;
 const at = z.strictObject({ at: instant });
@@ -274,6 +375,12 @@ export const eventSchema = z
     }),
     at.extend({ type: z.literal("link"), up: z.boolean(), name: z.string() }),
     at.extend({ type: z.literal("forward"), action: z.enum(["added", "removed"]), id, rule: z.string() }),
+    at.extend({
+      type: z.literal("policy"),
+      generation: id,
+      added: z.array(z.string()),
+      removed: z.array(z.string()),
+    }),
     at.extend({ type: z.literal("records-lost"), count }),
   ])
   .meta({ id: "Event" });
@@ -313,5 +420,11 @@ export type CountersResource = z.infer<typeof countersSchema>;
 export type ControlEvent = z.infer<typeof eventSchema>;
 export type EventType = ControlEvent["type"];
 export type ControlProblem = z.infer<typeof problemSchema>;
+export type PolicyResource = z.infer<typeof policySchema>;
+export type PolicyRuleResource = z.infer<typeof policyRuleSchema>;
+export type PolicyRequest = z.output<typeof policyRequestSchema>;
+export type PolicyChangeResource = z.infer<typeof policyChangeSchema>;
+export type RuleRequest = z.output<typeof ruleRequestSchema>;
+export type PolicyDenial = z.infer<typeof policyDenialSchema>;
 export type Why = z.infer<typeof whySchema>;
 export type LogLevelName = z.infer<typeof logLevelSchema>;

@@ -25,6 +25,7 @@ const TITLES: Readonly<Record<number, string>> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  412: "Precondition Failed",
   413: "Content Too Large",
   415: "Unsupported Media Type",
   500: "Internal Server Error",
@@ -86,13 +87,23 @@ function queryOf(search: URLSearchParams): Record<string, string> {
   return query;
 }
 
-async function bodyOf(request: IncomingMessage): Promise<unknown> {
+/** The generation that an If-Match names; what is none of ours matches nothing. */
+function generationOf(header: string | undefined): number | undefined {
+  if (header === undefined || header === "*") return undefined;
+  return Number(/^"(\d{1,15})"$/.exec(header)?.[1] ?? 0);
+}
+
+function tagOf({ isTagged }: Route, answer: unknown): Record<string, string> {
+  return isTagged ? { ETag: `"${(answer as { generation: number }).generation}"` } : {};
+}
+
+async function bodyOf(request: IncomingMessage, most: number): Promise<unknown> {
   const [type = ""] = (request.headers["content-type"] ?? "").split(";");
   const chunks: Buffer[] = [];
   let octets = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     octets += chunk.length;
-    if (octets > BODY_MAX) throw new HttpError(413, `a body of at most ${BODY_MAX} octets`);
+    if (octets > most) throw new HttpError(413, `a body of at most ${most} octets`);
     chunks.push(chunk);
   }
   if (octets === 0) return {};
@@ -158,11 +169,20 @@ export class ControlServer {
     }
     const { route, id } = matchOf(request.method ?? "GET", url.pathname);
     const query = checked(route.query, queryOf(url.searchParams), "query");
-    const body = route.body === undefined ? undefined : checked(route.body, await bodyOf(request), "body");
-    const answer = await route.run({ instance: this.options.instance, id, query, body });
+    const { bodyMax = BODY_MAX } = route;
+    const body =
+      route.body === undefined ? undefined : checked(route.body, await bodyOf(request, bodyMax), "body");
+    const expected = generationOf(request.headers["if-match"]);
+    const answer = await route.run({
+      instance: this.options.instance,
+      id,
+      query,
+      body,
+      ...(expected === undefined ? {} : { expected }),
+    });
     if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
     else if (route.response === undefined) send(response, route.status, "", JSON_TYPE);
-    else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE);
+    else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE, tagOf(route, answer));
   }
 
   private problemOf(error: unknown): ControlProblem {

@@ -1,11 +1,17 @@
 /** The engine's side of calls (calls.ts): what a running engine answers. In the engine's process. */
 import type { LogLevel } from "../config/host-plan.ts";
+import type { DenialRow } from "../engine/policy/denials.ts";
 import type { EngineHost } from "../host/engine-host.ts";
 import type { OpenPort } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { RecordPipe } from "../host/record-pipe.ts";
 import { describeErrno } from "../host/start-error.ts";
-import type { Answers, Call } from "./calls.ts";
+import type { Answers, Call, EngineDenial } from "./calls.ts";
+
+/** What the supervisor is told of denials. */
+export function told(rows: readonly DenialRow[]): EngineDenial[] {
+  return rows.map(({ rule: _, ...row }) => row);
+}
 
 export interface CallParts {
   readonly host: EngineHost;
@@ -50,6 +56,13 @@ export class CallAnswers {
       case "link":
         host.setLink(call.up);
         return {};
+      case "policy-set":
+        host.setPolicy(call.policy, call.before, call.keepOpen);
+        return {};
+      case "policy-counts":
+        return host.core.policyCounts() ?? { allowed: [], denied: [] };
+      case "denials":
+        return { denials: told(host.core.denials()) };
       case "log":
         this.parts.setLogLevel(call.level);
         return {};

@@ -5,7 +5,10 @@
  */
 import type { LogLevel } from "../config/host-plan.ts";
 import type { LeaseRow } from "../engine/api.ts";
-import type { Forward } from "../engine/config.ts";
+import type { Forward, PolicyConfig } from "../engine/config.ts";
+import { DENIALS_MAX, POLICY_RULES_MAX } from "../engine/limits.ts";
+import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
+import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
 
 export type Call =
   /** Tell of `wanted` (recorder.ts). The first time the socket to tell it over is on the command socket. */
@@ -22,6 +25,15 @@ export type Call =
   | { readonly name: "discard"; readonly count: number }
   | { readonly name: "forward-remove"; readonly forwardId: number; readonly cut: boolean }
   | { readonly name: "link"; readonly up: boolean }
+  /** Another policy; `before` and `keepOpen` as `EngineCore.setPolicy` has them. */
+  | {
+      readonly name: "policy-set";
+      readonly policy: PolicyConfig;
+      readonly before: readonly number[];
+      readonly keepOpen: boolean;
+    }
+  | { readonly name: "policy-counts" }
+  | { readonly name: "denials" }
   | { readonly name: "log"; readonly level: LogLevel };
 
 /** How an engine is. */
@@ -52,6 +64,9 @@ export interface Answers {
   readonly discard: Record<string, never>;
   readonly "forward-remove": { readonly removed: boolean };
   readonly link: Record<string, never>;
+  readonly "policy-set": Record<string, never>;
+  readonly "policy-counts": PolicyCounts;
+  readonly denials: { readonly denials: readonly EngineDenial[] };
   readonly log: Record<string, never>;
 }
 
@@ -62,6 +77,9 @@ const isCounts = (value: unknown, length: number): boolean =>
   Array.isArray(value) && value.length === length && value.every(isCount);
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+const areRuleCounts = (value: unknown): boolean =>
+  Array.isArray(value) && value.length <= POLICY_RULES_MAX + 1 && value.every(isCount);
 
 const USAGE = ["tcp", "udp", "dns", "smallChunks", "largeChunks", "queuedFrames", "reassembly"];
 /** More than any table has. */
@@ -76,6 +94,33 @@ function isLease(value: unknown): boolean {
     /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(value["mac"]) &&
     (value["expiresInMs"] === null || isCount(value["expiresInMs"]))
   );
+}
+
+/** What a policy denied: the engine's row without the rule's number. */
+export type EngineDenial = Omit<DenialRow, "rule">;
+
+/** An address, or a name as policies have them. */
+const DENIED_HOST = /^([0-9a-f.:]{2,45}|[a-z0-9_.-]{1,253})?$/;
+const RULE_NAME_MAX = 1100;
+
+function isDenial(value: unknown): value is EngineDenial {
+  return (
+    isObject(value) &&
+    typeof value["host"] === "string" &&
+    DENIED_HOST.test(value["host"]) &&
+    isCount(value["port"]) &&
+    value["port"] <= 65_535 &&
+    ["tcp", "udp", "dns"].includes(String(value["protocol"])) &&
+    DROP_REASONS.some((reason) => reason === value["reason"]) &&
+    (value["ruleName"] === null ||
+      (typeof value["ruleName"] === "string" && value["ruleName"].length <= RULE_NAME_MAX)) &&
+    isCount(value["count"]) &&
+    typeof value["isPrivate"] === "boolean"
+  );
+}
+
+export function areDenials(value: unknown): value is readonly EngineDenial[] {
+  return Array.isArray(value) && value.length <= DENIALS_MAX && value.every(isDenial);
 }
 
 /** How many counters and drop reasons there are. */
@@ -108,10 +153,15 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
     }
     case "forward-remove":
       return typeof value["removed"] === "boolean";
+    case "policy-counts":
+      return areRuleCounts(value["allowed"]) && areRuleCounts(value["denied"]);
+    case "denials":
+      return areDenials(value["denials"]);
     case "rows":
     case "forward-add":
     case "discard":
     case "link":
+    case "policy-set":
     case "log":
       return true;
   }

@@ -7,7 +7,7 @@ import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
-import type { Call } from "./calls.ts";
+import { areDenials, type Call, type EngineDenial } from "./calls.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -84,7 +84,8 @@ export type News =
   | { readonly type: "reply"; readonly id: number; readonly answer?: unknown; readonly failure?: string }
   /** A guestfwd connection's descriptor is on the command socket; run the command of this guest forward. */
   | { readonly type: "command"; readonly index: number }
-  | ({ readonly type: "ended" } & EngineEnd);
+  /** `denials`: what the policy denied, or would have; absent without one. */
+  | ({ readonly type: "ended"; readonly denials?: readonly EngineDenial[] } & EngineEnd);
 
 interface Octets {
   readonly $octets: string;
@@ -134,7 +135,9 @@ export function asNews(value: unknown): News | undefined {
     case "command":
       return Number.isInteger(news["index"]) ? (news as unknown as News) : undefined;
     case "ended":
-      return END_REASONS.includes(String(news["reason"])) && typeof news["message"] === "string"
+      return END_REASONS.includes(String(news["reason"])) &&
+        typeof news["message"] === "string" &&
+        (news["denials"] === undefined || areDenials(news["denials"]))
         ? (news as unknown as News)
         : undefined;
     default:
@@ -142,17 +145,19 @@ export function asNews(value: unknown): News | undefined {
   }
 }
 
-/** A start order with thousands of forwards stays far below this. */
+/** What an engine says stays far below this. */
 const LINE_LENGTH_MAX = 4_194_304;
+/** What it is told, too, but for a policy with all the targets that one may have. */
+export const ORDER_LENGTH_MAX = 67_108_864;
 
-/** Calls `onLine` for every line; a stream that sends an over-long one is destroyed. */
-export function readLines(stream: Readable, onLine: (line: string) => void): void {
+/** Calls `onLine` for every line; a stream that sends one of more than `most` characters is destroyed. */
+export function readLines(stream: Readable, onLine: (line: string) => void, most = LINE_LENGTH_MAX): void {
   let pending = "";
   stream.setEncoding("utf8");
   stream.on("data", (chunk: string) => {
     const lines = (pending + chunk).split("\n");
     pending = lines.pop() ?? "";
     for (const line of lines) onLine(line);
-    if (pending.length > LINE_LENGTH_MAX) stream.destroy(new Error("a control line over 4 MiB"));
+    if (pending.length > most) stream.destroy(new Error(`a control line over ${most >> 20} MiB`));
   });
 }

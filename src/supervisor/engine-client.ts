@@ -12,7 +12,7 @@ import type { ConfinedProcess } from "../host/process/sandbox.ts";
 import { ServiceCommands } from "../host/process/service-command.ts";
 import { RESOLV_CONF, resolvConfFile } from "../host/resolv-conf.ts";
 import { describeErrno } from "../host/start-error.ts";
-import { EngineCalls } from "./calls.ts";
+import { EngineCalls, type EngineDenial } from "./calls.ts";
 import { ConfinedNode, EngineStartError } from "./confined-node.ts";
 import { spawnEngineProcess } from "./confinement.ts";
 import { asNews, decodeLine, encodeLine, type News, type Order } from "./control.ts";
@@ -27,6 +27,8 @@ export interface EngineExit {
   readonly reason: EngineEnd["reason"] | "died";
   /** For people: what happened. */
   readonly message: string;
+  /** What the policy denied, or would have, if there was one. */
+  readonly denials?: readonly EngineDenial[];
 }
 
 export class EngineClient {
@@ -181,7 +183,11 @@ export class EngineClient {
         this.#runCommand(news.index);
         return;
       case "ended":
-        this.#lastWords = { reason: news.reason, message: news.message };
+        this.#lastWords = {
+          reason: news.reason,
+          message: news.message,
+          ...(news.denials === undefined ? {} : { denials: news.denials }),
+        };
         return;
       case undefined:
         this.distrust();

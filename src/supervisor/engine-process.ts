@@ -8,7 +8,7 @@ import { native } from "../host/native/native.ts";
 import type { ResolvConfSource } from "../host/resolv-conf.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
 import { type LoadedPolicy, loadPolicy, type ServedSluice, serve } from "../serve.ts";
-import { CallAnswers } from "./call-answers.ts";
+import { CallAnswers, told } from "./call-answers.ts";
 import type { Call } from "./calls.ts";
 import {
   COMMAND_FD,
@@ -19,13 +19,14 @@ import {
   LOADED,
   LOG_FD,
   type News,
+  ORDER_LENGTH_MAX,
   type Order,
   readLines,
   receivedLink,
 } from "./control.ts";
 import { closeLastWall } from "./last-wall.ts";
 import { type LineLog, openLog } from "./log.ts";
-import { formatDenials, formatHeap, formatState, formatSummary } from "./report.ts";
+import { formatHeap, formatState, formatSummary } from "./report.ts";
 
 // Packets allocate nothing and flows live long: a young generation that grows would only hold memory. Set here, because
 // Node with any V8 flag of its own compiles its modules anew instead of taking them from its built-in code cache.
@@ -136,10 +137,12 @@ async function start(plan: EnginePlan, log: LineLog): Promise<ServedSluice | und
     });
     void engine.ended.then((end) => {
       log.info(formatSummary(engine.counters()));
-      if (plan.config.policy !== null && log.level !== "error") {
-        log.text(formatDenials(plan.config.policy, engine.denials()));
-      }
-      tell({ type: "ended", reason: end.reason, message: end.message });
+      tell({
+        type: "ended",
+        reason: end.reason,
+        message: end.message,
+        ...(plan.config.policy === null ? {} : { denials: told(engine.denials()) }),
+      });
       leave(0);
     });
     return engine;
@@ -203,7 +206,7 @@ async function obey(order: Order): Promise<void> {
 // Node open its debug port.
 for (const signal of ["SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2"] as const)
   process.on(signal, () => {});
-readLines(control, (line) => void obey(decodeLine(line) as Order));
+readLines(control, (line) => void obey(decodeLine(line) as Order), ORDER_LENGTH_MAX);
 control.on("error", () => {});
 // A supervisor that was killed takes the engine along.
 control.on("close", () => void obey({ type: "stop" }).then(() => process.exit()));

@@ -22,6 +22,7 @@ import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { EngineForwards } from "./live-forwards.ts";
+import { EnginePolicy } from "./live-policy.ts";
 import { LiveRecords } from "./live-records.ts";
 import type { LineLog } from "./log.ts";
 
@@ -49,6 +50,7 @@ export class LiveInstance implements Instance {
   readonly memories = new BoundedMemories();
   readonly records: LiveRecords;
   readonly forwards: EngineForwards;
+  readonly policy: EnginePolicy;
   private readonly startedAtMs = Date.now();
   private isPulled = false;
 
@@ -70,6 +72,8 @@ export class LiveInstance implements Instance {
       most: maxForwards,
       tell: (record) => this.records.tell(record),
     });
+    const { policy } = config;
+    this.policy = new EnginePolicy({ calls, policy, tell: (record) => this.records.tell(record) });
   }
 
   /** The supervisor's own records: the link, mostly. */
@@ -202,6 +206,7 @@ export class LiveInstance implements Instance {
 
   close(): void {
     this.records.close();
+    this.policy.close();
   }
 }
 

@@ -5,11 +5,11 @@
 import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
-import type { Logger } from "../engine/boundary.ts";
 import { native } from "../host/native/native.ts";
 import { StartError } from "../host/start-error.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
+import type { LineLog } from "./log.ts";
 
 export class Live {
   private readonly socket: ControlSocket | undefined;
@@ -27,7 +27,7 @@ export class Live {
    */
   constructor(
     private readonly plans: { readonly control: ControlPlan; readonly flowLog?: FlowLogPlan },
-    private readonly log: Logger,
+    private readonly log: LineLog,
   ) {
     this.plan = plans.control;
     this.name = this.plan.name ?? String(process.pid);
@@ -82,6 +82,17 @@ export class Live {
     this.instance?.tell({ type: "link", atMs: Date.now(), up, name });
   };
 
+  /** What the policy denied, and how that could be allowed. */
+  private async tellDenials(): Promise<void> {
+    const { client, config } = this.parts ?? {};
+    if (client === undefined || config === undefined || config.policy === null) return;
+    const { denials = [] } = await client.ended;
+    if (denials.length === 0) return;
+    const policy = this.instance?.policy.config ?? config.policy;
+    const { tellDenials } = await import("./tell-denials.ts");
+    tellDenials(policy, denials, this.log);
+  }
+
   /** After the engine has ended: what it recorded last is read first. */
   async close(): Promise<void> {
     this.socket?.close();
@@ -89,6 +100,7 @@ export class Live {
       await this.instance?.records.drained();
       await this.flowLog.close();
     }
+    await this.tellDenials();
     this.instance?.close();
     const { flowLog } = this.plans;
     if (this.flowLogFd !== undefined && flowLog !== undefined && "path" in flowLog.target)

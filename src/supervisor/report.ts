@@ -1,4 +1,6 @@
 /** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
+
+import { printable } from "../control/printable.ts";
 import type { FlowRow } from "../engine/api.ts";
 import type { PolicyConfig } from "../engine/config.ts";
 import type { CounterName } from "../engine/metrics/counters.ts";
@@ -71,11 +73,14 @@ export function formatState(snapshot: Snapshot, rows: readonly FlowRow[]): strin
 const DENIALS_SHOWN = 10;
 
 /** What a policy denied, most tries first, a line each; nothing where it was nothing. */
-export function formatDenials({ rules, audit }: PolicyConfig, rows: readonly DenialRow[]): string {
-  const lines = rows.slice(0, DENIALS_SHOWN).map(({ host, port, protocol, reason, rule, count }) => {
+export function formatDenials(
+  { audit }: Pick<PolicyConfig, "audit">,
+  rows: readonly Omit<DenialRow, "rule">[],
+): string {
+  const lines = rows.slice(0, DENIALS_SHOWN).map(({ host, port, protocol, reason, ruleName, count }) => {
     const name = host.includes(":") ? `[${host}]` : host;
     const target = protocol === "dns" ? host : `${name}:${port}${protocol === "udp" ? "/udp" : ""}`;
-    const decided = rule < 0 ? "" : `, rule ${rules[rule]?.name}`;
+    const decided = ruleName === null ? "" : `, rule ${printable(ruleName)}`;
     const times = count === 1 ? "once" : `${count} times`;
     return `sluice: ${audit ? "would be denied" : "denied"}: ${target} (${reason}${decided}) ${times}\n`;
   });

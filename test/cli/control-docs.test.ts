@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { VERBS } from "../../src/cli/verb-descriptions.ts";
+import { POLICY_VERBS, VERBS } from "../../src/cli/verb-descriptions.ts";
 import { ROUTES } from "../../src/control/routes.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
 
@@ -12,7 +12,9 @@ const cell = (part: string): string => part.replaceAll("|", "\\|");
 
 describe("docs/control.md", () => {
   it("has every verb with its usage", () => {
-    const expected = Object.values(VERBS).map(({ usage, summary }) => `| \`${cell(usage)}\` | ${summary} |`);
+    const expected = [...Object.values(VERBS), ...Object.values(POLICY_VERBS)].map(
+      ({ usage, summary }) => `| \`${cell(usage)}\` | ${summary} |`,
+    );
     expect(rows(/^\| `sluice [^\n]*$/gm)).toEqual(expected);
   });
 

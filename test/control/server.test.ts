@@ -57,6 +57,10 @@ const EXAMPLES: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   "POST /v1/forwards": { body: { rule: "tcp::8080-:80" } },
   "DELETE /v1/forwards/{id}": { path: "/v1/forwards/1?cut=true" },
   "PUT /v1/log": { body: { level: "debug" } },
+  "PUT /v1/policy": { body: { text: "version: 1", keepOpen: true } },
+  "POST /v1/policy/check": { body: { text: "version: 1", label: "p.yaml", directory: "/etc" } },
+  "POST /v1/rules": { body: { verdict: "allow", target: "a.example", for: 60 } },
+  "DELETE /v1/rules/{id}": { path: "/v1/rules/1" },
   "PUT /v1/link": { body: { up: false } },
   "POST /v1/stop": { body: {} },
 };
@@ -107,6 +111,10 @@ describe("every route", () => {
       { add: { protocol: "tcp", hostAddress: 0, hostPort: 8080, guestAddress: 0, guestPort: 80 } },
       { remove: 1, cut: true },
       { level: "debug" },
+      { set: { text: "version: 1", label: "policy", keepOpen: true }, expected: undefined },
+      { check: { text: "version: 1", label: "p.yaml", directory: "/etc", keepOpen: false } },
+      { rule: { verdict: "allow", target: "a.example", for: 60, private: false } },
+      { removeRule: 1 },
       { up: false },
       "stop",
     ]);

@@ -8,7 +8,18 @@ import { type ControlClient, controlClient } from "../../src/control/client.ts";
 import { ControlRefusal, type FlowFilter, type Instance } from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
 import type { EngineRecord, RecordType } from "../../src/control/records.ts";
-import type { Flow, ForwardResource, State, Why } from "../../src/control/schema.ts";
+import type {
+  Flow,
+  ForwardResource,
+  PolicyChangeResource,
+  PolicyDenial,
+  PolicyRequest,
+  PolicyResource,
+  PolicyRuleResource,
+  RuleRequest,
+  State,
+  Why,
+} from "../../src/control/schema.ts";
 import { ControlServer } from "../../src/control/server.ts";
 import type { Forward } from "../../src/engine/config.ts";
 import { StartError } from "../../src/host/start-error.ts";
@@ -76,6 +87,38 @@ const FORWARD: ForwardResource = {
   origin: "start",
 };
 
+const RULE: PolicyRuleResource = {
+  id: 1,
+  name: "packages",
+  verdict: "allow",
+  targets: ["packages.example.com"],
+  private: false,
+  check: null,
+  message: null,
+  expiresInMs: null,
+  allowed: 3,
+  denied: 0,
+};
+
+const POLICY: PolicyResource = {
+  generation: 4,
+  default: "deny",
+  mode: "enforce",
+  rules: [RULE],
+  allowed: 0,
+  denied: 2,
+  text: "version: 1\n",
+};
+
+const CHANGE: PolicyChangeResource = {
+  generation: 5,
+  added: ["new"],
+  removed: [],
+  kept: 1,
+  tests: 0,
+  warnings: [],
+};
+
 export class HeldInstance implements Instance {
   /** What was asked of it, in order. */
   readonly asked: unknown[] = [];
@@ -104,6 +147,41 @@ export class HeldInstance implements Instance {
       this.asked.push({ remove: id, cut });
       if (id !== 1) throw new ControlRefusal(404, `there is no forward ${id}`);
     },
+  };
+
+  readonly policy = {
+    show: async (): Promise<PolicyResource> => POLICY,
+    check: async (request: PolicyRequest): Promise<PolicyChangeResource> => {
+      this.asked.push({ check: request });
+      return { ...CHANGE, generation: POLICY.generation };
+    },
+    set: async (request: PolicyRequest, expected?: number): Promise<PolicyChangeResource> => {
+      this.asked.push({ set: request, expected });
+      if (expected !== undefined && expected !== POLICY.generation) {
+        throw new ControlRefusal(412, `the policy is of generation ${POLICY.generation}, not ${expected}`);
+      }
+      return CHANGE;
+    },
+    addRule: async (request: RuleRequest): Promise<PolicyRuleResource> => {
+      this.asked.push({ rule: request });
+      if (request.target === "a..b") throw new Unacceptable("a host name", request.target);
+      return { ...RULE, id: 9, name: request.target };
+    },
+    removeRule: async (id: number): Promise<void> => {
+      this.asked.push({ removeRule: id });
+      if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
+    },
+    denials: async (): Promise<readonly PolicyDenial[]> => [
+      {
+        host: "evil.example",
+        port: 443,
+        protocol: "tcp",
+        reason: "policy-no-rule",
+        rule: null,
+        count: 2,
+        isPrivate: false,
+      },
+    ],
   };
 
   get listeners(): number {

@@ -12,6 +12,8 @@ export interface PolicySource {
   /** What the source says, or the value itself. */
   readonly text?: string;
   readonly value?: unknown;
+  /** Where the lists of targets lie that it names; beside the file by default. Null: it may name none. */
+  readonly directory?: string | null;
 }
 
 /** Says where a part of the source stands: `policy.yaml:9:14: rules[1].allow[0]`; with `key`, where that key of it does. */

@@ -9,6 +9,7 @@ import { POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 import { OfflinePolicy, type OfflineVerdict } from "../../engine/policy/offline.ts";
 import { type Problem, Unacceptable } from "../problem.ts";
 import { type Place, type PolicySource, readDocument } from "./document.ts";
+import { parseDuration } from "./duration.ts";
 import { parseFlow } from "./flow.ts";
 import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";
 import { parseTarget, type Verdict } from "./target.ts";
@@ -37,7 +38,6 @@ export interface ReadPolicy {
 }
 
 const PIN_GRACE = "60s";
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 /** Of a list of targets, octets. */
 const LIST_OCTETS_MAX = 4_194_304;
 
@@ -45,7 +45,8 @@ const LIST_OCTETS_MAX = 4_194_304;
 export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy | undefined {
   const before = problems.length;
   const read = input.source === undefined ? undefined : readDocument(input.source, problems);
-  const collect = new Rules(problems, input.source?.label ?? "");
+  const { label, directory = dirname(label) } = input.source ?? { label: "" };
+  const collect = new Rules(problems, label, directory);
   for (const flag of input.flags) collect.addFlag(flag);
   const document: PolicyDocument = read?.document ?? { version: 1 };
   const place: Place = read?.place ?? (() => "policy");
@@ -80,11 +81,6 @@ function configOf(input: PolicyInput, document: PolicyDocument, rules: readonly 
   };
 }
 
-function parseDuration(text: string): number {
-  const [, value, unit = "s"] = /^(\d+)(\D+)$/.exec(text) ?? [];
-  return Number(value) * (UNITS_MS[unit] ?? 1);
-}
-
 /** The rules, collected, with where each stands. */
 class Rules {
   readonly rules: PolicyRule[] = [];
@@ -93,8 +89,9 @@ class Rules {
 
   constructor(
     private readonly problems: Problem[],
-    /** Lists of targets lie beside the file. */
     private readonly label: string,
+    /** Where lists of targets lie, or null. */
+    private readonly directory: string | null,
   ) {}
 
   placeOf(rule: number, target?: number): string {
@@ -196,8 +193,16 @@ class Rules {
   }
 
   private readList(file: string, place: string): readonly string[] {
+    if (this.directory === null) {
+      this.problems.push({
+        place,
+        found: file,
+        allowed: "the targets themselves, or the directory of their files",
+      });
+      return [];
+    }
     try {
-      const text = readFileSync(resolve(dirname(this.label), file), "utf8");
+      const text = readFileSync(resolve(this.directory, file), "utf8");
       if (text.length > LIST_OCTETS_MAX) throw new Error(`${file} has more than ${LIST_OCTETS_MAX} octets`);
       return text
         .split("\n")

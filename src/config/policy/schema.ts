@@ -5,6 +5,7 @@ import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 const TARGET = "a target such as packages.example.com, *.example.com:443,8443 or 10.20.0.0/16:5432";
 const MESSAGE_MAX = 200;
 const NAME_MAX = 64;
+const RULE_NAME = /^[\w.:*/@ -]+$/;
 
 const target = z.string({ error: TARGET }).describe("HOST[:PORTS][/tcp or /udp]");
 const targets = z
@@ -26,6 +27,11 @@ const message = z
   .regex(/^[^\u0000-\u001f\u007f]*$/, { error: "text in one line" })
   .describe("told to the guest beside the reason");
 
+/** Whether a file may call a rule so: those of the command line have longer ones. */
+export function isRuleName(name: string): boolean {
+  return name.length <= NAME_MAX && RULE_NAME.test(name);
+}
+
 export const RULE_KEYS = ["allow", "deny", "name", "private", "check", "message"] as const;
 
 const rule = z
@@ -35,7 +41,7 @@ const rule = z
       deny: targets.optional(),
       name: z
         .string({ error: "a name for the rule" })
-        .regex(/^[\w.:*/@ -]+$/, { error: "letters, digits, blanks and . _ - : * / @" })
+        .regex(RULE_NAME, { error: "letters, digits, blanks and . _ - : * / @" })
         .max(NAME_MAX, { error: `at most ${NAME_MAX} characters` })
         .optional()
         .describe("names the rule in messages and records; rule-N by its position otherwise"),

@@ -215,6 +215,12 @@ export function entryOf(record: Exclude<EngineRecord, Dropped>, context: EntryCo
       const event = { ...INFO, type: ["info" as const], action: "forward" as const };
       return entry(context, record.atMs, event, { forward, rule, change });
     }
+    case "policy": {
+      const { generation, added, removed } = record;
+      const event = { ...INFO, type: ["info" as const], action: "policy-changed" as const };
+      const policy = { generation, added: [...added], removed: [...removed] };
+      return entry(context, record.atMs, event, { policy });
+    }
     case "records-lost":
       return entry(
         context,

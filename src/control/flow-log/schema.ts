@@ -19,7 +19,16 @@ const event = z.strictObject({
   kind: z.literal("event"),
   category: z.tuple([z.literal("network")]),
   type: z.array(z.enum(["connection", "start", "end", "allowed", "denied", "info", "protocol"])).min(1),
-  action: z.enum(["flow-start", "flow-end", "flow-denied", "dns", "link", "forward", "records-lost"]),
+  action: z.enum([
+    "flow-start",
+    "flow-end",
+    "flow-denied",
+    "dns",
+    "link",
+    "forward",
+    "policy-changed",
+    "records-lost",
+  ]),
   outcome: z.enum(["success", "failure", "unknown"]),
   reason: z.string().optional().meta({ description: "of flow-denied: why, as in the drop counters" }),
   start: instant.optional(),
@@ -94,6 +103,14 @@ const sluice = z.strictObject({
   link: z.strictObject({ up: z.boolean(), name: z.string() }).optional(),
   rule: z.string().optional(),
   change: z.enum(["added", "removed"]).optional(),
+  policy: z
+    .strictObject({
+      generation: z.int().positive(),
+      added: z.array(z.string()),
+      removed: z.array(z.string()),
+    })
+    .optional()
+    .meta({ description: "of policy-changed: names of rules" }),
   lost: z.int().positive().optional().meta({ description: "records that could not be told in time" }),
 });
 

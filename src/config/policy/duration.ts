@@ -1,0 +1,12 @@
+/** Times as people write them: `60s`, `5m`. */
+import { Unacceptable } from "../unacceptable.ts";
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const ALLOWED = "a time such as 60s, 10m or 2h";
+
+/** Milliseconds. Throws Unacceptable. */
+export function parseDuration(text: string): number {
+  const [, value, unit = ""] = /^(\d{1,6})(ms|s|m|h|d)$/.exec(text) ?? [];
+  if (value === undefined) throw new Unacceptable(ALLOWED, text);
+  return Number(value) * (UNITS_MS[unit] ?? 1);
+}

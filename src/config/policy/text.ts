@@ -1,0 +1,42 @@
+/** A policy as a file says it, from what was read: `readPolicy` reads the same from it. */
+import { stringify } from "yaml";
+import type { PolicyConfig, PolicyRule } from "../../engine/config.ts";
+import { isRuleName } from "./schema.ts";
+import { formatTarget } from "./target.ts";
+
+/** A rule's members, in the order people write them. */
+export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
+  const { name, verdict, check, message } = rule;
+  const targets = rule.targets.map((target) => formatTarget(target, verdict));
+  return {
+    ...(isRuleName(name) ? { name } : {}),
+    [verdict]: targets.length === 1 ? targets[0] : targets,
+    ...(rule.private ? { private: true } : {}),
+    ...(check === undefined ? {} : { check }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+/** Everything but the rules. */
+function headDocument(config: PolicyConfig): Record<string, unknown> {
+  const { audit, answers, refuseEch, pinGraceMs, message } = config;
+  return {
+    version: 1,
+    default: config.default,
+    ...(audit ? { mode: "audit" } : {}),
+    ...(answers === "nxdomain" ? {} : { answers }),
+    ...(refuseEch ? { ech: "refuse" } : {}),
+    ...(pinGraceMs === 60_000 ? {} : { "pin-grace": `${pinGraceMs}ms` }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+/** YAML, each rule in a line of its own where it is short. */
+export function policyText(config: PolicyConfig): string {
+  return `${stringify(headDocument(config))}${rulesText(config.rules)}`;
+}
+
+/** The `rules:` of a file. */
+export function rulesText(rules: readonly PolicyRule[]): string {
+  return rules.length === 0 ? "rules: []\n" : stringify({ rules: rules.map(ruleDocument) }, { lineWidth: 0 });
+}

@@ -1,0 +1,187 @@
+/**
+ * The policy as it changes: read and checked here, with this process's rights, swapped by the engine between two turns.
+ * What is wrong changes nothing. One change at a time.
+ */
+import type { ReadPolicy } from "../config/policy/read.ts";
+import { type PolicyChange, Revisions } from "../config/policy/revision.ts";
+import { formatTarget, parseTarget } from "../config/policy/target.ts";
+import { formatProblem, type Problem } from "../config/problem.ts";
+import { ControlRefusal, type LivePolicy } from "../control/instance.ts";
+import type { EngineRecord } from "../control/records.ts";
+import type {
+  PolicyChangeResource,
+  PolicyDenial,
+  PolicyRequest,
+  PolicyResource,
+  PolicyRuleResource,
+  RuleRequest,
+} from "../control/schema.ts";
+import type { PolicyConfig, PolicyRule } from "../engine/config.ts";
+import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../engine/limits.ts";
+import type { EngineCalls } from "./calls.ts";
+
+export interface PolicyParts {
+  readonly calls: EngineCalls;
+  /** What the instance was started with. */
+  readonly policy: PolicyConfig | null;
+  readonly tell: (record: EngineRecord) => void;
+}
+
+const SECOND_MS = 1000;
+
+export class EnginePolicy implements LivePolicy {
+  private readonly revisions: Revisions | null;
+  /** Of rules that go by themselves: when, by id. */
+  private readonly expiries = new Map<number, { readonly atMs: number; readonly timer: NodeJS.Timeout }>();
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly parts: PolicyParts) {
+    this.revisions = parts.policy && new Revisions(parts.policy);
+  }
+
+  /** As it holds now; null without one. */
+  get config(): PolicyConfig | null {
+    return this.revisions?.current.config ?? null;
+  }
+
+  private get kept(): Revisions {
+    if (this.revisions !== null) return this.revisions;
+    throw new ControlRefusal(
+      409,
+      "this instance was started without a policy; --policy-default allow starts one with a policy that allows everything",
+    );
+  }
+
+  async show(): Promise<PolicyResource> {
+    const { kept } = this;
+    const counts = await this.parts.calls.call<"policy-counts">({ name: "policy-counts" });
+    const { config, ids, generation } = kept.current;
+    const { length } = config.rules;
+    return {
+      generation,
+      default: config.default,
+      mode: config.audit ? "audit" : "enforce",
+      rules: config.rules.map((rule, i) =>
+        this.resourceOf(rule, ids[i] ?? 0, counts.allowed[i] ?? 0, counts.denied[i] ?? 0),
+      ),
+      allowed: counts.allowed[length] ?? 0,
+      denied: counts.denied[length] ?? 0,
+      text: (await import("../config/policy/text.ts")).policyText(config),
+    };
+  }
+
+  private resourceOf(rule: PolicyRule, id: number, allowed: number, denied: number): PolicyRuleResource {
+    const { name, verdict, check = null, message = null } = rule;
+    const expiry = this.expiries.get(id);
+    return {
+      id,
+      name,
+      verdict,
+      targets: rule.targets.map((target) => formatTarget(target, verdict)),
+      private: rule.private,
+      check,
+      message,
+      expiresInMs: expiry === undefined ? null : Math.max(0, expiry.atMs - Date.now()),
+      allowed,
+      denied,
+    };
+  }
+
+  async check(request: PolicyRequest): Promise<PolicyChangeResource> {
+    const { kept } = this;
+    const read = await readRequest(request);
+    return { ...described(kept.next(read.config), read), generation: kept.current.generation };
+  }
+
+  set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource> {
+    return this.inTurn(async () => {
+      const { current } = this.kept;
+      if (expected !== undefined && expected !== current.generation) {
+        throw new ControlRefusal(412, `the policy is of generation ${current.generation}, not ${expected}`);
+      }
+      const read = await readRequest(request);
+      return described(await this.change(read.config, request.keepOpen), read);
+    });
+  }
+
+  addRule(request: RuleRequest): Promise<PolicyRuleResource> {
+    return this.inTurn(async () => {
+      const { verdict, target } = request;
+      const { config } = this.kept.current;
+      const rule = { verdict, name: `sluice ${verdict} ${target}`, targets: [parseTarget(target, verdict)] };
+      const whole = { ...rule, private: request.private };
+      if (config.rules.length >= POLICY_RULES_MAX) {
+        throw new ControlRefusal(409, `a policy has at most ${POLICY_RULES_MAX} rules`);
+      }
+      if (config.rules.reduce((sum, { targets }) => sum + targets.length, 1) > POLICY_TARGETS_MAX) {
+        throw new ControlRefusal(409, `a policy has at most ${POLICY_TARGETS_MAX} targets`);
+      }
+      const { revision } = await this.change({ ...config, rules: [whole, ...config.rules] }, false);
+      const [id = 0] = revision.ids;
+      if (request.for !== undefined) this.expire(id, request.for * SECOND_MS);
+      return this.resourceOf(whole, id, 0, 0);
+    });
+  }
+
+  private expire(id: number, ms: number): void {
+    const timer = setTimeout(() => void this.removeRule(id).catch(() => {}), ms).unref();
+    this.expiries.set(id, { atMs: Date.now() + ms, timer });
+  }
+
+  removeRule(id: number): Promise<void> {
+    return this.inTurn(async () => {
+      const { config, ids } = this.kept.current;
+      if (!ids.includes(id)) throw new ControlRefusal(404, `there is no rule ${id}`);
+      await this.change({ ...config, rules: config.rules.filter((_, i) => ids[i] !== id) }, false);
+    });
+  }
+
+  async denials(): Promise<readonly PolicyDenial[]> {
+    if (this.revisions === null) return [];
+    const { denials } = await this.parts.calls.call<"denials">({ name: "denials" });
+    return denials.map(({ ruleName, ...denial }) => ({ ...denial, rule: ruleName }));
+  }
+
+  private async change(policy: PolicyConfig, keepOpen: boolean): Promise<PolicyChange> {
+    const { kept } = this;
+    const change = kept.next(policy);
+    const { before, revision, added, removed } = change;
+    await this.parts.calls.call<"policy-set">({ name: "policy-set", policy, before, keepOpen });
+    kept.take(change);
+    for (const [id, { timer }] of this.expiries) {
+      if (revision.ids.includes(id)) continue;
+      clearTimeout(timer);
+      this.expiries.delete(id);
+    }
+    this.parts.tell({ type: "policy", atMs: Date.now(), generation: revision.generation, added, removed });
+    return change;
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.last.then(work);
+    this.last = done.catch(() => {});
+    return done;
+  }
+
+  close(): void {
+    for (const { timer } of this.expiries.values()) clearTimeout(timer);
+  }
+}
+
+/** Throws a ControlRefusal with everything that is wrong. */
+async function readRequest({ text, label, directory }: PolicyRequest): Promise<ReadPolicy> {
+  const { readPolicy } = await import("../config/policy/read.ts");
+  const problems: Problem[] = [];
+  const source = { label, text, directory: directory ?? null };
+  const policy = readPolicy({ flags: [], source, fallback: undefined, audit: false }, problems);
+  if (policy === undefined) throw new ControlRefusal(400, problems.map(formatProblem).join("\n"), problems);
+  return policy;
+}
+
+function described(
+  { revision, added, removed, kept }: PolicyChange,
+  { tests, warnings }: ReadPolicy,
+): PolicyChangeResource {
+  const { generation } = revision;
+  return { generation, added: [...added], removed: [...removed], kept, tests, warnings: [...warnings] };
+}
