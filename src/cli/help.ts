@@ -39,7 +39,7 @@ function ownHelp({ help, default: usual }: OwnOption): string {
 
 /** The help of the program. */
 export function overallHelp(): string {
-  const line = (name: string, summary: string): string => `  ${name.padEnd(10)} ${summary}`;
+  const line = (name: string, summary: string): string => `  ${name.padEnd(16)} ${summary}`;
   const commands = [
     ...COMMAND_NAMES.map((name) => line(name, COMMANDS[name].summary)),
     line("vm", VM_SUMMARY),

@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Run>>> = {
   as: async () => (await import("./as-name.ts")).asCommand,
   policy: async () => (await import("./policy.ts")).policyCommand,
   completion: async () => (await import("./completion-command.ts")).completionCommand,
+  "kubevirt-binding": async () => (await import("./kubevirt-binding.ts")).kubevirtBindingCommand,
   vm: async () => {
     const { vmCommand } = await import("../kubevirt/commands/cli.ts");
     return (argv) =>

@@ -20,6 +20,13 @@ export const OTHER_COMMANDS = {
       "Lets sluice stand in for other programs, which others start by their names; without a command, says what is installed (sluice names --help).",
     words: ["install", "remove"],
   },
+  "kubevirt-binding": {
+    usage: "sluice kubevirt-binding [OPTIONS]",
+    summary: "the sidecar of a KubeVirt network binding plugin",
+    description:
+      "Serves the hooks of a VM's launcher in a Kubernetes pod, and the VM's guest, until the VM ends (sluice kubevirt-binding --help).",
+    words: [],
+  },
   completion: {
     usage: "sluice completion bash|zsh|fish",
     summary: "print a script by which a shell completes the command line",

@@ -49,6 +49,16 @@ export interface Manner {
   readonly tapFd?: number;
   /** Serves what else there is to be had of an instance, from the start on. Returns what ends that. */
   readonly serving?: (instance: () => Promise<Instance>) => Promise<() => void>;
+  /** Of a guest that another part of this process has begun. */
+  readonly life?: GuestLife;
+}
+
+/** The beginning and the end of a guest, as its master hears and gives them. */
+export interface GuestLife {
+  /** The guest is served, with all its ports. */
+  served(): void;
+  /** Settles when it is to end, with the reason as a sentence. */
+  readonly end: Promise<string>;
 }
 
 /** The link with its TAP, where somebody has opened that before. */
@@ -83,7 +93,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
   const user = resolveUser(options, host);
   checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return manner.refuse(options.problems);
-  const { greeting, serving } = manner;
+  const { greeting, serving, life } = manner;
   const plan: RunPlan = {
     link,
     config,
@@ -93,6 +103,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     user,
     ...(greeting === undefined ? {} : { greeting }),
     ...(serving === undefined ? {} : { serving }),
+    ...(life === undefined ? {} : { life }),
   };
   try {
     if (!host.background) return await serve(plan);
@@ -118,6 +129,7 @@ interface RunPlan {
   readonly user: UserIds | undefined;
   readonly greeting?: string;
   readonly serving?: NonNullable<Manner["serving"]>;
+  readonly life?: GuestLife;
   /** In the background: tells who waits for it that the guest is served. */
   readonly tellStarter?: (line: string, logFd: number) => void;
 }
@@ -176,10 +188,8 @@ async function serve(plan: RunPlan): Promise<number> {
     });
     const asked = signal<string>();
     const stop = (): void => asked.give("asked to stop");
-    const signalled = Promise.race([watch.end, asked.given]).then((reason) => ({
-      reason: "signalled" as const,
-      message: reason,
-    }));
+    const ends = [watch.end, asked.given, ...(plan.life === undefined ? [] : [plan.life.end])];
+    const signalled = Promise.race(ends).then((message) => ({ reason: "signalled" as const, message }));
     const started = await Promise.race([client.ready, signalled]);
     if ("reason" in started) return await end(client, log, started.message);
     const line = describeService(config, started);
@@ -189,6 +199,7 @@ async function serve(plan: RunPlan): Promise<number> {
     served.give();
     closers.push(await followListeners(plan, live, log));
     announce(host);
+    plan.life?.served();
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
     manager?.watch((answered) => client?.ask(answered));

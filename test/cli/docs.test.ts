@@ -66,7 +66,7 @@ describe("command lines in the documents", () => {
   });
 
   it.each(COMMAND_LINES)("$document: $line", ({ argv = [] }) => {
-    const others = ["policy", "vm", "names", "as", "--help", "--version"];
+    const others = ["policy", "vm", "names", "as", "kubevirt-binding", "--help", "--version"];
     expect([...COMMAND_NAMES, ...Object.keys(VERBS), ...others]).toContain(argv[0]);
     expect(problemsOf(argv)).toEqual([]);
   });

@@ -1,17 +1,14 @@
 /** What the commands about one VM start from: the spec, the VM's name, its folder, the machine as it is. */
-import { existsSync, readFileSync } from "node:fs";
-import { hostname, networkInterfaces } from "node:os";
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
-import { parseDomainName } from "../../config/domain-name.ts";
 import { parseDeviceName } from "../../config/link-grammar.ts";
-import { Unacceptable } from "../../config/problem.ts";
-import type { ResolverAddress } from "../../engine/config.ts";
-import { formatIpv4 } from "../../engine/wire/address-text.ts";
-import { parseResolvConf, RESOLV_CONF } from "../../host/resolv-conf.ts";
+import { RESOLV_CONF } from "../../host/resolv-conf.ts";
 import { findUser } from "../../host/users.ts";
 import { readDevice } from "../machine/device-state.ts";
 import type { Kernel } from "../machine/iproute.ts";
 import { inFirstNamespace } from "../machine/pod-namespace.ts";
+import { hostLabel, isDualStack, readResolver } from "../machine/pod-network.ts";
 import { findResources, type Resources } from "../plan/device-plugin.ts";
 import {
   type DeviceView,
@@ -20,7 +17,6 @@ import {
   type PlanProblem,
   type PlanRequest,
   planVm,
-  type ResolverView,
 } from "../plan/plan.ts";
 import type { FoundVm } from "../spec/validate.ts";
 import type { VmModel } from "../spec/vm-model.ts";
@@ -119,12 +115,6 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
   };
 }
 
-/** The first label of a name, if it can be a host name (RFC 1123). */
-function hostLabel(name: string | undefined): string | undefined {
-  const label = name?.split(".", 1)[0]?.toLowerCase();
-  return label !== undefined && /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label) ? label : undefined;
-}
-
 /** The resources that a model's interfaces need, from the environment. */
 export function modelResources(model: VmModel, env: VmIo["env"]): Resources {
   const wanted = model.nics.flatMap(({ name, backend }) =>
@@ -150,43 +140,6 @@ export async function readMachine(
     if (view !== undefined) devices.set(name, view);
   }
   return { devices, resources, resolver: readResolver(resolvConf), isDualStack: isDualStack() };
-}
-
-/** Whether this pod has an IPv6 address that is good beyond one of its interfaces. */
-function isDualStack(): boolean {
-  return Object.values(networkInterfaces()).some((addresses) =>
-    addresses?.some(({ family, internal, scopeid }) => family === "IPv6" && !internal && scopeid === 0),
-  );
-}
-
-/** Name servers and search list of a resolv.conf; what DHCP cannot carry is left out. */
-export function readResolver(path: string): ResolverView {
-  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-  const { resolvers, search } = parseResolvConf(text, () => 0);
-  return {
-    ...(path === RESOLV_CONF
-      ? { engineResolvers: [], resolvers: resolvers.map(formatResolver) }
-      : { engineResolvers: resolvers.map(formatResolver) }),
-    nameServers: resolvers.flatMap(({ words }) =>
-      words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? [formatIpv4(words[3])] : [],
-    ),
-    search: search.flatMap((domain) => {
-      try {
-        return [parseDomainName(domain)];
-      } catch (error) {
-        if (error instanceof Unacceptable) return [];
-        throw error;
-      }
-    }),
-  };
-}
-
-/** An address as `--resolver` takes it. */
-function formatResolver({ words, scope }: ResolverAddress): string {
-  if (words[0] === 0 && words[1] === 0 && words[2] === 0xffff) return formatIpv4(words[3]);
-  const groups = words.flatMap((word) => [word >>> 16, word & 0xffff]);
-  const address = groups.map((group) => group.toString(16)).join(":");
-  return scope === 0 ? address : `${address}%${scope}`;
 }
 
 export function resolvConfOf(args: VmArguments): string {

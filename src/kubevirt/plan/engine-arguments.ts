@@ -9,8 +9,8 @@ const SEARCH_OCTETS_MAX = 255;
 export interface EngineRequest {
   readonly nic: VmNic;
   readonly mac: string;
-  /** Path of the socket QEMU connects to. */
-  readonly socket: string;
+  /** The options of the link to QEMU. */
+  readonly link: readonly string[];
   readonly hostname: string | undefined;
   readonly resolver: GuestResolver;
   /** Confine the engine. */
@@ -21,7 +21,7 @@ export interface EngineRequest {
 
 /** Arguments of `sluice`, and what a person should know about them. */
 export function engineArguments(request: EngineRequest): { argv: string[]; warnings: string[] } {
-  const { nic, mac, socket, hostname, resolver, sandbox, isDualStack } = request;
+  const { nic, mac, link, hostname, resolver, sandbox, isDualStack } = request;
   const everyAddress = isDualStack ? "*" : "0.0.0.0";
   const { domain, engineResolvers } = resolver;
   const search = fittingSearch(resolver.search);
@@ -29,7 +29,7 @@ export function engineArguments(request: EngineRequest): { argv: string[]; warni
   const direct = hasDns ? [] : resolver.nameServers.filter((address) => !address.startsWith("127."));
   const left = resolver.search.slice(search.length);
   const argv = [
-    ...["run", "--qemu-listen", `unix:${socket}`, "--guest-mac", mac],
+    ...["run", ...link, "--guest-mac", mac],
     ...addressArguments(nic),
     ...nic.ports.flatMap(({ protocol, port, end }) => {
       const ports = end === undefined ? `${port}` : `${port}-${end}`;

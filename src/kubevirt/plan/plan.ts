@@ -208,7 +208,7 @@ class Planner {
     const { argv, warnings } = engineArguments({
       nic,
       mac,
-      socket,
+      link: ["--qemu-listen", `unix:${socket}`],
       hostname,
       sandbox,
       resolver: this.resolver,

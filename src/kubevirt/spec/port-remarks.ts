@@ -32,6 +32,12 @@ export function istioRemarks(value: Mapping, nics: readonly WrittenNic[]): Remar
   ]);
 }
 
+/** Which of the ports a VM's pod needs for Istio's proxy, where it has one. */
+export function istioPorts(value: Mapping, ports: readonly VmPort[]): number[] {
+  if (!injectsIstio(value)) return [];
+  return ISTIO_PORTS.filter((taken) => ports.some(({ port, end = port }) => taken >= port && taken <= end));
+}
+
 function injectsIstio(value: Mapping): boolean {
   const heads = [["metadata"], ["spec", "template", "metadata"]];
   return heads.some((head) =>
