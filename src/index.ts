@@ -25,6 +25,7 @@ import type { PolicyConfig } from "./engine/config.ts";
 import type { Allow } from "./host/asked-program.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
+import { isPcapng } from "./host/link/capture.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";
@@ -151,7 +152,7 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
     link: spec,
     log,
     oneOff: host.oneOff,
-    ...(host.pcap === undefined ? {} : { pcap: host.pcap }),
+    ...(host.pcap === undefined ? {} : { pcap: host.pcap, pcapng: isPcapng(host.pcap) }),
     ...(tftp === undefined ? {} : { tftp }),
     ...(outbound === undefined ? {} : { outbound }),
     ...hooks,

@@ -6,7 +6,6 @@
  * alone.
  */
 import type { ChildProcess } from "node:child_process";
-import { openSync } from "node:fs";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
 import type { HostPlan } from "../config/host-plan.ts";
@@ -21,7 +20,7 @@ import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
-import type { EngineLaunch } from "../supervisor/launch.ts";
+import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { Live } from "../supervisor/live.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
@@ -123,7 +122,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   try {
     live = new Live(host, log);
     for (const note of guest.tap.notes) log.info(note.message);
-    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    const capture = openCapture(host.pcap);
     const onLink = live.linkChanged;
     client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
     client.serve({
@@ -133,7 +132,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
       records: live.isReachable,
       ...(outbound === undefined ? {} : { outbound }),
       linkFd: guest.tap.fd,
-      ...(pcapFd === undefined ? {} : { pcapFd }),
+      ...capture,
     });
     const running = client;
     const ready = await running.ready;

@@ -1,6 +1,5 @@
 /** `sluice qemu`: QEMU and the engine, joined by a socket pair that QEMU inherits, or by memory that they share. */
 import type { ChildProcess } from "node:child_process";
-import { openSync } from "node:fs";
 import { formatMac } from "../config/address.ts";
 import type { HostPlan } from "../config/host-plan.ts";
 import { planHost } from "../config/plan.ts";
@@ -13,7 +12,7 @@ import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts"
 import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
-import type { EngineLaunch } from "../supervisor/launch.ts";
+import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { Live } from "../supervisor/live.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
@@ -131,7 +130,7 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   let live: Live | undefined;
   try {
     live = new Live(host, log);
-    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    const capture = openCapture(host.pcap);
     const onLink = live.linkChanged;
     client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
     client.serve({
@@ -141,7 +140,7 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
       records: live.isReachable,
       ...(outbound === undefined ? {} : { outbound }),
       linkFd: card.ours,
-      ...(pcapFd === undefined ? {} : { pcapFd }),
+      ...capture,
     });
     const running = client;
     const ready = await running.ready;

@@ -1,5 +1,5 @@
 /** `sluice run`: the supervisor of one engine and one guest. */
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { DESCRIPTOR_OPTIONS, planHost, planLink } from "../config/plan.ts";
@@ -12,7 +12,7 @@ import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
-import type { EngineLaunch } from "../supervisor/launch.ts";
+import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
 import { Live } from "../supervisor/live.ts";
 import { type LineLog, openLogFile, writeText } from "../supervisor/log.ts";
@@ -176,7 +176,7 @@ async function serve(plan: RunPlan): Promise<number> {
     closers.push(await plan.serving?.(() => served.given.then(() => live.get())));
     // While the engine's process loads.
     opened = await openLink(plan.link, config, log);
-    const pcapFd = host.pcap === undefined ? undefined : openSync(host.pcap, "w", 0o600);
+    const capture = openCapture(host.pcap);
     client.serve({
       link: opened.spec,
       log: host.log,
@@ -184,7 +184,7 @@ async function serve(plan: RunPlan): Promise<number> {
       records: live.isReachable,
       ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),
       ...(opened.fd === undefined ? {} : { linkFd: opened.fd }),
-      ...(pcapFd === undefined ? {} : { pcapFd }),
+      ...capture,
     });
     const asked = signal<string>();
     const stop = (): void => asked.give("asked to stop");

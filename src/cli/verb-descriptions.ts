@@ -70,6 +70,20 @@ export const VERBS = {
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
   metrics: { usage: "sluice metrics", summary: "the same as OpenMetrics text", words: [0, 0] },
+  pcap: {
+    usage: "sluice pcap [ls | start FILE | stop [ID]]",
+    summary: "capture frames as pcapng, with what sluice knows of them; FILE may be - for a pipe",
+    words: [0, 2],
+    flags: {
+      flow: { placeholder: "ID", help: "of one flow" },
+      host: { placeholder: "TARGET", help: "of flows with TARGET: an address or a name, either with a port" },
+      drops: { help: "only frames of the guest that were dropped" },
+      snap: { placeholder: "N", help: "keep N octets of each frame" },
+      octets: { placeholder: "N", help: "end before it has more; by default 1 GiB for a file" },
+      frames: { placeholder: "N", help: "end with so many" },
+      seconds: { placeholder: "N", help: "end after so many" },
+    },
+  },
   log: { usage: "sluice log LEVEL", summary: "log more or less from now on", words: [1, 1] },
   link: { usage: "sluice link up|down", summary: "plug in or pull the guest's cable", words: [1, 1] },
   events: {

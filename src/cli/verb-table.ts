@@ -225,6 +225,7 @@ async function why({ words, json, out, client }: VerbRequest): Promise<void> {
 
 const top = async (request: VerbRequest): Promise<void> =>
   (await import("./top/command.ts")).topCommand(request);
+const pcap = async (request: VerbRequest): Promise<void> => (await import("./pcap.ts")).pcapCommand(request);
 const ui = async (request: VerbRequest): Promise<void> => (await import("./ui.ts")).uiCommand(request);
 
 async function log({ words, json, out, client }: VerbRequest): Promise<void> {
@@ -273,6 +274,7 @@ export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Prom
   leases,
   counters,
   metrics,
+  pcap,
   log,
   link,
   events,

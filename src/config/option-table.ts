@@ -370,7 +370,7 @@ export const OPTIONS = {
     group: "Log",
     commands: ALL,
     placeholder: "FILE",
-    help: "Capture the link's frames to FILE.",
+    help: "Capture the link's frames to FILE; in pcapng, with comments, if its name ends so.",
     parse: parsePath,
   }),
   "log-level": option({

@@ -1,8 +1,12 @@
 /** The control API's client: what the command's verbs use, and any TypeScript program that steers an instance. */
 import { type IncomingMessage, request } from "node:http";
+import type { Readable } from "node:stream";
 import type { z } from "zod";
 import { readEvents } from "./event-source.ts";
 import type {
+  CaptureResource,
+  CaptureStreamQuery,
+  CaptureWish,
   ControlEvent,
   ControlProblem,
   CountersResource,
@@ -65,6 +69,12 @@ export interface ControlClient {
   why(target: string): Promise<Why>;
   /** OpenMetrics text. */
   metrics(): Promise<string>;
+  captures(): Promise<readonly CaptureResource[]>;
+  /** Begins a capture into a file. */
+  startCapture(wish: CaptureWish): Promise<CaptureResource>;
+  stopCapture(id: number): Promise<CaptureResource>;
+  /** Frames as pcapng from now on, until `signal` aborts or the stream is destroyed. */
+  captureStream(wish?: CaptureStreamQuery, signal?: AbortSignal): Promise<Readable>;
   setLogLevel(level: LogLevelName): Promise<void>;
   /** Pulls the cable, or plugs it in. */
   setLink(up: boolean): Promise<void>;
@@ -218,6 +228,22 @@ class SocketClient implements ControlClient {
 
   async metrics(): Promise<string> {
     return textOf(await this.ask("GET", "/metrics"));
+  }
+
+  async captures(): Promise<readonly CaptureResource[]> {
+    return (await this.json<{ captures: CaptureResource[] }>("GET", "/v1/captures")).captures;
+  }
+
+  startCapture(wish: CaptureWish): Promise<CaptureResource> {
+    return this.json("POST", "/v1/captures", { body: wish });
+  }
+
+  stopCapture(id: number): Promise<CaptureResource> {
+    return this.json("DELETE", `/v1/captures/${id}`);
+  }
+
+  captureStream(wish: CaptureStreamQuery = {}, signal?: AbortSignal): Promise<Readable> {
+    return this.ask("GET", "/v1/captures/stream", { query: wish as Query, signal });
   }
 
   setLogLevel(level: LogLevelName): Promise<void> {

@@ -3,10 +3,13 @@
  * flow log are built on, without HTTP in between.
  */
 
+import type { Readable } from "node:stream";
 import type { Problem } from "../config/problem.ts";
 import type { Forward } from "../engine/config.ts";
 import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts";
 import type {
+  CaptureRequest,
+  CaptureResource,
   CountersResource,
   Flow,
   ForwardResource,
@@ -65,6 +68,20 @@ export interface LivePolicy {
   denials(): Promise<readonly PolicyDenial[]>;
 }
 
+/** Captures that come and go while the guest is served. */
+export interface LiveCaptures {
+  list(): Promise<readonly CaptureResource[]>;
+  /**
+   * Begins one into the file that the request names. Rejects with a ControlRefusal: 404 for a flow there is not, 409 for a file
+   * that cannot be written, or when there are too many.
+   */
+  start(request: CaptureRequest): Promise<CaptureResource>;
+  /** Ends it and closes its file. Rejects with a ControlRefusal (404). */
+  stop(id: number): Promise<CaptureResource>;
+  /** Begins one whose octets are read from here; destroying the stream ends it. Rejects as `start`. */
+  stream(request: Omit<CaptureRequest, "path">): Promise<Readable>;
+}
+
 /** Whose flows are meant (target.ts). */
 export interface Target {
   /** As text; a name when `isName`. */
@@ -86,6 +103,7 @@ export interface Instance {
   readonly memories: Memories;
   readonly forwards: LiveForwards;
   readonly policy: LivePolicy;
+  readonly captures: LiveCaptures;
   state(): Promise<State>;
   /** Settles when all that the engine has recorded so far has been read: memories are as good as they get. */
   refresh(): Promise<void>;
@@ -143,6 +161,8 @@ export interface Denial {
 export interface Memories {
   /** Names lately answered with `address`, the newest first. */
   namesOf(address: string): readonly KnownName[];
+  /** Addresses with their newest name, at most `most`, the newest first. */
+  known(most: number): readonly { readonly address: string; readonly name: string }[];
   /** Addresses lately answered for `name`, the newest first. */
   addressesOf(name: string): readonly string[];
   /** What connecting to an address and port last came to where it failed, the newest first. */

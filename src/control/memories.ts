@@ -89,6 +89,15 @@ export class BoundedMemories implements Memories {
     return this.names.get(address) ?? [];
   }
 
+  known(most: number): { address: string; name: string }[] {
+    const known: { address: string; name: string }[] = [];
+    for (const [address, [newest]] of this.names.entries()) {
+      if (known.length >= most) break;
+      if (newest !== undefined) known.push({ address, name: newest.name });
+    }
+    return known;
+  }
+
   addressesOf(name: string): readonly string[] {
     return this.addresses.get(plainName(name)) ?? [];
   }

@@ -8,8 +8,9 @@ import { FLOW_END_REASONS, FLOW_ENDED_BY } from "../engine/metrics/flow-end.ts";
 import { STATE_NAMES } from "../engine/transport/tcp/connection.ts";
 import { formatAddress } from "../engine/wire/address-text.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../engine/wire/ipv4.ts";
+import { nameText } from "../engine/wire/name-text.ts";
 import * as layout from "../engine/wire/record.ts";
-import { nameText, rcodeName, typeName } from "./dns-text.ts";
+import { rcodeName, typeName } from "./dns-text.ts";
 import { endsOfFrame } from "./frame-ends.ts";
 import type {
   DnsQuestion,

@@ -6,14 +6,12 @@
  */
 import { z } from "zod";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
+import { count, id, instant, port } from "./schema-parts.ts";
+
+export * from "./capture-schema.ts";
 
 /** Flows of one page, and by default. */
 export const PAGE_ROWS_MAX = 1000;
-
-const count = z.int().nonnegative();
-const port = z.int().min(0).max(65535);
-const instant = z.iso.datetime({ precision: 3 });
-const id = z.int().positive();
 
 export const endpointSchema = z.strictObject({
   address: z.string().meta({ description: "IPv4 or IPv6 address; IPv6 without brackets" }),

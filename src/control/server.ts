@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { pipeline, Readable } from "node:stream";
 import type { z } from "zod";
 import type { Problem } from "../config/problem.ts";
 import { EventStreams } from "./event-streams.ts";
@@ -180,7 +181,8 @@ export class ControlServer {
       body,
       ...(expected === undefined ? {} : { expected }),
     });
-    if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
+    if (answer instanceof Readable) sendStream(response, route, answer);
+    else if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
     else if (route.response === undefined) send(response, route.status, "", JSON_TYPE);
     else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE, tagOf(route, answer));
   }
@@ -210,6 +212,15 @@ export class ControlServer {
     this.http.closeAllConnections();
     this.http.close();
   }
+}
+
+/** As fast as it is read; whoever hangs up ends it. */
+function sendStream(response: ServerResponse, { status, mediaType }: Route, stream: Readable): void {
+  response.writeHead(status, {
+    "Content-Type": mediaType ?? "application/octet-stream",
+    "Cache-Control": "no-store",
+  });
+  pipeline(stream, response, () => stream.destroy());
 }
 
 function send(

@@ -1,12 +1,13 @@
 /** The engine core as its callers see it: what it is given, what it takes, what it tells. */
 
-import type { ChecksumKernel, Entropy, FrameLink, HostNetwork, ServedFiles } from "./boundary.ts";
+import type { ChecksumKernel, Entropy, FrameLink, FrameTap, HostNetwork, ServedFiles } from "./boundary.ts";
 import type { EngineConfig, Forward, Ipv6Words, PolicyConfig, ResolverAddress } from "./config.ts";
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import type { Recorder } from "./transport/recorder.ts";
+import type { FrameEnds } from "./wire/frame-ends.ts";
 
 /** Everything the core needs from outside. */
 export interface EnginePorts {
@@ -116,6 +117,10 @@ export interface EngineCore {
   turn(nowMs: number): boolean;
   /** Milliseconds from `nowMs` until a timer is due: 0 or more, or -1 when none is set. */
   nextDeadlineMs(nowMs: number): number;
+  /** Has `tap` see every frame from now on; null nobody any more. Not within a turn. */
+  setTap(tap: FrameTap | null): void;
+  /** The id (FlowRow.id) of the flow that a frame with these ends belongs to; 0 when there is none. */
+  flowOf(ends: FrameEnds): number;
   /** What tells of flows, drops and questions from now on; the first call makes it. */
   record(): Recorder;
   /** Writes some rows of the flow table and moves the cursor on, as far as there is room. `record` comes first. */

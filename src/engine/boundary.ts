@@ -186,6 +186,16 @@ export interface HostNetwork {
   udpClose(handle: number): void;
 }
 
+/** Sees frames as they pass between the link and the core. Offsets and lengths are of arena octets. */
+export interface FrameTap {
+  /** A frame of the guest is about to be handled; its octets may be written over meanwhile. */
+  arriving(at: number, octets: number): void;
+  /** What became of it: HANDLED or a drop reason. */
+  arrived(reason: number): void;
+  /** The link took a frame, which lies in two pieces. */
+  sent(at: number, octets: number, restAt: number, restOctets: number): void;
+}
+
 /**
  * Datagrams read in one call. Entry `i` lies at `at[i]`, `length[i]` octets, from `words[i*5..]`. When
  * `segment[i]` is not 0 the entry is a run of datagrams of that size, the last one maybe shorter.

@@ -22,18 +22,22 @@ import {
   TOKEN_TCP_FLOW,
   TOKEN_UDP_FLOW,
 } from "./api.ts";
-import { type FrameLink, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
+import { type FrameLink, type FrameTap, LINK_CLOSED, READABLE, WRITABLE } from "./boundary.ts";
 import type { EngineConfig, Ipv6Words, PolicyConfig, ResolverAddress } from "./config.ts";
 import { Layers, type MakePolicyLayers } from "./layers.ts";
 import { RX_BATCH_MAX } from "./limits.ts";
+import { type FrameInput, TappedInput } from "./link/tapped.ts";
 import type { Arena } from "./memory/arena.ts";
 import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-batch.ts";
 import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
+import { NO_FLOW } from "./transport/flow-table.ts";
+import { flowOfFrame } from "./transport/frame-flow.ts";
 import { Recorder } from "./transport/recorder.ts";
 import { formatIpv4, formatIpv6, formatMac } from "./wire/address-text.ts";
+import type { FrameEnds } from "./wire/frame-ends.ts";
 import { PROTOCOL_TCP } from "./wire/ipv4.ts";
 import { ROW_OCTETS } from "./wire/record.ts";
 
@@ -60,6 +64,8 @@ class Engine implements EngineCore {
   private readonly batch = new FrameBatch(RX_BATCH_MAX);
   private readonly packet = new Packet();
   private readonly layers: Layers;
+  /** The link's layer, or who watches in front of it. */
+  private input: FrameInput;
   private readonly arena: Arena;
   private linkReadable = false;
   private now: number;
@@ -75,6 +81,7 @@ class Engine implements EngineCore {
     this.arena = ports.arena;
     const clock = { now: () => this.now, uptimeMs: () => this.uptimeMs };
     this.layers = new Layers(config, ports, this.counters, clock, makePolicy);
+    this.input = this.layers.ethernet;
   }
 
   // --- outside ---------------------------------------------------------------------------------------------------
@@ -191,8 +198,8 @@ class Engine implements EngineCore {
 
   /** One batch of frames from the guest. True when the link most likely has more. */
   private receiveFrames(): boolean {
-    const { batch, counters, packet } = this;
-    const { ethernet, tcp, udp } = this.layers;
+    const { batch, counters, packet, input } = this;
+    const { tcp, udp } = this.layers;
     const { link } = this.layers.egress;
     if (link === null || !this.linkReadable) return false;
     const count = link.receive(batch);
@@ -211,7 +218,7 @@ class Engine implements EngineCore {
       packet.frameOctets = batch.length[i];
       packet.verify = (batch.flags[i] & (CHECKSUM_PARTIAL | CHECKSUM_VALID)) === 0;
       packet.segmentSize = batch.segmentSize[i];
-      const reason = ethernet.frame(packet);
+      const reason = input.frame(packet);
       counters.drop(reason);
       if (reason !== HANDLED && recorder !== null) recorder.dropped(reason, packet);
     }
@@ -272,6 +279,18 @@ class Engine implements EngineCore {
     const { ledger } = this.layers.tcp.ctx;
     ledger.recorder ??= new Recorder(this.arena, ledger);
     return ledger.recorder;
+  }
+
+  setTap(tap: FrameTap | null): void {
+    const { ethernet, egress } = this.layers;
+    this.input = tap === null ? ethernet : new TappedInput(ethernet, tap);
+    egress.setTap(tap);
+  }
+
+  flowOf(ends: FrameEnds): number {
+    const { flows, ledger } = this.layers.tcp.ctx;
+    const id = flowOfFrame(flows, this.config, ends);
+    return id === NO_FLOW ? 0 : ledger.serial[id];
   }
 
   recordRows(cursor: RowCursor, nowMs: number): void {

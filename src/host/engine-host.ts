@@ -6,17 +6,19 @@
  * One engine at a time per process: the shim has one arena and one epoll set.
  */
 
-import { forwardRules, socketsOf } from "../config/forward-rule.ts";
+import { forwardRules } from "../config/forward-rule.ts";
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
-import type { Logger } from "../engine/boundary.ts";
 import { type EngineConfig, ipv6OnLink, type PolicyConfig } from "../engine/config.ts";
-import { FLOWS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
+import { IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
+import { everything } from "./captures/capture-spec.ts";
+import { Captures } from "./captures/captures.ts";
+import { tellShortage } from "./descriptor-shortage.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
 import { ForwardSockets, type OpenPort, openForwards } from "./forwards.ts";
-import { CaptureFile, CaptureLink } from "./link/capture.ts";
+import { CaptureFile, CaptureLink, openCaptureFile } from "./link/capture.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
 import { PulledLink } from "./link/pulled-link.ts";
@@ -64,27 +66,6 @@ function registeredArena(): Arena {
   return processArena;
 }
 
-/** Descriptors beside those of flows and forwards: Node's and the link's. */
-const OTHER_DESCRIPTORS = 32;
-
-/** With fewer than this a guest may come to feel it. */
-const FEW_DESCRIPTORS = 16_384;
-
-/**
- * Says when the process may have fewer descriptors than its bounds promise: as a warning where they are few, or where the
- * bound is one that somebody asked for.
- */
-export function tellShortage(limit: number, config: EngineConfig, log: Logger): void {
-  const others = OTHER_DESCRIPTORS + socketsOf(config.forwards);
-  if (limit >= config.maxFlows + others) return;
-  const flows = Math.max(0, limit - others);
-  const message =
-    `RLIMIT_NOFILE allows ${limit} descriptors, room for about ${flows} flows of the ${config.maxFlows} of --max-flows; ` +
-    "raise its hard limit (ulimit -Hn, LimitNOFILE=), or ask for fewer";
-  if (limit < FEW_DESCRIPTORS || config.maxFlows !== FLOWS_MAX) log.warn(message);
-  else log.info(message);
-}
-
 /** An engine that is serving; `startEngine` makes it. */
 export class EngineHost {
   readonly core: EngineCore;
@@ -101,6 +82,7 @@ export class EngineHost {
   private isPulled = false;
   private source: LinkSource | null = null;
   private capture: CaptureFile | null = null;
+  private ownCaptures: Captures | null = null;
   private link: HostLink | null = null;
   private settle: (end: EngineEnd) => void = () => {};
   private released = false;
@@ -362,9 +344,25 @@ export class EngineHost {
     if (native.tapFlags(link.fd) >= 0) native.tapSetCarrier(link.fd, up ? 1 : 0);
   }
 
+  /** Captures that come and go. */
+  get captures(): Captures {
+    if (this.ownCaptures === null) {
+      const { core, arena } = this;
+      const captures = new Captures({ core, arena, linkName: () => this.linkName || this.options.link.kind });
+      this.undo.push(() => captures.close());
+      this.ownCaptures = captures;
+    }
+    return this.ownCaptures;
+  }
+
   private openCapture(): void {
-    if (this.options.pcap === undefined) return;
-    const capture = CaptureFile.open(this.options.pcap, this.options.log);
+    const { pcap, pcapng, log } = this.options;
+    if (pcap === undefined) return;
+    if (pcapng === true) {
+      this.captures.start(0, openCaptureFile(pcap), everything());
+      return;
+    }
+    const capture = CaptureFile.open(pcap, log);
     this.capture = capture;
     this.undo.push(() => capture.close());
   }

@@ -58,6 +58,8 @@ export interface EngineHostOptions {
   readonly log: Logger;
   /** Writes every frame of the link, both ways, to this pcap file (a path, or a descriptor open for writing). */
   readonly pcap?: string | number;
+  /** In pcapng, with what sluice knows of each frame. */
+  readonly pcapng?: boolean;
   /** Absolute path of the folder that TFTP serves, to read. */
   readonly tftp?: string;
   /**

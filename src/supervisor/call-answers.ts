@@ -53,6 +53,15 @@ export class CallAnswers {
         return {};
       case "forward-remove":
         return { removed: host.removeForward(call.forwardId, call.cut) };
+      case "capture-start":
+        host.captures.start(call.capture, this.descriptor(), call.spec);
+        return {};
+      case "capture-stop": {
+        const stopped = host.captures.stop(call.capture);
+        return { captures: stopped === undefined ? [] : [stopped] };
+      }
+      case "captures":
+        return { captures: host.captures.list() };
       case "link":
         host.setLink(call.up);
         return {};

@@ -9,6 +9,7 @@ import type { Forward, PolicyConfig } from "../engine/config.ts";
 import { DENIALS_MAX, POLICY_RULES_MAX } from "../engine/limits.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
+import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "../host/captures/capture-spec.ts";
 
 export type Call =
   /** Tell of `wanted` (recorder.ts). The first time the socket to tell it over is on the command socket. */
@@ -24,6 +25,10 @@ export type Call =
   /** Close so many descriptors of the command socket: whoever sent them could not send all. */
   | { readonly name: "discard"; readonly count: number }
   | { readonly name: "forward-remove"; readonly forwardId: number; readonly cut: boolean }
+  /** Begin a capture; its file is on the command socket. */
+  | { readonly name: "capture-start"; readonly capture: number; readonly spec: CaptureSpec }
+  | { readonly name: "capture-stop"; readonly capture: number }
+  | { readonly name: "captures" }
   | { readonly name: "link"; readonly up: boolean }
   /** Another policy; `before` and `keepOpen` as `EngineCore.setPolicy` has them. */
   | {
@@ -63,6 +68,9 @@ export interface Answers {
   readonly "forward-add": Record<string, never>;
   readonly discard: Record<string, never>;
   readonly "forward-remove": { readonly removed: boolean };
+  readonly "capture-start": Record<string, never>;
+  readonly "capture-stop": { readonly captures: readonly CaptureState[] };
+  readonly captures: { readonly captures: readonly CaptureState[] };
   readonly link: Record<string, never>;
   readonly "policy-set": Record<string, never>;
   readonly "policy-counts": PolicyCounts;
@@ -123,6 +131,17 @@ export function areDenials(value: unknown): value is readonly EngineDenial[] {
   return Array.isArray(value) && value.length <= DENIALS_MAX && value.every(isDenial);
 }
 
+/** A sentence. */
+const TEXT = /^[\x20-\x7e]{1,300}$/;
+
+function isCapture(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    ["id", "octets", "frames", "lost"].every((name) => isCount(value[name])) &&
+    (value["ended"] === null || (typeof value["ended"] === "string" && TEXT.test(value["ended"])))
+  );
+}
+
 /** How many counters and drop reasons there are. */
 export interface AnswerSizes {
   readonly counters: number;
@@ -157,7 +176,13 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return areRuleCounts(value["allowed"]) && areRuleCounts(value["denied"]);
     case "denials":
       return areDenials(value["denials"]);
+    case "captures":
+    case "capture-stop": {
+      const { captures } = value;
+      return Array.isArray(captures) && captures.length <= CAPTURES_MAX && captures.every(isCapture);
+    }
     case "rows":
+    case "capture-start":
     case "forward-add":
     case "discard":
     case "link":

@@ -30,6 +30,8 @@ export interface EnginePlan {
   readonly log: Pick<LogPlan, "level" | "format">;
   /** The descriptor of a capture file is on the command socket, behind the link's. */
   readonly pcap: boolean;
+  /** In pcapng. */
+  readonly pcapng?: boolean;
   /** The folder that TFTP serves, which the process sees. */
   readonly tftp?: string;
   /** The text of the host's resolv.conf, which the process cannot see; a `resolv-conf` order follows when it changes. */

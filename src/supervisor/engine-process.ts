@@ -104,6 +104,7 @@ async function startServing(
     resolvConf: resolvConf.source,
     loaded,
     ...pcap,
+    ...(plan.pcapng === undefined ? {} : { pcapng: plan.pcapng }),
     ...(plan.tftp === undefined ? {} : { tftp: plan.tftp }),
     ...(plan.records === undefined ? {} : { records: plan.records }),
     ...(plan.outbound === undefined ? {} : { outbound: plan.outbound }),

@@ -2,6 +2,7 @@
 import type { LinkPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import { isPcapng, openCaptureFile } from "../host/link/capture.ts";
 import type { EnginePlan } from "./control.ts";
 
 export interface EngineLaunch {
@@ -20,6 +21,12 @@ export interface EngineLaunch {
   readonly resolvConf?: string;
   /** The guest's link came up or went down. */
   readonly onLink?: (up: boolean) => void;
+}
+
+/** Creates or overwrites the file of `--pcap`, where there is to be one. */
+export function openCapture(path: string | undefined): Pick<EngineService, "pcapFd" | "pcapng"> {
+  if (path === undefined) return {};
+  return { pcapFd: openCaptureFile(path), ...(isPcapng(path) ? { pcapng: true } : {}) };
 }
 
 /** What an engine is to serve, once it is known and open. */

@@ -21,6 +21,7 @@ import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import type { EngineClient } from "./engine-client.ts";
+import { EngineCaptures } from "./live-captures.ts";
 import { EngineForwards } from "./live-forwards.ts";
 import { EnginePolicy } from "./live-policy.ts";
 import { LiveRecords } from "./live-records.ts";
@@ -51,6 +52,7 @@ export class LiveInstance implements Instance {
   readonly records: LiveRecords;
   readonly forwards: EngineForwards;
   readonly policy: EnginePolicy;
+  readonly captures: EngineCaptures;
   private readonly startedAtMs = Date.now();
   private isPulled = false;
 
@@ -74,6 +76,12 @@ export class LiveInstance implements Instance {
     });
     const { policy } = config;
     this.policy = new EnginePolicy({ calls, policy, tell: (record) => this.records.tell(record) });
+    this.captures = new EngineCaptures({
+      calls,
+      sendDescriptor,
+      memories: this.memories,
+      flowOf: (id) => this.flowRow(id),
+    });
   }
 
   /** The supervisor's own records: the link, mostly. */
@@ -140,6 +148,16 @@ export class LiveInstance implements Instance {
       (state === undefined || row.state.toLowerCase() === state.toLowerCase()) &&
       (hosts === undefined || hosts.some((host) => concerns(host, row, this.memories)))
     );
+  }
+
+  /** The flow with this number, if there is one: the table has no order by it. */
+  private async flowRow(id: number): Promise<FlowRecord | undefined> {
+    for (let from = 0; ; ) {
+      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
+      const row = rows.find(({ flow }) => flow === id);
+      if (row !== undefined || next === 0) return row;
+      from = next;
+    }
   }
 
   private flowOf({ flow: id, place: _, ...row }: FlowRecord): Flow {

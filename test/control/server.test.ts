@@ -56,6 +56,9 @@ const EXAMPLES: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   "DELETE /v1/flows": { path: "/v1/flows?host=www.example.com" },
   "POST /v1/forwards": { body: { rule: "tcp::8080-:80" } },
   "DELETE /v1/forwards/{id}": { path: "/v1/forwards/1?cut=true" },
+  "POST /v1/captures": { body: { path: "/tmp/x.pcapng", host: "203.0.113.7", snap: 100 } },
+  "GET /v1/captures/stream": { path: "/v1/captures/stream?flow=4&drops=true" },
+  "DELETE /v1/captures/{id}": { path: "/v1/captures/1" },
   "PUT /v1/log": { body: { level: "debug" } },
   "PUT /v1/policy": { body: { text: "version: 1", keepOpen: true } },
   "POST /v1/policy/check": { body: { text: "version: 1", label: "p.yaml", directory: "/etc" } },
@@ -110,6 +113,18 @@ describe("every route", () => {
       { kill: { hosts: [{ host: "www.example.com", isName: true, port: null }] } },
       { add: { protocol: "tcp", hostAddress: 0, hostPort: 8080, guestAddress: 0, guestPort: 80 } },
       { remove: 1, cut: true },
+      {
+        capture: {
+          path: "/tmp/x.pcapng",
+          host: "203.0.113.7",
+          drops: false,
+          snap: 100,
+          octets: 1_073_741_824,
+          frames: 0,
+          seconds: 0,
+        },
+      },
+      { stream: { flow: 4, drops: true, snap: 262_144, octets: 0, frames: 0, seconds: 0 } },
       { level: "debug" },
       { set: { text: "version: 1", label: "policy", keepOpen: true }, expected: undefined },
       { check: { text: "version: 1", label: "p.yaml", directory: "/etc", keepOpen: false } },
@@ -136,6 +151,16 @@ describe("what is wrong", () => {
     ["POST", "/v1/forwards", { rule: "x" }, 400, ["rule"]],
     ["POST", "/v1/forwards", { rule: "80" }, 409, []],
     ["POST", "/v1/forwards", "{", 400, ["body"]],
+    ["POST", "/v1/captures", { path: "x", snap: 1, flow: 0 }, 400, ["body.path", "body.flow", "body.snap"]],
+    ["POST", "/v1/captures", { path: "/x", octets: 5 }, 400, ["body.octets"]],
+    [
+      "GET",
+      "/v1/captures/stream?path=/x&frames=-1&drops=yes",
+      undefined,
+      400,
+      ["query.drops", "query.frames", "query.path"],
+    ],
+    ["DELETE", "/v1/captures/9", undefined, 404, []],
     ["PUT", "/v1/log", { level: "loud" }, 400, ["body.level"]],
     ["PUT", "/v1/link", undefined, 400, ["body.up"]],
     ["GET", "/v1/events?types=flow-opened,nonsense", undefined, 400, ["query.types"]],
@@ -218,18 +243,19 @@ describe("the client", () => {
     expect(await client.forwards()).toHaveLength(1);
     expect(await client.addForward("8080:80")).toMatchObject({ id: 2, hostPort: 8080 });
     await client.removeForward(1);
+    expect(instance.asked.at(-1)).toEqual({ remove: 1, cut: false });
     expect(await client.leases()).toHaveLength(1);
     expect(await client.counters()).toMatchObject({ drops: { "ipv6-off": 4 } });
     expect(await client.metrics()).toMatch(/# EOF\n$/);
+    expect(await client.captures()).toHaveLength(1);
+    expect(await client.startCapture({ path: "/tmp/y" })).toMatchObject({ id: 1, path: "/tmp/y" });
+    expect(await client.stopCapture(1)).toMatchObject({ ended: "stopped" });
+    expect(String(await (await client.captureStream({ drops: true })).toArray())).toBe("pcapng");
     await client.setLogLevel("warn");
     await client.setLink(true);
     await client.stop();
-    expect(instance.asked.slice(-4)).toEqual([
-      { remove: 1, cut: false },
-      { level: "warn" },
-      { up: true },
-      "stop",
-    ]);
+    expect(instance.asked.at(-4)).toMatchObject({ stream: { drops: true } });
+    expect(instance.asked.slice(-3)).toEqual([{ level: "warn" }, { up: true }, "stop"]);
   });
 
   it("rejects with the problem, all of it", async () => {

@@ -5,12 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CreateEngineCore } from "../../src/engine/api.ts";
 import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../../src/engine/config.ts";
-import {
-  type EngineHost,
-  type EngineHostOptions,
-  startEngine,
-  tellShortage,
-} from "../../src/host/engine-host.ts";
+import { tellShortage } from "../../src/host/descriptor-shortage.ts";
+import { type EngineHost, type EngineHostOptions, startEngine } from "../../src/host/engine-host.ts";
 import { native } from "../../src/host/native/native.ts";
 import { StartError } from "../../src/host/start-error.ts";
 import { ArpCore, arpRequest } from "../support/arp-core.ts";

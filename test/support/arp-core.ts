@@ -78,6 +78,12 @@ export class ArpCore implements EngineCore {
     return this.recorder;
   }
 
+  setTap(): void {}
+
+  flowOf(): number {
+    return 0;
+  }
+
   recordRows(): void {}
 
   killFlows(): number {

@@ -3,12 +3,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { Unacceptable } from "../../src/config/problem.ts";
 import { type ControlClient, controlClient } from "../../src/control/client.ts";
 import { ControlRefusal, type FlowFilter, type Instance } from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
 import type { EngineRecord, RecordType } from "../../src/control/records.ts";
 import type {
+  CaptureRequest,
+  CaptureResource,
   Flow,
   ForwardResource,
   PolicyChangeResource,
@@ -119,6 +122,19 @@ const CHANGE: PolicyChangeResource = {
   warnings: [],
 };
 
+const CAPTURE: CaptureResource = {
+  id: 1,
+  path: "/tmp/x.pcapng",
+  flow: null,
+  host: null,
+  drops: false,
+  startedAt: "2026-11-28T08:00:00.000Z",
+  frames: 3,
+  octets: 1000,
+  lost: 0,
+  ended: null,
+};
+
 export class HeldInstance implements Instance {
   /** What was asked of it, in order. */
   readonly asked: unknown[] = [];
@@ -182,6 +198,22 @@ export class HeldInstance implements Instance {
         isPrivate: false,
       },
     ],
+  };
+
+  readonly captures = {
+    list: async () => [CAPTURE],
+    start: async (request: CaptureRequest): Promise<CaptureResource> => {
+      this.asked.push({ capture: request });
+      return { ...CAPTURE, path: request.path };
+    },
+    stop: async (id: number): Promise<CaptureResource> => {
+      if (id !== CAPTURE.id) throw new ControlRefusal(404, `there is no capture ${id}`);
+      return { ...CAPTURE, ended: "stopped" };
+    },
+    stream: async (wish: object): Promise<Readable> => {
+      this.asked.push({ stream: wish });
+      return Readable.from([Buffer.from("pcapng")]);
+    },
   };
 
   get listeners(): number {

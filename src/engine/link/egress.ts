@@ -4,7 +4,7 @@
  * A frame to a guest whose MAC is not known yet cannot be sent: the sender is told, and ARP or Neighbour Discovery asks.
  */
 
-import type { FrameLink } from "../boundary.ts";
+import type { FrameLink, FrameTap } from "../boundary.ts";
 import { TX_QUEUE_MAX } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { ChunkPool } from "../memory/chunk-pool.ts";
@@ -21,6 +21,7 @@ import {
 } from "../wire/ethernet.ts";
 import type { Neighbours } from "./neighbours.ts";
 import type { Neighbours6 } from "./neighbours6.ts";
+import { TappedLink } from "./tapped.ts";
 
 const FRAMES_TO_GUEST = counter("link-frames-to-guest");
 const OCTETS_TO_GUEST = counter("link-octets-to-guest");
@@ -59,6 +60,10 @@ export class Egress {
   /** Set by the engine where the guest has IPv6. */
   neighbours6: Neighbours6 | null = null;
 
+  /** The link itself, whoever watches. */
+  private own: FrameLink | null = null;
+  private tap: FrameTap | null = null;
+
   constructor(
     private readonly arena: Arena,
     private readonly neighbours: Neighbours,
@@ -72,13 +77,27 @@ export class Egress {
 
   /** Another link, or none: what still waits is offered to it. */
   attach(link: FrameLink | null): void {
-    this.link = link;
+    this.own = link;
     this.queueFrames = link?.queueFrames ?? 0;
     this.tcpOffload = link?.tcpOffload ?? false;
     this.udpOffload = link?.udpOffload ?? false;
-    this.peeker = this.tcpOffload ? peekerOf(link) : null;
+    this.use(link);
     this.unblock();
     this.flush();
+  }
+
+  /** Has `tap` see what leaves; null nobody any more. */
+  setTap(tap: FrameTap | null): void {
+    this.flush();
+    this.tap = tap;
+    this.use(this.own);
+  }
+
+  /** Payload that the kernel puts into the guest's memory passes no tap: with one there is no peeking. */
+  private use(link: FrameLink | null): void {
+    const { tap } = this;
+    this.link = link === null || tap === null ? link : new TappedLink(link, tap);
+    this.peeker = this.tcpOffload && tap === null ? peekerOf(link) : null;
   }
 
   /** The link has room again. */

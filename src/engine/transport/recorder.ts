@@ -50,6 +50,8 @@ export class Recorder {
   readonly drops: RecordRing;
   /** WANT_ bits. */
   wanted = WANT_HISTORY;
+  /** Hears of each DNS question that has ended, as `dns` does; null while nobody does. */
+  answered: ((question: DnsEnd, addresses: Int32Array) => void) | null = null;
   private readonly view: DataView;
   private readonly octets: Uint8Array;
   private readonly untold = new Float64Array(DROP_REASONS.length);
@@ -193,6 +195,7 @@ export class Recorder {
    * A question has ended. Its name is on the wire at `question.nameAt`; `addresses` are those of the answer, four words each.
    */
   dns(question: DnsEnd, addresses: Int32Array): void {
+    this.answered?.(question, addresses);
     const count = question.addressCount;
     const nameAt = record.DNS_ADDRESSES + count * record.ADDRESS_OCTETS;
     const length = (nameAt + question.nameOctets + 3) & ~3;

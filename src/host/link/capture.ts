@@ -36,6 +36,21 @@ function wallClock(): number {
   return performance.timeOrigin + performance.now();
 }
 
+/** Whether a capture file of this name is pcapng (host/captures). */
+export function isPcapng(path: string): boolean {
+  return path.endsWith(".pcapng");
+}
+
+/** Creates or overwrites a capture file, if it is not open already. Throws StartError. */
+export function openCaptureFile(path: string | number): number {
+  if (typeof path === "number") return path;
+  try {
+    return openSync(path, "w", FILE_MODE);
+  } catch (error) {
+    throw new StartError([{ place: `pcap ${path}`, reason: (error as Error).message }]);
+  }
+}
+
 /** An open pcap file. */
 export class CaptureFile {
   private readonly buffer = new Uint8Array(BUFFER_OCTETS);
@@ -61,12 +76,8 @@ export class CaptureFile {
 
   /** Creates or overwrites `path`. `nowMs` is the clock of the records, milliseconds since 1970. Throws StartError. */
   static open(path: string | number, log: Logger, nowMs = wallClock): CaptureFile {
-    if (typeof path === "number") return new CaptureFile(path, `descriptor ${path}`, log, nowMs);
-    try {
-      return new CaptureFile(openSync(path, "w", FILE_MODE), path, log, nowMs);
-    } catch (error) {
-      throw new StartError([{ place: `pcap ${path}`, reason: (error as Error).message }]);
-    }
+    const name = typeof path === "number" ? `descriptor ${path}` : path;
+    return new CaptureFile(openCaptureFile(path), name, log, nowMs);
   }
 
   /** Records a frame that lies in two pieces (the second may be empty) of `octets`. */

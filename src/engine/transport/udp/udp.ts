@@ -64,8 +64,8 @@ const STOPPED = flowEndBy("stopped", "sluice");
  * Stand for the remote in the key of a mapping that serves any: those that are reached as they are, and those that are
  * reached by NAT64. Neither is anybody's address.
  */
-const ANY_REMOTE = 0;
-const REMOTES_BY_NAT64 = 1;
+export const ANY_REMOTE = 0;
+export const REMOTES_BY_NAT64 = 1;
 
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;

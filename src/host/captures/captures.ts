@@ -1,0 +1,210 @@
+/**
+ * Captures of an engine that come and go while it serves: pcapng with what sluice knows of each frame. Without one nothing of
+ * this is on a frame's path; with one each frame that a capture is about is copied once.
+ */
+import { closeSync } from "node:fs";
+import type { EngineCore } from "../../engine/api.ts";
+import { type FrameTap, V4_MAPPED } from "../../engine/boundary.ts";
+import { FRAME_MAX } from "../../engine/limits.ts";
+import type { Arena } from "../../engine/memory/arena.ts";
+import { DROP_REASONS, HANDLED } from "../../engine/metrics/drop-reasons.ts";
+import { formatAddress } from "../../engine/wire/address-text.ts";
+import { FRAME_ENDS_OCTETS, FrameEnds } from "../../engine/wire/frame-ends.ts";
+import { nameText } from "../../engine/wire/name-text.ts";
+import { FROM_GUEST, TO_GUEST } from "../../engine/wire/pcapng.ts";
+import { CaptureFilter } from "./capture-filter.ts";
+import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "./capture-spec.ts";
+import { PacketFile } from "./packet-file.ts";
+
+const WORDS = 4;
+/** Flows whose first frame has its comment, by capture; beyond it one may get another. */
+const TOLD_MAX = 65_536;
+/** Names remembered for comments. */
+const NAMES_MAX = 4096;
+
+/** Milliseconds since 1970 with a fraction; not moved by a change of the clock while the process runs. */
+function wallClock(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+interface Capture {
+  readonly id: number;
+  readonly file: PacketFile;
+  readonly filter: CaptureFilter;
+  readonly drops: boolean;
+  readonly told: Set<number>;
+  /** It is about the frame in hand. */
+  isAbout: boolean;
+}
+
+export interface CaptureHost {
+  readonly core: EngineCore;
+  readonly arena: Arena;
+  /** The link's name, as of now. */
+  readonly linkName: () => string;
+}
+
+export class Captures implements FrameTap {
+  private readonly all = new Map<number, Capture>();
+  /** Those that go on. */
+  private running: Capture[] = [];
+  private readonly names = new Map<string, string>();
+  private readonly ends = new FrameEnds();
+  /** The guest's frame in hand, as it came, and one that has left. */
+  private readonly inHand = new Uint8Array(FRAME_MAX);
+  private readonly inHandView = new DataView(this.inHand.buffer);
+  private readonly leaving = new Uint8Array(FRAME_MAX);
+  private readonly leavingView = new DataView(this.leaving.buffer);
+  private inHandOctets = 0;
+  private inHandAtMs = 0;
+  private isAbout = false;
+
+  constructor(private readonly host: CaptureHost) {}
+
+  /** Begins to write to `fd`, which is ours from now on. Throws when there are too many. */
+  start(id: number, fd: number, spec: CaptureSpec): void {
+    if (this.all.size >= CAPTURES_MAX) {
+      closeSync(fd);
+      throw new Error(`there are ${CAPTURES_MAX} captures already`);
+    }
+    const file = new PacketFile(fd, this.host.linkName(), spec, wallClock);
+    const filter = new CaptureFilter(spec);
+    const capture = { id, file, filter, drops: spec.drops, told: new Set<number>(), isAbout: false };
+    this.all.set(id, capture);
+    for (const { address, name } of spec.names) this.learn([capture], address, name);
+    if (this.running.length === 0) this.watch(true);
+    this.running = [...this.running, capture];
+  }
+
+  /** Ends it, and forgets it. Undefined where there is none. */
+  stop(id: number): CaptureState | undefined {
+    const capture = this.all.get(id);
+    if (capture === undefined) return undefined;
+    capture.file.end("stopped");
+    this.all.delete(id);
+    this.sweep();
+    return stateOf(capture);
+  }
+
+  list(): CaptureState[] {
+    return [...this.all.values()].map(stateOf);
+  }
+
+  close(): void {
+    for (const { file } of this.all.values()) {
+      file.end("the engine ends");
+      file.close();
+    }
+    this.all.clear();
+    this.running = [];
+  }
+
+  private watch(on: boolean): void {
+    const { core } = this.host;
+    core.setTap(on ? this : null);
+    core.record().answered = on ? this.answered : null;
+  }
+
+  /** Those that have ended are off the frames' path. */
+  private sweep(): void {
+    if (this.running.every(({ file }) => file.ended === null)) return;
+    this.running = this.running.filter(({ file }) => file.ended === null);
+    if (this.running.length === 0) setImmediate(() => this.running.length === 0 && this.watch(false));
+  }
+
+  // --- frames ------------------------------------------------------------------------------------------------------
+
+  arriving(at: number, octets: number): void {
+    const { arena, inHand } = this;
+    this.isAbout = false;
+    if (octets > FRAME_MAX) return;
+    this.ends.read(arena.view, at, Math.min(octets, FRAME_ENDS_OCTETS), true);
+    for (const capture of this.running) {
+      capture.isAbout = capture.filter.holds(this.ends);
+      if (capture.isAbout) this.isAbout = true;
+    }
+    if (!this.isAbout) return;
+    inHand.set(arena.octets.subarray(at, at + octets));
+    this.inHandOctets = octets;
+    this.inHandAtMs = wallClock();
+  }
+
+  arrived(reason: number): void {
+    if (!this.isAbout) return;
+    this.isAbout = false;
+    // What left meanwhile was read into the same place.
+    this.ends.read(this.inHandView, 0, Math.min(this.inHandOctets, FRAME_ENDS_OCTETS), true);
+    const flow = this.host.core.flowOf(this.ends);
+    for (const capture of this.running) {
+      if (!capture.isAbout || (capture.drops && reason === HANDLED)) continue;
+      const comment = this.comment(capture, flow, reason);
+      capture.file.packet(this.inHand, this.inHandOctets, this.inHandAtMs, FROM_GUEST, comment);
+    }
+    this.sweep();
+  }
+
+  sent(at: number, octets: number, restAt: number, restOctets: number): void {
+    const length = octets + restOctets;
+    if (length > FRAME_MAX || this.running.every(({ drops }) => drops)) return;
+    const { leaving, ends } = this;
+    const { octets: arena } = this.arena;
+    leaving.set(arena.subarray(at, at + octets));
+    const head = Math.min(restOctets, FRAME_ENDS_OCTETS);
+    leaving.set(arena.subarray(restAt, restAt + head), octets);
+    ends.read(this.leavingView, 0, Math.min(octets + head, FRAME_ENDS_OCTETS), false);
+    let flow = -1;
+    for (const capture of this.running) {
+      if (capture.drops || !capture.filter.holds(ends)) continue;
+      if (flow < 0) {
+        flow = this.host.core.flowOf(ends);
+        leaving.set(arena.subarray(restAt + head, restAt + restOctets), octets + head);
+      }
+      capture.file.packet(leaving, length, wallClock(), TO_GUEST, this.comment(capture, flow, HANDLED));
+    }
+    this.sweep();
+  }
+
+  private get arena(): Arena {
+    return this.host.arena;
+  }
+
+  /** What is said of a frame: why it was dropped; of the first of a flow, which. */
+  private comment({ told }: Capture, flow: number, reason: number): string {
+    const dropped = reason === HANDLED ? "" : `dropped: ${DROP_REASONS[reason]}`;
+    if (flow === 0 || told.has(flow)) return dropped;
+    if (told.size >= TOLD_MAX) told.clear();
+    told.add(flow);
+    const name = this.names.get(formatAddress(this.ends.words, WORDS));
+    return [`flow ${flow}`, ...(name === undefined ? [] : [name]), ...(dropped === "" ? [] : [dropped])].join(
+      ", ",
+    );
+  }
+
+  // --- names -------------------------------------------------------------------------------------------------------
+
+  private readonly answered: NonNullable<ReturnType<EngineCore["record"]>["answered"]> = (
+    { nameAt, nameOctets, addressCount },
+    addresses,
+  ) => {
+    const name = nameText(this.arena.octets.subarray(nameAt, nameAt + nameOctets));
+    if (name === undefined || name === "") return;
+    for (let i = 0; i < addressCount; i++) {
+      this.learn(this.running, Array.from(addresses.subarray(i * WORDS, (i + 1) * WORDS)), name);
+    }
+  };
+
+  private learn(captures: readonly Capture[], words: readonly number[], name: string): void {
+    const key = formatAddress(words);
+    this.names.delete(key);
+    if (this.names.size >= NAMES_MAX) this.names.delete(this.names.keys().next().value ?? "");
+    this.names.set(key, name);
+    for (const { file, filter } of captures) {
+      filter.named(name, words);
+      file.name(words, words[2] === V4_MAPPED && words[0] === 0 && words[1] === 0, name);
+    }
+  }
+}
+
+function stateOf({ id, file: { octets, frames, lost, ended } }: Capture): CaptureState {
+  return { id, octets, frames, lost, ended };
+}
