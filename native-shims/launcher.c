@@ -8,7 +8,9 @@
  *   NAME.words     a line per kind of word: "help -h --help", "version --version", "stay -f" (do not go to the
  *                  background), "setup -c" (the TAP is set up, which is not done here), "value -m --mtu" (takes a value), "flag -q"; "net --netns", "user --userns", "tap -I"
  *                  take a value too: what names a TAP, as does "positional net tap" of words that are no options;
- *                  "background" alone: go there unless told to stay
+ *                  "background" alone: go there unless told to stay; "command" alone: the first word that is no option and
+ *                  no number, and what follows it, are a command, to be run without going there; so is no such word at all
+ *                  without a "net"
  *
  * NAME is the last part of argv[0]. A question is answered; everything else, a word that no line has first of all, becomes
  * `node SCRIPT as NAME WORDS`, in the background with this process waiting for it: what it says goes to standard error
@@ -155,6 +157,10 @@ static bool look_at_long(const char *lines, const char *word, struct asked *aske
   return *kind >= VALUE && !inlined;
 }
 
+static bool is_number(const char *word) {
+  return *word != '\0' && word[strspn(word, "0123456789")] == '\0';
+}
+
 /* A word that is no option, the first being number 0: the line "positional" says what each is. */
 static void note_positional(const char *lines, struct asked *asked, size_t number, const char *word) {
   const char *at = strstr(lines, "positional ");
@@ -170,13 +176,14 @@ static void note_positional(const char *lines, struct asked *asked, size_t numbe
 static struct asked look_at_words(const char *lines, char **words) {
   struct asked asked = {.question = UNKNOWN};
   enum kind kind = UNKNOWN;
-  bool is_value = false, is_over = false;
+  bool is_value = false, is_over = false, takes_command = has_line(lines, "command");
   for (size_t positional = 0; *words != NULL && !asked.unknown; words++) {
     const char *word = *words;
     if (is_value) {
       note_value(&asked, kind, word);
       is_value = false;
     } else if (is_over || word[0] != '-' || word[1] == '\0') {
+      if (takes_command && !is_number(word)) break;
       note_positional(lines, &asked, positional++, word);
     } else if (strcmp(word, "--") == 0) {
       is_over = true;
@@ -185,6 +192,7 @@ static struct asked look_at_words(const char *lines, char **words) {
     }
   }
   if (asked.unknown) asked.question = UNKNOWN;
+  if (takes_command && asked.names.net == NULL) asked.stay = true;
   return asked;
 }
 

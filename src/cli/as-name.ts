@@ -4,7 +4,7 @@ import { formatProblem, quote } from "../config/problem.ts";
 import type { Instance } from "../control/instance.ts";
 import { findProgram, PROGRAM_NAMES } from "../names/programs.ts";
 import { helpText } from "../names/texts.ts";
-import { type Program, Refusal, type RunningForwards } from "../names/words.ts";
+import { type Program, Refusal, type RunningForwards, type Translation } from "../names/words.ts";
 import { writeText } from "../supervisor/log.ts";
 import { type Manner, runGuest } from "./run.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
@@ -36,6 +36,41 @@ function takeTap(): number | undefined {
   return note === undefined ? undefined : Number(note);
 }
 
+/** Runs a command in namespaces of its own, or the user's shell where there is none. */
+async function runCommandAs(
+  { words, device, isConfigured }: NonNullable<Translation["command"]>,
+  argv: readonly string[],
+  { refuse, fail }: Manner,
+): Promise<number> {
+  const { execGuest } = await import("./exec.ts");
+  const given = words.length > 0;
+  const command = given ? words : [process.env["SHELL"] ?? "/bin/sh"];
+  return execGuest([...argv, "--", ...command], { device, isConfigured, asRoot: true, given, refuse, fail });
+}
+
+/** Steers what runs. Every failure is a sentence and status 1. */
+async function steer(
+  { path, steer }: NonNullable<Translation["steering"]>,
+  say: (line: string) => void,
+): Promise<number> {
+  const { ControlError, controlClient } = await import("../control/client.ts");
+  const client = controlClient(path);
+  try {
+    const said = await steer({
+      list: () => client.forwards(),
+      add: async (rule) => void (await client.addForward(rule)),
+      remove: (id) => client.removeForward(id),
+    });
+    writeText(1, said);
+    return 0;
+  } catch (error) {
+    const { syscall, code } = error as NodeJS.ErrnoException;
+    if (!(error instanceof ControlError) && syscall === undefined) throw error;
+    say(syscall === undefined ? (error as Error).message : `Failed to connect to ${path}: ${code}`);
+    return EXIT_FAILED;
+  }
+}
+
 /** The forwards of an instance that is made when they are first asked for. */
 function runningForwards(instance: () => Promise<Instance>): RunningForwards {
   return {
@@ -55,7 +90,8 @@ async function serveAs(
     writeText(1, translation === "help" ? helpText(program) : program.version(ownVersion()));
     return 0;
   }
-  const { argv, background, greeting, serveApi, warnings } = translation;
+  const { argv, background, command, greeting, serveApi, steering, warnings } = translation;
+  if (steering !== undefined) return steer(steering, say);
   for (const warning of warnings) say(warning);
   const tapFd = takeTap();
   const manner: Manner = {
@@ -72,5 +108,6 @@ async function serveAs(
     ...(tapFd === undefined ? {} : { tapFd }),
     ...(serveApi === undefined ? {} : { serving: (instance) => serveApi(runningForwards(instance)) }),
   };
+  if (command !== undefined) return runCommandAs(command, argv, manner);
   return runGuest(background ? ["--background", ...argv] : argv, manner);
 }

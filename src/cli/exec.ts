@@ -15,7 +15,7 @@ import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
 import { deviceConfig, forConfiguredDevice, tapSpec } from "../host/link/tap-opening.ts";
-import { prepareGuestCommand } from "../host/process/guest-command.ts";
+import { type GuestCommandRequest, prepareGuestCommand } from "../host/process/guest-command.ts";
 import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
@@ -29,6 +29,7 @@ import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
+import type { Manner } from "./run.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
 import { ownVersion } from "./version.ts";
@@ -39,8 +40,29 @@ const STDIN_FD = 0;
 /** Added to a signal's number, as shells do. */
 const SIGNAL_STATUS = 128;
 
+/** How a command runs, and how it is dealt with who started it. */
+export interface ExecManner extends Pick<Manner, "refuse" | "fail"> {
+  /** Name of the device it sees. */
+  readonly device: string;
+  /** Its device has address and routes; otherwise it is only there, for the command to set up. */
+  readonly isConfigured: boolean;
+  /** It sees itself as uid 0. */
+  readonly asRoot: boolean;
+  /** Its words are the last of this process's own command line. */
+  readonly given: boolean;
+}
+
 /** Runs `sluice exec ARGV`. Returns the command's exit status. */
 export async function execCommand(argv: readonly string[]): Promise<number> {
+  return execGuest(argv, {
+    ...{ device: DEVICE, isConfigured: true, asRoot: false, given: true },
+    refuse: (problems) => refuse("exec", problems),
+    fail: (error) => fail("exec", error),
+  });
+}
+
+/** The same in the manner of another command. */
+export async function execGuest(argv: readonly string[], manner: ExecManner): Promise<number> {
   const { options, help, rest } = parseCommandArguments("exec", argv);
   if (help) {
     process.stdout.write(commandHelp("exec"));
@@ -53,17 +75,28 @@ export async function execCommand(argv: readonly string[]): Promise<number> {
       allowed: "a command to run, such as sluice exec -- ip address",
     });
   }
-  const config = forConfiguredDevice(await planEngineHere(options));
+  const planned = await planEngineHere(options);
+  const config = manner.isConfigured ? forConfiguredDevice(planned) : planned;
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
-  if (options.problems.length > 0 || command === undefined) return refuse("exec", options.problems);
+  if (options.problems.length > 0 || command === undefined) return manner.refuse(options.problems);
   try {
     const tunDevice = options.get("tun-device");
     const search = options.all("search").map(({ value }) => value);
-    return await runBehindEngine({ command, args, search, config, host, outbound, folder, tunDevice });
+    return await runBehindEngine({
+      command,
+      args,
+      search,
+      config,
+      host,
+      outbound,
+      folder,
+      tunDevice,
+      manner,
+    });
   } catch (error) {
-    const status = fail("exec", error);
+    const status = manner.fail(error);
     return error instanceof HelperError ? error.exitStatus : status;
   }
 }
@@ -95,24 +128,31 @@ interface ExecPlan {
   /** Of `--tftp`. */
   readonly folder: Pick<EngineLaunch, "tftp">;
   readonly tunDevice: string | undefined;
+  readonly manner: ExecManner;
+}
+
+/** The device that the command sees. */
+function tapOf({ config, manner, tunDevice }: ExecPlan): GuestCommandRequest["tap"] {
+  return {
+    name: manner.device,
+    vnetHeader: config.offload,
+    configure: manner.isConfigured ? deviceConfig(config) : {},
+    ...(tunDevice === undefined ? {} : { tunDevice }),
+  };
 }
 
 async function runBehindEngine(plan: ExecPlan): Promise<number> {
-  const { command, args, search, config, host, outbound, folder, tunDevice } = plan;
+  const { command, args, search, config, host, outbound, folder, manner } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
   const guest = await prepareGuestCommand({
     command,
     args,
-    given: true,
+    given: manner.given,
+    asRoot: manner.asRoot,
     keeps: ownDescriptors(host),
-    tap: {
-      name: DEVICE,
-      vnetHeader: config.offload,
-      configure: deviceConfig(config),
-      ...(tunDevice === undefined ? {} : { tunDevice }),
-    },
+    tap: tapOf(plan),
     resolvConf: resolvConf(config, search),
     warn: (message) => log.warn(message),
   });

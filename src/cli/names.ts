@@ -1,10 +1,26 @@
 /** `sluice names`: what is installed under other programs' names, putting it there, and taking it back. */
-import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { quote } from "../config/problem.ts";
 import { helperPath, launcherPath, packageRoot } from "../host/native/native-loader.ts";
-import { InstallationError, type Installed, inspect, install, remove } from "../names/installation.ts";
+import {
+  InstallationError,
+  type Installed,
+  inspect,
+  install,
+  remove,
+  withInstalled,
+} from "../names/installation.ts";
 import { findProgram, PROGRAM_NAMES, PROGRAMS } from "../names/programs.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
@@ -53,9 +69,14 @@ function listed(): string[] {
   }
 }
 
-/** Notes the directories with names. One that cannot be noted is still found in PATH. */
+/** Notes the directories with names; none leaves no note. One that cannot be noted is still found in PATH. */
 function note(directories: readonly string[]): void {
   try {
+    if (directories.length === 0) {
+      rmSync(listFile(), { force: true });
+      removeEmpty(dirname(listFile()));
+      return;
+    }
     mkdirSync(dirname(listFile()), { recursive: true });
     writeFileSync(listFile(), directories.map((directory) => `${directory}\n`).join(""));
   } catch (error) {
@@ -90,7 +111,8 @@ function installInto(directory: string, names: readonly string[]): number {
     writeText(2, `sluice names: found ${quote(unknown.join(" "))}; allowed: ${PROGRAM_NAMES.join(", ")}\n`);
     return EXIT_USAGE;
   }
-  const programs = names.length === 0 ? PROGRAMS : names.flatMap((name) => findProgram(name) ?? []);
+  const asked = names.length === 0 ? PROGRAMS : names.flatMap((name) => findProgram(name) ?? []);
+  const programs = withInstalled(directory, asked, PROGRAMS);
   install(directory, programs, {
     launcher: launcherPath(),
     node: realpathSync(process.execPath),
@@ -103,8 +125,14 @@ function installInto(directory: string, names: readonly string[]): number {
   return 0;
 }
 
+/** Removes a directory of ours that holds nothing any more. */
+function removeEmpty(directory: string): void {
+  if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
+}
+
 function removeFrom(directory: string): number {
   const names = remove(directory, PROGRAM_NAMES);
+  if (directory === defaultDirectory() && !existsSync(directory)) removeEmpty(dirname(directory));
   const left = listed().filter((other) => other !== directory);
   if (left.length !== listed().length) note(left);
   writeText(1, `${directory}: ${names.join(", ") || "no name"} removed\n`);

@@ -72,14 +72,51 @@ export function inspect(directory: string, known: readonly string[]): Installed 
   return { directory, names, ...(script === undefined ? {} : { script }) };
 }
 
-/** Puts the names of `programs` into `directory`, which is made; again over what is there of ours. Throws InstallationError. */
+/** Those of `known` that `asked` names, and those that are in `directory` already: their texts are to be as new. */
+export function withInstalled(
+  directory: string,
+  asked: readonly Program[],
+  known: readonly Program[],
+): readonly Program[] {
+  const there =
+    inspect(
+      directory,
+      known.map(({ name }) => name),
+    )?.names ?? [];
+  return known.filter((program) => asked.includes(program) || there.includes(program.name));
+}
+
+/**
+ * Puts the names of `programs` into `directory`, which is made; again over what is there of ours. Throws InstallationError, or
+ * the file system's error: then nothing is left of what was not there before.
+ */
 export function install(directory: string, programs: readonly Program[], place: Place): void {
   const taken = programs
     .map(({ name }) => join(directory, name))
     .filter((path) => isThere(path) && linkAt(path) !== TARGET);
   if (taken.length > 0) throw new InstallationError(`${taken.join(", ")}: there is something else already`);
   const folder = join(directory, FOLDER);
-  mkdirSync(folder, { recursive: true });
+  const undo: (() => void)[] = [];
+  try {
+    const made = mkdirSync(directory, { recursive: true });
+    if (made !== undefined) undo.push(() => rmSync(made, { recursive: true, force: true }));
+    else if (!isThere(folder)) undo.push(() => rmSync(folder, { recursive: true, force: true }));
+    mkdirSync(folder, { recursive: true });
+    fill(folder, programs, place);
+    for (const { name } of programs) {
+      const path = join(directory, name);
+      if (isThere(path)) continue;
+      symlinkSync(TARGET, path);
+      undo.push(() => unlinkSync(path));
+    }
+  } catch (error) {
+    for (const each of undo.reverse()) each();
+    throw error;
+  }
+}
+
+/** The launcher, and what it knows. */
+function fill(folder: string, programs: readonly Program[], place: Place): void {
   const write = (file: string, text: string): void =>
     replace(join(folder, file), (path) => writeFileSync(path, text));
   // A running launcher keeps its file; a new one is renamed over it.
@@ -89,14 +126,18 @@ export function install(directory: string, programs: readonly Program[], place: 
     write(`${program.name}.help`, helpText(program));
     write(`${program.name}.version`, program.version(place.version));
     write(`${program.name}.words`, wordsText(program));
-    if (!isThere(join(directory, program.name))) symlinkSync(TARGET, join(directory, program.name));
   }
 }
 
 function replace(path: string, write: (path: string) => void): void {
   const next = `${path}.new`;
-  write(next);
-  renameSync(next, path);
+  try {
+    write(next);
+    renameSync(next, path);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw error;
+  }
 }
 
 /** Takes back what `install` put there; the directory too when nothing else is in it. Throws InstallationError. */

@@ -16,6 +16,7 @@ export interface PasstWords {
   debug: boolean;
   logFile?: string;
   pidFile?: string;
+  control?: string;
   user?: string;
   pcap?: string;
   mtu: number;
@@ -101,7 +102,7 @@ function classOf(address: string): number {
 }
 
 /** The subnet's options: what was said, else what the host has. */
-function networkArguments(words: PasstWords): string[] {
+function subnetArguments(words: PasstWords): string[] {
   const { address, gateway } = words;
   // What is not said is the host's.
   const args = ["--mtu", String(words.mtu), "--copy-host", words.interface ?? "auto"];
@@ -189,26 +190,30 @@ function portArguments(protocol: "tcp" | "udp", { rules }: ForwardWords, everywh
 /** There where the host's kernel has IPv6. */
 const IPV6_ADDRESSES = "/proc/net/if_inet6";
 
-/** Everything but the link. */
-export function commonArguments(words: PasstWords, exists: Surroundings["exists"]): string[] {
+const given = (option: string, value: string | undefined): string[] =>
+  value === undefined ? [] : [option, value];
+
+/** The guest's network, whoever serves it. */
+export function networkArguments(words: PasstWords, exists: Surroundings["exists"]): string[] {
   const everywhere = isIpv6(words) && exists(IPV6_ADDRESSES) ? EVERYWHERE : "0.0.0.0";
-  const given = (option: string, value: string | undefined): string[] =>
-    value === undefined ? [] : [option, value];
   return [
-    ...networkArguments(words),
+    ...subnetArguments(words),
     ...dnsArguments(words),
     ...hostArguments(words),
     ...ipv6Arguments(words),
     ...portArguments("tcp", words.tcp, everywhere),
     ...portArguments("udp", words.udp, everywhere),
-    ...["--max-forwards", String(FORWARDS_MOST)],
-    ...given("--pid-file", words.pidFile),
+    ...["--max-forwards", String(FORWARDS_MOST), "--allow-link-local"],
     ...given("--log-file", words.logFile),
-    ...given("--user", words.user),
     ...given("--pcap", words.pcap),
-    ...["--allow-link-local", "--outlive-parent", "--control", "none"],
+    ...["--control", words.control ?? "none"],
     ...["--log-level", words.debug ? "debug" : words.logFile === undefined ? "warn" : "info"],
   ];
+}
+
+/** The process that serves it. */
+export function processArguments(words: PasstWords): string[] {
+  return [...given("--pid-file", words.pidFile), ...given("--user", words.user), "--outlive-parent"];
 }
 
 /** Words of one address, or `none`. */

@@ -3,28 +3,12 @@ import { isIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { notePorts } from "./passt-ports.ts";
 import { noteAddress, noteAlias, type PasstWords, prefixOf } from "./passt-state.ts";
-import { Refusal, readNumber, refusedWord, type Word } from "./words.ts";
+import { Refusal, readNumber, refusedWord, setter, type Word } from "./words.ts";
 
 const MTU_LEAST = 576;
 const MTU_MAX = 65_520;
 
-/** A word that sets one member to its value, or to what `value` makes of it. */
-function sets<K extends keyof PasstWords>(
-  forms: readonly string[],
-  placeholder: string | undefined,
-  help: string,
-  key: K,
-  value: (text: string) => PasstWords[K],
-): Word<PasstWords> {
-  return {
-    forms,
-    ...(placeholder === undefined ? {} : { placeholder }),
-    help,
-    note: (words, text) => {
-      words[key] = value(text);
-    },
-  };
-}
+const sets = setter<PasstWords>();
 
 function noteGateway(words: PasstWords, text: string): void {
   if (readIpv6(text) !== null) words.gateway6 = text;
@@ -61,21 +45,21 @@ const PROCESS: readonly Word<PasstWords>[] = [
   sets(["--trace"], undefined, "The same.", "debug", () => true),
   { forms: ["-q", "--quiet"], help: "Nothing is said but warnings, with it or without.", note: () => {} },
   { forms: ["-e", "--stderr"], help: "The log goes to standard error, as it does without.", note: () => {} },
-  {
-    forms: ["-f", "--foreground"],
-    help: "No --background.",
-    kind: "stay",
-    note: (words) => {
-      words.foreground = true;
-    },
-  },
+  sets(["-f", "--foreground"], undefined, "No --background.", "foreground", () => true, "stay"),
   sets(["-l", "--log-file"], "PATH", "--log-file.", "logFile", (text) => text),
   refusedWord(["--log-size"], "OCTETS", "the log file has no bound"),
+  sets(
+    ["-c", "--conf-path"],
+    "PATH",
+    "--control: where pesto, and sluice's own commands, steer it.",
+    "control",
+    (text) => text,
+  ),
   sets(["-P", "--pid"], "FILE", "--pid-file.", "pidFile", (text) => text),
   sets(["-p", "--pcap"], "FILE", "--pcap.", "pcap", (text) => text),
   sets(["--runas"], "USER", "--user.", "user", (text) => text),
-  { ...sets(["-h", "--help"], undefined, "This text.", "question", () => "help"), kind: "help" },
-  { ...sets(["--version"], undefined, "The version.", "question", () => "version"), kind: "version" },
+  sets(["-h", "--help"], undefined, "This text.", "question", () => "help", "help"),
+  sets(["--version"], undefined, "The version.", "question", () => "version", "version"),
 ];
 
 const NETWORK: readonly Word<PasstWords>[] = [

@@ -1,7 +1,7 @@
 /** passt(1): a guest of QEMU or of a program like it, by a socket. In the background once that can connect. */
 
 import { isAuto } from "./passt-ports.ts";
-import { commonArguments, emptyWords, type PasstWords } from "./passt-state.ts";
+import { emptyWords, networkArguments, type PasstWords, processArguments } from "./passt-state.ts";
 import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
   type Program,
@@ -11,6 +11,7 @@ import {
   readWords,
   refusedWord,
   type Surroundings,
+  setter,
   type Translation,
   type Word,
 } from "./words.ts";
@@ -31,37 +32,27 @@ const REFUSED: readonly (readonly [form: string, placeholder: string | undefined
   ["--migrate-no-linger", undefined],
 ];
 
+const sets = setter<Words>();
+
 const WORDS: readonly Word<Words>[] = [
-  {
-    forms: ["-s", "--socket", "--socket-path"],
-    placeholder: "PATH",
-    help: "--qemu-listen unix:PATH. Default: the first of /tmp/passt_1.socket and on that is not there.",
-    note: (words, text) => {
-      words.socket = text;
-    },
-  },
-  {
-    forms: ["-F", "--fd"],
-    placeholder: "FD",
-    help: "--fd; ends with its connection.",
-    note: (words, text) => {
-      words.fd = readNumber("--fd", text, 3, 1_048_575);
-    },
-  },
-  {
-    forms: ["-1", "--one-off"],
-    help: "--one-off.",
-    note: (words) => {
-      words.oneOff = true;
-    },
-  },
-  {
-    forms: ["--vhost-user"],
-    help: "--vhost-user in place of --qemu-listen; refused beside --fd.",
-    note: (words) => {
-      words.vhostUser = true;
-    },
-  },
+  sets(
+    ["-s", "--socket", "--socket-path"],
+    "PATH",
+    "--qemu-listen unix:PATH. Default: the first of /tmp/passt_1.socket and on that is not there.",
+    "socket",
+    (text) => text,
+  ),
+  sets(["-F", "--fd"], "FD", "--fd; ends with its connection.", "fd", (text) =>
+    readNumber("--fd", text, 3, 1_048_575),
+  ),
+  sets(["-1", "--one-off"], undefined, "--one-off.", "oneOff", () => true),
+  sets(
+    ["--vhost-user"],
+    undefined,
+    "--vhost-user in place of --qemu-listen; refused beside --fd.",
+    "vhostUser",
+    () => true,
+  ),
   ...REFUSED.map(([form, placeholder]) =>
     refusedWord([form], placeholder, "connections end with their host"),
   ),
@@ -78,7 +69,8 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
     argv: [
       ...linkArguments(words, surroundings.exists),
       ...(words.oneOff ? ["--one-off"] : []),
-      ...commonArguments(words, surroundings.exists),
+      ...networkArguments(words, surroundings.exists),
+      ...processArguments(words),
     ],
     background: !words.foreground,
     warnings: [],

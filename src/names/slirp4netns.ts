@@ -13,6 +13,7 @@ import {
   readNumber,
   readWords,
   type Surroundings,
+  setter,
   type Translation,
   type Word,
 } from "./words.ts";
@@ -77,46 +78,45 @@ function readNetnsType(words: Words, text: string): void {
   words.netnsType = text;
 }
 
+const sets = setter<Words>();
+
 const WORDS: readonly Word<Words>[] = [
-  {
-    forms: ["-c", "--configure"],
-    help: "--configure: sets address, route and MTU, brings the interface up.",
-    kind: "setup",
-    note: (words) => {
-      words.configure = true;
-    },
-  },
-  {
-    forms: ["-e", "--exit-fd"],
-    placeholder: "FD",
-    help: "--exit-fd: ends with status 0 when this descriptor is hung up.",
-    note: (words, text) => {
-      words.exitFd = readNumber("--exit-fd", text, 0, 1_048_575);
-    },
-  },
-  {
-    forms: ["-r", "--ready-fd"],
-    placeholder: "FD",
-    help: "--ready-fd: writes 1 there and closes it once the guest is served.",
-    note: (words, text) => {
-      words.readyFd = readNumber("--ready-fd", text, 0, 1_048_575);
-    },
-  },
-  {
-    forms: ["-m", "--mtu"],
-    placeholder: "MTU",
-    help: `--mtu (default ${MTU_DEFAULT}, at most ${MTU_MAX}; less than ${MTU_LEAST} counts as that).`,
-    note: (words, text) => {
-      words.mtu = Math.max(readNumber("--mtu", text, 1, MTU_MAX), MTU_LEAST);
-    },
-  },
-  {
-    forms: ["-6", "--enable-ipv6"],
-    help: "--ipv6 auto --net6 fd00::/64, gateway fd00::2, DNS fd00::3.",
-    note: (words) => {
-      words.ipv6 = true;
-    },
-  },
+  sets(
+    ["-c", "--configure"],
+    undefined,
+    "--configure: sets address, route and MTU, brings the interface up.",
+    "configure",
+    () => true,
+    "setup",
+  ),
+  sets(
+    ["-e", "--exit-fd"],
+    "FD",
+    "--exit-fd: ends with status 0 when this descriptor is hung up.",
+    "exitFd",
+    (text) => readNumber("--exit-fd", text, 0, 1_048_575),
+  ),
+  sets(
+    ["-r", "--ready-fd"],
+    "FD",
+    "--ready-fd: writes 1 there and closes it once the guest is served.",
+    "readyFd",
+    (text) => readNumber("--ready-fd", text, 0, 1_048_575),
+  ),
+  sets(
+    ["-m", "--mtu"],
+    "MTU",
+    `--mtu (default ${MTU_DEFAULT}, at most ${MTU_MAX}; less than ${MTU_LEAST} counts as that).`,
+    "mtu",
+    (text) => Math.max(readNumber("--mtu", text, 1, MTU_MAX), MTU_LEAST),
+  ),
+  sets(
+    ["-6", "--enable-ipv6"],
+    undefined,
+    "--ipv6 auto --net6 fd00::/64, gateway fd00::2, DNS fd00::3.",
+    "ipv6",
+    () => true,
+  ),
   {
     forms: ["-a", "--api-socket"],
     placeholder: "PATH",
@@ -129,28 +129,20 @@ const WORDS: readonly Word<Words>[] = [
     help: "--net, --gateway, --dns, --dhcp-start and --guest-addr (default 10.0.2.0/24).",
     note: readCidr,
   },
-  {
-    forms: ["--disable-host-loopback"],
-    help: "No --allow-host-loopback: the gateway is not the host's 127.0.0.1.",
-    note: (words) => {
-      words.hostLoopback = false;
-    },
-  },
+  sets(
+    ["--disable-host-loopback"],
+    undefined,
+    "No --allow-host-loopback: the gateway is not the host's 127.0.0.1.",
+    "hostLoopback",
+    () => false,
+  ),
   {
     forms: ["--netns-type"],
     placeholder: "TYPE",
     help: "pid (default) or path: --netns; tapfd: --tap-fd.",
     note: readNetnsType,
   },
-  {
-    forms: ["--userns-path"],
-    placeholder: "PATH",
-    help: "--userns.",
-    kind: "user",
-    note: (words, text) => {
-      words.userns = text;
-    },
-  },
+  sets(["--userns-path"], "PATH", "--userns.", "userns", (text) => text, "user"),
   {
     forms: ["--enable-sandbox"],
     help: "Always: the process that reads packets sees no files and has no rights.",
@@ -161,14 +153,7 @@ const WORDS: readonly Word<Words>[] = [
     help: "Always: that process has a filter on system calls.",
     note: () => {},
   },
-  {
-    forms: ["--outbound-addr"],
-    placeholder: "IPV4|INTERFACE",
-    help: "--outbound-addr.",
-    note: (words, text) => {
-      words.outbound = text;
-    },
-  },
+  sets(["--outbound-addr"], "IPV4|INTERFACE", "--outbound-addr.", "outbound", (text) => text),
   {
     forms: ["--outbound-addr6"],
     placeholder: "IPV6",
@@ -182,21 +167,14 @@ const WORDS: readonly Word<Words>[] = [
       words.outbound6 = text;
     },
   },
-  {
-    forms: ["--disable-dns"],
-    help: "--no-dns, and the DNS address says nothing: --host-alias of nobody.",
-    note: (words) => {
-      words.dns = false;
-    },
-  },
-  {
-    forms: ["--macaddress"],
-    placeholder: "MAC",
-    help: "--guest-mac; only with -c.",
-    note: (words, text) => {
-      words.mac = text;
-    },
-  },
+  sets(
+    ["--disable-dns"],
+    undefined,
+    "--no-dns, and the DNS address says nothing: --host-alias of nobody.",
+    "dns",
+    () => false,
+  ),
+  sets(["--macaddress"], "MAC", "--guest-mac; only with -c.", "mac", (text) => text),
   {
     forms: ["--target-type"],
     placeholder: "TYPE",
@@ -205,22 +183,8 @@ const WORDS: readonly Word<Words>[] = [
       if (text !== "netns") throw new Refusal(`--target-type=${text} is not offered: netns`);
     },
   },
-  {
-    forms: ["-h", "--help"],
-    help: "This text.",
-    kind: "help",
-    note: (words) => {
-      words.question ??= "help";
-    },
-  },
-  {
-    forms: ["-v", "--version"],
-    help: "The version.",
-    kind: "version",
-    note: (words) => {
-      words.question ??= "version";
-    },
-  },
+  sets(["-h", "--help"], undefined, "This text.", "question", () => "help", "help"),
+  sets(["-v", "--version"], undefined, "The version.", "question", () => "version", "version"),
 ];
 
 /** The link's options: the target, and the TAP's name. */

@@ -5,13 +5,14 @@ import type { Program } from "./words.ts";
 const INDENT = 34;
 
 /** What the launcher (native-shims/launcher.c) has to know of the words; those that are refused it does not know. */
-export function wordsText({ words, background, positional = [] }: Program): string {
+export function wordsText({ words, background, positional = [], takesCommand }: Program): string {
   const lines = words
     .filter(({ refused }) => refused !== true)
     .map(({ forms, placeholder, kind }) =>
       [kind ?? (placeholder === undefined ? "flag" : "value"), ...forms].join(" "),
     );
   if (positional.length > 0) lines.push(["positional", ...positional].join(" "));
+  if (takesCommand) lines.push("command");
   if (background) lines.push("background");
   return `${lines.join("\n")}\n`;
 }

@@ -11,6 +11,14 @@ export interface RunningForwards {
   remove(id: number): Promise<void>;
 }
 
+/** The rules of a program that runs already, as `sluice forward` has them. */
+export interface RunningRules {
+  list(): Promise<readonly { readonly id: number; readonly rule: string }[]>;
+  /** Rejects when a port cannot be had. */
+  add(rule: string): Promise<void>;
+  remove(id: number): Promise<void>;
+}
+
 /** What is asked besides a guest's network. */
 export type Question = "help" | "version";
 
@@ -43,8 +51,16 @@ export class Refusal extends Error {
 
 /** What a command line of another program comes to. */
 export interface Translation {
-  /** For `sluice run`. */
+  /** For `sluice run`; for `sluice exec` where there is a command. */
   readonly argv: readonly string[];
+  /** A command to run in namespaces of its own, as their root, in place of serving those that are there. */
+  readonly command?: {
+    readonly words: readonly string[];
+    readonly device: string;
+    readonly isConfigured: boolean;
+  };
+  /** Nothing is served: what is served by the control socket at `path` is steered. `steer` gives what is said of it. */
+  readonly steering?: { readonly path: string; readonly steer: (rules: RunningRules) => Promise<string> };
   /** Return once the guest is served, and serve on apart from the caller. */
   readonly background: boolean;
   /** Said on standard output once the guest is served. */
@@ -64,6 +80,8 @@ export interface Program {
   readonly words: readonly Word<never>[];
   /** What words that are no options name, in order. */
   readonly positional?: readonly TapWord[];
+  /** The first of them, if it is no number, and what follows it are a command to run, in the foreground; so is nothing at all. */
+  readonly takesCommand?: true;
   /** The text of `--version`, with sluice's own version. */
   readonly version: (own: string) => string;
   /** Throws a Refusal. */
@@ -77,14 +95,23 @@ export interface Surroundings {
   readonly defaultDevice: () => string | undefined;
 }
 
-/** Reads the words of `argv` into `state`; returns those that are no options. Throws a Refusal. */
-export function readWords<S>(table: readonly Word<S>[], argv: readonly string[], state: S): string[] {
+/**
+ * Reads the words of `argv` into `state`; returns those that are no options; with `upToCommand` the first of these and all
+ * that follows. Throws a Refusal.
+ */
+export function readWords<S>(
+  table: readonly Word<S>[],
+  argv: readonly string[],
+  state: S,
+  upToCommand = false,
+): string[] {
   const rest: string[] = [];
   const words = [...argv];
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     if (word === "--") return [...rest, ...words];
     if (word.startsWith("--")) readLong(table, word, words, state);
     else if (word.startsWith("-") && word.length > 1) readShort(table, word, words, state);
+    else if (upToCommand) return [word, ...words];
     else rest.push(word);
   }
   return rest;
@@ -136,6 +163,26 @@ function readShort<S>(table: readonly Word<S>[], word: string, following: string
     entry.note(state, value);
     return;
   }
+}
+
+/** A maker of words of `S` that set one member of it to their value, or to what `value` makes of it. */
+export function setter<S>() {
+  return <K extends keyof S>(
+    forms: readonly string[],
+    placeholder: string | undefined,
+    help: string,
+    key: K,
+    value: (text: string) => S[K],
+    kind?: NonNullable<Word<S>["kind"]>,
+  ): Word<S> => ({
+    forms,
+    ...(placeholder === undefined ? {} : { placeholder }),
+    help,
+    ...(kind === undefined ? {} : { kind }),
+    note: (state, text) => {
+      state[key] = value(text);
+    },
+  });
 }
 
 /** A word that asks for what is not to be had, and why. */

@@ -36,6 +36,7 @@ beforeAll(async () => {
 afterAll(async () => {
   expect(await sluice(["names", "remove", names], { env }).ended).toMatchObject({ status: 0 });
   expect(existsSync(names)).toBe(false);
+  expect(existsSync(join(directory, "state", "sluice"))).toBe(false);
   rmSync(directory, { recursive: true });
 });
 
@@ -66,7 +67,7 @@ describe("sluice names", () => {
   it("says what is installed where, what it starts, and how to take it back", async () => {
     const { status, stdout } = await sluice(["names"], { env }).ended;
     expect(status).toBe(0);
-    expect(stdout).toContain(`${names}: slirp4netns, passt, pasta\n`);
+    expect(stdout).toContain(`${names}: slirp4netns, passt, pasta, pesto\n`);
     expect(stdout).toMatch(/starts +\/.*\/src\/cli\/sluice\.cjs\n/);
     expect(stdout).toContain(`take back: sluice names remove ${names}\n`);
   });
@@ -312,5 +313,72 @@ describe("pasta", () => {
     expect(await running.ended).toMatchObject({ status: 0, stderr: "" });
     holder.child.kill("SIGKILL");
     await holder.ended;
+  });
+
+  it("runs a command as root of namespaces of its own, and ends as it does", async () => {
+    const words = ["--config-net", "-q", "-I", "eth9", ...OWN, "-4", "-t", "none", "-u", "none"];
+    const script = "id -u; ip -4 -o address show eth9; read line; echo $line; exit 3";
+    const running = start("pasta", [...words, "sh", "-c", script], { stdio: ["pipe", "pipe", "pipe"] });
+    running.child.stdin?.end("told\n");
+    const { status, stdout, stderr } = await running.ended;
+    expect([status, stderr]).toEqual([3, ""]);
+    expect(stdout).toMatch(/^0\n.*inet 172\.17\.2\.4\/24 .*\ntold\n$/s);
+    expect(await start("pasta", [...words, "/no-such-command"]).ended).toMatchObject({
+      status: 127,
+      stderr: expect.stringMatching(/^pasta: \/no-such-command: there is no such command\n$/),
+    });
+    const shell = run(join(names, "pasta"), words, {
+      ...{ env: { ...env, SHELL: "/bin/sh" }, stdio: ["pipe", "pipe", "pipe"] },
+    });
+    shell.child.stdin?.end("echo from the shell\n");
+    expect(await shell.ended).toMatchObject({ status: 0, stdout: "from the shell\n" });
+  });
+
+  it("is steered by pesto", async () => {
+    const { pid, holder } = await namespace();
+    const socket = join(directory, "c.sock");
+    const port = await freePort();
+    const words = [
+      ...OWN,
+      "-4",
+      "-q",
+      "-c",
+      socket,
+      "-t",
+      "none",
+      "-u",
+      "none",
+      "--config-net",
+      "-I",
+      "eth9",
+    ];
+    expect(await start("pasta", [...words, String(pid)]).ended).toMatchObject({ status: 0, stderr: "" });
+    const pesto = (...argv: string[]) => start("pesto", [...argv, socket]).ended;
+    expect(await pesto()).toMatchObject({
+      ...{ status: 0, stderr: "" },
+      stdout: `passt/pasta configuration (${socket})\n  HOST\n  SPLICE\n`,
+    });
+    const spec = `--tcp-ports=127.0.0.1/${port}:80`;
+    expect(await pesto("-A", spec)).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(await pesto("-A", spec)).toMatchObject({
+      ...{ status: 1, stdout: "" },
+      stderr: `pesto: Forwarding configuration conflict: tcp:127.0.0.1:${port}:80 is there already\n`,
+    });
+    expect((await pesto()).stdout).toContain(`    TCP [127.0.0.1]:${port}  =>  80\n`);
+    expect(await pesto("-s", "-D", spec)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^Previous.*TCP.*Updated.*HOST\n {2}SPLICE\n$/s),
+    });
+    expect((await pesto("-D", spec)).status).toBe(1);
+    expect((await pesto("-A", spec, "-C", "HOST", "-t", `127.0.0.1/${port}`)).status).toBe(0);
+    expect((await pesto()).stdout).toContain(`  HOST\n    TCP [127.0.0.1]:${port}  =>  ${port}\n  SPLICE`);
+    expect((await pesto("-t", "none")).status).toBe(0);
+    expect((await pesto()).stdout).toContain("HOST\n  SPLICE");
+    expect(await start("pesto", ["/nowhere.sock"]).ended).toMatchObject({
+      ...{ status: 1, stderr: "pesto: Failed to connect to /nowhere.sock: ENOENT\n" },
+    });
+    holder.child.kill("SIGKILL");
+    await holder.ended;
+    await until(() => !existsSync(socket), "pasta ends with the namespace");
   });
 });

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -14,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { launcherPath } from "../../src/host/native/native-loader.ts";
-import { InstallationError, inspect, install, remove } from "../../src/names/installation.ts";
+import { InstallationError, inspect, install, remove, withInstalled } from "../../src/names/installation.ts";
 import { PROGRAM_NAMES, PROGRAMS } from "../../src/names/programs.ts";
 import { helpText } from "../../src/names/texts.ts";
 
@@ -65,6 +66,31 @@ describe("installing", () => {
     expect(() => remove(directory, PROGRAM_NAMES)).toThrow(InstallationError);
   });
 
+  it("brings what is there already up to date with one more name", () => {
+    put(undefined, PROGRAMS.slice(0, 1));
+    const text = join(directory, ".sluice", "slirp4netns.help");
+    writeFileSync(text, "of an older one");
+    const [, passt] = PROGRAMS;
+    const programs = withInstalled(directory, passt === undefined ? [] : [passt], PROGRAMS);
+    expect(programs.map(({ name }) => name)).toEqual(["slirp4netns", "passt"]);
+    put(undefined, programs);
+    expect(readFileSync(text, "utf8")).toMatch(/^Usage: slirp4netns/);
+  });
+
+  it("leaves nothing of an installation that fails half-way", () => {
+    const place = { launcher: join(root, "no-launcher"), node: "/n", script, helper, version: "1" };
+    expect(() => install(join(directory, "deep"), PROGRAMS, place)).toThrow("ENOENT");
+    expect(existsSync(directory)).toBe(false);
+    mkdirSync(directory);
+    writeFileSync(join(directory, "other"), "theirs");
+    expect(() => install(directory, PROGRAMS, place)).toThrow("ENOENT");
+    expect(readdirSync(directory)).toEqual(["other"]);
+    put();
+    expect(() => install(directory, PROGRAMS, place)).toThrow("ENOENT");
+    expect(inspect(directory, PROGRAM_NAMES)?.names).toEqual(PROGRAM_NAMES);
+    expect(readdirSync(join(directory, ".sluice")).filter((name) => name.endsWith(".new"))).toEqual([]);
+  });
+
   it("leaves alone what is somebody else's", () => {
     put(undefined, PROGRAMS.slice(0, 1));
     writeFileSync(join(directory, "passt"), "theirs");
@@ -84,7 +110,10 @@ describe("the launcher", () => {
     const help = { status: 0, stdout: helpText(program), stderr: "" };
     expect(start(program.name, "--help")).toEqual(help);
     expect(start(program.name, "-h")).toEqual(help);
-    expect(start(program.name, "--mtu", "--version", "--mtu=1500", "--help")).toEqual(help);
+    const [valued = ""] =
+      program.words.find(({ kind, placeholder }) => placeholder !== undefined && kind === undefined)?.forms ??
+      [];
+    expect(start(program.name, valued, "--version", "--help")).toEqual(help);
     expect(start(program.name, "--version")).toEqual({
       status: 0,
       stdout: program.version("9.8.7"),
@@ -113,6 +142,10 @@ describe("the launcher", () => {
     ["pasta", ["-f", "--host-lo-to-ns-lo", "--version"]],
     ["passt", ["-qf", "--fd", "3"]],
     ["passt", ["--foreground", "a b", ""]],
+    ["pasta", []],
+    ["pasta", ["-q", "--config-net", "sh", "--help"]],
+    ["pasta", ["-t", "80", "--", "--help"]],
+    ["pesto", ["-D", "-t", "80", "/c"]],
   ])("becomes sluice: %s %j", (name, words) => {
     put('for word in "$@"; do printf "<%s>" "$word"; done; printf " $SLUICE_STARTER"; exit 7');
     const shown = [script, "as", name, ...words].map((word) => `<${word}>`).join("");
@@ -136,9 +169,9 @@ describe("the launcher", () => {
     put('echo "passt: a sentence" >&2; exit 1');
     expect(start("passt")).toEqual({ status: 1, stdout: "", stderr: "passt: a sentence\n" });
     put("exit 0");
-    expect(start("pasta").status).toBe(1);
+    expect(start("pasta", "7").status).toBe(1);
     put("kill -9 $$");
-    expect(start("pasta")).toMatchObject({
+    expect(start("pasta", "--netns", "/n")).toMatchObject({
       status: 1,
       stderr: "pasta: ended by signal 9 before it served\n",
     });

@@ -244,6 +244,16 @@ describe("pasta", () => {
     expect(detached.link).toMatchObject({ netns: "/n", userns: "/proc/7/ns/user", configure: true });
   });
 
+  it("runs a command, whose words are its own, or the shell", () => {
+    const translate = (...argv: string[]) => PASTA.translate([...OWN.split(" "), ...argv], SURROUNDINGS);
+    expect(translate("--config-net", "-q", "sh", "-c", "exit 3", "--help")).toMatchObject({
+      command: { words: ["sh", "-c", "exit 3", "--help"], device: "eth0", isConfigured: true },
+      background: false,
+    });
+    expect(translate("-I", "tap7", "--", "-x")).toMatchObject({ command: { words: ["-x"], device: "tap7" } });
+    expect(translate()).toMatchObject({ command: { words: [], isConfigured: false } });
+  });
+
   it("follows who listens in the namespace, unless it is told which ports", () => {
     const listening = (words: string) => serve(`${OWN} ${words} 7`).host.listening.map(shown);
     expect(listening("")).toEqual(["tcp 0.0.0.0:1-65535? 1", "udp 0.0.0.0:1-65535? 1"]);
@@ -262,9 +272,10 @@ describe("pasta", () => {
   });
 
   it.each([
-    ["", "a PID or --netns PATH is needed"],
-    ["--netns /n 7", "both --netns and PID given"],
-    ["sh true", "is not offered: a PID"],
+    ["--netns /n 7", "both --netns and PID or COMMAND given"],
+    ["--netns /n sh", "both --netns and PID or COMMAND given"],
+    ["7 8", "is not offered: a PID, or a command"],
+    ["--pid /tmp/p sh", "--pid is not offered beside a command"],
     ["-T 80 7", "--tcp-ns 80 is not offered"],
     ["-U auto 7", "--udp-ns auto is not offered"],
     ["--host-lo-to-ns-lo --version", "--host-lo-to-ns-lo is not offered"],

@@ -1,0 +1,166 @@
+/**
+ * pesto(1): shows and changes the inbound ports of a passt or pasta that runs, by the socket of its `-c`, which is that of
+ * sluice's control API here. Its words are commands, obeyed one after the other.
+ */
+import { parseForwardRule, ruleText } from "../config/forward-rule.ts";
+import { Unacceptable } from "../config/problem.ts";
+import { EVERYWHERE, isAuto, notePorts, type PortRule, ruleArguments } from "./passt-ports.ts";
+import { RELEASE } from "./passt-words.ts";
+import {
+  type Program,
+  type Question,
+  Refusal,
+  type RunningRules,
+  readWords,
+  type Surroundings,
+  setter,
+  type Translation,
+  type Word,
+} from "./words.ts";
+
+type Protocol = "tcp" | "udp";
+
+type Step =
+  | { readonly kind: "add" | "delete"; readonly protocol: Protocol; readonly rule: PortRule }
+  /** Every inbound port, or those of a protocol. */
+  | { readonly kind: "clear"; readonly protocol?: Protocol };
+
+interface Words {
+  question?: Question;
+  show: boolean;
+  /** What `-t` and `-u` are from here on; undefined: what there is from now on in place of what there was. */
+  mode?: "add" | "delete";
+  readonly replaced: Set<Protocol>;
+  readonly steps: Step[];
+}
+
+/** The forwarding tables by the name of their interface; into the namespace's loopback nothing is ever forwarded. */
+const TABLES = ["HOST", "SPLICE"] as const;
+const IPV6_ADDRESSES = "/proc/net/if_inet6";
+
+function notes(protocol: Protocol): (words: Words, spec: string) => void {
+  return (words, spec) => {
+    const ports = { rules: [] as PortRule[], isSaid: false };
+    notePorts(ports, spec);
+    if (isAuto(ports))
+      throw new Refusal(`"${spec}" is not offered: ports that come and go are those pasta began with`);
+    if (words.mode === undefined && !words.replaced.has(protocol)) {
+      words.replaced.add(protocol);
+      words.steps.push({ kind: "clear", protocol });
+    }
+    for (const rule of ports.rules) words.steps.push({ kind: words.mode ?? "add", protocol, rule });
+  };
+}
+
+function noteNone(form: string): (words: Words, spec: string) => void {
+  return (_, spec) => {
+    if (spec !== "none")
+      throw new Refusal(`${form} ${spec} is not offered: none; the host's loopback is not the namespace's`);
+  };
+}
+
+function noteClear(words: Words, table: string): void {
+  if (!TABLES.some((name) => name === table)) throw new Refusal(`Unsupported pif name ${table}`);
+  if (table === "HOST") words.steps.push({ kind: "clear" });
+  words.mode = "add";
+}
+
+const sets = setter<Words>();
+
+const WORDS: readonly Word<Words>[] = [
+  sets(["-A", "--add"], undefined, "Ports that follow are added (sluice forward add).", "mode", () => "add"),
+  sets(["-D", "--delete"], undefined, "Ports that follow go (sluice forward rm).", "mode", () => "delete"),
+  {
+    forms: ["-C", "--clear"],
+    placeholder: "PIF",
+    help: "HOST: every inbound port is taken away. SPLICE has none.",
+    note: noteClear,
+  },
+  {
+    forms: ["-t", "--tcp-ports"],
+    placeholder: "SPEC",
+    help: "As pasta's, but for auto. Without -A, -D or -C: these in place of those that are there.",
+    note: notes("tcp"),
+  },
+  { forms: ["-u", "--udp-ports"], placeholder: "SPEC", help: "The same.", note: notes("udp") },
+  { forms: ["-T", "--tcp-ns"], placeholder: "SPEC", help: "none, as for pasta.", note: noteNone("--tcp-ns") },
+  { forms: ["-U", "--udp-ns"], placeholder: "SPEC", help: "The same.", note: noteNone("--udp-ns") },
+  sets(["-s", "--show"], undefined, "Shows the ports before and after.", "show", () => true),
+  { forms: ["-d", "--debug"], help: "Nothing more is said.", note: () => {} },
+  sets(["-h", "--help"], undefined, "This text.", "question", () => "help", "help"),
+  sets(["--version"], undefined, "The version.", "question", () => "version", "version"),
+];
+
+/** A rule as the API tells it: of every address where the host has both families, or of IPv4's. */
+function rulesFor({ protocol, rule }: Extract<Step, { rule: PortRule }>, hasIpv6: boolean): string[] {
+  const everywhere = hasIpv6 ? [EVERYWHERE, "0.0.0.0"] : ["0.0.0.0"];
+  return everywhere.map((host) => {
+    const [, text] = ruleArguments(protocol, rule, host);
+    try {
+      const forwards = parseForwardRule(text);
+      return ruleText(forwards, forwards[0]?.hostPort ?? 0);
+    } catch (error) {
+      if (!(error instanceof Unacceptable)) throw error;
+      throw new Refusal(`${text}: ${error.allowed}`);
+    }
+  });
+}
+
+async function obey(step: Step, rules: RunningRules, hasIpv6: boolean): Promise<void> {
+  if (step.kind === "clear") {
+    const { protocol = "" } = step;
+    for (const { id, rule } of await rules.list()) if (rule.startsWith(protocol)) await rules.remove(id);
+    return;
+  }
+  const texts = rulesFor(step, hasIpv6);
+  const [text = ""] = texts;
+  const there = (await rules.list()).find(({ rule }) => texts.includes(rule));
+  if (step.kind === "delete") {
+    if (there === undefined) throw new Refusal(`Couldn't find forwarding rule to delete: ${text}`);
+    await rules.remove(there.id);
+  } else {
+    if (there !== undefined) throw new Refusal(`Forwarding configuration conflict: ${text} is there already`);
+    await rules.add(text);
+  }
+}
+
+/** What is forwarded, in pesto's form: `    TCP [127.0.0.1]:8080  =>  80`. */
+async function shown(title: string, path: string, rules: RunningRules): Promise<string> {
+  const lines = (await rules.list()).map(({ rule }) => {
+    const [, protocol = "", host = "", ports = "", guest = ports] =
+      /^(tcp|udp):(\[.*?\]|[^:]*):([^:[]*?)(?:[:-](.*))?$/.exec(rule) ?? [];
+    return `    ${protocol.toUpperCase()} [${host.replace(/^\[|\]$/g, "")}]:${ports}  =>  ${guest}\n`;
+  });
+  return `${title} (${path})\n  HOST\n${lines.join("")}  SPLICE\n`;
+}
+
+function translate(argv: readonly string[], { exists }: Surroundings): Translation | Question {
+  const words: Words = { show: false, replaced: new Set(), steps: [] };
+  const [path, extra] = readWords(WORDS, argv, words);
+  if (words.question !== undefined) return words.question;
+  if (path === undefined || extra !== undefined) throw new Refusal("one PATH is needed, that of pasta's -c");
+  return {
+    argv: [],
+    background: false,
+    warnings: [],
+    steering: {
+      path,
+      steer: async (rules) => {
+        const { steps, show } = words;
+        if (steps.length === 0) return shown("passt/pasta configuration", path, rules);
+        const before = show ? await shown("Previous configuration", path, rules) : "";
+        for (const step of steps) await obey(step, rules, exists(IPV6_ADDRESSES));
+        return show ? before + (await shown("Updated configuration", path, rules)) : "";
+      },
+    },
+  };
+}
+
+export const PESTO: Program = {
+  name: "pesto",
+  usage: "pesto [OPTION]... PATH",
+  background: false,
+  words: WORDS as readonly Word<never>[],
+  version: (own) => `pesto ${RELEASE}.sluice-${own}\n`,
+  translate,
+};
