@@ -96,6 +96,9 @@ class BenchNetwork implements HostNetwork {
   tcpConnectService(token: number): number {
     return this.tcpConnect(token);
   }
+  tcpConnectOperator(token: number): number {
+    return this.tcpConnect(token);
+  }
   connectResult(): number {
     return 0;
   }

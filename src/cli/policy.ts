@@ -5,8 +5,10 @@ import { parseFlow } from "../config/policy/flow.ts";
 import { describeVerdict, type ReadPolicy, readPolicy } from "../config/policy/read.ts";
 import { policyJsonSchema } from "../config/policy/schema.ts";
 import { formatTarget } from "../config/policy/target.ts";
+import { parseVia } from "../config/policy/way.ts";
 import { POLICY_OPTIONS } from "../config/policy-options.ts";
 import { formatProblem, nearest, type Problem, quote, Unacceptable } from "../config/problem.ts";
+import type { PolicyWay } from "../engine/config.ts";
 import { OfflinePolicy } from "../engine/policy/offline.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
@@ -29,6 +31,7 @@ Options:
   --allow TARGET          rules in front of the file's, as of sluice run; so are
   --deny TARGET           these
   --policy-default WORD
+  --via URL
   --audit
   --json                  print JSON
 
@@ -145,13 +148,27 @@ function read(
       allowed: `one that can be read (${(error as Error).message})`,
     });
   }
-  if (path === undefined && flags.length === 0) {
-    problems.push({ place: "file", allowed: "a policy's file, --allow or --deny" });
+  if (path === undefined && flags.length === 0 && values["via"] === undefined) {
+    problems.push({ place: "file", allowed: "a policy's file, --allow, --deny or --via" });
   }
   if (problems.length > 0) return undefined;
   const source = path === undefined || text === undefined ? undefined : { label: path, text };
   const fallback = word as "deny" | "allow" | undefined;
-  return readPolicy({ flags, source, fallback, audit: values["audit"] === true }, problems);
+  const via = viaOf(values, problems);
+  if (problems.length > 0) return undefined;
+  return readPolicy({ flags, source, fallback, audit: values["audit"] === true, via }, problems);
+}
+
+function viaOf(values: Arguments["values"], problems: Problem[]): PolicyWay | undefined {
+  const [text, ...more] = (values["via"] as string[] | undefined) ?? [];
+  if (more.length > 0) problems.push({ place: "--via", found: String(more[0]), allowed: "once only" });
+  try {
+    return text === undefined ? undefined : parseVia(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    problems.push({ place: "--via", found: text ?? "", allowed: error.allowed });
+    return undefined;
+  }
 }
 
 function fileOf({ values }: Arguments): string | undefined {

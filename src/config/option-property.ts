@@ -45,6 +45,7 @@ const COMMAND_ONLY = [
   "no-sandbox",
   "name",
   "control",
+  "via",
   "flow-log",
   "flow-log-level",
   "log-level",

@@ -40,6 +40,15 @@ export const POLICY_OPTIONS = {
     parse: choice(["deny", "allow"]),
     defaultWords: "deny, or allow where there are only rules that deny",
   }),
+  via: option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "URL",
+    help:
+      "Send all TCP that is allowed by a proxy, names included, and let nothing go straight: socks5://[USER:PASSWORD@]ADDRESS:PORT or " +
+      "http://[USER:PASSWORD@]ADDRESS:PORT. Names are not asked for here; UDP is refused.",
+    parse: asWritten,
+  }),
   audit: flag(
     "Policy",
     LIVE,

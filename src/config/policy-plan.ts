@@ -1,14 +1,17 @@
 /** The policy that options ask for. What reads it is loaded only where they do. */
 import { readFileSync } from "node:fs";
-import type { PolicyConfig } from "../engine/config.ts";
+import type { PolicyConfig, PolicyWay } from "../engine/config.ts";
+import { formatNetwork, netmask } from "./address.ts";
 import type { OptionSet } from "./option-set.ts";
+import { Unacceptable } from "./unacceptable.ts";
 
-const ASKING = ["allow", "deny", "policy", "policy-default", "audit"] as const;
+const ASKING = ["allow", "deny", "policy", "policy-default", "audit", "via"] as const;
 
 /** Null where nothing is asked for. Complaints go to `options.problems`. */
 export async function planPolicy(options: OptionSet): Promise<PolicyConfig | null> {
   if (!ASKING.some((name) => options.has(name))) return null;
   const { readPolicy } = await import("./policy/read.ts");
+  const via = await planVia(options);
   const rules = (["allow", "deny"] as const).flatMap((verdict) =>
     options
       .all(verdict)
@@ -22,10 +25,40 @@ export async function planPolicy(options: OptionSet): Promise<PolicyConfig | nul
       source: path === undefined || text === undefined ? undefined : { label: path, text },
       fallback: options.get("policy-default"),
       audit: options.has("audit"),
+      via,
     },
     options.problems,
   );
-  return read?.config ?? null;
+  const config = read?.config ?? null;
+  if (config !== null) checkStandIns(config, options);
+  return config;
+}
+
+/** Addresses of the guest's own network cannot stand for names. */
+function checkStandIns({ way, rules, standIns }: PolicyConfig, options: OptionSet): void {
+  if (way === undefined && rules.every((rule) => rule.way === undefined)) return;
+  const net = options.value("net");
+  const prefixLength = Math.min(net.prefixLength, standIns.prefixLength);
+  if (((net.network ^ standIns.address) & netmask(prefixLength)) !== 0) return;
+  const network = formatNetwork({ network: standIns.address, prefixLength: standIns.prefixLength });
+  options.problems.push({
+    place: options.place("policy"),
+    found: `stand-ins: ${network}`,
+    allowed: `a network apart from the guest's (${formatNetwork(net)})`,
+  });
+}
+
+async function planVia(options: OptionSet): Promise<PolicyWay | undefined> {
+  const text = options.get("via");
+  if (text === undefined) return undefined;
+  const { parseVia } = await import("./policy/way.ts");
+  try {
+    return parseVia(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    options.reject("via", error.allowed);
+    return undefined;
+  }
 }
 
 function readFile(path: string, options: OptionSet): string | undefined {

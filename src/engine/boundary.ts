@@ -9,6 +9,7 @@
  * a monotonic clock that wraps; compare them by signed difference. Kernel errors are negative errno ints.
  */
 
+import type { OperatorTarget } from "./config.ts";
 import type { FrameBatch } from "./memory/frame-batch.ts";
 import type { TransmitQueue } from "./memory/transmit-queue.ts";
 
@@ -117,6 +118,11 @@ export interface HostNetwork {
   tcpConnect(token: number, to: AddressWords): number;
   /** Starts a connection to the service behind guest-forward number `index` (TCP, Unix socket or command). */
   tcpConnectService(token: number, index: number): number;
+  /**
+   * Starts a connection to something of the operator's own, which may be this host's loopback or a Unix socket. Returns a
+   * handle, or -errno.
+   */
+  tcpConnectOperator(token: number, target: OperatorTarget): number;
   /** 0 once connected, EINPROGRESS while not, else the -errno the connection failed with. */
   connectResult(handle: number): number;
   /** Accepts one connection of a listening handle; fills `from`. Returns a handle or -errno. */

@@ -201,6 +201,29 @@ export interface PolicyTarget {
 /** What a connection must show before octets flow; `none`: the pinned address is enough. */
 export type PolicyCheck = "tls" | "http" | "none";
 
+/** Something of the operator's that connections are sent to: it may be the host's own, whatever the guest may reach. */
+export type OperatorTarget =
+  /** Four words, IPv4 as v4-mapped. */
+  | { readonly kind: "tcp"; readonly words: Ipv6Words; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** By what way connections leave that do not go straight. */
+export type PolicyWay =
+  /** Somewhere else. `proxyHeader`: where they wanted to go is said first (PROXY protocol, version 2). */
+  | { readonly kind: "to"; readonly target: OperatorTarget; readonly proxyHeader: boolean }
+  /** By a proxy that is told where they want to go, or not at all. */
+  | {
+      readonly kind: "socks5";
+      readonly target: OperatorTarget;
+      readonly login?: { readonly user: string; readonly password: string };
+    }
+  | {
+      readonly kind: "http";
+      readonly target: OperatorTarget;
+      /** User and password, as Basic authentication has them (RFC 7617). */
+      readonly credentials?: string;
+    };
+
 export interface PolicyRule {
   readonly verdict: "allow" | "deny";
   readonly name: string;
@@ -211,6 +234,14 @@ export interface PolicyRule {
   readonly check?: PolicyCheck;
   /** For the guest, beside the reason. */
   readonly message?: string;
+  /** Undefined: straight, or as the policy says for all. */
+  readonly way?: PolicyWay;
+}
+
+/** Addresses that stand for names: an IPv4 network whose host part is zero. */
+export interface StandInNetwork {
+  readonly address: number;
+  readonly prefixLength: number;
 }
 
 /** Where the guest may go: the first rule that matches a flow decides about it. */
@@ -226,6 +257,19 @@ export interface PolicyConfig {
   /** How long a pin lasts beyond its TTL. */
   readonly pinGraceMs: number;
   readonly message?: string;
+  /** What is allowed leaves this way unless its rule says another. */
+  readonly way?: PolicyWay;
+  /** What names get for an address whose rules say by what way they are reached. */
+  readonly standIns: StandInNetwork;
+}
+
+/** 198.19.0.0/16: half of what is set aside for measurements (RFC 2544), which no network routes. */
+export const STAND_INS: StandInNetwork = { address: (198 << 24) | (19 << 16), prefixLength: 16 };
+
+/** Unix sockets that connections of this policy may be sent to. */
+export function operatorSockets(policy: PolicyConfig | null): string[] {
+  const ways = policy === null ? [] : [policy.way, ...policy.rules.map(({ way }) => way)];
+  return ways.flatMap((way) => (way?.target.kind === "unix" ? [way.target.path] : []));
 }
 
 export interface EngineConfig {

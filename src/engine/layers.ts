@@ -122,7 +122,7 @@ export class Layers {
     });
     this.tftp = tftpOf(ports.files, { ...shared, mtu, output: this.udp.output });
     this.policy = policy;
-    this.services = policy === null ? this.dns : policy.over(this.tcp.ctx, this.udp.mappings, this.dns);
+    this.services = policy?.over(this.tcp.ctx, this.udp.mappings, this.dns, world) ?? this.dns;
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
@@ -153,10 +153,16 @@ export class Layers {
     this.ethernet = new Ethernet({ view, egress, guestMac, ...over4, ipv6 });
   }
 
+  /** An answer to a question of our own: the policy's, or the search for a translator. */
+  private ownAnswer(at: number, length: number, nowMs: number): void {
+    if (this.policy?.answered(at, length) !== true) this.nat64?.answered(at, length, nowMs);
+  }
+
   private nat64Of(config: EngineConfig, view: DataView, ways: Ways, now: () => number): Nat64 | null {
     const { dns, udp, dhcp, v6, policy } = this;
+    dns.ownAnswer = (at, length) => this.ownAnswer(at, length, now());
     if (config.nat64 === null || config.restrict) return null;
-    const nat64 = new Nat64(config.nat64, {
+    return new Nat64(config.nat64, {
       view,
       ask: (message, nowMs) => dns.ask(message, nowMs),
       isOutside: (prefix) => isOutside(prefix, config.ipv6),
@@ -169,8 +175,6 @@ export class Layers {
         dhcp.preferIpv6Only(v6 !== null && known !== null);
       },
     });
-    dns.ownAnswer = (at, length) => nat64.answered(at, length, now());
-    return nat64;
   }
 }
 

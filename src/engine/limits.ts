@@ -160,3 +160,8 @@ export const DENIALS_MAX = 1024;
 export const HELD_NAMES_MAX = 1024;
 export const HELD_NAME_OCTETS = 16_384;
 export const HELD_NAMES_OCTETS = 4_194_304;
+/**
+ * Connections on their way to a proxy, another target or an address that has yet to be asked for: each has a name of 253
+ * octets and a reply of 262 in hand.
+ */
+export const DETOURS_MAX = 1024;

@@ -1,6 +1,8 @@
 /** The layers that an engine with a policy has more than another, put together once. Loaded only where there is one. */
 import type { EngineConfig, Ipv6Words, PolicyConfig } from "./config.ts";
 import { DNS_REGION_OCTETS, DNS_SCRATCH_OCTETS, DNS_STREAMS_MAX } from "./limits.ts";
+import type { Destinations } from "./network/destinations.ts";
+import type { Destinations6 } from "./network/destinations6.ts";
 import type { FlowJudge } from "./network/judge.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import { DnsPolicy } from "./policy/dns-policy.ts";
@@ -9,11 +11,14 @@ import { Name } from "./policy/name.ts";
 import { Policy } from "./policy/policy.ts";
 import { HeldNames } from "./service/names/held-names.ts";
 import { PolicyReview } from "./service/policy-review.ts";
+import { Detours } from "./service/ways/detours.ts";
+import { NameLookup } from "./service/ways/name-lookup.ts";
 import { copyRemote } from "./transport/path.ts";
 import { CLOSED, type TcpConnection } from "./transport/tcp/connection.ts";
 import type { TcpContext } from "./transport/tcp/context.ts";
 import type { LocalService } from "./transport/tcp/local-service.ts";
 import type { UdpMappings } from "./transport/udp/mappings.ts";
+import { TYPE_A, TYPE_AAAA } from "./wire/dns.ts";
 import { IPV4_HEADER_OCTETS } from "./wire/ipv4.ts";
 import { setMapped } from "./wire/mapped-address.ts";
 import type { Nat64Prefix } from "./wire/translated-address.ts";
@@ -34,21 +39,34 @@ export interface PolicyLayersParts {
   readonly narrower: FlowJudge | null;
 }
 
+/** A service that can be asked to ask. */
+export interface AskedService extends TurnService {
+  ask(message: Uint8Array, nowMs: number): void;
+}
+
+/** Where addresses lead. */
+export interface Destined {
+  readonly destinations: Destinations;
+  readonly destinations6: Destinations6 | null;
+}
+
 export class PolicyLayers {
   readonly judge: Policy;
   readonly dns: DnsPolicy;
   private review: PolicyReview | null = null;
+  private detours: Detours | null = null;
 
   constructor(private readonly parts: PolicyLayersParts) {
     const { config, policy, uptimeMs, narrower } = parts;
     const { udpTimeoutMs, dns, ipv6 } = config;
     const hasDns = dns !== 0 || (ipv6 !== null && ipv6.dns !== null);
-    this.judge = new Policy({ config: policy, uptimeMs, narrower, udpTimeoutMs, hasDns });
-    this.dns = new DnsPolicy(this.judge);
+    const hostAddresses = [config.gateway, ...config.hostAliases.map(({ address }) => address)];
+    this.judge = new Policy({ config: policy, uptimeMs, narrower, udpTimeoutMs, hasDns, hostAddresses });
+    this.dns = new DnsPolicy(this.judge, config.ipv4 ? TYPE_A : TYPE_AAAA);
   }
 
   /** On top of TCP, UDP and DNS, whose step of the turn it joins. */
-  over(ctx: TcpContext, mappings: UdpMappings, dns: TurnService): TurnService {
+  over(ctx: TcpContext, mappings: UdpMappings, dns: AskedService, ways: Destined): TurnService {
     const scratchAt = ctx.arena.dnsAt + DNS_REGION_OCTETS - DNS_SCRATCH_OCTETS;
     const { judge: policy } = this;
     const isOpen = (id: number, serial: number): boolean => {
@@ -56,9 +74,16 @@ export class PolicyLayers {
       return c !== null && c.state !== CLOSED && ctx.ledger.serial[id] === serial;
     };
     const letIn = new LetIn(this.parts.config.maxFlows, isOpen);
-    const names = new HeldNames(ctx, policy, letIn, scratchAt);
-    const review = new PolicyReview({ ctx, mappings, policy, letIn, isService: (c) => this.isService(c) });
+    const ask = (message: Uint8Array, nowMs: number): void => dns.ask(message, nowMs);
+    const { allowLinkLocal } = this.parts.config;
+    const lookup = new NameLookup({ ...ways, view: ctx.view, policy, allowLinkLocal, ask });
+    const detours = new Detours(ctx, policy, scratchAt, lookup);
+    const names = new HeldNames(ctx, policy, letIn, scratchAt, detours);
+    const isService = (c: TcpConnection): boolean => this.isService(c);
+    const review = new PolicyReview({ ctx, mappings, policy, letIn, detours, isService });
     this.review = review;
+    this.detours = detours;
+    ctx.ways = detours;
     ctx.checks = names;
     ctx.local = new LocalServices(ctx.local, names);
     this.keepPins(ctx, letIn);
@@ -67,13 +92,12 @@ export class PolicyLayers {
         if (review.isUnderWay) review.work();
         dns.work(nowMs);
         names.work(nowMs);
+        detours.work(nowMs);
       },
       nextDeadlineMs: (nowMs) => {
         if (review.isUnderWay) return 0;
-        const own = names.nextDeadlineMs(nowMs);
-        const others = dns.nextDeadlineMs(nowMs);
-        if (own < 0) return others;
-        return others < 0 ? own : Math.min(own, others);
+        const own = earlier(names.nextDeadlineMs(nowMs), detours.nextDeadlineMs(nowMs));
+        return earlier(own, dns.nextDeadlineMs(nowMs));
       },
     };
   }
@@ -106,7 +130,13 @@ export class PolicyLayers {
   }
 
   counts(): PolicyCounts {
-    return { allowed: [...this.judge.allowed], denied: [...this.judge.denied] };
+    const { allowed, denied } = this.judge.counts;
+    return { allowed: [...allowed], denied: [...denied] };
+  }
+
+  /** An answer to a question of our own is there. False when it was somebody else's question. */
+  answered(at: number, length: number): boolean {
+    return this.detours?.answered(at, length) === true;
   }
 
   /** Most tries first. */
@@ -116,12 +146,18 @@ export class PolicyLayers {
   }
 
   setNat64(prefix: Nat64Prefix | null): void {
-    this.judge.nat64 = prefix;
+    this.judge.setNat64(prefix);
   }
 
   setHostAddresses(addresses: readonly Ipv6Words[]): void {
     this.judge.setHostAddresses(addresses);
   }
+}
+
+/** Of two delays in milliseconds, -1 meaning none, the shorter. */
+function earlier(a: number, b: number): number {
+  if (a < 0) return b;
+  return b >= 0 && b < a ? b : a;
 }
 
 /** Local connections are DNS's up to a number, and those that have to show a name from there on. */

@@ -35,7 +35,7 @@ import {
   V4_MAPPED,
   WRITABLE,
 } from "../engine/boundary.ts";
-import type { GuestForward, Ipv6Words, ResolverAddress } from "../engine/config.ts";
+import type { GuestForward, Ipv6Words, OperatorTarget, ResolverAddress } from "../engine/config.ts";
 import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
 import type { Arena } from "../engine/memory/arena.ts";
 import type { UdpPorts } from "./engine-options.ts";
@@ -56,6 +56,7 @@ import {
 import { native } from "./native/native.ts";
 import { startPeeking, stopPeeking } from "./native/peeking.ts";
 import { DATAGRAM_DESCRIPTOR_OCTETS, type Descriptors, UDP_TX_MAX } from "./native/shim-tables.ts";
+import { familyOf, isLinkLocal6, isLoopback } from "./socket-addresses.ts";
 
 const TCP_EVENTS = READABLE | URGENT | WRITABLE | PEER_CLOSED | EDGE_TRIGGERED;
 const UDP_EVENTS = READABLE | EDGE_TRIGGERED;
@@ -173,6 +174,19 @@ export class KernelNetwork implements HostNetwork {
         : this.options.spawnCommand(target.command);
     if (fd < 0) return fd;
     return this.register(fd, TCP_EVENTS, token);
+  }
+
+  tcpConnectOperator(token: number, target: OperatorTarget): number {
+    if (target.kind === "unix") {
+      const fd = native.unixConnect(target.path, "stream");
+      return fd < 0 ? fd : this.register(fd, TCP_EVENTS, token);
+    }
+    const to = Int32Array.of(...target.words, target.port);
+    const family = familyOf(to);
+    const fd = native.tcpSocket(family);
+    return fd < 0
+      ? fd
+      : this.startConnect(fd, token, to, isLoopback(to) ? 0 : this.bindOutbound(fd, family, to));
   }
 
   private startConnect(fd: number, token: number, to: AddressWords, prepared: number): number {
@@ -483,17 +497,4 @@ export class KernelNetwork implements HostNetwork {
     if (this.reserve >= 0) closeSync(this.reserve);
     this.reserve = -1;
   }
-}
-
-const LINK_LOCAL_MASK = 0xffc00000 | 0;
-const LINK_LOCAL_PREFIX = 0xfe800000 | 0;
-
-/** fe80::/10, which needs a scope. */
-function isLinkLocal6(words: AddressWords): boolean {
-  return (words[0] & LINK_LOCAL_MASK) === LINK_LOCAL_PREFIX;
-}
-
-/** Socket family for a destination: v4-mapped addresses go out as IPv4. */
-function familyOf(words: AddressWords): 4 | 6 {
-  return words[0] === 0 && words[1] === 0 && words[2] === V4_MAPPED ? 4 : 6;
 }

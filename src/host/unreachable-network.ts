@@ -20,6 +20,11 @@ export class UnreachableNetwork implements HostNetwork {
     return ENETUNREACH;
   }
 
+  tcpConnectOperator(): number {
+    this.connections++;
+    return ENETUNREACH;
+  }
+
   connectResult(): number {
     return ENETUNREACH;
   }

@@ -1,6 +1,7 @@
 /** What the engine process may see and be, from what it is to serve. */
 import { dirname, join } from "node:path";
 import type { LinkPlan } from "../config/host-plan.ts";
+import { operatorSockets } from "../engine/config.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
 import { type ConfinedProcess, spawnConfined } from "../host/process/sandbox.ts";
 import type { EngineLaunch } from "./launch.ts";
@@ -33,6 +34,7 @@ export function spawnEngineProcess(
   const services = config.guestForwards.flatMap(({ target }) =>
     target.kind === "unix" ? [dirname(target.path)] : [],
   );
+  services.push(...operatorSockets(config.policy).map((path) => dirname(path)));
   const needsOwnUser = sockets.readable.length + services.length > 0;
   // Sockets are opened by their owner's rights: nobody, whom root's engine becomes otherwise, has none.
   const own = needsOwnUser ? { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 } : undefined;

@@ -2,6 +2,7 @@
  * The policy as it changes: read and checked here, with this process's rights, swapped by the engine between two turns.
  * What is wrong changes nothing. One change at a time.
  */
+import { dirname } from "node:path";
 import type { ReadPolicy } from "../config/policy/read.ts";
 import { type PolicyChange, Revisions } from "../config/policy/revision.ts";
 import { formatTarget, parseTarget } from "../config/policy/target.ts";
@@ -16,7 +17,7 @@ import type {
   PolicyRuleResource,
   RuleRequest,
 } from "../control/schema.ts";
-import type { PolicyConfig, PolicyRule } from "../engine/config.ts";
+import { operatorSockets, type PolicyConfig, type PolicyRule } from "../engine/config.ts";
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../engine/limits.ts";
 import type { EngineCalls } from "./calls.ts";
 
@@ -89,7 +90,7 @@ export class EnginePolicy implements LivePolicy {
 
   async check(request: PolicyRequest): Promise<PolicyChangeResource> {
     const { kept } = this;
-    const read = await readRequest(request);
+    const read = await this.read(request);
     return { ...described(kept.next(read.config), read), generation: kept.current.generation };
   }
 
@@ -99,9 +100,21 @@ export class EnginePolicy implements LivePolicy {
       if (expected !== undefined && expected !== current.generation) {
         throw new ControlRefusal(412, `the policy is of generation ${current.generation}, not ${expected}`);
       }
-      const read = await readRequest(request);
+      const read = await this.read(request);
       return described(await this.change(read.config, request.keepOpen), read);
     });
+  }
+
+  /** Reads a policy and sees that what it names can be reached. Throws a ControlRefusal with everything that is wrong. */
+  private async read(request: PolicyRequest): Promise<ReadPolicy> {
+    const read = await readRequest(request);
+    const seen = new Set(operatorSockets(this.parts.policy).map((path) => dirname(path)));
+    const hidden = operatorSockets(read.config).filter((path) => !seen.has(dirname(path)));
+    if (hidden.length === 0) return read;
+    throw new ControlRefusal(
+      409,
+      `to: unix:${hidden[0]}: the engine sees only the directories of sockets that its policy named when it was started`,
+    );
   }
 
   addRule(request: RuleRequest): Promise<PolicyRuleResource> {

@@ -278,6 +278,36 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
     .map(([cut, method, target, fields, line]) =>
       join([cut], Buffer.from([`${method} ${target} HTTP/1.1`, ...fields, "", ""].join(line))),
     ),
+  proxy: fc
+    .tuple(
+      fc.nat(2),
+      fc.nat(63),
+      fc.array(
+        fc.oneof(
+          fc.constantFrom(
+            [5, 0],
+            [5, 2],
+            [1, 0],
+            [5, 0, 0, 1, 1, 2, 3, 4, 0, 9],
+            [5, 0, 0, 3, 1, 65, 0, 9],
+            [5, 5, 0, 1, 0],
+          ),
+          fc
+            .constantFrom(
+              "HTTP/1.1 200 OK\r\n",
+              "HTTP/1.0 503 no\r\n",
+              "A: b\r\n",
+              "\r\n",
+              "\n",
+              "HTTP/2 200",
+            )
+            .map((text) => [...Buffer.from(text)]),
+          octets(30).map((some) => [...some]),
+        ),
+        { maxLength: 6 },
+      ),
+    )
+    .map(([kind, cut, says]) => join([kind, cut], ...says)),
   "dns-answer": fc
     .array(
       fc.tuple(

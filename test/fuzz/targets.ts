@@ -4,6 +4,7 @@ import { grammarTarget } from "./grammar-target.ts";
 import { dhcp6Target, ipv6HeadersTarget, ndpTarget } from "./ipv6-targets.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
 import { answerTarget, headTarget, helloTarget } from "./policy-targets.ts";
+import { proxyTarget } from "./proxy-target.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
 import { recordTarget } from "./record-target.ts";
 import { stackTarget } from "./stack-target.ts";
@@ -28,5 +29,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   helloTarget,
   headTarget,
   answerTarget,
+  proxyTarget,
   recordTarget,
 ];

@@ -108,6 +108,9 @@ export class CountingNetwork implements HostNetwork {
   tcpConnectService(): number {
     return -1;
   }
+  tcpConnectOperator(): number {
+    return -1;
+  }
   connectResult(handle: number): number {
     return this.kind[handle] === HANG ? EINPROGRESS : 0;
   }

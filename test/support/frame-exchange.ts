@@ -19,7 +19,7 @@ import {
   type UdpBatch,
   WRITABLE,
 } from "../../src/engine/boundary.ts";
-import { defaultEngineConfig, type EngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig, type EngineConfig, type OperatorTarget } from "../../src/engine/config.ts";
 import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_PARTIAL, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
@@ -140,6 +140,14 @@ export class HeldNetwork implements HostNetwork {
   }
   tcpConnectService(token: number, index: number): number {
     this.sockets.push(new HeldSocket(token, index, [], (t, events) => this.wake(t, events)));
+    return this.sockets.length - 1;
+  }
+  /** A socket to the operator's own has the target's address, or none for a path. */
+  tcpConnectOperator(token: number, target: OperatorTarget): number {
+    const [words, port] = target.kind === "tcp" ? [target.words, target.port] : [[], 0];
+    const result = this.connectTo(port);
+    if (result < 0) return result;
+    this.sockets.push(new HeldSocket(token, port, [...words], (t, events) => this.wake(t, events)));
     return this.sockets.length - 1;
   }
   connectResult(handle: number): number {

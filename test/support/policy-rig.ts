@@ -8,7 +8,7 @@ import type { PolicyDocument } from "../../src/config/policy/schema.ts";
 import { formatProblem, type Problem } from "../../src/config/problem.ts";
 import type { EngineConfig, PolicyConfig } from "../../src/engine/config.ts";
 import { asUdp, udp } from "../hostile/guest-packets.ts";
-import { FrameExchange, type HeldSocket } from "./frame-exchange.ts";
+import { FrameExchange, type HeldSocket, type SentDatagram } from "./frame-exchange.ts";
 import { ip } from "./frames.ts";
 import { TcpGuest } from "./tcp-guest.ts";
 
@@ -62,17 +62,7 @@ export class PolicyRig {
     const sourcePort = this.ports++;
     const frames = exchange.exchange(udp({ to, sourcePort, destinationPort: 53, payload: query }));
     for (const sent of exchange.network.datagrams.slice(before)) {
-      const asked = packet.decode(Buffer.from(sent.octets));
-      const [question] = asked.questions ?? [];
-      this.left.push(`${question?.name} ${question?.type}`);
-      const answer = packet.encode({
-        type: "response",
-        id: asked.id ?? 0,
-        flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE,
-        questions: asked.questions ?? [],
-        answers: [...records],
-      });
-      exchange.network.arriveFrom(sent.handle, sent.words, sent.port, answer);
+      this.answer(sent, records);
       frames.push(...exchange.settle());
     }
     const reply = frames.map(asUdp).find(({ sourcePort: from, source }) => from === 53 && source === to);
@@ -101,6 +91,34 @@ export class PolicyRig {
   ): void {
     const { exchange } = this;
     exchange.core.setPolicy(policyOf(document), before, keepOpen, exchange.now);
+  }
+
+  /** The guest's SYN; it may be answered later. */
+  begin(to: string, port: number): TcpGuest {
+    const guest = new TcpGuest(this.exchange, { to: ip(to), port, sourcePort: this.ports++ });
+    guest.begin();
+    return guest;
+  }
+
+  /** Answers the question of sluice's own that left last. */
+  answerOwn(records: readonly Answer[]): void {
+    const sent = this.exchange.network.datagrams.at(-1);
+    if (sent === undefined) throw new Error("nothing was asked");
+    this.answer(sent, records);
+  }
+
+  private answer({ octets, handle, words, port }: SentDatagram, answers: readonly Answer[]): void {
+    const asked = packet.decode(Buffer.from(octets));
+    const [question] = asked.questions ?? [];
+    this.left.push(`${question?.name} ${question?.type}`);
+    const answer = packet.encode({
+      type: "response",
+      id: asked.id ?? 0,
+      flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE,
+      questions: asked.questions ?? [],
+      answers: [...answers],
+    });
+    this.exchange.network.arriveFrom(handle, words, port, answer);
   }
 
   /** The host's socket of the last connection. */

@@ -20,6 +20,8 @@ export class TcpGuest {
   wasReset = false;
   /** Acknowledges what comes; switched off, it looks as if all was lost. */
   listens = true;
+  /** The SYN-ACK has come. */
+  answered = false;
   private sequence = FIRST_SEQUENCE;
   private next = 0;
 
@@ -30,15 +32,19 @@ export class TcpGuest {
 
   /** The three-way handshake; false when it was answered with a reset or with nothing. */
   open(): boolean {
-    const replies = this.exchange.exchange(this.frame(SYN, Buffer.alloc(0), { mss: MSS }));
-    const reply = replies.find((frame) => asTcp(frame).destinationPort === this.sourcePort);
-    if (reply === undefined) return false;
-    const { flags, sequence } = asTcp(reply);
-    if ((flags & RST) !== 0) return false;
-    this.sequence++;
-    this.next = (sequence + 1) | 0;
-    this.take(this.exchange.exchange(this.frame(ACK)));
-    return true;
+    this.begin();
+    return this.answered;
+  }
+
+  /** The SYN, and whatever comes of it by itself. */
+  begin(): void {
+    this.take(this.exchange.exchange(this.frame(SYN, Buffer.alloc(0), { mss: MSS })));
+  }
+
+  /** Takes what is there already; whether the handshake is over by now. */
+  finish(): boolean {
+    this.settle();
+    return this.answered;
   }
 
   /** Sends octets in segments of at most `size`. */
@@ -67,6 +73,8 @@ export class TcpGuest {
   }
 
   reset(): void {
+    // The SYN takes a number too.
+    if (!this.answered) this.sequence++;
     this.take(this.exchange.exchange(this.frame(RST)));
   }
 
@@ -87,6 +95,13 @@ export class TcpGuest {
       const segment = asTcp(frame);
       if (segment.destinationPort !== this.sourcePort) continue;
       if ((segment.flags & RST) !== 0) this.wasReset = true;
+      if ((segment.flags & (SYN | RST)) === SYN && !this.answered) {
+        this.answered = true;
+        this.sequence++;
+        this.next = (segment.sequence + 1) | 0;
+        waiting.push(...this.exchange.exchange(this.frame(ACK)));
+        continue;
+      }
       if (!this.listens || segment.sequence !== this.next >>> 0) continue;
       const isFin = (segment.flags & FIN) !== 0;
       if (segment.payload.length === 0 && !isFin) continue;
@@ -97,7 +112,7 @@ export class TcpGuest {
     }
   }
 
-  private get sourcePort(): number {
+  get sourcePort(): number {
     return this.options.sourcePort ?? 40_000;
   }
 

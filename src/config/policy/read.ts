@@ -4,7 +4,13 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import type { PolicyConfig, PolicyRule, PolicyTarget } from "../../engine/config.ts";
+import {
+  type PolicyConfig,
+  type PolicyRule,
+  type PolicyTarget,
+  type PolicyWay,
+  STAND_INS,
+} from "../../engine/config.ts";
 import { POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 import { OfflinePolicy, type OfflineVerdict } from "../../engine/policy/offline.ts";
 import { type Problem, Unacceptable } from "../problem.ts";
@@ -14,6 +20,7 @@ import { parseFlow } from "./flow.ts";
 import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";
 import { parseTarget, type Verdict } from "./target.ts";
 import { policyWarnings } from "./warnings.ts";
+import { parseStandIns, parseVia, wayOfRule } from "./way.ts";
 
 /** A rule of the command line. */
 export interface FlagRule {
@@ -28,6 +35,8 @@ export interface PolicyInput {
   readonly source: PolicySource | undefined;
   readonly fallback: "deny" | "allow" | undefined;
   readonly audit: boolean;
+  /** The proxy of the command line. */
+  readonly via?: PolicyWay | undefined;
 }
 
 export interface ReadPolicy {
@@ -59,7 +68,11 @@ export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy 
     sortByPlace(problems);
     return undefined;
   }
-  const config = configOf(input, document, collect.rules);
+  const via = optional(document.via, parseVia, place(["via"]), problems);
+  const standIns =
+    optional(document["stand-ins"], parseStandIns, place(["stand-ins"]), problems) ?? STAND_INS;
+  if (problems.length > before) return undefined;
+  const config = configOf(input, document, collect.rules, { way: input.via ?? via, standIns });
   const tests = document.tests ?? [];
   runTests(config, tests, place, problems);
   if (problems.length > before) return undefined;
@@ -67,9 +80,33 @@ export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy 
   return { config, warnings, tests: tests.length };
 }
 
-function configOf(input: PolicyInput, document: PolicyDocument, rules: readonly PolicyRule[]): PolicyConfig {
+/** A part that need not be there, read by `parse`. */
+function optional<T>(
+  text: string | undefined,
+  parse: (text: string) => T,
+  place: string,
+  problems: Problem[],
+): T | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    problems.push({ place, found: text, allowed: error.allowed });
+    return undefined;
+  }
+}
+
+function configOf(
+  input: PolicyInput,
+  document: PolicyDocument,
+  rules: readonly PolicyRule[],
+  { way, standIns }: { way: PolicyWay | undefined; standIns: PolicyConfig["standIns"] },
+): PolicyConfig {
   const { message } = document;
-  const hasOnlyDenials = rules.length > 0 && rules.every(({ verdict }) => verdict === "deny");
+  // Rules that only deny leave the rest open, and so does a proxy alone.
+  const hasOnlyDenials =
+    (rules.length > 0 || way !== undefined) && rules.every(({ verdict }) => verdict === "deny");
   return {
     default: input.fallback ?? document.default ?? (hasOnlyDenials ? "allow" : "deny"),
     audit: input.audit || document.mode === "audit",
@@ -77,6 +114,8 @@ function configOf(input: PolicyInput, document: PolicyDocument, rules: readonly 
     answers: document.answers ?? "nxdomain",
     refuseEch: document.ech === "refuse",
     pinGraceMs: parseDuration(document["pin-grace"] ?? PIN_GRACE),
+    standIns,
+    ...(way === undefined ? {} : { way }),
     ...(message === undefined ? {} : { message }),
   };
 }
@@ -132,6 +171,14 @@ class Rules {
       return target === undefined ? [] : [target];
     });
     this.places.push(placeOf);
+    const way = wayOfRule(rule, (key, allowed, found) => {
+      this.problems.push({
+        place: place([...at, key], key),
+        ...(found === undefined ? {} : { found }),
+        allowed,
+      });
+    });
+    if (way !== undefined) this.rejectUdp(targets, placeOf);
     const { check, message } = rule;
     this.add({
       verdict,
@@ -140,6 +187,14 @@ class Rules {
       private: rule.private ?? false,
       ...(check === undefined ? {} : { check }),
       ...(message === undefined ? {} : { message }),
+      ...(way === undefined ? {} : { way }),
+    });
+  }
+
+  /** Ways out carry TCP. An address without ports is all of TCP and UDP, and its UDP is refused. */
+  private rejectUdp(targets: readonly PolicyTarget[], placeOf: (target: number) => string): void {
+    targets.forEach(({ tcp }, i) => {
+      if (!tcp) this.problems.push({ place: placeOf(i), allowed: "TCP: to and via carry no UDP" });
     });
   }
 

@@ -32,7 +32,13 @@ export function isRuleName(name: string): boolean {
   return name.length <= NAME_MAX && RULE_NAME.test(name);
 }
 
-export const RULE_KEYS = ["allow", "deny", "name", "private", "check", "message"] as const;
+const via = z
+  .string({ error: "a proxy such as socks5://127.0.0.1:1080 or http://127.0.0.1:3128" })
+  .describe("socks5://[USER:PASSWORD@]ADDRESS:PORT or http://[USER:PASSWORD@]ADDRESS:PORT");
+
+export const RULE_KEYS = [
+  ...["allow", "deny", "name", "private", "check", "message", "to", "proxy-protocol", "via"],
+] as const;
 
 const rule = z
   .strictObject(
@@ -56,6 +62,15 @@ const rule = z
           "what a connection must show; by the port otherwise: tls on 443 and 8443, http on 80 and 8080",
         ),
       message: message.optional(),
+      to: z
+        .string({ error: "ADDRESS:PORT or unix:PATH" })
+        .optional()
+        .describe("where its TCP connections go instead: ADDRESS:PORT or unix:PATH"),
+      "proxy-protocol": z
+        .literal("v2", { error: "v2" })
+        .optional()
+        .describe("the target of to is told first where a connection wanted to go"),
+      via: via.optional(),
     },
     { error: "a rule: allow or deny, and what it is for" },
   )
@@ -83,6 +98,8 @@ export const POLICY_KEYS = [
   "ech",
   "pin-grace",
   "message",
+  "via",
+  "stand-ins",
   "tests",
 ] as const;
 
@@ -119,6 +136,13 @@ export const policySchema = z
         .optional()
         .describe("how long an address counts beyond the TTL it was answered with; 60s"),
       message: message.optional(),
+      via: via
+        .optional()
+        .describe("the proxy that all TCP goes by whose rule says no other way; nothing goes straight then"),
+      "stand-ins": z
+        .string({ error: "an IPv4 network such as 198.19.0.0/16" })
+        .optional()
+        .describe("addresses that stand for the names of rules with to or via; 198.19.0.0/16"),
       tests: z.array(test, { error: "a list of tests" }).optional(),
     },
     { error: "a policy: version, rules and what else there is to say" },

@@ -1,12 +1,14 @@
 /** A policy as a file says it, from what was read: `readPolicy` reads the same from it. */
 import { stringify } from "yaml";
-import type { PolicyConfig, PolicyRule } from "../../engine/config.ts";
+import { type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
+import { formatNetwork } from "../address.ts";
 import { isRuleName } from "./schema.ts";
 import { formatTarget } from "./target.ts";
+import { wayDocument } from "./way.ts";
 
 /** A rule's members, in the order people write them. */
 export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
-  const { name, verdict, check, message } = rule;
+  const { name, verdict, check, message, way } = rule;
   const targets = rule.targets.map((target) => formatTarget(target, verdict));
   return {
     ...(isRuleName(name) ? { name } : {}),
@@ -14,12 +16,14 @@ export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
     ...(rule.private ? { private: true } : {}),
     ...(check === undefined ? {} : { check }),
     ...(message === undefined ? {} : { message }),
+    ...(way === undefined ? {} : wayDocument(way)),
   };
 }
 
 /** Everything but the rules. */
 function headDocument(config: PolicyConfig): Record<string, unknown> {
-  const { audit, answers, refuseEch, pinGraceMs, message } = config;
+  const { audit, answers, refuseEch, pinGraceMs, message, way, standIns } = config;
+  const isUsual = standIns.address === STAND_INS.address && standIns.prefixLength === STAND_INS.prefixLength;
   return {
     version: 1,
     default: config.default,
@@ -28,6 +32,10 @@ function headDocument(config: PolicyConfig): Record<string, unknown> {
     ...(refuseEch ? { ech: "refuse" } : {}),
     ...(pinGraceMs === 60_000 ? {} : { "pin-grace": `${pinGraceMs}ms` }),
     ...(message === undefined ? {} : { message }),
+    ...(way === undefined ? {} : wayDocument(way)),
+    ...(isUsual
+      ? {}
+      : { "stand-ins": formatNetwork({ network: standIns.address, prefixLength: standIns.prefixLength }) }),
   };
 }
 

@@ -99,6 +99,9 @@ function targetWarnings(config: PolicyConfig, rule: PolicyRule, target: PolicyTa
       : [];
   }
   const warnings: string[] = [];
+  if (rule.way !== undefined && target.udp) {
+    warnings.push(`UDP to ${text} is refused: to and via carry TCP alone`);
+  }
   if (!isName(host)) {
     const opened = RESOLVER_PORTS.filter((port) => has(target, port) && target.ports[0]?.[1] === port);
     for (const port of opened) {
@@ -110,7 +113,7 @@ function targetWarnings(config: PolicyConfig, rule: PolicyRule, target: PolicyTa
   }
   if (host.kind === "names-under" && isHosting(host.name)) {
     warnings.push(`anybody can have a name under ${host.name}`);
-  } else if (host.kind === "names-under") {
+  } else if (host.kind === "names-under" && rule.way === undefined && config.way === undefined) {
     warnings.push(`the name servers of ${host.name} see every name that is asked for under it`);
   }
   const isTls = rule.check === "tls" || (rule.check === undefined && isWithin(target, TLS_PORTS));
@@ -120,7 +123,8 @@ function targetWarnings(config: PolicyConfig, rule: PolicyRule, target: PolicyTa
     target.tcp &&
     !target.udp &&
     (isTls || isHttp || (rule.check === undefined && isWithin(target, [...TLS_PORTS, ...HTTP_PORTS])));
-  if (!isChecked) {
+  const isStandIn = rule.way !== undefined || config.way !== undefined;
+  if (!isChecked && !isStandIn) {
     warnings.push(`${text} is known by address only: others behind the same address can be reached`);
   }
   if (isHttp || hasHttp) {

@@ -40,6 +40,23 @@ const POLICY_TEXTS: Readonly<Record<string, string>> = {
   "policy-peek-full": "too many connections had yet to show their name",
 };
 
+/** Why a way out that the policy says led nowhere. */
+const WAY_TEXTS: Readonly<Record<string, DropText>> = {
+  "proxy-unreachable": {
+    because:
+      "the proxy or target that its rule says is not there, or did not answer in time; nothing goes straight instead",
+    change: "start what listens there, or correct to: or via: in the policy",
+  },
+  "proxy-refused": {
+    because: "the proxy that its rule says did not let it through, or did not speak its protocol",
+    change: "the proxy's own rules, user and password",
+  },
+  "proxy-udp": {
+    because: "its rule says a proxy or another target, which carry TCP alone",
+    change: "a rule of its own, before that one, for what may go by UDP",
+  },
+};
+
 /** Why flows are dropped for its reason, and what would change it. */
 export function dropText(flow: DroppedFlow, config: EngineConfig): DropText {
   const { guest, remote } = flow;
@@ -47,6 +64,8 @@ export function dropText(flow: DroppedFlow, config: EngineConfig): DropText {
   if (byPolicy !== undefined) {
     return { because: byPolicy, change: `--allow ${formatEnd(remote)}, or a rule of the policy's file` };
   }
+  const byWay = WAY_TEXTS[flow.reason];
+  if (byWay !== undefined) return byWay;
   switch (flow.reason) {
     case "destination-restricted":
       return {

@@ -153,6 +153,11 @@ export class Destinations {
     return verdict;
   }
 
+  /** Where an address leads by the rules for any address, whoever says it. Fills `to` if it goes out. */
+  reach(remoteAddress: number, remotePort: number, to: AddressWords): number {
+    return this.route({ guestAddress: 0, remoteAddress, remotePort }, to);
+  }
+
   /** The rules for any address. */
   private route(wish: Wish, to: AddressWords): number {
     return this.isDirect ? this.direct(wish, to) : this.indirect(wish, to);

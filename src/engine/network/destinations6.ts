@@ -83,6 +83,11 @@ export class Destinations6 {
     return isDenial(reason) && isUnicast6(pair, REMOTE);
   }
 
+  /** Where the remote of `pair` leads by the rules for any address. Fills `to` if it goes out. */
+  reach(pair: Int32Array, remotePort: number, to: AddressWords): number {
+    return this.route({ pair, remotePort }, to);
+  }
+
   private route(wish: Wish6, to: AddressWords): number {
     const { pair, remotePort } = wish;
     if (!this.isDirect) {

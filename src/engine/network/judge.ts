@@ -29,6 +29,8 @@ export const DENIED = 1;
 export const NO_DATA = 2;
 /** Not for us. */
 export const REFUSED = 3;
+/** It has the address `QuestionJudge.standIn`, of the question's type, for a few seconds. */
+export const STANDS_IN = 4;
 
 /** Asked once per question that we would forward. `end`: octets of its header and question. */
 export interface QuestionJudge {
@@ -36,6 +38,8 @@ export interface QuestionJudge {
   readonly reason: number;
   /** A denied name is refused, and not said not to exist. */
   readonly refuses: boolean;
+  /** What stands for the last name that got STANDS_IN: an IPv4 address, which AAAA questions get in 64:ff9b::/96. */
+  readonly standIn: number;
   question(view: DataView, at: number, end: number): number;
   /** Why the last one was denied, for people. */
   explain(): string;

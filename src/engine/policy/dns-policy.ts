@@ -1,7 +1,7 @@
 /** What a policy has to do with DNS: which questions leave, which addresses come of the answers, and what a denied one is told. */
 
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { DENIED, NO_DATA, PASSES, type QuestionJudge, REFUSED } from "../network/judge.ts";
+import { DENIED, NO_DATA, PASSES, type QuestionJudge, REFUSED, STANDS_IN } from "../network/judge.ts";
 import {
   CLASS_IN,
   DNS_HEADER_OCTETS,
@@ -10,6 +10,7 @@ import {
   questionClass,
   questionType,
   RCODE_MASK,
+  TYPE_A,
   TYPE_ANY,
   TYPE_HTTPS,
   TYPE_SVCB,
@@ -32,10 +33,15 @@ const QUESTION: FlowInHand = { words: new Int32Array(WORDS), port: 0, protocol: 
 export class DnsPolicy implements QuestionJudge {
   /** Why the last question was denied. */
   reason = BY_DEFAULT;
+  standIn = 0;
   private readonly answer = new DnsAnswer();
   private readonly address = new Int32Array(WORDS);
 
-  constructor(private readonly policy: Policy) {}
+  /** `standInType`: of the questions that are answered with stand-ins, which is the family the guest has. */
+  constructor(
+    private readonly policy: Policy,
+    private readonly standInType: number = TYPE_A,
+  ) {}
 
   /** Whether denied names are refused and not denied to exist. */
   get refuses(): boolean {
@@ -46,7 +52,7 @@ export class DnsPolicy implements QuestionJudge {
   question(view: DataView, at: number, end: number): number {
     const { policy } = this;
     const { rules, config, name } = policy;
-    const isStrict = !rules.allowsByDefault && !config.audit;
+    const isStrict = config.way !== undefined || (!rules.allowsByDefault && !config.audit);
     name.labels = 0;
     const isPlain = end !== DNS_HEADER_OCTETS && (flags(view, at) & OPCODE_MASK) === 0;
     if (!isPlain || questionClass(view, at, end) !== CLASS_IN) return isStrict ? REFUSED : PASSES;
@@ -58,9 +64,15 @@ export class DnsPolicy implements QuestionJudge {
     }
     if (!rules.mayAsk(name)) {
       this.deny(rules.decidedBy === NO_RULE ? BY_DEFAULT : BY_RULE, rules.decidedBy);
-      return config.audit ? PASSES : DENIED;
+      if (!config.audit) return DENIED;
+      if (config.way === undefined) return PASSES;
     }
     const type = questionType(view, at, end);
+    if (policy.standIns !== null && (config.way !== undefined || rules.hasWay(name))) {
+      if (type !== this.standInType) return NO_DATA;
+      this.standIn = policy.standIns.of(name, policy.uptimeMs());
+      return this.standIn === 0 ? REFUSED : STANDS_IN;
+    }
     const isBeside = type === TYPE_HTTPS || type === TYPE_SVCB || type === TYPE_ANY;
     return isBeside && rules.hasNames && !config.audit ? NO_DATA : PASSES;
   }

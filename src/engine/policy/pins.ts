@@ -126,7 +126,8 @@ export class Pins {
     this.remove(oldest);
   }
 
-  private remove(pin: number): void {
+  /** Takes a pin off. */
+  remove(pin: number): void {
     const bucket = this.bucket(this.words, pin * WORDS);
     if (this.heads[bucket] === pin) {
       this.heads[bucket] = this.next[pin];

@@ -8,20 +8,23 @@
  *
  * An address that carries an IPv4 address inside is judged as that one.
  */
-import type { Ipv6Words, PolicyConfig } from "../config.ts";
-import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
+import type { Ipv6Words, PolicyConfig, PolicyWay } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { EMBEDDED_MAX, embeddedIpv4, isIsatap } from "../network/addresses.ts";
 import { CHECK, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
 import { setMapped } from "../wire/mapped-address.ts";
-import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
+import type { Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
-import { Denials, type FlowInHand } from "./denials.ts";
+import { Denials } from "./denials.ts";
+import { JudgedFlow } from "./judged-flow.ts";
 import { Name } from "./name.ts";
 import { NO_PIN, Pins } from "./pins.ts";
+import { RuleCounts } from "./rule-counts.ts";
 import { CHECK_NONE, checkOfPort, NO_RULE, NOT_PINNED, PINNED, PINNED_PRIVATE, RuleSet } from "./rule-set.ts";
+import { StandIns } from "./stand-ins.ts";
 import { OVER_TCP, OVER_UDP } from "./targets.ts";
+import { UdpRemotes, UNKNOWN } from "./udp-remotes.ts";
+import { isSameWay } from "./ways.ts";
 
 const NO_SUCH_RULE = dropReason("policy-no-rule");
 const DENIED = dropReason("policy-denied");
@@ -30,9 +33,12 @@ const MISMATCH = dropReason("policy-name-mismatch");
 const NAME_PRIVATE = dropReason("policy-name-private");
 /** A datagram to somebody else's port 53: answered in their stead, and counted under this only where that fails. */
 const RESOLVER = dropReason("policy-resolver");
+/** A datagram of what leaves by another way than straight. */
+const NO_UDP = dropReason("proxy-udp");
 
 const WORDS = 4;
-const HASH_PRIME = 0x9e3779b1 | 0;
+/** Of IPv6, or of none. */
+const NO_ADDRESS = 0;
 
 export interface PolicyParts {
   readonly config: PolicyConfig;
@@ -43,12 +49,8 @@ export interface PolicyParts {
   readonly udpTimeoutMs: number;
   /** Whether the guest has a DNS address: questions to others can be answered then. */
   readonly hasDns: boolean;
-}
-
-class Flow implements FlowInHand {
-  readonly words = new Int32Array(WORDS);
-  port = 0;
-  protocol = OVER_TCP;
+  /** Addresses by which the guest reaches the host itself: nothing is asked of a proxy for them. */
+  readonly hostAddresses?: readonly number[];
 }
 
 export class Policy implements FlowJudge {
@@ -56,9 +58,7 @@ export class Policy implements FlowJudge {
   readonly denials = new Denials();
   rules: RuleSet;
   config: PolicyConfig;
-  /** Flows that each rule let through and did not, the default last: those of a rule that stays are kept. */
-  allowed: Float64Array;
-  denied: Float64Array;
+  readonly counts: RuleCounts;
   /** The name that was shown or asked for last. */
   readonly name = new Name();
   /** The rule that decided last, or NO_RULE. */
@@ -70,30 +70,30 @@ export class Policy implements FlowJudge {
   /** The name by whose pin the flow in hand goes, where `byName`; else the last of those that lead there. */
   readonly pinnedName = new Name();
   byName = false;
-  private readonly flow = new Flow();
-  /** The prefix of the network's translator, if it has one. */
-  nat64: Nat64Prefix | null = null;
-  readonly embedded = new Int32Array(EMBEDDED_MAX);
+  /** By what way the flow that was let through last leaves; null: straight. */
+  way: PolicyWay | null = null;
+  /** Null where everything goes straight. */
+  standIns: StandIns | null = null;
+  readonly flow = new JudgedFlow();
   private ownsDns = false;
   private hostAddresses: readonly Ipv6Words[] = [];
-  // Remotes of UDP: four words, port, verdict, when it was last asked, and what was known then.
-  private readonly udpWords = new Int32Array(POLICY_UDP_REMOTES_MAX * WORDS);
-  private readonly udpPort = new Int32Array(POLICY_UDP_REMOTES_MAX);
-  private readonly udpVerdict = new Int32Array(POLICY_UDP_REMOTES_MAX);
-  private readonly udpAskedAt = new Float64Array(POLICY_UDP_REMOTES_MAX);
-  private readonly udpGeneration = new Int32Array(POLICY_UDP_REMOTES_MAX);
+  private readonly remotes: UdpRemotes;
 
   constructor(private readonly parts: PolicyParts) {
     this.config = parts.config;
     this.rules = new RuleSet(parts.config);
+    this.remotes = new UdpRemotes(parts.udpTimeoutMs);
     this.pins = new Pins(parts.config.pinGraceMs);
-    this.allowed = new Float64Array(parts.config.rules.length + 1);
-    this.denied = new Float64Array(parts.config.rules.length + 1);
-    this.takeDns();
+    this.counts = new RuleCounts(parts.config.rules.length);
+    this.takeNames();
   }
 
-  private takeDns(): void {
-    this.ownsDns = this.parts.hasDns && this.config.default === "deny" && !this.config.audit;
+  /** Which names are ours to answer for, and which by stand-ins. */
+  private takeNames(): void {
+    const { config, pins, parts } = this;
+    this.ownsDns = parts.hasDns && (config.way !== undefined || (config.default === "deny" && !config.audit));
+    const hasWays = config.way !== undefined || config.rules.some(({ way }) => way !== undefined);
+    this.standIns = hasWays ? new StandIns(config.standIns, pins) : null;
   }
 
   uptimeMs(): number {
@@ -111,19 +111,14 @@ export class Policy implements FlowJudge {
    * was, or -1. Remotes of UDP are judged anew.
    */
   replace(config: PolicyConfig, before: readonly number[]): void {
-    const { allowed, denied } = this;
-    const last = this.config.rules.length;
-    const carry = (counts: Float64Array): Float64Array =>
-      Float64Array.from([...before, last], (old) => (old < 0 ? 0 : (counts[old] ?? 0)));
     this.config = config;
     this.rules = new RuleSet(config);
     this.rules.setHostAddresses(this.hostAddresses);
-    this.allowed = carry(allowed);
-    this.denied = carry(denied);
+    this.counts.carry(before);
     this.denials.renumber(before);
     this.pins.graceMs = config.pinGraceMs;
-    this.takeDns();
-    this.udpPort.fill(0);
+    this.takeNames();
+    this.remotes.clear();
     this.pins.generation = (this.pins.generation + 1) | 0;
   }
 
@@ -134,14 +129,18 @@ export class Policy implements FlowJudge {
     this.flow.port = wish.remotePort;
     setMapped(this.flow.words, 0, wish.remoteAddress);
     const verdict = this.settle(this.judge());
-    return isLetThrough(verdict) ? this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO) : verdict;
+    if (!isLetThrough(verdict)) return verdict;
+    this.takeWay(wish.remoteAddress);
+    return this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO);
   }
 
   tcp6(wish: Wish6): number {
     this.flow.protocol = OVER_TCP;
     this.flow.port = wish.remotePort;
     const verdict = this.settle(this.judge6(wish.pair, WORDS));
-    return isLetThrough(verdict) ? this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO) : verdict;
+    if (!isLetThrough(verdict)) return verdict;
+    this.takeWay(NO_ADDRESS);
+    return this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO);
   }
 
   udp(wish: Wish, nowMs: number): number {
@@ -167,25 +166,21 @@ export class Policy implements FlowJudge {
    * until something more is known.
    */
   private udpVerdictOf(words: Int32Array, at: number, port: number): number {
-    const i = udpSlot(words, at, port);
-    const own = i * WORDS;
-    const { udpWords } = this;
-    const uptime = this.parts.uptimeMs();
-    let isKnown = this.udpPort[i] === port && uptime - this.udpAskedAt[i] < this.parts.udpTimeoutMs;
-    for (let word = 0; word < WORDS && isKnown; word++) isKnown = udpWords[own + word] === words[at + word];
-    if (isKnown && (this.udpVerdict[i] === GO || this.udpGeneration[i] === this.pins.generation)) {
-      if (this.udpVerdict[i] === GO) this.udpAskedAt[i] = uptime;
-      return this.udpVerdict[i];
+    const { remotes, flow } = this;
+    const uptime = this.uptimeMs();
+    const known = remotes.find(words, at, port, uptime, this.pins.generation);
+    if (known !== UNKNOWN) return known;
+    // Judging takes other words in hand.
+    const place = remotes.take(words, at, port, uptime, this.pins.generation);
+    flow.protocol = OVER_UDP;
+    flow.port = port;
+    const isIpv4 = words === flow.words;
+    let verdict = this.settle(isIpv4 ? this.judge() : this.judge6(words, at));
+    if (verdict === GO && this.goesAnotherWay(isIpv4 ? words[3] : NO_ADDRESS)) {
+      verdict = refuse(NO_UDP);
+      this.refused(NO_UDP);
     }
-    for (let word = 0; word < WORDS; word++) udpWords[own + word] = words[at + word];
-    this.flow.protocol = OVER_UDP;
-    this.flow.port = port;
-    const isIpv4 = words === this.flow.words;
-    const verdict = this.settle(isIpv4 ? this.judge() : this.judge6(words, at));
-    this.udpPort[i] = port;
-    this.udpVerdict[i] = verdict;
-    this.udpAskedAt[i] = uptime;
-    this.udpGeneration[i] = this.pins.generation;
+    remotes.verdict[place] = verdict;
     return verdict;
   }
 
@@ -195,29 +190,61 @@ export class Policy implements FlowJudge {
     const { audit } = this.config;
     if (verdict === CHECK && !audit) return CHECK;
     if (verdict === GO || verdict === CHECK) {
-      this.tally(this.allowed);
+      this.counts.allow(this.rule);
       return GO;
     }
-    this.tally(this.denied);
+    this.counts.deny(this.rule);
     const named = this.pinnedName.labels > 0 ? this.pinnedName : null;
     this.denials.note(this.flow, named, reasonOf(verdict), this.rule === NO_RULE ? -1 : this.rule);
     return audit ? GO : verdict;
   }
 
-  private tally(counts: Float64Array): void {
-    counts[this.rule === NO_RULE ? counts.length - 1 : this.rule]++;
+  /** What a rule says of the way; null: straight. */
+  wayOf(rule: number): PolicyWay | null {
+    const { config } = this;
+    const own = rule !== NO_RULE && this.rules.allows(rule) ? config.rules[rule].way : undefined;
+    return own ?? config.way ?? null;
+  }
+
+  /** Notes by what way the flow in hand leaves. `address`: as the guest says it, of IPv4. */
+  private takeWay(address: number): void {
+    if (this.standIns === null) {
+      this.way = null;
+      return;
+    }
+    const way = this.wayOf(this.rule);
+    this.way = way !== null && way.kind !== "to" && this.isHost(address) ? null : way;
+  }
+
+  /** The way of the flow that was judged last, to this address of IPv4 or to none. */
+  wayFor(address: number): PolicyWay | null {
+    this.takeWay(address);
+    return this.way;
+  }
+
+  private goesAnotherWay(address: number): boolean {
+    this.takeWay(address);
+    return this.way !== null || this.standIns?.has(this.flow.words, 0) === true;
+  }
+
+  private isHost(address: number): boolean {
+    return address !== NO_ADDRESS && this.parts.hostAddresses?.includes(address) === true;
   }
 
   /** The flow in hand over IPv6, to the address at `words[at]`: the strictest verdict of all that it may be. */
   private judge6(words: Int32Array, at: number): number {
-    const inside = this.inner(words, at);
-    const all = this.candidates(inside, words, at);
+    const { flow } = this;
+    const all = flow.candidates(words, at);
     let strictest = GO;
     let isLenient = true;
+    let way: PolicyWay | null = null;
     for (let i = 0; i < all; i++) {
-      this.take(i, inside, words, at);
+      flow.take(i, words, at);
       const verdict = this.judge();
       if (verdict !== GO && verdict !== CHECK) return verdict;
+      // One that may be two, which leave by different ways, has no way.
+      if (i > 0 && this.wayOf(this.rule) !== way) return refuse(NO_SUCH_RULE);
+      way = this.wayOf(this.rule);
       if (verdict === GO) continue;
       strictest = CHECK;
       isLenient = isLenient && this.lenient;
@@ -226,23 +253,17 @@ export class Policy implements FlowJudge {
     return strictest;
   }
 
-  /** How many addresses the one at `words[at]` may be: those inside, and itself where these leave it open. */
-  private candidates(inside: number, words: Int32Array, at: number): number {
-    return inside === 0 || isIsatap(words, at) ? inside + 1 : inside;
-  }
-
-  /** Takes the `i`-th of them in hand. */
-  private take(i: number, inside: number, words: Int32Array, at: number): void {
-    if (i < inside) setMapped(this.flow.words, 0, this.embedded[i]);
-    else for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
-  }
-
   /** Puts the IPv4 addresses in the IPv6 address at `words[at]` into `embedded`. Returns how many. */
   inner(words: Int32Array, at: number): number {
-    const { nat64, embedded } = this;
-    if (nat64 === null || !isOfPrefix(words, at, nat64)) return embeddedIpv4(words, at, embedded);
-    embedded[0] = extractIpv4(words, at, nat64.length);
-    return 1;
+    return this.flow.inner(words, at);
+  }
+
+  get embedded(): Int32Array {
+    return this.flow.embedded;
+  }
+
+  setNat64(prefix: Nat64Prefix | null): void {
+    this.flow.nat64 = prefix;
   }
 
   /** The flow in hand. */
@@ -250,6 +271,7 @@ export class Policy implements FlowJudge {
     const { flow, rules } = this;
     this.pinnedName.labels = 0;
     this.byName = false;
+    if (this.standIns?.has(flow.words, 0) === true) return this.judgeStandIn(this.standIns);
     const fixed = rules.addressRule(flow.words, 0, flow.port, flow.protocol);
     if (flow.port === DNS_PORT && this.ownsDns && fixed === NO_RULE) {
       return flow.protocol === OVER_TCP ? HERE : refuse(RESOLVER);
@@ -264,6 +286,25 @@ export class Policy implements FlowJudge {
     this.rule = Math.min(fixed, named);
     this.byName = named < fixed;
     return rules.allows(this.rule) ? GO : this.refusal();
+  }
+
+  /** A flow to an address that stands for a name, whatever rules say of addresses. */
+  private judgeStandIn(standIns: StandIns): number {
+    const { flow, pins, rules, pinnedName } = this;
+    const uptime = this.uptimeMs();
+    const pin = standIns.pinAt(flow.words, 0, uptime);
+    this.rule = NO_RULE;
+    if (pin === NO_PIN) return refuse(UNNAMED);
+    pins.use(pin, uptime);
+    pins.readName(pin, pinnedName);
+    this.byName = true;
+    this.rule = rules.nameRule(pinnedName, flow.port, flow.protocol, PINNED);
+    if (!rules.allows(this.rule)) return refuse(this.rule === NO_RULE ? NO_SUCH_RULE : DENIED);
+    this.check = flow.protocol === OVER_TCP ? rules.checkOf(this.rule, flow.port) : CHECK_NONE;
+    // What no rule names passes whatever it shows, but for what a rule denies.
+    this.lenient = this.rule === NO_RULE;
+    if (this.lenient && rules.firstDenying(flow.port, flow.protocol) === NO_RULE) this.check = CHECK_NONE;
+    return this.check === CHECK_NONE ? GO : CHECK;
   }
 
   /** A flow to a port whose protocol says a name. */
@@ -348,37 +389,54 @@ export class Policy implements FlowJudge {
   // --- names that are shown ----------------------------------------------------------------------------------------
 
   /**
-   * Whether a connection to the address at `words[at]` may go on now that it has shown `name`. Returns HANDLED (0) or the
-   * reason why not, which is noted.
+   * Whether a connection to the address at `words[at]`, which leaves by `way`, may go on now that it has shown `name`.
+   * Returns HANDLED (0) or the reason why not, which is noted.
    */
-  shown(words: Int32Array, at: number, port: number): number {
-    const inside = this.inner(words, at);
-    const all = this.candidates(inside, words, at);
+  shown(words: Int32Array, at: number, port: number, way: PolicyWay | null): number {
+    const { flow } = this;
+    const all = flow.candidates(words, at);
     let reason = 0;
     this.flow.protocol = OVER_TCP;
     this.flow.port = port;
     for (let i = 0; i < all && reason === 0; i++) {
-      this.take(i, inside, words, at);
-      reason = this.shownAt();
+      flow.take(i, words, at);
+      reason = this.shownAt(way);
     }
-    if (reason === 0) this.tally(this.allowed);
+    if (reason === 0) this.counts.allow(this.rule);
     return reason;
   }
 
-  private shownAt(): number {
+  private shownAt(way: PolicyWay | null): number {
     const { name, pins, flow } = this;
-    this.judgeShown(pins.leading(name, flow.words, 0, this.parts.uptimeMs()));
-    if (this.rules.allows(this.rule)) return 0;
-    const reason = this.rule === NO_RULE ? MISMATCH : DENIED;
+    this.judgeShown(pins.leading(name, flow.words, 0, this.uptimeMs()));
+    const isAllowed = this.isStandInOfAnother() ? false : this.rules.allows(this.rule);
+    // Names behind one address may have ways of their own: this connection has taken one.
+    if (isAllowed && isSameWay(this.wayOf(this.rule), way)) return 0;
+    const reason = this.rule === NO_RULE || this.rules.allows(this.rule) ? MISMATCH : DENIED;
     this.refused(reason);
     return reason;
+  }
+
+  /**
+   * Whether the flow in hand goes to an address that stands for another name than it shows, and that a rule has. Of a stand-in
+   * nothing else is known; one that has no rule leads wherever it says.
+   */
+  private isStandInOfAnother(): boolean {
+    const { flow, pins, rules, name, pinnedName, standIns } = this;
+    if (standIns?.has(flow.words, 0) !== true) return false;
+    const pin = standIns.pinAt(flow.words, 0, this.uptimeMs());
+    if (pin === NO_PIN) return true;
+    pins.readName(pin, pinnedName);
+    if (pinnedName.hasSuffix(pinnedName.labels, name.octets, 0, name.length)) return false;
+    return rules.nameRule(pinnedName, flow.port, flow.protocol, PINNED) !== NO_RULE;
   }
 
   /** The rule for the flow in hand, whose name is in `name`; `pin` is the one of that name, if any. */
   private judgeShown(pin: number): void {
     const { flow, name, rules } = this;
     const pinned = pin === NO_PIN ? NOT_PINNED : pinnedAs(this.isPrivatePin(pin));
-    const fixed = rules.addressRule(flow.words, 0, flow.port, flow.protocol);
+    const isStandIn = this.standIns?.has(flow.words, 0) === true;
+    const fixed = isStandIn ? NO_RULE : rules.addressRule(flow.words, 0, flow.port, flow.protocol);
     this.rule = Math.min(fixed, rules.nameRule(name, flow.port, flow.protocol, pinned));
   }
 
@@ -387,26 +445,27 @@ export class Policy implements FlowJudge {
    * which is in `name` then, is judged by that; another as if it began now.
    */
   holds(words: Int32Array, at: number, port: number, protocol: number, isNamed: boolean): boolean {
-    if (this.config.audit) return true;
-    const inside = this.inner(words, at);
-    const all = this.candidates(inside, words, at);
+    const { flow } = this;
+    const all = flow.candidates(words, at);
     for (let i = 0; i < all; i++) {
-      this.take(i, inside, words, at);
+      flow.take(i, words, at);
       this.flow.port = port;
       this.flow.protocol = protocol;
-      if (!(isNamed ? this.holdsNamed() : this.holdsUnnamed())) return false;
+      const holds = isNamed ? this.holdsNamed() : this.holdsUnnamed();
+      if (!holds && !this.config.audit) return false;
     }
     return true;
   }
 
   private holdsNamed(): boolean {
     this.judgeShown(this.pins.find(this.name, this.flow.words, 0));
-    return this.rules.allows(this.rule);
+    return this.rules.allows(this.rule) && !this.isStandInOfAnother();
   }
 
   /** Where a name has to be shown, it can be no more. */
   private holdsUnnamed(): boolean {
     const verdict = this.judge();
+    if (verdict === GO && this.flow.protocol === OVER_UDP && this.goesAnotherWay(NO_ADDRESS)) return false;
     return verdict === GO || (verdict === CHECK && this.lenient);
   }
 
@@ -420,7 +479,7 @@ export class Policy implements FlowJudge {
   }
 
   private refused(reason: number): void {
-    this.tally(this.denied);
+    this.counts.deny(this.rule);
     const named = this.name.labels > 0 ? this.name : null;
     this.denials.note(this.flow, named, reason, this.rule === NO_RULE ? -1 : this.rule);
   }
@@ -432,10 +491,4 @@ function isLetThrough(verdict: number): boolean {
 
 function pinnedAs(isPrivate: boolean): number {
   return isPrivate ? PINNED_PRIVATE : PINNED;
-}
-
-function udpSlot(words: Int32Array, at: number, port: number): number {
-  let mixed = Math.imul(port, HASH_PRIME);
-  for (let word = 0; word < WORDS; word++) mixed = Math.imul(mixed ^ words[at + word], 0x85ebca6b);
-  return (mixed >>> 16) & (POLICY_UDP_REMOTES_MAX - 1);
 }

@@ -31,6 +31,8 @@ const CHECK_BY_PORT = -1;
 
 const ALLOW = 1;
 const PRIVATE = 2;
+/** Says by what way. */
+const WAY = 4;
 
 const WORDS = 4;
 const V4_MAPPED_BITS = 96;
@@ -107,7 +109,8 @@ export class RuleSet {
     this.allowsByDefault = config.default === "allow";
     this.flags = Uint8Array.from(
       rules,
-      (rule) => (rule.verdict === "allow" ? ALLOW : 0) | (rule.private ? PRIVATE : 0),
+      ({ verdict, private: isPrivate, way }) =>
+        (verdict === "allow" ? ALLOW : 0) | (isPrivate ? PRIVATE : 0) | (way === undefined ? 0 : WAY),
     );
     this.checks = Int8Array.from(rules, ({ check }) => (check === undefined ? CHECK_BY_PORT : CHECKS[check]));
     const targets = new Targets(config);
@@ -335,6 +338,14 @@ export class RuleSet {
       const flags = this.flags[this.targets.rule[this.naming[i]]];
       if ((flags & ALLOW) !== 0 && (flags & PRIVATE) !== 0) return true;
     }
+    return false;
+  }
+
+  /** Whether a rule that allows this name says by what way it is reached. */
+  hasWay(name: Name): boolean {
+    const count = this.gather(name);
+    for (let i = 0; i < count; i++)
+      if ((this.flags[this.targets.rule[this.naming[i]]] & WAY) !== 0) return true;
     return false;
   }
 

@@ -14,6 +14,7 @@ import { CLOSED, type TcpConnection } from "../transport/tcp/connection.ts";
 import type { TcpContext } from "../transport/tcp/context.ts";
 import { abortBoth } from "../transport/tcp/teardown.ts";
 import type { UdpMappings } from "../transport/udp/mappings.ts";
+import type { Detours } from "./ways/detours.ts";
 
 const FLOWS_PER_TURN = 1024;
 const NOT_UNDER_WAY = -1;
@@ -24,6 +25,7 @@ export interface PolicyReviewParts {
   readonly mappings: UdpMappings;
   readonly policy: Policy;
   readonly letIn: LetIn;
+  readonly detours: Detours;
   /** Whether the connection goes to a guest forward. */
   readonly isService: (c: TcpConnection) => boolean;
 }
@@ -56,10 +58,11 @@ export class PolicyReview {
   }
 
   private look(c: TcpConnection): void {
-    const { ctx, policy, letIn, isService } = this.parts;
+    const { ctx, policy, letIn, detours, isService } = this.parts;
     if (!c.outbound || c.handle < 0 || isService(c)) return;
     copyRemote(c, this.words);
     const isNamed = letIn.read(c.id, ctx.ledger.serial[c.id], policy.name) && letIn.isShown(c.id);
-    if (!policy.holds(this.words, 0, c.remotePort, OVER_TCP, isNamed)) abortBoth(ctx, c, CHANGED);
+    const holds = policy.holds(this.words, 0, c.remotePort, OVER_TCP, isNamed);
+    if (!holds || !detours.isOnItsWay(c)) abortBoth(ctx, c, CHANGED);
   }
 }

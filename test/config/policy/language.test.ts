@@ -7,6 +7,7 @@ import { parseFlow } from "../../../src/config/policy/flow.ts";
 import { readPolicy } from "../../../src/config/policy/read.ts";
 import { policyJsonSchema } from "../../../src/config/policy/schema.ts";
 import { formatTarget, parseTarget } from "../../../src/config/policy/target.ts";
+import { policyText } from "../../../src/config/policy/text.ts";
 import { formatProblem, type Problem, type Unacceptable } from "../../../src/config/problem.ts";
 import { OfflinePolicy } from "../../../src/engine/policy/offline.ts";
 import { policyOf } from "../../support/policy-rig.ts";
@@ -152,7 +153,7 @@ mode: enforced
 `);
     expect(found).toEqual([
       'policy.yaml:5:13: rules[1].allow[0]: found "*.*.example.com"; allowed: one leading "*." that stands for one or more labels, such as *.example.com',
-      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, name, private, check or message; did you mean allow?',
+      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, name, private, check, message, to, proxy-protocol or via; did you mean allow?',
       'policy.yaml:7:12: rules[3].allow: found "https://api.example.com/v1"; allowed: a host without scheme and path, such as api.example.com:443',
       "policy.yaml:8:5: rules[4]: allowed: either allow or deny",
       'policy.yaml:11:14: rules[5].private: found "1"; allowed: true or false',
@@ -169,7 +170,7 @@ mode: enforced
     ["version: 1\nrules: x", 'policy.yaml:2:8: rules: found "x"; allowed: a list of rules'],
     [
       "version: 1\nrule: []",
-      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, message or tests; did you mean rules?',
+      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, message, via, stand-ins or tests; did you mean rules?',
     ],
     [
       "version: 1\npin-grace: 60",
@@ -180,8 +181,49 @@ mode: enforced
       'policy.yaml:3:12: rules[0].allow: found "[]"; allowed: at least one target',
     ],
     [
-      "version: 1\nrules:\n  - allow: a.example\n    to: 127.0.0.1:1",
-      'policy.yaml:4:5: rules[0]: found "to"; allowed: allow, deny, name, private, check or message',
+      "version: 1\nrules:\n  - allow: a.example\n    too: 127.0.0.1:1",
+      'policy.yaml:4:5: rules[0]: found "too"; allowed: allow, deny, name, private, check, message, to, proxy-protocol or via; did you mean to?',
+    ],
+    [
+      "version: 1\nrules:\n  - allow: a.example\n    to: 127.0.0.1",
+      'policy.yaml:4:9: rules[0].to: found "127.0.0.1"; allowed: ADDRESS:PORT or unix:PATH',
+    ],
+    [
+      "version: 1\nrules:\n  - allow: a.example\n    to: proxy.example:80",
+      'found "proxy.example:80"; allowed: ADDRESS:PORT or unix:PATH, with an address and no name',
+    ],
+    [
+      "version: 1\nrules:\n  - deny: a.example\n    to: 127.0.0.1:80",
+      "policy.yaml:4:9: rules[0].to: allowed: to only with allow",
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, to: '127.0.0.1:80', via: 'http://127.0.0.1:80'}",
+      "rules[0].via: allowed: either to or via",
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, via: 'http://127.0.0.1:80', proxy-protocol: v2}",
+      "rules[0].proxy-protocol: allowed: proxy-protocol only with to: a proxy of via is told by its own protocol",
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, to: '127.0.0.1:80', proxy-protocol: v1}",
+      'rules[0].proxy-protocol: found "v1"; allowed: v2',
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, via: 'https://127.0.0.1:80'}",
+      'found "https://127.0.0.1:80"; allowed: socks5://[USER:PASSWORD@]ADDRESS:PORT or http://[USER:PASSWORD@]ADDRESS:PORT',
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, via: 'socks5://me@127.0.0.1:80'}",
+      "allowed: USER:PASSWORD before the @",
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: 'a.example:53/udp', via: 'socks5://127.0.0.1:80'}",
+      "policy.yaml:3:13: rules[0].allow: allowed: TCP: to and via carry no UDP",
+    ],
+    ["version: 1\nvia: localhost:1080", 'policy.yaml:2:6: via: found "localhost:1080"; allowed: socks5://'],
+    [
+      "version: 1\nstand-ins: 198.19.0.0/24",
+      'policy.yaml:2:12: stand-ins: found "198.19.0.0/24"; allowed: a network with a prefix of 10 to 20 bits',
     ],
     [
       "version: 1\nrules:\n  - deny: a.example\n    check: tls",
@@ -240,6 +282,64 @@ rules:
     ]);
     expect(warnings("version: 1\nrules:\n  - deny: '*.ads.example'\n")).toEqual([
       "policy.yaml:3:11: rules[0].deny: warning: *.ads.example is advice, not a wall: an address typed by hand is not stopped",
+    ]);
+  });
+});
+
+describe("P26 P27 a way out", () => {
+  const wayOf = (rule: object) => policyOf({ rules: [{ allow: "a.example", ...rule }] }).rules[0]?.way;
+
+  it("is another target, or a proxy", () => {
+    const loopback = [0, 0, 0xffff, 0x7f000001];
+    expect(wayOf({ to: "127.0.0.1:8899" })).toEqual({
+      kind: "to",
+      target: { kind: "tcp", words: loopback, port: 8899 },
+      proxyHeader: false,
+    });
+    expect(wayOf({ to: "unix:/run/x.sock", "proxy-protocol": "v2" })).toEqual({
+      kind: "to",
+      target: { kind: "unix", path: "/run/x.sock" },
+      proxyHeader: true,
+    });
+    expect(wayOf({ via: "socks5://localhost:1080" })).toEqual({
+      kind: "socks5",
+      target: { kind: "tcp", words: loopback, port: 1080 },
+    });
+    expect(wayOf({ via: "http://m%40e:p:w@[::1]:3128/" })).toEqual({
+      kind: "http",
+      target: { kind: "tcp", words: [0, 0, 0, 1], port: 3128 },
+      credentials: Buffer.from("m@e:p:w").toString("base64"),
+    });
+    expect(wayOf({ via: "socks5://me:p%40ss@127.0.0.1:1080" })).toMatchObject({
+      login: { user: "me", password: "p@ss" },
+    });
+  });
+
+  it("is written as it is read", () => {
+    const document = {
+      via: "http://me:p%40ss%3A@[::1]:3128",
+      "stand-ins": "100.96.0.0/12",
+      rules: [
+        { allow: "a.example", to: "unix:/run/x.sock", "proxy-protocol": "v2" as const },
+        { allow: "b.example", to: "127.0.0.1:8899" },
+        { allow: "c.example", via: "socks5://me:p%40ss@127.0.0.1:1080" },
+      ],
+    };
+    const config = policyOf(document);
+    expect(policyOf(policyText(config))).toEqual({ ...config, default: "deny" });
+    expect(policyText(config)).toContain("via: http://me:p%40ss%3A@[::1]:3128\nstand-ins: 100.96.0.0/12\n");
+  });
+
+  it("for all leaves open what no rule denies", () => {
+    const via = "socks5://127.0.0.1:1080";
+    expect(policyOf({ via }).default).toBe("allow");
+    expect(policyOf({ via, rules: [{ deny: "a.example" }] }).default).toBe("allow");
+    expect(policyOf({ via, rules: [{ allow: "a.example" }] }).default).toBe("deny");
+  });
+
+  it("of addresses without ports is warned about: their UDP is refused", () => {
+    expect(warnings("version: 1\nrules:\n  - {allow: 10.0.0.0/8, to: '127.0.0.1:1'}\n")).toEqual([
+      "policy.yaml:3:13: rules[0].allow: warning: UDP to 10.0.0.0/8 is refused: to and via carry TCP alone",
     ]);
   });
 });

@@ -5,7 +5,13 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { formatTarget, parseTarget } from "../../../src/config/policy/target.ts";
-import type { Ipv6Words, PolicyConfig, PolicyHost, PolicyRule } from "../../../src/engine/config.ts";
+import {
+  type Ipv6Words,
+  type PolicyConfig,
+  type PolicyHost,
+  type PolicyRule,
+  STAND_INS,
+} from "../../../src/engine/config.ts";
 import { CHECK, GO } from "../../../src/engine/network/destinations.ts";
 import { Name } from "../../../src/engine/policy/name.ts";
 import { NameTable } from "../../../src/engine/policy/name-table.ts";
@@ -87,6 +93,7 @@ const policy: fc.Arbitrary<PolicyConfig> = fc.record({
   answers: fc.constant("nxdomain" as const),
   refuseEch: fc.constant(false),
   pinGraceMs: fc.constant(60_000),
+  standIns: fc.constant(STAND_INS),
 });
 const flow = fc.record({
   protocol: fc.constantFrom("tcp" as const, "tcp" as const, "udp" as const),
@@ -129,7 +136,7 @@ function compiled(engine: Policy, each: ReferenceFlow, words: Int32Array): boole
   if (verdict !== CHECK) return verdict === GO;
   if (each.shown === null) return engine.lenient;
   engine.name.setText(each.shown);
-  return engine.shown(words, 0, each.port) === 0;
+  return engine.shown(words, 0, each.port, null) === 0;
 }
 
 it("P4 P6 agrees with the plainest evaluation there is", () => {
@@ -247,7 +254,7 @@ it("P6 judges without a guest as with one", () => {
       engine.name.setText(text);
       engine.pins.add(engine.name, words, 0, 60, false, clock);
       const { allowed } = new OfflinePolicy(config).judge({ host: { name: text }, port, protocol: "tcp" });
-      expect(allowed).toBe(engine.shown(words, 0, port) === 0);
+      expect(allowed).toBe(engine.shown(words, 0, port, null) === 0);
     }),
     { numRuns: 1000 },
   );

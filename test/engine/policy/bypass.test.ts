@@ -69,7 +69,7 @@ describe("an address", () => {
   it("P3 of the network's own translator is judged as the one inside", () => {
     const prefix = { words: Int32Array.from(ip6("2001:db8:64::")), length: 96 };
     const known64 = (policy: Policy): void => {
-      policy.nat64 = prefix;
+      policy.setNat64(prefix);
     };
     const rules = { rules: [{ allow: `${GOOD}:22` }] };
     expect(over6(rules, "2001:db8:64::203.0.113.10", 22, known64)).toBe(GO);

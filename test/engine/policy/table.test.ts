@@ -12,6 +12,8 @@ const FILES: Readonly<Record<string, string>> = {
   suggest: "test/config/policy/suggest.test.ts",
   clients: "test/e2e/policy.test.ts",
   live: "test/e2e/policy-live.test.ts",
+  ways: "test/engine/policy/ways.test.ts",
+  proxies: "test/e2e/policy-ways.test.ts",
 };
 const document = read("docs/policy.md");
 const rows = [...document.matchAll(/^\| ((?:P|C)\d+) \| .* \| ([^|]+) \|$/gm)].map(
@@ -48,6 +50,8 @@ it("has every requirement, in the table or among the missing", () => {
 });
 
 it("explains every reason of a policy", () => {
-  const explained = [...document.matchAll(/^\| `(policy-[a-z-]+)` \|/gm)].map(([, reason]) => reason);
-  expect(explained.sort()).toEqual(DROP_REASONS.filter((reason) => reason.startsWith("policy-")).sort());
+  const explained = [...document.matchAll(/^\| `((?:policy|proxy)-[a-z-]+)` \|/gm)].map(
+    ([, reason]) => reason,
+  );
+  expect(explained.sort()).toEqual(DROP_REASONS.filter((reason) => /^(policy|proxy)-/.test(reason)).sort());
 });

@@ -24,6 +24,7 @@ import {
   READABLE,
   type UdpBatch,
 } from "../../../src/engine/boundary.ts";
+import type { OperatorTarget } from "../../../src/engine/config.ts";
 import { UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../../../src/engine/limits.ts";
 import type { Arena } from "../../../src/engine/memory/arena.ts";
 import type { Random } from "../world/random.ts";
@@ -261,6 +262,10 @@ export class SimulatedHost implements HostNetwork {
   }
 
   tcpConnectService(_token: number, _index: number): number {
+    return EINVAL;
+  }
+
+  tcpConnectOperator(_token: number, _target: OperatorTarget): number {
     return EINVAL;
   }
 

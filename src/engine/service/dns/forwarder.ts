@@ -16,7 +16,7 @@ import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { DENIED, NO_DATA, PASSES, type QuestionJudge } from "../../network/judge.ts";
+import { DENIED, NO_DATA, PASSES, type QuestionJudge, STANDS_IN } from "../../network/judge.ts";
 import type { FlowLedger } from "../../transport/flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
@@ -49,6 +49,9 @@ import type { UpstreamParts } from "./upstream.ts";
 
 /** Where answers of our own are made, with room for a length in front. */
 const REPLY_OFFSET = DNS_REGION_OCTETS - REPLY_OCTETS;
+
+/** How long an address that stands for a name may be remembered. */
+const STAND_IN_SECONDS = 5;
 
 /** The port of no guest. */
 const OURSELVES = 0;
@@ -264,11 +267,13 @@ export class DnsForwarder implements AnswerListener {
     const { octets, counters } = this.options;
     const { view, replyAt } = this;
     const isDenied = verdict === DENIED;
-    const rcode = verdict === NO_DATA ? 0 : isDenied && !policy.refuses ? RCODE_NXDOMAIN : RCODE_REFUSED;
-    let length = writeReply(octets, view, query.at, query.length, replyAt, rcode, 0);
+    const address = verdict === STANDS_IN ? policy.standIn : 0;
+    const isNone = verdict === NO_DATA || address !== 0;
+    const rcode = isNone ? 0 : isDenied && !policy.refuses ? RCODE_NXDOMAIN : RCODE_REFUSED;
+    let length = writeReply(octets, view, query.at, query.length, replyAt, rcode, address, STAND_IN_SECONDS);
     if (isDenied) length = explain(octets, view, replyAt, length, policy.explain());
     this.answerQuery(query, length);
-    if (this.teller.isHeard) this.tellHere(query, rcode, 0);
+    if (this.teller.isHeard) this.tellHere(query, rcode, address);
     counters.add(ANSWERS, 1);
     return isDenied ? policy.reason : HANDLED;
   }

@@ -17,24 +17,29 @@ import {
   optPayloadOctets,
   PLAIN_UDP_OCTETS,
   questionEnd,
+  questionType,
   setFlags,
   setRecordCounts,
   TYPE_A,
+  TYPE_AAAA,
   writeExtendedError,
   writeOpt,
 } from "../../wire/dns.ts";
 
-/** Room that every answer of our own fits into: header, question of 255 + 4, an A record, OPT. */
+/** Room that every answer of our own fits into: header, question of 255 + 4, an A or AAAA record, OPT. */
 export const REPLY_OCTETS = 512;
-/** Octets of an A record whose name is a pointer to the question's. */
-const A_RECORD_OCTETS = 16;
+/** Octets of a record whose name is a pointer to the question's, without its data. */
+const RECORD_OCTETS = 12;
+/** 64:ff9b::/96, in which IPv4 addresses are IPv6 ones (RFC 6052 section 2.1). */
+const NAT64 = 0x0064ff9b;
 const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER_OCTETS;
 /** As long as the stub may remember: the network of a guest does not change while it runs. */
 const A_RECORD_TTL_SECONDS = 60;
 
 /**
  * Makes an answer to the query of `length` octets at `from`: its id and question, `bits` for the flags (a code, AA), an A
- * record unless `address` is 0, and an OPT record of ours if the query has one. Returns the length, at most REPLY_OCTETS.
+ * record unless `address` is 0, or for an AAAA question a record of that address in 64:ff9b::/96, and an OPT record of ours
+ * if the query has one. Returns the length, at most REPLY_OCTETS.
  */
 export function writeReply(
   octets: Uint8Array,
@@ -44,14 +49,15 @@ export function writeReply(
   to: number,
   bits: number,
   address: number,
+  ttlSeconds = A_RECORD_TTL_SECONDS,
 ): number {
   const end = questionEnd(view, from, length);
   const optAt = additionals(view, from) > 0 ? findOpt(view, from, length) : 0;
   octets.copyWithin(to, from, from + end);
   let total = end;
   if (address !== 0) {
-    writeARecord(view, to + total, address);
-    total += A_RECORD_OCTETS;
+    const isIpv6 = questionType(view, from, end) === TYPE_AAAA;
+    total += writeAddressRecord(view, to + total, isIpv6, address, ttlSeconds);
   }
   if (optAt > 0) {
     writeOpt(view, to + total, optAt);
@@ -84,13 +90,27 @@ export function explain(
   return length + writeExtendedError(view, at + length - OPT_OCTETS, ERROR_BLOCKED, shown);
 }
 
-function writeARecord(view: DataView, at: number, address: number): void {
+/** Returns its octets. */
+function writeAddressRecord(
+  view: DataView,
+  at: number,
+  isIpv6: boolean,
+  address: number,
+  ttlSeconds: number,
+): number {
+  const octets = isIpv6 ? 16 : 4;
   view.setUint16(at, POINTER_TO_QUESTION);
-  view.setUint16(at + 2, TYPE_A);
+  view.setUint16(at + 2, isIpv6 ? TYPE_AAAA : TYPE_A);
   view.setUint16(at + 4, CLASS_IN);
-  view.setUint32(at + 6, A_RECORD_TTL_SECONDS);
-  view.setUint16(at + 10, 4);
-  view.setInt32(at + 12, address);
+  view.setUint32(at + 6, ttlSeconds);
+  view.setUint16(at + 10, octets);
+  if (isIpv6) {
+    view.setInt32(at + RECORD_OCTETS, NAT64);
+    view.setInt32(at + RECORD_OCTETS + 4, 0);
+    view.setInt32(at + RECORD_OCTETS + 8, 0);
+  }
+  view.setInt32(at + RECORD_OCTETS + octets - 4, address);
+  return RECORD_OCTETS + octets;
 }
 
 /** The longest answer over UDP that the sender of this query takes. */

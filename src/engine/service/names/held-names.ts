@@ -23,6 +23,7 @@ import { LOCAL, type LocalService, type NameChecks } from "../../transport/tcp/l
 import { abortBoth } from "../../transport/tcp/teardown.ts";
 import { drainBacklog } from "../../transport/tcp/to-host.ts";
 import { WINDOW_INITIAL } from "../../transport/tcp/window.ts";
+import type { Detours } from "../ways/detours.ts";
 import {
   FirstOctets,
   NEEDS_MORE,
@@ -85,6 +86,7 @@ export class HeldNames implements LocalService, NameChecks {
     private readonly policy: Policy,
     private readonly letIn: LetIn,
     private readonly scratchAt: number,
+    private readonly detours: Detours | null = null,
   ) {
     this.first = new FirstOctets(ctx, HELD_NAMES_MAX);
   }
@@ -212,7 +214,7 @@ export class HeldNames implements LocalService, NameChecks {
     const isLenient = (c.check & LENIENT) !== 0;
     const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
     if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
-      const reason = policy.shown(this.wordsOf(c), 0, c.remotePort);
+      const reason = policy.shown(this.wordsOf(c), 0, c.remotePort, this.detours?.wayOf(c) ?? null);
       if (reason === HANDLED) {
         this.noteName(c, policy.name, true);
         this.release(n, c);

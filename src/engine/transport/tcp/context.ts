@@ -18,6 +18,7 @@ import { CLOSED, type TcpConnection } from "./connection.ts";
 import { HeldResets } from "./held-resets.ts";
 import type { LocalService, NameChecks } from "./local-service.ts";
 import type { Waiting } from "./waiting.ts";
+import type { Ways } from "./ways.ts";
 
 /** Chunks that one read from a host socket may fill. */
 export const READ_CHUNKS_MAX = 4;
@@ -86,6 +87,8 @@ export class TcpContext {
   readonly to = new Int32Array(ADDRESS_WORDS);
   /** Who looks at what connections show first; null without a policy. */
   checks: NameChecks | null = null;
+  /** By what way connections leave; null where all go straight. */
+  ways: Ways | null = null;
   /** Pairs for `HostNetwork.tcpSend`. */
   readonly sendList = new Int32Array(GATHER_SEND_MAX * 2);
   /** Pairs for `HostNetwork.tcpReceive`, and the chunks they lie in. */

@@ -38,6 +38,7 @@ import { initialCwnd } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
 import { evictHalfOpen, evictTimeWait, removeConnection } from "./teardown.ts";
 import { Waiting } from "./waiting.ts";
+import { PENDING, STRAIGHT } from "./ways.ts";
 import { WINDOW_INITIAL, WINDOW_SHIFT } from "./window.ts";
 
 const OPENED = counter("tcp-opened");
@@ -117,7 +118,10 @@ export function openOutbound(
   c.outbound = true;
   takeSyn(ctx, c, s);
   c.setTarget(to);
-  if (service < 0) ctx.checks?.begin(c, isChecked(service));
+  if (service < 0) {
+    ctx.checks?.begin(c, isChecked(service));
+    ctx.ways?.begin(c);
+  }
   tellBegin(ctx, c);
   const ticket = ticketOf(service);
   if (ticket < 0) return connectOutbound(ctx, c, service);
@@ -130,6 +134,7 @@ export function openOutbound(
 /** Connects the host's side of `c`, whose target is known. Returns HANDLED or a drop reason. */
 export function connectOutbound(ctx: TcpContext, c: TcpConnection, service: number): number {
   let handle = connectHost(ctx, c, service);
+  if (handle === PENDING) return HANDLED;
   if ((handle === EMFILE || handle === ENFILE) && evictHopeless(ctx)) handle = connectHost(ctx, c, service);
   if (handle < 0) return failConnect(ctx, c, handle);
   c.handle = handle;
@@ -142,6 +147,10 @@ export function connectOutbound(ctx: TcpContext, c: TcpConnection, service: numb
 function connectHost(ctx: TcpContext, c: TcpConnection, service: number): number {
   const token = ctx.token | c.id;
   if (service >= 0) return ctx.network.tcpConnectService(token, service);
+  if (ctx.ways !== null) {
+    const handle = ctx.ways.connect(token, c);
+    if (handle !== STRAIGHT) return handle;
+  }
   c.copyTarget(ctx.to);
   return ctx.network.tcpConnect(token, ctx.to);
 }
@@ -192,6 +201,7 @@ export function finishConnect(ctx: TcpContext, c: TcpConnection): void {
     failConnect(ctx, c, result);
     return;
   }
+  if (ctx.ways !== null && !ctx.ways.connected(c)) return;
   ctx.ledger.connected(c.id);
   c.state = SYN_RECEIVED;
   if (c.check !== 0) ctx.checks?.hold(c);
@@ -224,6 +234,7 @@ export function failConnect(ctx: TcpContext, c: TcpConnection, error: number): n
 /** The host would not connect: RST that acknowledges the SYN (RFC 9293 section 3.10.7.1), and the connection is gone. */
 function refuse(ctx: TcpContext, c: TcpConnection, error: number): void {
   ctx.counters.add(REFUSED, 1);
+  ctx.ways?.failed(c);
   // First, since the connection is what knows the ends.
   sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
   removeConnection(ctx, c, error === ETIMEDOUT ? HOST_SILENT : HOST_REFUSED, error);

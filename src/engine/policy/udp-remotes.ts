@@ -1,0 +1,51 @@
+/** Remotes of UDP and what was decided about each: asked for every datagram. One place for each; the newer takes it. */
+import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
+import { GO } from "../network/destinations.ts";
+
+const WORDS = 4;
+const HASH_PRIME = 0x9e3779b1 | 0;
+
+/** Nothing is known of it. No verdict has so high a number. */
+export const UNKNOWN = 0x7fffffff;
+
+export class UdpRemotes {
+  readonly verdict = new Int32Array(POLICY_UDP_REMOTES_MAX);
+  private readonly words = new Int32Array(POLICY_UDP_REMOTES_MAX * WORDS);
+  private readonly port = new Int32Array(POLICY_UDP_REMOTES_MAX);
+  private readonly askedAt = new Float64Array(POLICY_UDP_REMOTES_MAX);
+  /** What was known then: refusals last until something more is. */
+  private readonly generation = new Int32Array(POLICY_UDP_REMOTES_MAX);
+
+  constructor(private readonly timeoutMs: number) {}
+
+  /** The verdict on the remote at `words[at]` and on, or UNKNOWN. */
+  find(words: Int32Array, at: number, port: number, nowMs: number, generation: number): number {
+    const i = placeOf(words, at, port);
+    if (this.port[i] !== port || nowMs - this.askedAt[i] >= this.timeoutMs) return UNKNOWN;
+    for (let word = 0; word < WORDS; word++)
+      if (this.words[i * WORDS + word] !== words[at + word]) return UNKNOWN;
+    if (this.verdict[i] === GO) this.askedAt[i] = nowMs;
+    else if (this.generation[i] !== generation) return UNKNOWN;
+    return this.verdict[i];
+  }
+
+  /** Gives the remote a place. The caller puts the verdict there. */
+  take(words: Int32Array, at: number, port: number, nowMs: number, generation: number): number {
+    const i = placeOf(words, at, port);
+    for (let word = 0; word < WORDS; word++) this.words[i * WORDS + word] = words[at + word];
+    this.port[i] = port;
+    this.askedAt[i] = nowMs;
+    this.generation[i] = generation;
+    return i;
+  }
+
+  clear(): void {
+    this.port.fill(0);
+  }
+}
+
+function placeOf(words: Int32Array, at: number, port: number): number {
+  let mixed = Math.imul(port, HASH_PRIME);
+  for (let word = 0; word < WORDS; word++) mixed = Math.imul(mixed ^ words[at + word], 0x85ebca6b);
+  return (mixed >>> 16) & (POLICY_UDP_REMOTES_MAX - 1);
+}
