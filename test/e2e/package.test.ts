@@ -100,7 +100,7 @@ describe("the package", () => {
       for (const { name, version, purl, licenses } of components) {
         const manifest = readFileSync(join(PROJECT_ROOT, "node_modules", name, "package.json"), "utf8");
         expect(version).toBe((JSON.parse(manifest) as { version: string }).version);
-        expect(purl).toBe(`pkg:npm/${name}@${version}`);
+        expect(purl).toBe(`pkg:npm/${name.replace("@", "%40")}@${version}`);
         expect(read("licenses.txt")).toContain(`${name} ${version} (${licenses[0]?.license.id})\n`);
       }
     }
