@@ -45,6 +45,7 @@ export type { Sluice } from "./serve.ts";
 
 /** An engine of this process, with what reaches its guest. */
 export interface SteeredSluice extends Sluice {
+  /** Forwarded ports, those of the options among them. */
   readonly forwards: LiveForwards;
 }
 
@@ -53,14 +54,15 @@ export type CommandOptions = {
   readonly [N in Exclude<OptionName, CommandOnly> as PropertyOf<N>]?: PropertyValue<N>;
 };
 
+/** What an engine is made by: one link, and whatever else should not be as it is by default. */
 export interface SluiceOptions extends CommandOptions {
   /** Where the guest may go: what a policy file says, as an object or as its text. */
   readonly policy?: PolicyDocument | string;
-  /** Decides about each new flow, at once or later; by default all that the options and the policy allow. */
+  /** Decides about each new flow, at once or later; by default all that the options and the policy allow may be. */
   readonly allow?: Allow;
   /** Gets what happens, in sentences; nothing by default. */
   readonly log?: Logger;
-  /** The guest's link came up or went down. */
+  /** Called when the guest's link came up or went down; `name` is that of `linkName`. */
   readonly onLink?: (up: boolean, name: string) => void;
 }
 
@@ -124,6 +126,19 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
 /**
  * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
  * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
+ *
+ * @example
+ * ```ts
+ * import { createEngine } from "sluice";
+ *
+ * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock", ports: ["0:22"] });
+ * console.log(engine.linkName); // qemu-listen unix:/tmp/vm.sock
+ * console.log(engine.forwardPorts.length); // 1
+ *
+ * setTimeout(() => void engine.stop(), 100);
+ * const { reason } = await engine.ended;
+ * console.log(reason); // stopped
+ * ```
  */
 export async function createEngine(options: SluiceOptions): Promise<SteeredSluice> {
   const set = optionSetOf(options);

@@ -59,13 +59,32 @@ function typeOf(schema, indent = "") {
   return `{\n${fields.join("\n")}\n${indent}}`;
 }
 
+const ABOUT_POLICIES = `/**
+ * A policy, as in a policy file: docs/policy.md says what it stops. Its \`tests\` are run at every start; one that fails
+ * refuses the policy with a ConfigError.
+ *
+ * @example
+ * \`\`\`ts
+ * import { createEngine, type PolicyDocument } from "sluice";
+ *
+ * const policy: PolicyDocument = {
+ *   version: 1,
+ *   rules: [{ name: "packages", allow: ["packages.example.com", "10.20.0.7:5432"] }],
+ *   tests: [{ flow: "packages.example.com", expect: "allowed", rule: "packages" }],
+ * };
+ * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock", policy });
+ * console.log(engine.denials()); // []
+ * await engine.stop();
+ * \`\`\`
+ */`;
+
 /** Types that the sources make of values. */
 async function madeTypes() {
   const { policyJsonSchema } = await load("config/policy/schema");
   const { DROP_REASONS } = await load("engine/metrics/drop-reasons");
   const reasons = DROP_REASONS.map((name) => `    | ${JSON.stringify(name)}`).join("\n");
   return [
-    `/** A policy, as in a policy file. */\nexport type PolicyDocument = ${typeOf(policyJsonSchema())};`,
+    `${ABOUT_POLICIES}\nexport type PolicyDocument = ${typeOf(policyJsonSchema())};`,
     `/** Why something was not carried. */\ntype DropReasonName =\n${reasons};`,
   ];
 }

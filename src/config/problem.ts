@@ -16,10 +16,26 @@ export interface Problem {
   readonly allowed: string;
 }
 
-/** Everything that is wrong with a configuration. `code` is stable. */
+/**
+ * Everything that is wrong with a configuration, a line of the message each.
+ *
+ * @example
+ * ```ts
+ * import { ConfigError, createEngine } from "sluice";
+ *
+ * try {
+ *   await createEngine({ qemuListen: "unix:/tmp/vm.sock", mtu: 9, ports: ["22", "ssh"] });
+ * } catch (error) {
+ *   if (!(error instanceof ConfigError)) throw error;
+ *   console.log(error.problems.map(({ place, found }) => `${place} is ${found}`).join()); // mtu is 9,ports[1] is ssh
+ * }
+ * ```
+ */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
+  /** Stays as it is. */
   readonly code = "ERR_SLUICE_CONFIG";
+  /** At least one. */
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {

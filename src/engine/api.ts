@@ -41,9 +41,13 @@ export const TOKEN_HOST = 0x10000000;
 export interface FlowRow {
   /** Numbers the flows of an engine from 1; never given twice. */
   readonly id: number;
+  /** Of the flow. */
   readonly protocol: "tcp" | "udp";
+  /** `out`: the guest began; `in`: a client came by a forward. */
   readonly direction: "out" | "in";
+  /** Of a connection as RFC 9293 has it, such as `ESTABLISHED`, or `CONNECTING` while the host does; `MAPPED` for UDP. */
   readonly state: string;
+  /** The guest's address and port. */
   readonly guest: string;
   /** The address the guest sees. */
   readonly remote: string;
@@ -51,9 +55,13 @@ export interface FlowRow {
   readonly target: string;
   /** Id of the forward its client came by. */
   readonly forward: number | null;
+  /** Payload, in order: nothing sent twice. */
   readonly octetsFromGuest: number;
+  /** The same, the other way. */
   readonly octetsToGuest: number;
+  /** Since it began. */
   readonly ageMs: number;
+  /** Since anything was carried. */
   readonly idleMs: number;
 }
 
@@ -77,7 +85,9 @@ export interface RowCursor {
 
 /** An address that a guest has by DHCP. */
 export interface LeaseRow {
+  /** Of IPv4 or IPv6. */
   readonly address: string;
+  /** The guest's, such as `52:54:00:12:34:56`. */
   readonly mac: string;
   /** Null: it does not end. */
   readonly expiresInMs: number | null;

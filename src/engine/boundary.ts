@@ -247,9 +247,13 @@ export interface Entropy {
 
 /** One line for people. Never called per packet. */
 export interface Logger {
+  /** Something of the program or of the host is broken. */
   error(message: string): void;
+  /** What somebody should do something about. */
   warn(message: string): void;
+  /** What happens seldom, such as a guest that comes or goes. */
   info(message: string): void;
+  /** What only somebody who looks for a fault wants to know. */
   debug(message: string): void;
 }
 

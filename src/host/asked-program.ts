@@ -5,10 +5,13 @@ import { TICKETS } from "../engine/network/destinations.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
 export interface FlowRequest {
+  /** Of the flow. */
   readonly protocol: "tcp" | "udp";
-  /** Dotted addresses; the remote is where the guest wants to go. */
+  /** The guest's own, of IPv4 dotted or of IPv6. */
   readonly guestAddress: string;
+  /** Where the guest wants to go. */
   readonly remoteAddress: string;
+  /** The port there, 1 to 65535. */
   readonly remotePort: number;
 }
 
@@ -16,6 +19,19 @@ export interface FlowRequest {
  * Decides whether a flow may be. Called for every new TCP connection, and for UDP once per remote address and port in the
  * time a mapping lives; never per packet. A promise holds the guest's SYN, of which 512 may wait at a time; datagrams to a
  * remote that is not decided about are dropped. What throws, rejects, takes two minutes or is not true refuses.
+ *
+ * @example
+ * ```ts
+ * import { type Allow, createEngine } from "sluice";
+ *
+ * // A ticket system, a person: whoever may take a while.
+ * const ask = async (question: string): Promise<boolean> => question.endsWith(":443");
+ *
+ * const allow: Allow = ({ protocol, remoteAddress, remotePort }) =>
+ *   protocol === "tcp" && ask(`${remoteAddress}:${remotePort}`);
+ * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock", allow });
+ * await engine.stop();
+ * ```
  */
 export type Allow = (flow: FlowRequest) => boolean | Promise<boolean>;
 

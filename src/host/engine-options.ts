@@ -88,6 +88,7 @@ export interface EngineHostOptions {
 
 /** Why an engine ended. */
 export interface EngineEnd {
+  /** `stopped` by the program; the link was lost; the guest left, with `oneOff`. */
   readonly reason: "stopped" | "link-lost" | "guest-left";
   /** For people: what happened. */
   readonly message: string;

@@ -15,8 +15,23 @@ export interface OwnForward {
   readonly hostPort: number;
 }
 
-/** Ports of the host that lead to the guest; they come and go while it is served. */
+/**
+ * Ports of the host that lead to the guest; they come and go while it is served.
+ *
+ * @example
+ * ```ts
+ * import { createEngine } from "sluice";
+ *
+ * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock" });
+ * const { id, hostPort } = engine.forwards.add("0:80");
+ * console.log(hostPort > 0); // true
+ * console.log(engine.forwards.list().length); // 1
+ * console.log(engine.forwards.remove(id, true)); // true
+ * await engine.stop();
+ * ```
+ */
 export interface LiveForwards {
+  /** Those that are served now, in the order of their ids. */
   list(): readonly OwnForward[];
   /**
    * Binds the ports of a rule in `-p`'s or hostfwd's grammar and serves them: all or none. Throws a ConfigError for what is

@@ -9,13 +9,36 @@ export interface StartProblem {
   readonly reason: string;
 }
 
-/** Thrown by `startEngine`. `code` is stable; `message` is one line per problem. */
+/**
+ * Everything that stands in the way of a start, a line of the message each. Nothing is left of the engine then.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:net";
+ * import { createEngine, StartError } from "sluice";
+ *
+ * const server = createServer().listen(0, "127.0.0.1");
+ * await new Promise((resolve) => server.once("listening", resolve));
+ * const { port } = server.address() as { port: number };
+ * try {
+ *   await createEngine({ qemuListen: "unix:/tmp/vm.sock", ports: [`${port}:22`] });
+ * } catch (error) {
+ *   if (!(error instanceof StartError)) throw error;
+ *   console.log(error.problems[0]?.reason.includes("EADDRINUSE")); // true
+ * }
+ * server.close();
+ * ```
+ */
 export class StartError extends Error {
   override readonly name = "StartError";
+  /** Stays as it is. */
   readonly code = "ERR_SLUICE_START";
+  /** At least one. */
+  readonly problems: readonly StartProblem[];
 
-  constructor(readonly problems: readonly StartProblem[]) {
+  constructor(problems: readonly StartProblem[]) {
     super(problems.map((problem) => `${problem.place}: ${problem.reason}`).join("\n"));
+    this.problems = problems;
   }
 }
 

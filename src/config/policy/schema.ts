@@ -106,8 +106,8 @@ export const POLICY_KEYS = [
 export const policySchema = z
   .strictObject(
     {
-      $schema: z.string({ error: "the schema's address" }).optional(),
-      version: z.literal(1, { error: "1" }),
+      $schema: z.string({ error: "the schema's address" }).optional().describe("the schema, for editors"),
+      version: z.literal(1, { error: "1" }).describe("of the form of this document"),
       default: z
         .enum(["deny", "allow"], { error: "deny or allow" })
         .optional()

@@ -37,12 +37,15 @@ export interface DenialRow {
   readonly host: string;
   /** 0 for a question. */
   readonly port: number;
+  /** Of the flow; `dns` for a question. */
   readonly protocol: "tcp" | "udp" | "dns";
+  /** Why, as the drop counters have it. */
   readonly reason: DropReasonName;
   /** Number of the rule among those there are now, or -1 for the default or one that is gone. */
   readonly rule: number;
   /** Its name, or null. */
   readonly ruleName: string | null;
+  /** Tries so far. */
   readonly count: number;
   /** It is a name that led to a private address: its rule has to say `private: true`. */
   readonly isPrivate: boolean;
