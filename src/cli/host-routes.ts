@@ -2,29 +2,8 @@
  * Whether the host itself uses addresses of the guest's subnet (a nested 10.0.2.0/24): the guest could then not reach
  * them, and the start says so with a subnet that is free.
  */
-import { readFileSync } from "node:fs";
 import { formatNetwork, type Network, netmask } from "../config/address.ts";
-
-/** The host's IPv4 routes but for default ones, from the text of /proc/net/route (addresses in host byte order). */
-export function parseRoutes(text: string): Network[] {
-  return text
-    .split("\n")
-    .slice(1)
-    .map((line) => line.split("\t"))
-    .filter((fields) => fields.length > 7)
-    .map(([, destination = "", , , , , , mask = ""]) => ({
-      network: fromProc(destination),
-      mask: fromProc(mask),
-    }))
-    .filter(({ mask }) => mask !== 0)
-    .map(({ network, mask }) => ({ network, prefixLength: 32 - Math.log2((~mask >>> 0) + 1) }));
-}
-
-/** Eight hexadecimal digits of a little-endian machine (all that Node runs on but s390x, which has none of ours). */
-function fromProc(text: string): number {
-  const value = Number.parseInt(text, 16);
-  return ((value & 255) << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24);
-}
+import { type Route4, routes4 } from "../host/kernel-routes.ts";
 
 function overlaps(a: Network, b: Network): boolean {
   const mask = netmask(Math.min(a.prefixLength, b.prefixLength));
@@ -50,11 +29,12 @@ export function overlapWarning(
   return `the host has a route to ${formatNetwork(route)}, which the guest's subnet ${formatNetwork(subnet)} hides${advice}`;
 }
 
-/** The routes of this host; none where /proc does not tell. */
-export function hostRoutes(): Network[] {
-  try {
-    return parseRoutes(readFileSync("/proc/net/route", "utf8"));
-  } catch {
-    return [];
-  }
+/** The networks that this host has IPv4 routes to, but for default ones. */
+export function hostRoutes(routes: readonly Route4[] = routes4()): Network[] {
+  return routes
+    .filter(({ mask }) => mask !== 0)
+    .map(({ destination, mask }) => ({
+      network: destination,
+      prefixLength: 32 - Math.log2((~mask >>> 0) + 1),
+    }));
 }

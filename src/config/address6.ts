@@ -64,6 +64,10 @@ const LINK_LOCAL: Ipv6 = [0xfe800000 | 0, 0, 0, 0];
 const MULTICAST: Ipv6 = [0xff000000 | 0, 0, 0, 0];
 const V4_MAPPED: Ipv6 = [0, 0, 0xffff, 0];
 
+export function isLinkLocal6(address: Ipv6): boolean {
+  return sharesPrefix(address, LINK_LOCAL, 10);
+}
+
 /** An address of the host's side that needs no interface to be named: one to bind to (`::` for all), or to connect to. */
 export function parseHostAddress6(text: string): Ipv6 {
   return parseBoundAddress6(text, false);
@@ -75,7 +79,7 @@ export function parseBoundAddress6(text: string, onDevice: boolean): Ipv6 {
   if (sharesPrefix(address, V4_MAPPED, 96)) throw new Unacceptable("an IPv4 address without ::ffff:", text);
   if (sharesPrefix(address, MULTICAST, 8))
     throw new Unacceptable("an address of one station, no group", text);
-  if (!onDevice && sharesPrefix(address, LINK_LOCAL, 10)) {
+  if (!onDevice && isLinkLocal6(address)) {
     throw new Unacceptable("an address good on any interface; [::] has the link-local ones too", text);
   }
   return address;

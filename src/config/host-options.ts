@@ -48,7 +48,7 @@ export const HOST_OPTIONS = {
     group: "Network",
     commands: LIVE,
     placeholder: "INTERFACE",
-    help: "The guest has the IPv4 address, subnet, gateway and search domains that the host has on INTERFACE, auto being that of its default route; DNS is answered at the gateway's address. Implies --shared-subnet. What other options say counts instead. A host without a default route: 169.254.2.1/16, gateway 169.254.2.2.",
+    help: "The guest has the IPv4 address, subnet, gateway and search domains that the host has on INTERFACE, auto being that of its default route; DNS is answered at the gateway's address. So it has the host's IPv6 address, /64 and gateway, where there is one. Implies --shared-subnet. What other options say counts instead. A host without a default route: 169.254.2.1/16, gateway 169.254.2.2.",
     parse: (text) => (text === "auto" ? text : parseDeviceName(text)),
   }),
   "shared-subnet": flag(

@@ -7,8 +7,6 @@ import type { OptionName } from "./option-table.ts";
 /** Options that say something of IPv4 on the guest's link. */
 const IPV4_OPTIONS = [
   "net",
-  "copy-host",
-  "shared-subnet",
   "host-alias",
   "gateway",
   "guest-addr",

@@ -3,7 +3,7 @@ import type { Dhcp6Config, DhcpOption, Ipv6Config, Reservation, Reservation6 } f
 import { GUESTS_MAX, IPV6_MTU_MIN } from "../engine/limits.ts";
 import { formatIpv6 } from "../engine/wire/address-text.ts";
 import { formatMac } from "./address.ts";
-import { type Ipv6, parseIpv6 } from "./address6.ts";
+import { type Ipv6, isLinkLocal6, parseIpv6 } from "./address6.ts";
 import { CORE6 } from "./ipv6-options.ts";
 import type { OptionSet } from "./option-set.ts";
 
@@ -37,14 +37,21 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
   const services = checkServices(options, network);
   const reservations = checkReservations(options, network);
   const gateway = address("gateway6", CORE6.gateway[3]);
-  const dns = options.has("no-dns") ? null : address("dns6", CORE6.gateway[3] + 1);
+  const isLinkLocal = isLinkLocal6(gateway);
+  const isCopied = options.has("copy-host");
+  const isShared = (isCopied || options.has("shared-subnet")) && options.has("net6");
+  const usualDns = isShared ? sharedDns(options, gateway) : address("dns6", CORE6.gateway[3] + 1);
+  const dns = options.has("no-dns") ? null : (options.get("dns6") ?? usualDns);
   const searchDomains = options.all("search").map((given) => given.value);
   const hostname = options.get("hostname");
   const domain = options.get("domain");
   return {
     ...CORE6,
     prefix,
+    ...(isLinkLocal ? { routerAddress: gateway } : {}),
     gateway,
+    shared: isShared,
+    fixedGateway: isCopied && options.has("gateway6") && !isLinkLocal ? gateway : null,
     dns,
     guestAddress: options.get("guest-addr6") ?? null,
     defaultRouter: when,
@@ -64,6 +71,11 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       extraOptions: extraOptions(options),
     },
   };
+}
+
+/** In a subnet that is really there no address is free for DNS: IPv4's is asked, or the gateway. */
+function sharedDns(options: OptionSet, gateway: Ipv6): Ipv6 | null {
+  return options.value("ipv4") === "on" ? null : gateway;
 }
 
 /** What speaks of the guest's IPv6 where it has none. */
@@ -118,12 +130,20 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): Taken {
   }
   for (const name of ADDRESSES) {
     const given = options.get(name);
-    const usual = name === "gateway6" ? CORE6.gateway[3] : name === "dns6" ? CORE6.gateway[3] + 1 : undefined;
+    const hasUsual = name !== "dns6" || !options.has("copy-host");
+    const usual = !hasUsual
+      ? undefined
+      : name === "gateway6"
+        ? CORE6.gateway[3]
+        : name === "dns6"
+          ? CORE6.gateway[3] + 1
+          : undefined;
     const address = given ?? (usual === undefined ? undefined : ([prefix[0], prefix[1], 0, usual] as const));
     if (address === undefined || options.broken(name)) continue;
     const text = formatIpv6(address);
     const other = taken.get(text);
-    const problem = given && addressProblem(given, prefix);
+    const isRouter = name === "gateway6" && given !== undefined && isLinkLocal6(given);
+    const problem = given && !isRouter && addressProblem(given, prefix);
     if (problem) {
       options.reject(name, problem);
     } else if (other !== undefined && name !== "dhcp6-start") {

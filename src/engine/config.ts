@@ -159,6 +159,10 @@ export interface Ipv6Config {
   /** The router's two addresses: link-local, and in the prefix. */
   readonly routerAddress: Ipv6Words;
   readonly gateway: Ipv6Words;
+  /** Other machines have addresses of the prefix: they are reached as the host reaches them. */
+  readonly shared: boolean;
+  /** A default route that a device of ours has whatever routers advertise: this address, or null for none. */
+  readonly fixedGateway: Ipv6Words | null;
   /** Address that answers DNS; null when there is none. */
   readonly dns: Ipv6Words | null;
   /** Where forwards go; null for the address that the guest turns out to have. */
@@ -431,6 +435,8 @@ export function defaultIpv6Config(serverMac: Uint8Array): Ipv6Config {
     prefix,
     routerAddress: [0xfe800000 | 0, 0, 0, 2],
     gateway,
+    shared: false,
+    fixedGateway: null,
     dns,
     guestAddress: null,
     defaultRouter: "auto",

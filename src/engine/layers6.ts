@@ -86,6 +86,7 @@ export class Layers6 {
       },
       ownAddresses: Int32Array.from(ownAddresses(ipv6, config.guestForwards).flat()),
       gatewayMac: config.gatewayMac,
+      shared: ipv6.shared,
     });
     this.ndp = new Ndp(discovery, egress, scratch, counters, now());
     const dhcp = ipv6.dhcp && (config.restrict ? { ...ipv6.dhcp, dnsServers: [] } : ipv6.dhcp);

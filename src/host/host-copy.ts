@@ -1,21 +1,16 @@
 /** What the guest's network takes over from the host's: `--copy-host`, and the address behind `--host-alias …=host`. */
-import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { formatNetwork, netmask, parseIpv4 } from "../config/address.ts";
+import { isLinkLocal6, parseIpv6, parseNetwork6 } from "../config/address6.ts";
 import { parseDomainName } from "../config/domain-name.ts";
+import { CORE6 } from "../config/ipv6-options.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS } from "../engine/boundary.ts";
-import { formatIpv4 } from "../engine/wire/address-text.ts";
+import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
+import { defaultRoutes6, type Route4, routes4 } from "./kernel-routes.ts";
 import { SO_BINDTOIFINDEX, SOL_SOCKET } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { RESOLV_CONF, readResolvConf } from "./resolv-conf.ts";
-
-/** An IPv4 default route: its interface and gateway (0: on the link). */
-interface DefaultRoute {
-  readonly device: string;
-  readonly gateway: number;
-  readonly metric: number;
-}
 
 /** The host's IPv4 configuration on an interface. */
 export interface HostNetwork {
@@ -25,47 +20,24 @@ export interface HostNetwork {
   readonly gateway: number;
 }
 
-const ROUTE_UP = 1;
 /** What a guest has where the host has no network, and a gateway for an interface without one: link-local, so nobody's. */
 const ALONE: HostNetwork = { address: 0xa9fe0201 | 0, prefixLength: 16, gateway: 0xa9fe0202 | 0 };
 
-/** The default routes in the text of /proc/net/route, the best first. Addresses are in host byte order there. */
-export function defaultRoutes(text: string): DefaultRoute[] {
-  const routes = text
-    .split("\n")
-    .slice(1)
-    .map((line) => line.split("\t"))
-    .filter((fields) => fields.length > 7 && fields[1] === "00000000" && fields[7] === "00000000")
-    .filter((fields) => (Number.parseInt(fields[3] ?? "", 16) & ROUTE_UP) !== 0)
-    .map(([device = "", , gateway = "", , , , metric]) => ({
-      device,
-      gateway: swapped(Number.parseInt(gateway, 16)),
-      metric: Number(metric),
-    }));
-  return routes.sort((a, b) => a.metric - b.metric);
-}
-
-/** Octets in the other order. */
-function swapped(word: number): number {
-  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
-}
-
-function readDefaultRoutes(): DefaultRoute[] {
-  try {
-    return defaultRoutes(readFileSync("/proc/net/route", "utf8"));
-  } catch {
-    return [];
-  }
+/** The IPv4 default routes among these, the best first. */
+export function defaultRoutes(routes: readonly Route4[] = routes4()): Route4[] {
+  return routes
+    .filter(({ destination, mask }) => destination === 0 && mask === 0)
+    .sort((a, b) => a.metric - b.metric);
 }
 
 /** The interface of the host's best default route, or undefined. */
 export function defaultDevice(): string | undefined {
-  return readDefaultRoutes()[0]?.device;
+  return defaultRoutes()[0]?.device;
 }
 
 /** What the host has on `device`, or where its default route goes; undefined when that has no IPv4 address. */
 export function hostNetwork(device: string | "auto"): HostNetwork | undefined {
-  const routes = readDefaultRoutes();
+  const routes = defaultRoutes();
   const name = device === "auto" ? routes[0]?.device : device;
   if (name === undefined) return ALONE;
   const found = networkInterfaces()[name]?.find(({ family }) => family === "IPv4");
@@ -82,6 +54,13 @@ export function hostNetwork(device: string | "auto"): HostNetwork | undefined {
 export function copyHost(options: OptionSet): void {
   const device = options.get("copy-host");
   if (device === undefined) return;
+  if (options.value("ipv4") === "on") copyHost4(options, device);
+  if (options.value("ipv6") !== "off") copyHost6(options, device);
+  if (options.has("search") || options.has("no-search")) return;
+  for (const name of searchDomains()) options.add("search", name);
+}
+
+function copyHost4(options: OptionSet, device: string | "auto"): void {
   // A network that was said whole asks nothing of the host's.
   const isWhole = (["net", "guest-addr", "gateway"] as const).every((name) => options.has(name));
   const host = isWhole ? ALONE : hostNetwork(device);
@@ -98,8 +77,42 @@ export function copyHost(options: OptionSet): void {
   add("gateway", formatIpv4(host.gateway === 0 ? ALONE.gateway : host.gateway));
   const gateway = options.get("gateway");
   if (gateway !== undefined && !options.has("no-dns")) add("dns", formatIpv4(gateway));
-  if (options.has("search") || options.has("no-search")) return;
-  for (const name of searchDomains()) options.add("search", name);
+}
+
+/** The router of a guest whose gateway is of no use to it: fe80::2, as everywhere else. */
+const ROUTER6 = formatIpv6(CORE6.routerAddress);
+
+/** The host's IPv6 of an interface; what it does not have is not copied. A /128 is taken for one of a /64. */
+function copyHost6(options: OptionSet, device: string | "auto"): void {
+  if ((["net6", "guest-addr6"] as const).some((name) => options.has(name))) return;
+  const routes = defaultRoutes6();
+  const name = device === "auto" ? (routes[0]?.device ?? defaultDevice()) : device;
+  const address = networkInterfaces()
+    [name ?? ""]?.filter(({ family }) => family === "IPv6")
+    .map((found) => parseIpv6(found.address))
+    .find((words) => !isLinkLocal6(words) && (words[2] | words[3]) !== 0);
+  if (address === undefined) return;
+  const prefix = formatIpv6([address[0], address[1], 0, 0]);
+  if (!isGuestNetwork6(`${prefix}/64`)) return;
+  options.add("net6", `${prefix}/64`);
+  options.add("guest-addr6", formatIpv6(address));
+  if (options.has("gateway6")) return;
+  const gateway = routes.find((route) => route.device === name)?.gateway;
+  const isOnLink = gateway?.[0] === address[0] && gateway[1] === address[1];
+  options.add(
+    "gateway6",
+    gateway !== undefined && (isOnLink || isLinkLocal6(gateway)) ? formatIpv6(gateway) : ROUTER6,
+  );
+}
+
+/** Whether `--net6` takes it. */
+function isGuestNetwork6(text: string): boolean {
+  try {
+    parseNetwork6(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The host's search domains that are names; a root dot alone is none. */

@@ -42,6 +42,7 @@ export interface PasstWords {
   /** Where the host's loopback is; undefined: at the gateway's address. */
   hostLoopback?: string | "none";
   hostAlias?: string;
+  ipv4: boolean;
   /** `off` also where a word takes away what IPv6 needs here. */
   ipv6: boolean;
   /** A word that takes away a part of IPv6 that goes only as a whole. */
@@ -62,6 +63,7 @@ export function emptyWords(): PasstWords {
     dhcpDns: true,
     dhcpSearch: true,
     ping: true,
+    ipv4: true,
     ipv6: true,
     withoutDhcp6: false,
     tcp: { rules: [], isSaid: false },
@@ -174,7 +176,7 @@ function isIpv6(words: PasstWords): boolean {
 function ipv6Arguments(words: PasstWords): string[] {
   if (!isIpv6(words)) return ["--ipv6", "off"];
   const { address6, gateway6 } = words;
-  const args = ["--ipv6", "auto"];
+  const args = words.ipv4 ? ["--ipv6", "auto"] : ["--ipv4", "off", "--ipv6", "on"];
   if (address6 !== undefined) {
     const [high = 0, low = 0] = readIpv6(address6) ?? [];
     args.push("--net6", `${formatIpv6([high, low, 0, 0])}/64`, "--guest-addr6", address6);
@@ -193,8 +195,26 @@ const IPV6_ADDRESSES = "/proc/net/if_inet6";
 const given = (option: string, value: string | undefined): string[] =>
   value === undefined ? [] : [option, value];
 
+/** The same without what is about IPv4. */
+function withoutIpv4(words: PasstWords): PasstWords {
+  if (!words.ipv6) throw new Refusal("--ipv4-only and --ipv6-only: one of them");
+  const {
+    address: _a,
+    prefixLength: _p,
+    gateway: _g,
+    dnsForward: _d,
+    hostAlias: _h,
+    fqdn: _f,
+    ...rest
+  } = words;
+  const isAlias = rest.hostLoopback !== undefined && rest.hostLoopback !== "none";
+  const dns = words.dns.filter((text) => !isIpv4(text));
+  return { ...rest, dns, dhcp: true, dhcpDns: true, ...(isAlias ? { hostLoopback: "none" } : {}) };
+}
+
 /** The guest's network, whoever serves it. */
-export function networkArguments(words: PasstWords, exists: Surroundings["exists"]): string[] {
+export function networkArguments(all: PasstWords, exists: Surroundings["exists"]): string[] {
+  const words = all.ipv4 ? all : withoutIpv4(all);
   const everywhere = isIpv6(words) && exists(IPV6_ADDRESSES) ? EVERYWHERE : "0.0.0.0";
   return [
     ...subnetArguments(words),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { overlapWarning, parseRoutes } from "../../src/cli/host-routes.ts";
+import { hostRoutes, overlapWarning } from "../../src/cli/host-routes.ts";
 import { parseNetwork } from "../../src/config/address.ts";
+import { parseRoutes4 } from "../../src/host/kernel-routes.ts";
 
 const TABLE = [
   "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT",
@@ -13,13 +14,13 @@ const TABLE = [
 
 describe("the host's routes", () => {
   it("are read from /proc/net/route, without default routes", () => {
-    expect(parseRoutes(TABLE)).toEqual(
+    expect(hostRoutes(parseRoutes4(TABLE))).toEqual(
       ["192.168.1.0/24", "10.0.2.0/24"].map(parseNetwork).concat([{ network: 0x0a0a0305, prefixLength: 32 }]),
     );
   });
 
   it("are complained about when the guest's subnet hides them, with a free subnet", () => {
-    const routes = parseRoutes(TABLE);
+    const routes = hostRoutes(parseRoutes4(TABLE));
     expect(overlapWarning(parseNetwork("10.0.2.0/24"), routes)).toBe(
       "the host has a route to 10.0.2.0/24, which the guest's subnet 10.0.2.0/24 hides; --net 10.0.3.0/24 would avoid it",
     );
@@ -28,6 +29,6 @@ describe("the host's routes", () => {
   });
 
   it("are none when the table is empty", () => {
-    expect(parseRoutes("")).toEqual([]);
+    expect(hostRoutes(parseRoutes4(""))).toEqual([]);
   });
 });

@@ -22,6 +22,26 @@ describe("IPv6", () => {
     expect(plan(["mtu", "1279"], ["net6", "2001:db8::/64"]).ipv6).not.toBeNull();
   });
 
+  it("has a router that is known by its link-local address alone", () => {
+    const { ipv6, problems } = plan(["gateway6", "fe80::1"]);
+    expect(problems).toEqual([]);
+    expect(ipv6).toMatchObject({ routerAddress: ip6("fe80::1"), gateway: ip6("fe80::1"), shared: false });
+  });
+
+  it("shares a prefix that is really there, where DNS has no address of its own", () => {
+    const copied = [
+      ["copy-host", "auto"],
+      ["net6", "2001:db8:7::/64"],
+      ["guest-addr6", "2001:db8:7::3"],
+    ] as const;
+    const { ipv6, problems } = plan(...copied, ["gateway6", "2001:db8:7::1"]);
+    expect(problems).toEqual([]);
+    expect(ipv6).toMatchObject({ shared: true, fixedGateway: ip6("2001:db8:7::1"), dns: null });
+    expect(plan(...copied, ["gateway6", "fe80::1"]).ipv6).toMatchObject({ fixedGateway: null });
+    expect(plan(...copied, ["gateway6", "fe80::1"], ["ipv4", "off"]).ipv6?.dns).toEqual(ip6("fe80::1"));
+    expect(plan(["copy-host", "auto"]).ipv6).toMatchObject({ shared: false });
+  });
+
   it.each(["auto", "on"] as const)("%s is what the core does by itself", (when) => {
     const { ipv6, problems } = plan(["ipv6", when]);
     expect(problems).toEqual([]);

@@ -1,7 +1,8 @@
 /**
  * Clients of today with sluice under the names they start, in a tree of Debian unstable (SLUICE_TEST_TREE, made by
- * test/support/drop-in/make-tree.sh): QEMU, libvirt, rootless Podman, RootlessKit, and slirp4netns' own tests where somebody has
- * fetched them (SLUICE_TEST_SLIRP4NETNS: the directory of its sources). What passes with the owner's program has to with ours.
+ * test/support/drop-in/make-tree.sh): QEMU, libvirt, rootless Podman, RootlessKit; and the owners' own tests where somebody has
+ * fetched them, by the directories of their sources: SLUICE_TEST_SLIRP4NETNS, SLUICE_TEST_PODMAN (505-networking-pasta.bats) and
+ * SLUICE_TEST_ROOTLESSKIT. What passes with the owner's program has to with ours.
  */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +13,8 @@ import { missing, type Needs } from "../support/requirements.ts";
 
 const TREE = process.env["SLUICE_TEST_TREE"] ?? "";
 const SOURCES = process.env["SLUICE_TEST_SLIRP4NETNS"] ?? "";
+const PODMAN = process.env["SLUICE_TEST_PODMAN"] ?? "";
+const ROOTLESSKIT = process.env["SLUICE_TEST_ROOTLESSKIT"] ?? "";
 const SCRIPTS = join(PROJECT_ROOT, "test", "support", "drop-in");
 const NEEDS: Needs = { root: true, files: ["/dev/net/tun"], commands: ["unshare", "bash"] };
 
@@ -44,7 +47,7 @@ function inside(command: readonly string[]) {
   return run("bash", [
     join(SCRIPTS, "enter.sh"),
     TREE,
-    SOURCES === "" ? PROJECT_ROOT : `${PROJECT_ROOT}:${SOURCES}`,
+    [PROJECT_ROOT, SOURCES, PODMAN, ROOTLESSKIT].filter((directory) => directory !== "").join(":"),
     ...command,
   ]).ended;
 }
@@ -145,4 +148,43 @@ describe.skipIf(lacks.length > 0 || SOURCES === "")("slirp4netns' own tests", ()
     if (!(await passes("/usr/bin"))) return;
     expect(await passes(names)).toBe(!NOT_OURS.some((short) => name === `test-slirp4netns-${short}.sh`));
   });
+});
+
+/** Cases of Podman's own tests that pass with pasta and not with ours. */
+const NOT_OURS_OF_PODMAN: readonly string[] = [];
+
+/** Names of the cases that pass. */
+function passed(tap: string): string[] {
+  return [...tap.matchAll(/^ok \d+ \[505\] (.*?)(?: in \d+ms)?(# skip.*)?$/gm)]
+    .filter(([, , skipped]) => skipped === undefined)
+    .map(([, name = ""]) => name);
+}
+
+describe.skipIf(lacks.length > 0 || PODMAN === "")("Podman's own tests of pasta", () => {
+  it("pass where they do with pasta", { timeout: 3_600_000 }, async () => {
+    const cases = async (first: string): Promise<string[]> => {
+      const line = `PODMAN_SOURCES=${PODMAN} BATS_TIME=1700 bash ${join(SCRIPTS, "podman-bats.sh")} '${first}'`;
+      return passed((await inside(["sh", "-c", line])).stdout);
+    };
+    const theirs = await cases("");
+    // Of some ninety, a handful needs a public resolver.
+    expect(theirs.length).toBeGreaterThan(70);
+    const ours = await cases(names);
+    expect(theirs.filter((name) => !ours.includes(name))).toEqual(NOT_OURS_OF_PODMAN);
+  });
+});
+
+describe.skipIf(lacks.length > 0 || ROOTLESSKIT === "")("RootlessKit's own scripts", () => {
+  it.each([["integration-port.sh"], ["integration-net.sh", "slirp4netns"], ["integration-net.sh", "pasta"]])(
+    "%s %s",
+    { timeout: 400_000 },
+    async (...script) => {
+      const passes = async (first: string): Promise<boolean> => {
+        const words = `ROOTLESSKIT_SOURCES=${ROOTLESSKIT} bash ${join(SCRIPTS, "rootlesskit-own.sh")} "${first}" ${script.join(" ")}`;
+        return (await inside(["su", "tester", "-c", words])).stdout.includes("status: 0");
+      };
+      if (!(await passes(""))) return;
+      expect(await passes(names)).toBe(true);
+    },
+  );
 });

@@ -660,6 +660,21 @@ describe("policy over IPv6", () => {
     expect(rig.drops()).toEqual({ [reason]: 2 });
   });
 
+  it("leads to other machines of a prefix that is really there, and shows the guest their addresses", () => {
+    const guestAddress = [...ip6(GUEST6)] as [number, number, number, number];
+    const rig = exchange6({}, { shared: true, guestAddress });
+    const machine = "fd71:1ae0:d44d:2::99";
+    const payload = neighbourMessage(135, 0, machine, macOption(1, GUEST_MAC));
+    const [answer] = rig.send(icmp6({ destination: groupOf(machine), payload }));
+    expect(answer).toMatchObject({ destination: GUEST6, mac: GUEST_MAC });
+    rig.send(udp6({ destination: machine }, 5000, 6000, [1]));
+    const [{ words, handle }] = rig.network.datagrams;
+    expect(words).toEqual(ip6(machine));
+    expect(rig.arrive(handle, machine, 6000, [1])).toMatchObject([{ source: machine }]);
+    for (const ours of [ROUTER6, GUEST6]) rig.send(udp6({ destination: ours }, 5000, 6000, [1]));
+    expect(rig.drops()["destination-no-service"]).toBe(2);
+  });
+
   it("leads from the router's address to the host's ::1 where that is allowed", () => {
     const rig = exchange6({ allowHostLoopback: true });
     rig.send(tcp6({ destination: ROUTER6 }, { from: 40_000, to: 80, sequence: 1, flags: SYN }));

@@ -10,6 +10,7 @@ import {
   hostNetwork,
   outboundAddress,
 } from "../../src/host/host-copy.ts";
+import { parseDefaultRoutes6, parseRoutes4 } from "../../src/host/kernel-routes.ts";
 import { ip } from "../support/frames.ts";
 
 const ROUTES = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -27,12 +28,27 @@ function optionsOf(...argv: string[]) {
 
 describe("default routes", () => {
   it("are those that are up and lead everywhere, the best first", () => {
-    expect(defaultRoutes(ROUTES)).toEqual([
+    expect(defaultRoutes(parseRoutes4(ROUTES))).toMatchObject([
       { device: "eth0", gateway: ip("10.0.2.254"), metric: 100 },
       { device: "wlan0", gateway: ip("192.168.1.1"), metric: 600 },
       { device: "wg0", gateway: 0, metric: 700 },
     ]);
-    expect(defaultRoutes("Iface\n")).toEqual([]);
+    expect(defaultRoutes(parseRoutes4("Iface\n"))).toEqual([]);
+  });
+
+  it("are those of IPv6 that do not refuse", () => {
+    const zeros = "0".repeat(32);
+    const text = [
+      `fd000000000000000000000000000000 40 ${zeros} 00 ${zeros} 00000100 00000001 00000000 00000001     eth0`,
+      `${zeros} 00 ${zeros} 00 fe800000000000000000000000000001 00000400 00000003 00000000 00000003    wlan0`,
+      `${zeros} 00 ${zeros} 00 fd000000000000000000000000000001 00000064 00000003 00000000 00000003     eth0`,
+      `${zeros} 00 ${zeros} 00 ${zeros} ffffffff 00000001 00000000 00200200       lo`,
+    ].join("\n");
+    expect(parseDefaultRoutes6(text)).toEqual([
+      { device: "eth0", gateway: [0xfd000000 | 0, 0, 0, 1], metric: 100 },
+      { device: "wlan0", gateway: [0xfe800000 | 0, 0, 0, 1], metric: 1024 },
+    ]);
+    expect(parseDefaultRoutes6("")).toEqual([]);
   });
 });
 

@@ -200,6 +200,16 @@ describe("passt", () => {
       expect(serve(`--fd 3 ${OWN} ${word}`).engine.ipv6).toBeNull();
   });
 
+  it("speaks IPv6 alone, whatever is said of IPv4", () => {
+    const line = `--fd 3 ${OWN} -6 -a 2001:db8:1:2::4 -g fe80::1 --dns-forward 172.17.2.3 --map-guest-addr 172.17.2.9 --no-dhcp`;
+    const { engine } = serve(line);
+    expect(engine).toMatchObject({
+      ipv4: false,
+      ipv6: { defaultRouter: "on", routerAddress: [0xfe800000 | 0, 0, 0, 1] },
+    });
+    expect(() => serve(`--fd 3 ${OWN} -4 -6`)).toThrow("one of them");
+  });
+
   it("gives DHCP away on demand", () => {
     expect(serve(`--fd 3 ${OWN} --no-dhcp --hostname h --fqdn f.example`).engine.dhcp).toBeNull();
     expect(serve(`--fd 3 ${OWN} --no-dhcp-dns`).engine.dhcp?.dnsServers).toEqual([]);

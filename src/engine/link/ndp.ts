@@ -110,6 +110,8 @@ export interface NdpOptions {
   readonly gatewayMac: Uint8Array;
   /** The guest's /64. */
   readonly prefix: Int32Array;
+  /** Addresses of the prefix that no guest has are other machines', and behind us. */
+  readonly shared?: boolean;
 }
 
 /** Reads messages and writes answers; `Ndp` takes them from the link and puts them there. */
@@ -121,6 +123,7 @@ export class NeighbourDiscovery {
   /** Our addresses, and behind them the routers' anycast address (RFC 4291 section 2.6.1). */
   private readonly own: Int32Array;
   private readonly anycast: number;
+  private readonly shared: boolean;
   private readonly prefix: Int32Array;
   private readonly macHigh: number;
   private readonly macLow: number;
@@ -139,7 +142,9 @@ export class NeighbourDiscovery {
     this.neighbours = options.neighbours;
     this.listener = options.listener;
     this.anycast = options.ownAddresses.length;
-    this.own = Int32Array.of(...options.ownAddresses, options.prefix[0], options.prefix[1], 0, 0);
+    this.shared = options.shared ?? false;
+    // Room behind them for another machine's.
+    this.own = Int32Array.of(...options.ownAddresses, options.prefix[0], options.prefix[1], 0, 0, 0, 0, 0, 0);
     this.prefix = options.prefix;
     this.macHigh = (mac[0] << 8) | mac[1];
     this.macLow = (mac[2] << 24) | (mac[3] << 16) | (mac[4] << 8) | mac[5];
@@ -246,10 +251,20 @@ export class NeighbourDiscovery {
     this.learn(this.source, 0, this.senderHigh, this.senderLow);
     const { source } = this;
     if (target >= 0) return this.advertise(replyAt, target, source, SOLICITED);
-    if (!this.isAnycast()) return -NOT_OURS;
+    if (!this.isAnycast()) return this.shared ? this.proxy(replyAt) : -NOT_OURS;
     // Any router of the link may say so: without the override flag (RFC 4861 section 7.2.7).
     const answer = FROM_ROUTER | SOLICITED;
     return this.write(replyAt, ROUTER_IN_PREFIX, this.anycast, answer, source);
+  }
+
+  /** Answers for another machine of the prefix: without the override flag (RFC 4861 section 7.2.8), so that a guest's own counts. */
+  private proxy(replyAt: number): number {
+    const { target, source, own, anycast } = this;
+    const isGuests = this.neighbours.find(target, 0) >= 0;
+    if (isGuests || !this.isInPrefix(target)) return -NOT_OURS;
+    const at = anycast + 4;
+    own.set(target, at);
+    return this.write(replyAt, ROUTER_IN_PREFIX, at, SOLICITED, source);
   }
 
   /** Whether the message is for all of some kind on the link, or for one of our addresses. */

@@ -37,16 +37,20 @@ export class Destinations6 {
   /** Every address is what it says. */
   private isDirect: boolean;
   private readonly services: readonly Service6[];
+  private readonly isShared: boolean;
+  private readonly guest: Int32Array | null;
 
   constructor(
     private readonly config: EngineConfig,
-    { prefix, gateway, dns }: Ipv6Config,
+    { prefix, gateway, dns, shared, guestAddress }: Ipv6Config,
     private readonly judge: FlowJudge | null,
   ) {
     this.isDirect = !config.restrict;
     this.prefix = Int32Array.from(prefix);
     this.gateway = Int32Array.from(gateway);
     this.dns = dns && Int32Array.from(dns);
+    this.isShared = shared;
+    this.guest = guestAddress && Int32Array.from(guestAddress);
     this.services = config.guestForwards.flatMap(({ address6, port }, index) =>
       address6 === undefined ? [] : [{ index, address: Int32Array.from(address6), port }],
     );
@@ -100,7 +104,7 @@ export class Destinations6 {
       to[ADDRESS_PORT] = remotePort;
       return GO;
     }
-    if (this.isInPrefix(pair, REMOTE)) return refuse(NO_SERVICE);
+    if (this.isGuests(pair, REMOTE) || this.isOurs(pair, REMOTE)) return refuse(NO_SERVICE);
     if (!isLegitimate6(pair, REMOTE, this.config.allowLinkLocal)) return refuse(REFUSED);
     setRemote(to, wish);
     return GO;
@@ -125,14 +129,20 @@ export class Destinations6 {
 
   private isAnswerable(words: Int32Array, index: number): boolean {
     const top = words[index];
-    if ((top & LINK_LOCAL_MASK) === LINK_LOCAL || this.isInPrefix(words, index)) return false;
+    if ((top & LINK_LOCAL_MASK) === LINK_LOCAL || this.isGuests(words, index)) return false;
     if ((top | words[index + 1]) !== 0) return true;
     // ::1 and IPv4.
     return (words[index + 2] !== 0 || words[index + 3] !== 1) && words[index + 2] !== V4_MAPPED;
   }
 
-  private isInPrefix(words: Int32Array, index: number): boolean {
-    return words[index] === this.prefix[0] && words[index + 1] === this.prefix[1];
+  private isOurs(words: Int32Array, index: number): boolean {
+    return isSame(this.gateway, words, index) || (this.dns !== null && isSame(this.dns, words, index));
+  }
+
+  /** Whether an address is of the guest's link: one of the prefix, or the guest's own where others have the rest of it. */
+  private isGuests(words: Int32Array, index: number): boolean {
+    if (words[index] !== this.prefix[0] || words[index + 1] !== this.prefix[1]) return false;
+    return !this.isShared || (this.guest !== null && isSame(this.guest, words, index));
   }
 }
 

@@ -27,6 +27,7 @@ export function deviceConfig(config: EngineConfig): DeviceConfig {
         }
       : {}),
     ...(address6 === null ? {} : { address6: formatIpv6(address6), prefixLength6: PREFIX_LENGTH6 }),
+    ...(ipv6?.fixedGateway ? { gateway6: formatIpv6(ipv6.fixedGateway) } : {}),
     mtu: config.mtu,
     ...(config.guestMac ? { mac: formatMac(config.guestMac) } : {}),
   };

@@ -37,7 +37,7 @@ interface Sent {
   readonly mac: readonly number[];
 }
 
-function setUp() {
+function setUp(shared = false) {
   const octets = new Uint8Array(4096);
   const view = new DataView(octets.buffer);
   const neighbours = new Neighbours6();
@@ -57,6 +57,7 @@ function setUp() {
     ownAddresses: Int32Array.from(["fe80::2", ROUTER6, RESOLVER, SERVICE].flatMap(ip6)),
     gatewayMac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
     prefix: Int32Array.from(ip6("fd71:1ae0:d44d:2::")),
+    shared,
   });
   const textAt = (at: number): string =>
     formatIpv6(Array.from({ length: 4 }, (_, i) => view.getInt32(at + i * 4)));
@@ -145,6 +146,19 @@ describe("neighbour solicitations", () => {
     const { ask } = setUp();
     for (const target of [GUEST6, LINK_LOCAL, "fd71:1ae0:d44d:2::77", "2001:db8::1", "fe80::3"]) {
       expect(ask({ source: "::", destination: groupOf(target), payload: asks(target, []) })).toBe("silence");
+      expect(ask({ destination: groupOf(target), payload: asks(target) })).toBe("ndp-not-ours");
+    }
+  });
+
+  it("are answered for the other machines of a shared prefix, without O, and for nobody that is at the link", () => {
+    const { ask, neighbours } = setUp(true);
+    const machine = "fd71:1ae0:d44d:2::77";
+    const asked = { destination: groupOf(machine), payload: asks(machine) };
+    expect(ask(asked)).toMatchObject({ source: ROUTER6, target: machine, flags: 0x40, mac: MAC });
+    expect(ask({ source: "::", destination: groupOf(machine), payload: asks(machine, []) })).toBe("silence");
+    neighbours.learn(Int32Array.from(ip6(machine)), 0, 0x5254, 9);
+    expect(ask(asked)).toBe("ndp-not-ours");
+    for (const target of [GUEST6, "2001:db8::1", "fe80::3"]) {
       expect(ask({ destination: groupOf(target), payload: asks(target) })).toBe("ndp-not-ours");
     }
   });

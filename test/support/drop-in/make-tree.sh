@@ -9,4 +9,4 @@ cp -L /etc/resolv.conf "$tree/etc/resolv.conf"
 chroot "$tree" sh -c 'apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
   qemu-system-x86 seabios ipxe-qemu passt slirp4netns podman crun netavark aardvark-dns uidmap fuse-overlayfs rootlesskit nodejs iproute2 \
   iputils-ping ca-certificates procps curl busybox-static libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients \
-  libvirt-daemon-system-sysv ncat jq udhcpc libcap2-bin socat'
+  libvirt-daemon-system-sysv ncat jq udhcpc libcap2-bin socat bats catatonit nftables iperf3 bind9-dnsutils'
