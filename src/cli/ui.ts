@@ -7,8 +7,10 @@ import { parsePort } from "../config/address.ts";
 import { Unacceptable } from "../config/unacceptable.ts";
 import { startPageProxy } from "../control/page-proxy.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
+import { keepFromGuest } from "./kept-port.ts";
 import { VerbError, type VerbRequest } from "./verb-request.ts";
 
+const LOOPBACK = "127.0.0.1";
 const END_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export async function uiCommand({ flags, json, out, client }: VerbRequest): Promise<void> {
@@ -20,6 +22,7 @@ export async function uiCommand({ flags, json, out, client }: VerbRequest): Prom
     directory: join(packageRoot(), "dist", "program", "page"),
     port: typeof text === "string" ? portOf(text) : 0,
   });
+  const letGo = await keepFromGuest(asked, LOOPBACK, page.port);
   const ended = new Promise<void>((resolve) => {
     for (const signal of END_SIGNALS) process.once(signal, () => resolve());
   });
@@ -27,6 +30,7 @@ export async function uiCommand({ flags, json, out, client }: VerbRequest): Prom
   const close = flags["open"] === true ? openInBrowser(page.address) : () => {};
   await ended;
   close();
+  letGo();
   await page.close();
 }
 

@@ -69,7 +69,17 @@ export const VERBS = {
   },
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
-  metrics: { usage: "sluice metrics", summary: "the same as OpenMetrics text", words: [0, 0] },
+  metrics: {
+    usage: "sluice metrics",
+    summary: "the same as OpenMetrics text, once or (--listen) for a scraper",
+    words: [0, 0],
+    flags: {
+      listen: {
+        placeholder: "ADDRESS",
+        help: "serve them at PORT of 127.0.0.1, or ADDRESS:PORT, until Ctrl-C",
+      },
+    },
+  },
   pcap: {
     usage: "sluice pcap [ls | start FILE | stop [ID]]",
     summary: "capture frames as pcapng, with what sluice knows of them; FILE may be - for a pipe",

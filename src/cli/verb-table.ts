@@ -212,11 +212,6 @@ async function counters({ json, out, client }: VerbRequest): Promise<void> {
   out(table(["DROP", "COUNT"], rows(found.drops), "nothing was dropped"));
 }
 
-async function metrics({ json, out, client }: VerbRequest): Promise<void> {
-  const asked = await client();
-  out(json ? line(await asked.counters()) : await asked.metrics());
-}
-
 async function why({ words, json, out, client }: VerbRequest): Promise<void> {
   const { lines } = await (await client()).why(words[0] ?? "");
   if (json) out(line({ lines }));
@@ -226,6 +221,8 @@ async function why({ words, json, out, client }: VerbRequest): Promise<void> {
 const top = async (request: VerbRequest): Promise<void> =>
   (await import("./top/command.ts")).topCommand(request);
 const pcap = async (request: VerbRequest): Promise<void> => (await import("./pcap.ts")).pcapCommand(request);
+const metrics = async (request: VerbRequest): Promise<void> =>
+  (await import("./metrics.ts")).metricsCommand(request);
 const ui = async (request: VerbRequest): Promise<void> => (await import("./ui.ts")).uiCommand(request);
 
 async function log({ words, json, out, client }: VerbRequest): Promise<void> {

@@ -75,6 +75,8 @@ export interface ControlClient {
   stopCapture(id: number): Promise<CaptureResource>;
   /** Frames as pcapng from now on, until `signal` aborts or the stream is destroyed. */
   captureStream(wish?: CaptureStreamQuery, signal?: AbortSignal): Promise<Readable>;
+  /** Keeps a port that listens on `address` from the guest until the stream is destroyed. */
+  keepPort(address: string, port: number): Promise<Readable>;
   setLogLevel(level: LogLevelName): Promise<void>;
   /** Pulls the cable, or plugs it in. */
   setLink(up: boolean): Promise<void>;
@@ -244,6 +246,11 @@ class SocketClient implements ControlClient {
 
   captureStream(wish: CaptureStreamQuery = {}, signal?: AbortSignal): Promise<Readable> {
     return this.ask("GET", "/v1/captures/stream", { query: wish as Query, signal });
+  }
+
+  async keepPort(address: string, port: number): Promise<Readable> {
+    const kept = await this.ask("POST", "/v1/control-ports", { body: { address, port } });
+    return kept.on("error", () => {}).resume();
   }
 
   setLogLevel(level: LogLevelName): Promise<void> {

@@ -10,6 +10,7 @@ import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts"
 import type {
   CaptureRequest,
   CaptureResource,
+  ControlPortRequest,
   CountersResource,
   Flow,
   ForwardResource,
@@ -104,6 +105,8 @@ export interface Instance {
   readonly forwards: LiveForwards;
   readonly policy: LivePolicy;
   readonly captures: LiveCaptures;
+  /** Keeps a port of the host's from the guest until the stream is destroyed. */
+  keepPort(request: ControlPortRequest): Promise<Readable>;
   state(): Promise<State>;
   /** Settles when all that the engine has recorded so far has been read: memories are as good as they get. */
   refresh(): Promise<void>;

@@ -14,7 +14,7 @@ const DROPS_MAX = 1024;
 
 /** Drops that the configuration asked for. */
 const DENIAL_REASONS: ReadonlySet<DropReasonName> = new Set(
-  DROP_REASONS.filter((reason) => /^(destination|policy)-|-spoofed-source$/.test(reason)),
+  DROP_REASONS.filter((reason) => /^(destination|policy|control)-|-spoofed-source$/.test(reason)),
 );
 
 /** Ends that say something about the target. */

@@ -306,6 +306,16 @@ export const ROUTES: readonly Route[] = [
     run: ({ instance, id }) => instance.captures.stop(id),
   },
   {
+    method: "POST",
+    path: "/v1/control-ports",
+    summary: "Keep a TCP port of this host's from the guest for as long as the answer is read",
+    verb: "sluice ui, sluice metrics --listen",
+    body: schema.controlPortSchema,
+    mediaType: "text/plain; charset=utf-8",
+    status: 200,
+    run: ({ instance, body }) => instance.keepPort(body as schema.ControlPortRequest),
+  },
+  {
     method: "PUT",
     path: "/v1/log",
     summary: "How much is logged, from now on",

@@ -5,6 +5,7 @@ import type { EngineConfig, Forward, Ipv6Words, PolicyConfig, ResolverAddress } 
 import type { Arena } from "./memory/arena.ts";
 import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
+import type { ControlPort } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import type { Recorder } from "./transport/recorder.ts";
 import type { FrameEnds } from "./wire/frame-ends.ts";
@@ -127,6 +128,8 @@ export interface EngineCore {
   turn(nowMs: number): boolean;
   /** Milliseconds from `nowMs` until a timer is due: 0 or more, or -1 when none is set. */
   nextDeadlineMs(nowMs: number): number;
+  /** TCP ports that no connection of the guest reaches from now on, by whatever way. */
+  setControlPorts(ports: readonly ControlPort[]): void;
   /** Has `tap` see every frame from now on; null nobody any more. Not within a turn. */
   setTap(tap: FrameTap | null): void;
   /** The id (FlowRow.id) of the flow that a frame with these ends belongs to; 0 when there is none. */

@@ -32,6 +32,7 @@ import { CHECKSUM_PARTIAL, CHECKSUM_VALID, FrameBatch } from "./memory/frame-bat
 import { Packet } from "./memory/packet.ts";
 import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
+import { type ControlPort, ControlPorts } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import { NO_FLOW } from "./transport/flow-table.ts";
 import { flowOfFrame } from "./transport/frame-flow.ts";
@@ -279,6 +280,10 @@ class Engine implements EngineCore {
     const { ledger } = this.layers.tcp.ctx;
     ledger.recorder ??= new Recorder(this.arena, ledger);
     return ledger.recorder;
+  }
+
+  setControlPorts(ports: readonly ControlPort[]): void {
+    this.layers.setControlPorts(ports.length === 0 ? null : new ControlPorts(ports));
   }
 
   setTap(tap: FrameTap | null): void {

@@ -22,6 +22,7 @@ import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
 import { isLinkLocal6, isUnicast6 } from "./network/addresses.ts";
 import { Admission, AdmissionJudge, type Admit } from "./network/admission.ts";
+import type { ControlPorts } from "./network/control-ports.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Destinations6 } from "./network/destinations6.ts";
 import { Echo } from "./network/echo.ts";
@@ -73,6 +74,7 @@ export class Layers {
   /** The step of the turn of DNS and of who else serves the guest's connections. */
   readonly services: TurnService;
   /** Null where nothing but the options says where the guest may go. */
+  private readonly ways: Ways;
   readonly policy: PolicyLayers | null;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
@@ -101,8 +103,8 @@ export class Layers {
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
     const { policy, judge } = judgesOf(config, admit, uptimeMs, makePolicy);
-    const destinations = new Destinations(config, judge);
-    const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
+    this.ways = waysOf(config, judge);
+    const { destinations, destinations6 } = this.ways;
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
     const ledger = new FlowLedger(config.maxFlows, uptimeMs);
     const world = { network, flows, ledger, destinations, destinations6, ...secrets };
@@ -125,7 +127,7 @@ export class Layers {
     this.services = policy?.over(this.tcp.ctx, this.udp.mappings, this.dns, world) ?? this.dns;
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
-    this.nat64 = this.nat64Of(config, view, { destinations, destinations6 }, now);
+    this.nat64 = this.nat64Of(config, view, this.ways, now);
     this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
     this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
     const { tcp, udp, v6, arp, reassembly } = this;
@@ -158,6 +160,13 @@ export class Layers {
     if (this.policy?.answered(at, length) !== true) this.nat64?.answered(at, length, nowMs);
   }
 
+  /** The guest reaches none of these. */
+  setControlPorts(ports: ControlPorts | null): void {
+    const { destinations, destinations6 } = this.ways;
+    destinations.controlPorts = ports;
+    if (destinations6 !== null) destinations6.controlPorts = ports;
+  }
+
   private nat64Of(config: EngineConfig, view: DataView, ways: Ways, now: () => number): Nat64 | null {
     const { dns, udp, dhcp, v6, policy } = this;
     dns.ownAnswer = (at, length) => this.ownAnswer(at, length, now());
@@ -181,6 +190,11 @@ export class Layers {
 interface Ways {
   readonly destinations: Destinations;
   readonly destinations6: Destinations6 | null;
+}
+
+function waysOf(config: EngineConfig, judge: FlowJudge | null): Ways {
+  const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
+  return { destinations: new Destinations(config, judge), destinations6 };
 }
 
 /** Whether addresses of a translator's prefix are somewhere out there, and not the guest's own network. */

@@ -53,6 +53,9 @@ export class CallAnswers {
         return {};
       case "forward-remove":
         return { removed: host.removeForward(call.forwardId, call.cut) };
+      case "control-ports":
+        host.core.setControlPorts(call.ports);
+        return {};
       case "capture-start":
         host.captures.start(call.capture, this.descriptor(), call.spec);
         return {};

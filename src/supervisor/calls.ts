@@ -8,6 +8,7 @@ import type { LeaseRow } from "../engine/api.ts";
 import type { Forward, PolicyConfig } from "../engine/config.ts";
 import { DENIALS_MAX, POLICY_RULES_MAX } from "../engine/limits.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
+import type { ControlPort } from "../engine/network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
 import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "../host/captures/capture-spec.ts";
 
@@ -25,6 +26,8 @@ export type Call =
   /** Close so many descriptors of the command socket: whoever sent them could not send all. */
   | { readonly name: "discard"; readonly count: number }
   | { readonly name: "forward-remove"; readonly forwardId: number; readonly cut: boolean }
+  /** Ports of the host that the guest is refused; those of before are forgotten. */
+  | { readonly name: "control-ports"; readonly ports: readonly ControlPort[] }
   /** Begin a capture; its file is on the command socket. */
   | { readonly name: "capture-start"; readonly capture: number; readonly spec: CaptureSpec }
   | { readonly name: "capture-stop"; readonly capture: number }
@@ -68,6 +71,7 @@ export interface Answers {
   readonly "forward-add": Record<string, never>;
   readonly discard: Record<string, never>;
   readonly "forward-remove": { readonly removed: boolean };
+  readonly "control-ports": Record<string, never>;
   readonly "capture-start": Record<string, never>;
   readonly "capture-stop": { readonly captures: readonly CaptureState[] };
   readonly captures: { readonly captures: readonly CaptureState[] };
@@ -183,6 +187,7 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
     }
     case "rows":
     case "capture-start":
+    case "control-ports":
     case "forward-add":
     case "discard":
     case "link":

@@ -5,14 +5,11 @@
 import { constants, openSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import { parseIpv4 } from "../config/address.ts";
-import { readIpv6 } from "../config/address6.ts";
 import { Unacceptable } from "../config/problem.ts";
 import { ControlRefusal, type LiveCaptures, type Memories } from "../control/instance.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
 import type { CaptureRequest, CaptureResource } from "../control/schema.ts";
 import { parseTarget } from "../control/target.ts";
-import { V4_MAPPED } from "../engine/boundary.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../engine/wire/ipv4.ts";
 import {
   CAPTURES_MAX,
@@ -22,6 +19,7 @@ import {
   NAMES_MAX,
 } from "../host/captures/capture-spec.ts";
 import { native } from "../host/native/native.ts";
+import { addressWords } from "./address-words.ts";
 import type { EngineCalls } from "./calls.ts";
 
 export interface CaptureParts {
@@ -126,7 +124,7 @@ export class EngineCaptures implements LiveCaptures {
   private async specOf({ flow, host, drops, snap, octets, frames, seconds }: Wish): Promise<CaptureSpec> {
     const names = this.parts.memories
       .known(NAMES_MAX)
-      .map(({ address, name }) => ({ address: wordsOf(address), name }));
+      .map(({ address, name }) => ({ address: addressWords(address), name }));
     const bounds = { drops, snap, octets, frames, seconds, names };
     if (flow !== undefined && host !== undefined)
       throw new ControlRefusal(400, "flow: not beside host", [{ place: "flow", allowed: "not beside host" }]);
@@ -144,7 +142,7 @@ export class EngineCaptures implements LiveCaptures {
       protocol: 0,
       guest: null,
       guestPort: 0,
-      remote: wordsOf(address),
+      remote: addressWords(address),
       remotePort: port ?? 0,
       eitherEnd: true,
     });
@@ -164,18 +162,14 @@ function targetOf(text: string): ReturnType<typeof parseTarget> {
   }
 }
 
-function wordsOf(address: string): readonly number[] {
-  return readIpv6(address) ?? [0, 0, V4_MAPPED, parseIpv4(address)];
-}
-
 /** A mapping that the guest made stands for many remotes. */
 function matchOf({ protocol, direction, guest, remote }: FlowRecord): CaptureMatch {
   const isMapping = protocol === "udp" && direction === "out";
   return {
     protocol: protocol === "tcp" ? PROTOCOL_TCP : PROTOCOL_UDP,
-    guest: wordsOf(guest.address),
+    guest: addressWords(guest.address),
     guestPort: guest.port,
-    remote: isMapping ? null : wordsOf(remote.address),
+    remote: isMapping ? null : addressWords(remote.address),
     remotePort: isMapping ? 0 : remote.port,
     eitherEnd: false,
   };

@@ -1,11 +1,20 @@
 /** A running instance, as the control API and what else is built on it see it. */
 
+import type { Readable } from "node:stream";
 import { formatNetwork } from "../config/address.ts";
 import type { FlowFilter, Instance } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
 import type { EngineRecord } from "../control/records.ts";
-import type { CountersResource, Flow, LeaseResource, LogLevelName, State, Why } from "../control/schema.ts";
+import type {
+  ControlPortRequest,
+  CountersResource,
+  Flow,
+  LeaseResource,
+  LogLevelName,
+  State,
+  Why,
+} from "../control/schema.ts";
 import { concerns } from "../control/target.ts";
 import { answerWhy } from "../control/why/why.ts";
 import type { EngineConfig } from "../engine/config.ts";
@@ -20,6 +29,7 @@ import {
 import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
+import { KeptPorts } from "./control-ports.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { EngineCaptures } from "./live-captures.ts";
 import { EngineForwards } from "./live-forwards.ts";
@@ -53,6 +63,7 @@ export class LiveInstance implements Instance {
   readonly forwards: EngineForwards;
   readonly policy: EnginePolicy;
   readonly captures: EngineCaptures;
+  private readonly keptPorts: KeptPorts;
   private readonly startedAtMs = Date.now();
   private isPulled = false;
 
@@ -76,6 +87,7 @@ export class LiveInstance implements Instance {
     });
     const { policy } = config;
     this.policy = new EnginePolicy({ calls, policy, tell: (record) => this.records.tell(record) });
+    this.keptPorts = new KeptPorts(calls);
     this.captures = new EngineCaptures({
       calls,
       sendDescriptor,
@@ -87,6 +99,10 @@ export class LiveInstance implements Instance {
   /** The supervisor's own records: the link, mostly. */
   tell(record: EngineRecord): void {
     this.records.tell(record);
+  }
+
+  keepPort(request: ControlPortRequest): Promise<Readable> {
+    return this.keptPorts.keep(request);
   }
 
   refresh(): Promise<void> {

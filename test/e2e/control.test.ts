@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
 import { controlClient } from "../../src/control/client.ts";
 import type { ControlEvent, Flow, ForwardResource, State } from "../../src/control/schema.ts";
-import { type Ended, isAlive, type Running, sluice, until } from "../support/program.ts";
+import { type Ended, isAlive, type Running, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const MACHINE = { tun: true, userNamespaces: true } as const;
@@ -277,6 +277,37 @@ describe("the guest", () => {
     expect(running.stdout).toMatch(/state 403 .*from inside the guest's namespace/);
     expect(running.stdout).toMatch(/stop 403 /);
     expect((await place.json<State>("state"))[0]?.name).toBe("wall");
+    await end(running);
+  });
+});
+
+describe("a process", () => {
+  it("in a container that shares user and files does not reach the API", async (context) => {
+    needs(context, { ...MACHINE, commands: ["unshare"] });
+    const place = new Place();
+    const running = await place.exec("apart", [], IDLE);
+    const script = fromInside(place.socket("apart"));
+    // What a rootless container has: namespaces of its own, below a user namespace of the same user.
+    const own = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"];
+    const inside = run("unshare", [...own, process.execPath, "-e", script]);
+    onTestFinished(() => void inside.child.kill("SIGKILL"));
+    await inside.says(/up/, "stdout");
+    inside.child.kill("SIGKILL");
+    expect(inside.stdout).toMatch(/state 403 .*from inside the guest's namespace/);
+    expect(inside.stdout).toMatch(/stop 403 /);
+    // The same process without a network of its own is whoever started it.
+    const outside = run("unshare", [
+      "--user",
+      "--map-root-user",
+      process.execPath,
+      "-e",
+      script.replace(/stop/g, "state"),
+    ]);
+    onTestFinished(() => void outside.child.kill("SIGKILL"));
+    await outside.says(/up/, "stdout");
+    outside.child.kill("SIGKILL");
+    expect(outside.stdout).toMatch(/state 200 /);
+    expect((await place.json<State>("state"))[0]?.name).toBe("apart");
     await end(running);
   });
 });

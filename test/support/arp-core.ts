@@ -78,6 +78,8 @@ export class ArpCore implements EngineCore {
     return this.recorder;
   }
 
+  setControlPorts(): void {}
+
   setTap(): void {}
 
   flowOf(): number {

@@ -226,6 +226,11 @@ export class HeldInstance implements Instance {
 
   async refresh(): Promise<void> {}
 
+  async keepPort(request: object): Promise<Readable> {
+    this.asked.push({ keep: request });
+    return Readable.from(["kept\n"]);
+  }
+
   async why(target: string): Promise<Why> {
     this.asked.push({ why: target });
     if (target === "://") throw new Unacceptable("a target", target);

@@ -76,6 +76,10 @@ export function dropText(flow: DroppedFlow, config: EngineConfig): DropText {
       return noService(flow, config);
     case "destination-refused":
       return refused(flow, config);
+    case "control-refused":
+      return {
+        because: `${formatEnd(remote)} is where sluice itself is looked at (sluice ui, sluice metrics --listen)`,
+      };
     case "ipv4-spoofed-source":
       return {
         because: `the packet came from ${guest.address}, and the guest's address is ${formatIpv4(config.guestAddress)}`,

@@ -60,6 +60,7 @@ export const DROP_REASONS = [
   "destination-restricted",
   "destination-no-service",
   "destination-silent",
+  "control-refused",
   "policy-no-rule",
   "policy-denied",
   "policy-address-unnamed",

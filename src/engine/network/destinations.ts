@@ -12,6 +12,7 @@ import { isMapped, setMapped } from "../wire/mapped-address.ts";
 import { embedIpv4, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { isGlobal4, isLegitimate4 } from "./addresses.ts";
+import type { ControlPorts } from "./control-ports.ts";
 import type { FlowJudge, Wish } from "./judge.ts";
 
 /**
@@ -64,11 +65,12 @@ const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
 const SILENT = dropReason("destination-silent");
+const CONTROL = dropReason("control-refused");
 const NOT_LEGITIMATE = refuse(REFUSED);
 
 /** Whether a packet dropped for `reason` was one that the guest may not send where it wanted to. */
 export function isDenial(reason: number): boolean {
-  return reason === REFUSED || reason === RESTRICTED || reason === NO_SERVICE;
+  return reason === REFUSED || reason === RESTRICTED || reason === NO_SERVICE || reason === CONTROL;
 }
 
 export class Destinations {
@@ -80,6 +82,8 @@ export class Destinations {
   /** The aliases of the host, and where each leads, by index. */
   private readonly aliases: Int32Array;
   private readonly aliasTargets: Int32Array;
+  /** Where connections are refused whatever else is allowed; null: there is no such port. */
+  controlPorts: ControlPorts | null = null;
 
   constructor(
     private readonly config: EngineConfig,
@@ -127,7 +131,7 @@ export class Destinations {
       const { address, address6, port } = services[i];
       if (address === wish.remoteAddress && port === wish.remotePort && address6 === undefined) {
         setTarget(to, wish.remoteAddress, wish.remotePort);
-        return i;
+        return this.controlPorts?.isService(services[i]) ? refuse(CONTROL) : i;
       }
     }
     if (wish.remoteAddress === this.config.dns && wish.remotePort === DNS_PORT && this.config.dns !== 0) {
@@ -136,6 +140,7 @@ export class Destinations {
     const verdict = this.route(wish, to);
     const goes = verdict === GO || verdict === TRANSLATED;
     if (!goes) return verdict;
+    if (this.controlPorts?.has(to)) return refuse(CONTROL);
     return this.judge === null ? GO : this.judge.tcp(wish);
   }
 

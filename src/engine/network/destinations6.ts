@@ -8,12 +8,15 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
 import { isLegitimate4, isLegitimate6, isUnicast6 } from "./addresses.ts";
+import type { ControlPorts } from "./control-ports.ts";
 import { GO, HERE, isDenial, refuse } from "./destinations.ts";
 import type { FlowJudge, Wish6 } from "./judge.ts";
 
 const REFUSED = dropReason("destination-refused");
 const RESTRICTED = dropReason("destination-restricted");
 const NO_SERVICE = dropReason("destination-no-service");
+
+const CONTROL = dropReason("control-refused");
 
 const LINK_LOCAL = 0xfe800000 | 0;
 const LINK_LOCAL_MASK = 0xffc00000 | 0;
@@ -39,6 +42,8 @@ export class Destinations6 {
   private readonly services: readonly Service6[];
   private readonly isShared: boolean;
   private readonly guest: Int32Array | null;
+  /** As of `Destinations`. */
+  controlPorts: ControlPorts | null = null;
 
   constructor(
     private readonly config: EngineConfig,
@@ -68,12 +73,14 @@ export class Destinations6 {
       const { index, address, port } = this.services[i];
       if (port === wish.remotePort && isSame(address, wish.pair, REMOTE)) {
         setRemote(to, wish);
-        return index;
+        return this.controlPorts?.isService(this.config.guestForwards[index]) ? refuse(CONTROL) : index;
       }
     }
     if (this.dns !== null && wish.remotePort === DNS_PORT && isSame(this.dns, wish.pair, REMOTE)) return HERE;
     const verdict = this.route(wish, to);
-    return verdict === GO && this.judge !== null ? this.judge.tcp6(wish) : verdict;
+    if (verdict !== GO) return verdict;
+    if (this.controlPorts?.has(to)) return refuse(CONTROL);
+    return this.judge === null ? GO : this.judge.tcp6(wish);
   }
 
   /** A datagram to a remote. Fills `to` unless it is refused. */
