@@ -16,7 +16,7 @@ beforeAll(async () => {
   types = await libraryTypes();
 }, 120_000);
 
-it("docs/api.md is what the types say (npx vitest run test/build/api-document.test.ts -u writes it)", async () => {
+it("docs/api.md is what the types say (npx vitest run test/cli/api-document.test.ts -u writes it)", async () => {
   await expect(apiDocument(types)).toMatchFileSnapshot(join(PROJECT_ROOT, "docs", "api.md"));
 });
 
