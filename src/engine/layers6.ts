@@ -165,16 +165,18 @@ export class Layers6 {
 
   /** Milliseconds until `poll` or `ask` has something to do by itself, or -1. */
   nextDeadlineMs(nowMs: number): number {
-    let soonest = this.router.nextDeadlineMs(nowMs);
-    for (const due of [this.dhcp?.nextDeadlineMs() ?? -1, this.guests.nextDeadlineMs(nowMs)]) {
-      if (due >= 0 && (soonest < 0 || due < soonest)) soonest = due;
-    }
-    return soonest;
+    const others = sooner(this.dhcp?.nextDeadlineMs() ?? -1, this.guests.nextDeadlineMs(nowMs));
+    return sooner(this.router.nextDeadlineMs(nowMs), others);
   }
 
   close(): void {
     this.router.close();
   }
+}
+
+/** Of two deadlines, of which -1 is none. Every turn of the engine asks. */
+function sooner(a: number, b: number): number {
+  return b < 0 || (a >= 0 && a <= b) ? a : b;
 }
 
 /** ICMPv6 with pings to our own addresses answered. */

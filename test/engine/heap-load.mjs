@@ -33,7 +33,7 @@ const DNS = 0x0a000203;
 const LOOPBACK = 0x7f000001;
 const MSS = IS_IPV6 ? 1428 : 1448;
 /** Of the guest's IPv6 addresses, which end as those of IPv4 do; the guest's in 15. */
-const PREFIX = [0xfd711ae0, 0xd44d0002];
+const PREFIX = new Int32Array([0xfd711ae0, 0xd44d0002]);
 const GUEST_LOW = 0x15;
 const EAGAIN = -11;
 const [FIN, SYN, RST, ACK] = [1, 2, 4, 16];
@@ -408,7 +408,10 @@ let echoesMs = 0;
 /** IPv4 does without a checksum. */
 function finishUdp(udpAt, octetCount, to) {
   view.setUint16(udpAt + 6, 0);
-  if (IS_IPV6) view.setUint16(udpAt + 6, ~native.checksum(udpAt, octetCount, pseudoSum(17, octetCount, to)));
+  if (!IS_IPV6) return;
+  const sum = ~native.checksum(udpAt, octetCount, pseudoSum(17, octetCount, to)) & 0xffff;
+  // Zero would be no checksum, which IPv6 does not allow (RFC 8200 section 8.1).
+  view.setUint16(udpAt + 6, sum === 0 ? 0xffff : sum);
 }
 
 function datagrams() {
