@@ -338,13 +338,16 @@ function planAliases(options: OptionSet, hostAddress: number): HostAlias[] {
   const targets = new Set<AliasRule["target"]>();
   if (options.has("allow-host-loopback")) targets.add(LOOPBACK);
   return options.all("host-alias").map(({ value }, i) => {
-    if (value.target !== NOBODY && targets.has(value.target)) {
-      const gateway = options.has("allow-host-loopback") && value.target === LOOPBACK;
+    const target = value.target === "host" ? hostAddress : value.target;
+    // A host without an address is nobody else's target.
+    const place = target === 0 ? value.target : target;
+    if (place !== NOBODY && targets.has(place)) {
+      const gateway = options.has("allow-host-loopback") && place === LOOPBACK;
       const other = gateway ? options.place("allow-host-loopback") : "another alias";
       options.reject("host-alias", `a target of its own; ${other} leads there`, i);
     }
-    targets.add(value.target);
-    return { address: value.address, target: value.target === "host" ? hostAddress : value.target };
+    targets.add(place);
+    return { address: value.address, target };
   });
 }
 

@@ -3,10 +3,12 @@ import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { FORWARDS_MOST } from "../config/limit-options.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
+import { encodeDomainList } from "../engine/wire/domain-list.ts";
 import { EVERYWHERE, type ForwardWords, ruleArguments } from "./passt-ports.ts";
 import { type Question, Refusal, type Surroundings } from "./words.ts";
 
-const MTU_DEFAULT = 65_520;
+/** What passt and pasta begin with, which is the most they take. */
+export const MTU_MOST = 65_520;
 const LOOPBACK_4 = "127.0.0.1";
 
 /** What both programs take. */
@@ -55,7 +57,7 @@ export function emptyWords(): PasstWords {
   return {
     foreground: false,
     debug: false,
-    mtu: MTU_DEFAULT,
+    mtu: MTU_MOST,
     outbound: [],
     dns: [],
     search: [],
@@ -138,16 +140,15 @@ function dnsArguments(words: PasstWords): string[] {
   if (words.hostname !== undefined) args.push("--hostname", words.hostname);
   // Option 81 (RFC 4702 section 2), as passt has it: flag E (the name is in DNS's form), both RCODEs 255.
   if (words.fqdn !== undefined && words.dhcp)
-    args.push("--dhcp-option", `81=hex:04ffff${encodeName(words.fqdn)}`);
+    args.push("--dhcp-option", `81=hex:04ffff${hexName(words.fqdn)}`);
   return args;
 }
 
 /** A name in the wire format of DNS (RFC 1035 section 3.1), in hexadecimal. */
-function encodeName(name: string): string {
+function hexName(name: string): string {
   const labels = name.replace(/\.$/, "").split(".");
   if (!labels.every((label) => /^[\w-]{1,63}$/.test(label))) throw new Refusal(`invalid name "${name}"`);
-  const octets = labels.flatMap((label) => [label.length, ...new TextEncoder().encode(label)]);
-  return [...octets, 0].map((octet) => octet.toString(16).padStart(2, "0")).join("");
+  return [...encodeDomainList([name])].map((octet) => octet.toString(16).padStart(2, "0")).join("");
 }
 
 /** What of the host the guest reaches, and by what its traffic leaves. */

@@ -2,11 +2,8 @@
 import { isIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { notePorts } from "./passt-ports.ts";
-import { noteAddress, noteAlias, type PasstWords, prefixOf } from "./passt-state.ts";
-import { Refusal, readNumber, refusedWord, setter, type Word } from "./words.ts";
-
-const MTU_LEAST = 576;
-const MTU_MAX = 65_520;
+import { MTU_MOST, noteAddress, noteAlias, type PasstWords, prefixOf } from "./passt-state.ts";
+import { MTU_LEAST, Refusal, readNumber, refusedWord, setter, type Word } from "./words.ts";
 
 const sets = setter<PasstWords>();
 
@@ -63,8 +60,8 @@ const PROCESS: readonly Word<PasstWords>[] = [
 ];
 
 const NETWORK: readonly Word<PasstWords>[] = [
-  sets(["-m", "--mtu"], "MTU", `--mtu (default ${MTU_MAX}).`, "mtu", (text) =>
-    readNumber("--mtu", text, MTU_LEAST, MTU_MAX),
+  sets(["-m", "--mtu"], "MTU", `--mtu (default ${MTU_MOST}).`, "mtu", (text) =>
+    readNumber("--mtu", text, MTU_LEAST, MTU_MOST),
   ),
   {
     forms: ["-a", "--address"],

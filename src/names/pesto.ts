@@ -28,6 +28,8 @@ type Step =
 interface Words {
   question?: Question;
   show: boolean;
+  /** Something is asked for, be it nothing to do. */
+  isCommand: boolean;
   /** What `-t` and `-u` are from here on; undefined: what there is from now on in place of what there was. */
   mode?: "add" | "delete";
   readonly replaced: Set<Protocol>;
@@ -40,6 +42,7 @@ const IPV6_ADDRESSES = "/proc/net/if_inet6";
 
 function notes(protocol: Protocol): (words: Words, spec: string) => void {
   return (words, spec) => {
+    words.isCommand = true;
     const ports = { rules: [] as PortRule[], isSaid: false };
     notePorts(ports, spec);
     if (isAuto(ports))
@@ -53,7 +56,8 @@ function notes(protocol: Protocol): (words: Words, spec: string) => void {
 }
 
 function noteNone(form: string): (words: Words, spec: string) => void {
-  return (_, spec) => {
+  return (words, spec) => {
+    words.isCommand = true;
     if (spec !== "none")
       throw new Refusal(`${form} ${spec} is not offered: none; the host's loopback is not the namespace's`);
   };
@@ -63,6 +67,7 @@ function noteClear(words: Words, table: string): void {
   if (!TABLES.some((name) => name === table)) throw new Refusal(`Unsupported pif name ${table}`);
   if (table === "HOST") words.steps.push({ kind: "clear" });
   words.mode = "add";
+  words.isCommand = true;
 }
 
 const sets = setter<Words>();
@@ -135,7 +140,7 @@ async function shown(title: string, path: string, rules: RunningRules): Promise<
 }
 
 function translate(argv: readonly string[], { exists }: Surroundings): Translation | Question {
-  const words: Words = { show: false, replaced: new Set(), steps: [] };
+  const words: Words = { show: false, isCommand: false, replaced: new Set(), steps: [] };
   const [path, extra] = readWords(WORDS, argv, words);
   if (words.question !== undefined) return words.question;
   if (path === undefined || extra !== undefined) throw new Refusal("one PATH is needed, that of pasta's -c");
@@ -146,8 +151,8 @@ function translate(argv: readonly string[], { exists }: Surroundings): Translati
     steering: {
       path,
       steer: async (rules) => {
-        const { steps, show } = words;
-        if (steps.length === 0) return shown("passt/pasta configuration", path, rules);
+        const { steps, show, isCommand } = words;
+        if (!isCommand) return shown("passt/pasta configuration", path, rules);
         const before = show ? await shown("Previous configuration", path, rules) : "";
         for (const step of steps) await obey(step, rules, exists(IPV6_ADDRESSES));
         return show ? before + (await shown("Updated configuration", path, rules)) : "";

@@ -7,6 +7,7 @@ import { readIpv6 } from "../config/address6.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { Slirp4netnsApi, serveApi } from "./slirp4netns-api.ts";
 import {
+  MTU_LEAST,
   type Program,
   type Question,
   Refusal,
@@ -22,8 +23,6 @@ import {
 const VERSION = "1.3.3";
 const MTU_DEFAULT = 1500;
 const MTU_MAX = 65_521;
-/** The least that sluice serves. */
-const MTU_LEAST = 576;
 const PREFIX_MAX = 25;
 const OFFSETS = { gateway: 2, dns: 3, dhcp: 15, guest: 100 } as const;
 const LEASES = 16;

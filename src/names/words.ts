@@ -4,6 +4,9 @@
  */
 import type { Forward } from "../engine/config.ts";
 
+/** The least MTU that sluice serves. */
+export const MTU_LEAST = 576;
+
 /** Forwards that come and go. */
 export interface RunningForwards {
   /** Rejects when a port cannot be had. */

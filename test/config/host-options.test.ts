@@ -79,6 +79,9 @@ describe("--host-alias", () => {
     expect(problemsOf("--host-alias", "10.0.2.4=host", "--host-alias", "10.0.2.5=host")[0]).toContain(
       "a target of its own",
     );
+    const same = ["--host-alias", "10.0.2.4=host", "--host-alias", "10.0.2.5=203.0.113.9"];
+    expect(plan(same, ip("203.0.113.9")).problems[0]).toContain("another alias leads there");
+    expect(problemsOf(...same)).toEqual([]);
     expect(problemsOf("--host-alias", "10.0.2.4=host", "--host-alias", "10.0.2.4=loopback")[0]).toContain(
       "10.0.2.4 is an alias of the host",
     );

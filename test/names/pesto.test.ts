@@ -1,0 +1,73 @@
+/** pesto's words, obeyed one after the other against rules that are kept here. */
+import { expect, it } from "vitest";
+import { PESTO } from "../../src/names/pesto.ts";
+import { SURROUNDINGS } from "./translated.ts";
+
+/** What is there after `pesto WORDS PATH`, and what is said. */
+async function steered(line: string, before: readonly string[] = [], surroundings = SURROUNDINGS) {
+  const rules = new Map(before.map((rule, id) => [id, rule]));
+  const translation = PESTO.translate([...line.split(" ").filter((word) => word !== ""), "/c"], surroundings);
+  if (typeof translation === "string" || translation.steering === undefined)
+    throw new Error("nothing to steer");
+  let next = before.length;
+  const said = await translation.steering.steer({
+    list: async () => [...rules].map(([id, rule]) => ({ id, rule })),
+    add: async (rule) => void rules.set(next++, rule),
+    remove: async (id) => void rules.delete(id),
+  });
+  return { said, rules: [...rules.values()] };
+}
+
+const THERE = ["tcp:127.0.0.1:80:8080", "udp:0.0.0.0:53:53", "tcp:127.0.0.1:2222-10.0.2.15:22"];
+
+it.each([
+  ["-A -t 127.0.0.1/443", [...THERE, "tcp:127.0.0.1:443:443"]],
+  ["-A -u 443,444", [...THERE, "udp:0.0.0.0:443:443", "udp:0.0.0.0:444:444"]],
+  ["-D -t 127.0.0.1/80:8080 -u 53", ["tcp:127.0.0.1:2222-10.0.2.15:22"]],
+  ["-D -t 127.0.0.1/2222:10.0.2.15/22", THERE.slice(0, 2)],
+  ["-C HOST", []],
+  ["-C SPLICE", THERE],
+  ["-t 99", ["udp:0.0.0.0:53:53", "tcp:0.0.0.0:99:99"]],
+  ["-t 99 -t 100", ["udp:0.0.0.0:53:53", "tcp:0.0.0.0:99:99", "tcp:0.0.0.0:100:100"]],
+  ["-u none", [THERE[0], THERE[2]]],
+  ["-T none -U none", THERE],
+  ["-A -t 2000 -C HOST -A -t 2001 -D -t 2001 -A -u 2002", ["udp:0.0.0.0:2002:2002"]],
+  ["-A -t 127.0.0.1/~80,~1024-65535", [...THERE, "tcp:127.0.0.1:all,~80,~1024-65535"]],
+])("%s", async (line, after) => {
+  expect(await steered(line, THERE)).toEqual({ said: "", rules: after });
+});
+
+it("shows what is forwarded, before and after", async () => {
+  const table =
+    "  HOST\n    TCP [127.0.0.1]:80  =>  8080\n    UDP [0.0.0.0]:53  =>  53\n    TCP [127.0.0.1]:2222  =>  10.0.2.15:22\n  SPLICE\n";
+  expect((await steered("", THERE)).said).toBe(`passt/pasta configuration (/c)\n${table}`);
+  expect((await steered("-s -C HOST", THERE)).said).toBe(
+    `Previous configuration (/c)\n${table}Updated configuration (/c)\n  HOST\n  SPLICE\n`,
+  );
+  expect((await steered("", ["tcp:[::1]:80:80", "tcp:*:all,~22"])).said).toContain(
+    "    TCP [::1]:80  =>  80\n    TCP [*]:all,~22  =>  all,~22\n",
+  );
+});
+
+it("means every address of both families where the host has them, and finds what was added on IPv4's alone", async () => {
+  const both = { ...SURROUNDINGS, exists: () => true };
+  expect((await steered("-A -t 80", [], both)).rules).toEqual(["tcp:*:80:80"]);
+  expect((await steered("-D -t 80", ["tcp:0.0.0.0:80:80"], both)).rules).toEqual([]);
+});
+
+it.each([
+  ["-A -t 127.0.0.1/80:8080", "is there already"],
+  ["-D -t 127.0.0.1/81", "Couldn't find forwarding rule to delete: tcp:127.0.0.1:81:81"],
+])("%s fails", async (line, sentence) => {
+  await expect(steered(line, THERE)).rejects.toThrow(sentence);
+});
+
+it.each([
+  ["-C NOPE", "Unsupported pif name NOPE"],
+  ["-t auto", "is not offered"],
+  ["-T 80", "--tcp-ns 80 is not offered"],
+  ["-t x", "invalid port specifier x"],
+  ["other", "one PATH is needed"],
+])("%s is refused before anything is asked", (line, sentence) => {
+  expect(() => PESTO.translate([...line.split(" "), "/c"], SURROUNDINGS)).toThrow(sentence);
+});
