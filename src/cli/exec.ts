@@ -163,8 +163,8 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
     live = new Live(host, log);
     for (const note of guest.tap.notes) log.info(note.message);
     const capture = openCapture(host.pcap);
-    const onLink = live.linkChanged;
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
+    const { linkChanged: onLink, questionAsked: onQuestion } = live;
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink, onQuestion });
     client.serve({
       link: tapSpec(guest.tap, LINK_FD),
       log: host.log,

@@ -14,6 +14,7 @@ import { writeText } from "../supervisor/log.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
 import { isPolicyVerb, POLICY_VERBS } from "./verb-descriptions.ts";
 
+const DEFAULTS = ["deny", "allow", "ask"] as const;
 const VERBS = ["check", "test", "schema"] as const;
 const NAMES = Object.keys(POLICY_OPTIONS) as (keyof typeof POLICY_OPTIONS)[];
 
@@ -30,6 +31,7 @@ Options:
   --policy FILE           the file, where it is not named by itself
   --allow TARGET          rules in front of the file's, as of sluice run; so are
   --deny TARGET           these
+  --ask TARGET            and these
   --policy-default WORD
   --via URL
   --audit
@@ -130,13 +132,13 @@ function read(
   problems: Problem[],
 ): ReadPolicy | undefined {
   const flags = tokens.flatMap(({ kind, name, value }) =>
-    kind === "option" && (name === "allow" || name === "deny") && value !== undefined
+    kind === "option" && (name === "allow" || name === "deny" || name === "ask") && value !== undefined
       ? [{ verdict: name, text: value, place: `--${name}` } as const]
       : [],
   );
   const [word] = (values["policy-default"] as string[] | undefined) ?? [];
-  if (word !== undefined && word !== "deny" && word !== "allow") {
-    problems.push({ place: "--policy-default", found: word, allowed: "deny or allow" });
+  if (word !== undefined && !DEFAULTS.some((known) => known === word)) {
+    problems.push({ place: "--policy-default", found: word, allowed: "deny, allow or ask" });
   }
   let text: string | undefined;
   try {
@@ -153,7 +155,7 @@ function read(
   }
   if (problems.length > 0) return undefined;
   const source = path === undefined || text === undefined ? undefined : { label: path, text };
-  const fallback = word as "deny" | "allow" | undefined;
+  const fallback = word as (typeof DEFAULTS)[number] | undefined;
   const via = viaOf(values, problems);
   if (problems.length > 0) return undefined;
   return readPolicy({ flags, source, fallback, audit: values["audit"] === true, via }, problems);
@@ -201,7 +203,7 @@ function check(given: Arguments): number {
 function test(given: Arguments): number {
   const problems: Problem[] = [];
   const named = fileOf(given);
-  const hasFlags = given.tokens.some(({ name }) => name === "allow" || name === "deny");
+  const hasFlags = given.tokens.some(({ name }) => name === "allow" || name === "deny" || name === "ask");
   const isFirstFile = named === undefined && !hasFlags;
   const path = isFirstFile ? given.words[0] : named;
   const flows = isFirstFile ? given.words.slice(1) : given.words;
@@ -244,7 +246,7 @@ function test(given: Arguments): number {
   if (given.values["json"] === true) {
     const list = rows.map(({ target, verdict, rule }) => ({
       flow: target,
-      verdict: verdict.allowed ? "allowed" : "denied",
+      verdict: verdict.asks ? "asked" : verdict.allowed ? "allowed" : "denied",
       rule,
       reason: verdict.reason,
     }));

@@ -131,8 +131,8 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   try {
     live = new Live(host, log);
     const capture = openCapture(host.pcap);
-    const onLink = live.linkChanged;
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink });
+    const { linkChanged: onLink, questionAsked: onQuestion } = live;
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink, onQuestion });
     client.serve({
       link: card.link,
       log: host.log,

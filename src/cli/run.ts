@@ -171,6 +171,7 @@ async function serve(plan: RunPlan): Promise<number> {
       ...(plan.user === undefined ? {} : { user: plan.user }),
       log,
       onLink: live.linkChanged,
+      onQuestion: live.questionAsked,
     });
     // Who sees the TAP may ask at once.
     closers.push(await plan.serving?.(() => served.given.then(() => live.get())));

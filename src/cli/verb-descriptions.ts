@@ -9,6 +9,11 @@ export interface VerbDescription {
   readonly flags?: Readonly<Record<string, { readonly help: string; readonly placeholder?: string }>>;
 }
 
+const ANSWER_FLAGS = {
+  for: { placeholder: "TIME", help: "for 10m or so, and not only for what waits now" },
+  always: { help: "until the instance ends" },
+} as const;
+
 const RULE_FLAGS = {
   for: { placeholder: "TIME", help: "take the rule out again after 30s, 10m, 2h or so" },
   private: { help: "the name may lead to private addresses" },
@@ -66,6 +71,18 @@ export const VERBS = {
     summary: "let no flow to TARGET out, and reset those that are open",
     words: [1, 1],
     flags: { for: RULE_FLAGS.for },
+  },
+  approve: {
+    usage: "sluice approve [ID]",
+    summary: "what waits for an answer, and at a terminal the answers; with ID, say yes",
+    words: [0, 1],
+    flags: ANSWER_FLAGS,
+  },
+  refuse: {
+    usage: "sluice refuse ID",
+    summary: "say no to what waits for an answer",
+    words: [1, 1],
+    flags: ANSWER_FLAGS,
   },
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },

@@ -177,7 +177,7 @@ const addRule =
     out(json ? line(rule) : `rule ${id}: ${verdict} ${targets.join(" ")}${end}\n`);
   };
 
-function secondsOf(text: string): number {
+export function secondsOf(text: string): number {
   try {
     return Math.ceil(parseDuration(text) / 1000);
   } catch (error) {
@@ -268,6 +268,8 @@ export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Prom
   ui,
   allow: addRule("allow"),
   deny: addRule("deny"),
+  approve: async (request) => (await import("./approve.ts")).approveCommand(request),
+  refuse: async (request) => (await import("./approve.ts")).refuseCommand(request),
   leases,
   counters,
   metrics,

@@ -5,14 +5,14 @@ import { formatNetwork, netmask } from "./address.ts";
 import type { OptionSet } from "./option-set.ts";
 import { Unacceptable } from "./unacceptable.ts";
 
-const ASKING = ["allow", "deny", "policy", "policy-default", "audit", "via"] as const;
+const ASKING = ["allow", "deny", "ask", "policy", "policy-default", "audit", "via"] as const;
 
 /** Null where nothing is asked for. Complaints go to `options.problems`. */
 export async function planPolicy(options: OptionSet): Promise<PolicyConfig | null> {
   if (!ASKING.some((name) => options.has(name))) return null;
   const { readPolicy } = await import("./policy/read.ts");
   const via = await planVia(options);
-  const rules = (["allow", "deny"] as const).flatMap((verdict) =>
+  const rules = (["allow", "deny", "ask"] as const).flatMap((verdict) =>
     options
       .all(verdict)
       .map(({ text, order }, i) => ({ verdict, text, order, place: options.place(verdict, i) })),

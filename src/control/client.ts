@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import type { z } from "zod";
 import { readEvents } from "./event-source.ts";
 import type {
+  answerSchema,
   CaptureResource,
   CaptureStreamQuery,
   CaptureWish,
@@ -23,6 +24,7 @@ import type {
   PolicyResource,
   PolicyRuleResource,
   policyRequestSchema,
+  Question,
   ruleRequestSchema,
   State,
   Why,
@@ -63,6 +65,9 @@ export interface ControlClient {
   /** A rule in front of all others. */
   addRule(rule: z.input<typeof ruleRequestSchema>): Promise<PolicyRuleResource>;
   removeRule(id: number): Promise<void>;
+  /** The open ones first. */
+  questions(): Promise<readonly Question[]>;
+  answer(id: number, answer: z.input<typeof answerSchema>): Promise<void>;
   leases(): Promise<readonly LeaseResource[]>;
   counters(): Promise<CountersResource>;
   /** Why `target` (as for `sluice why`) is as it is; "" asks about the last denial or failure. */
@@ -214,6 +219,14 @@ class SocketClient implements ControlClient {
 
   removeRule(id: number): Promise<void> {
     return this.done("DELETE", `/v1/rules/${id}`);
+  }
+
+  async questions(): Promise<readonly Question[]> {
+    return (await this.json<{ questions: Question[] }>("GET", "/v1/questions")).questions;
+  }
+
+  answer(id: number, answer: z.input<typeof answerSchema>): Promise<void> {
+    return this.done("POST", `/v1/questions/${id}`, { body: answer });
   }
 
   async leases(): Promise<readonly LeaseResource[]> {

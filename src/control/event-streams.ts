@@ -59,6 +59,12 @@ export class EventStreams {
     this.listeners.add(listener);
     response.on("close", () => this.gone(listener));
     this.subscribe(listener.types);
+    this.attend();
+  }
+
+  /** Whoever hears of questions can answer them. */
+  private attend(): void {
+    this.records.attend([...this.listeners].some(({ types }) => types.has("question")));
   }
 
   /** What has happened since event `lastId`, as far as it is known. */
@@ -86,6 +92,7 @@ export class EventStreams {
 
   private gone(listener: Listener): void {
     this.listeners.delete(listener);
+    this.attend();
     if (this.listeners.size > 0) return;
     this.linger = setTimeout(() => {
       this.unsubscribe?.();

@@ -8,6 +8,7 @@ import type { Problem } from "../config/problem.ts";
 import type { Forward } from "../engine/config.ts";
 import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts";
 import type {
+  Answer,
   CaptureRequest,
   CaptureResource,
   ControlPortRequest,
@@ -21,6 +22,7 @@ import type {
   PolicyRequest,
   PolicyResource,
   PolicyRuleResource,
+  Question,
   RuleRequest,
   State,
   Why,
@@ -67,6 +69,10 @@ export interface LivePolicy {
   removeRule(id: number): Promise<void>;
   /** What was denied, or under audit would have been. */
   denials(): Promise<readonly PolicyDenial[]>;
+  /** What flows wait for, or waited for lately: the open ones first. */
+  questions(): Promise<readonly Question[]>;
+  /** Rejects with a ControlRefusal: 404 when there is no such question, 409 when somebody was quicker. */
+  answer(id: number, answer: Answer): Promise<void>;
 }
 
 /** Captures that come and go while the guest is served. */

@@ -125,6 +125,26 @@ export interface PolicyChanged {
   readonly removed: readonly string[];
 }
 
+/** A flow waits for an answer. */
+export interface QuestionAsked {
+  readonly type: "question";
+  readonly atMs: number;
+  readonly id: number;
+  readonly host: string;
+  readonly port: number;
+  readonly protocol: "tcp" | "udp";
+  readonly rule: string;
+  /** Until it is refused for want of an answer. */
+  readonly endsInMs: number;
+}
+
+export interface QuestionAnswered {
+  readonly type: "question-answered";
+  readonly atMs: number;
+  readonly id: number;
+  readonly verdict: "allow" | "deny";
+}
+
 /** Nobody read fast enough: so many records of the kinds above there were and are not told. */
 export interface RecordsLost {
   readonly type: "records-lost";
@@ -140,6 +160,8 @@ export type EngineRecord =
   | LinkChanged
   | ForwardChanged
   | PolicyChanged
+  | QuestionAsked
+  | QuestionAnswered
   | RecordsLost;
 export type RecordType = EngineRecord["type"];
 
@@ -150,4 +172,6 @@ export interface RecordStream {
    * a bug, not a case.
    */
   subscribe(types: readonly RecordType[], read: (record: EngineRecord) => void): () => void;
+  /** Somebody hears of questions who can answer them, or nobody any more. */
+  attend(isAttended: boolean): void;
 }

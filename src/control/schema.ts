@@ -204,7 +204,7 @@ export const whySchema = z
 
 // --- policy ----------------------------------------------------------------------------------------------------------
 
-const verdictSchema = z.enum(["allow", "deny"]);
+const verdictSchema = z.enum(["allow", "deny", "ask"]);
 const verdictCounts = {
   allowed: count.meta({ description: "flows that it let through" }),
   denied: count.meta({ description: "flows, questions and names shown that it did not" }),
@@ -302,6 +302,33 @@ export const policyDenialListSchema = z
   .strictObject({ denials: z.array(policyDenialSchema).meta({ description: "most tries first" }) })
   .meta({ id: "PolicyDenialList" });
 
+export const questionSchema = z
+  .strictObject({
+    id: id.meta({ description: "never given twice by an instance" }),
+    host: z.string().meta({ description: "the name that led there, or the address" }),
+    port,
+    protocol: protocolSchema,
+    rule: z.string().meta({ description: "the one that asks" }),
+    state: z.enum(["open", "allowed", "denied", "expired"]),
+    count: count.meta({ description: "flows that asked" }),
+    endsInMs: count
+      .nullable()
+      .meta({ description: "of an open one until it expires, of an answer until it ends; null: never" }),
+  })
+  .meta({ id: "Question" });
+export const questionListSchema = z
+  .strictObject({ questions: z.array(questionSchema).meta({ description: "the open ones first" }) })
+  .meta({ id: "QuestionList" });
+export const answerSchema = z
+  .strictObject({
+    verdict: z.enum(["allow", "deny"]),
+    for: z
+      .union([z.literal("once"), z.literal("always"), z.int().min(1).max(RULE_SECONDS_MAX)])
+      .default("once")
+      .meta({ description: "once: those that wait; seconds; always: until the instance ends" }),
+  })
+  .meta({ id: "Answer" });
+
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 
 export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
@@ -318,6 +345,8 @@ export const EVENT_TYPES = [
   "link",
   "forward",
   "policy",
+  "question",
+  "question-answered",
   "records-lost",
 ] as const;
 const at = z.strictObject({ at: instant });
@@ -379,6 +408,16 @@ export const eventSchema = z
       added: z.array(z.string()),
       removed: z.array(z.string()),
     }),
+    at.extend({
+      type: z.literal("question"),
+      id,
+      host: z.string(),
+      port,
+      protocol: protocolSchema,
+      rule: z.string(),
+      endsInMs: count,
+    }),
+    at.extend({ type: z.literal("question-answered"), id, verdict: z.enum(["allow", "deny"]) }),
     at.extend({ type: z.literal("records-lost"), count }),
   ])
   .meta({ id: "Event" });
@@ -423,6 +462,8 @@ export type PolicyRuleResource = z.infer<typeof policyRuleSchema>;
 export type PolicyRequest = z.output<typeof policyRequestSchema>;
 export type PolicyChangeResource = z.infer<typeof policyChangeSchema>;
 export type RuleRequest = z.output<typeof ruleRequestSchema>;
+export type Question = z.infer<typeof questionSchema>;
+export type Answer = z.output<typeof answerSchema>;
 export type PolicyDenial = z.infer<typeof policyDenialSchema>;
 export type Why = z.infer<typeof whySchema>;
 export type LogLevelName = z.infer<typeof logLevelSchema>;

@@ -7,6 +7,7 @@ import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
 import type { ControlPort } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
+import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import type { Recorder } from "./transport/recorder.ts";
 import type { FrameEnds } from "./wire/frame-ends.ts";
 
@@ -22,6 +23,8 @@ export interface EnginePorts {
   readonly files?: ServedFiles;
   /** Takes a sentence for people, of which there are few, whatever the guest sends. Optional. */
   readonly warn?: (message: string) => void;
+  /** Told of each question that a policy asks. Optional. */
+  readonly asked?: (row: QuestionRow) => void;
   /** Asked once per new TCP connection and once per UDP remote while a mapping would live; false refuses. Optional. */
   readonly admit?: Admit;
 }
@@ -152,6 +155,12 @@ export interface EngineCore {
    * counts it keeps. Flows that it does not allow are reset in the next turns, unless `keepOpen`. Without a policy: nothing.
    */
   setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void;
+  /** What a policy asks, the open ones first. */
+  questions(): QuestionRow[];
+  /** An answer to a question, for `forMs`, for those that wait (0) or until the end (null). A turn is to follow. */
+  answerQuestion(id: number, isAllowed: boolean, forMs: number | null, nowMs: number): AnswerResult;
+  /** Whether somebody is there who answers questions. */
+  setAttended(isAttended: boolean): void;
   /** What the rules have let through and denied; null without a policy. */
   policyCounts(): PolicyCounts | null;
   /** The addresses this host has now, four words each: a policy takes them for private. */

@@ -229,7 +229,8 @@ export type PolicyWay =
     };
 
 export interface PolicyRule {
-  readonly verdict: "allow" | "deny";
+  /** `ask`: as allow does, once somebody has said yes. */
+  readonly verdict: "allow" | "deny" | "ask";
   readonly name: string;
   readonly targets: readonly PolicyTarget[];
   /** Its names may lead to private addresses. */
@@ -238,6 +239,8 @@ export interface PolicyRule {
   readonly check?: PolicyCheck;
   /** For the guest, beside the reason. */
   readonly message?: string;
+  /** Of `ask`: how long a flow waits for an answer; a minute. */
+  readonly withinMs?: number;
   /** Undefined: straight, or as the policy says for all. */
   readonly way?: PolicyWay;
 }
@@ -261,6 +264,8 @@ export interface PolicyConfig {
   /** How long a pin lasts beyond its TTL. */
   readonly pinGraceMs: number;
   readonly message?: string;
+  /** What asks is refused at once while nobody is there to answer. */
+  readonly refuseUnattended?: boolean;
   /** What is allowed leaves this way unless its rule says another. */
   readonly way?: PolicyWay;
   /** What names get for an address whose rules say by what way they are reached. */

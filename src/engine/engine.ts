@@ -34,6 +34,7 @@ import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { type ControlPort, ControlPorts } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
+import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import { NO_FLOW } from "./transport/flow-table.ts";
 import { flowOfFrame } from "./transport/frame-flow.ts";
 import { Recorder } from "./transport/recorder.ts";
@@ -83,6 +84,8 @@ class Engine implements EngineCore {
     const clock = { now: () => this.now, uptimeMs: () => this.uptimeMs };
     this.layers = new Layers(config, ports, this.counters, clock, makePolicy);
     this.input = this.layers.ethernet;
+    const { tcp, policy } = this.layers;
+    policy?.attend(ports.asked ?? (() => {}), (ticket, isAllowed) => tcp.decide(ticket, isAllowed, this.now));
   }
 
   // --- outside ---------------------------------------------------------------------------------------------------
@@ -250,6 +253,19 @@ class Engine implements EngineCore {
   setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void {
     this.setTime(nowMs);
     this.layers.policy?.replace(policy, before, keepOpen);
+  }
+
+  questions(): QuestionRow[] {
+    return this.layers.policy?.questions() ?? [];
+  }
+
+  answerQuestion(id: number, isAllowed: boolean, forMs: number | null, nowMs: number): AnswerResult {
+    this.setTime(nowMs);
+    return this.layers.policy?.answer(id, isAllowed, forMs) ?? "unknown";
+  }
+
+  setAttended(isAttended: boolean): void {
+    if (this.layers.policy !== null) this.layers.policy.judge.asking.isAttended = isAttended;
   }
 
   policyCounts(): PolicyCounts | null {

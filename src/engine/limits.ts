@@ -151,6 +151,9 @@ export const PINS_PER_ADDRESS_MAX = 16;
 export const POLICY_UDP_REMOTES_MAX = 8192;
 /** Connections that wait for somebody to decide. */
 export const WAITING_SYNS_MAX = 512;
+/** Questions that wait for an answer, and those listed with their answers. */
+export const QUESTIONS_OPEN_MAX = 64;
+export const QUESTIONS_MAX = 256;
 /** Targets whose denials are counted one by one. */
 export const DENIALS_MAX = 1024;
 /**

@@ -9,6 +9,7 @@ import { DnsPolicy } from "./policy/dns-policy.ts";
 import { LetIn } from "./policy/let-in.ts";
 import { Name } from "./policy/name.ts";
 import { Policy } from "./policy/policy.ts";
+import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import { HeldNames } from "./service/names/held-names.ts";
 import { PolicyReview } from "./service/policy-review.ts";
 import { Detours } from "./service/ways/detours.ts";
@@ -69,6 +70,10 @@ export class PolicyLayers {
   over(ctx: TcpContext, mappings: UdpMappings, dns: AskedService, ways: Destined): TurnService {
     const scratchAt = ctx.arena.dnsAt + DNS_REGION_OCTETS - DNS_SCRATCH_OCTETS;
     const { judge: policy } = this;
+    const { questions } = policy.asking;
+    this.dropped = (reason, count) => {
+      for (let i = 0; i < count; i++) ctx.counters.drop(reason);
+    };
     const isOpen = (id: number, serial: number): boolean => {
       const c = ctx.connections[id] ?? null;
       return c !== null && c.state !== CLOSED && ctx.ledger.serial[id] === serial;
@@ -90,13 +95,15 @@ export class PolicyLayers {
     return {
       work: (nowMs) => {
         if (review.isUnderWay) review.work();
+        questions.work();
         dns.work(nowMs);
         names.work(nowMs);
         detours.work(nowMs);
       },
       nextDeadlineMs: (nowMs) => {
         if (review.isUnderWay) return 0;
-        const own = earlier(names.nextDeadlineMs(nowMs), detours.nextDeadlineMs(nowMs));
+        const waits = earlier(detours.nextDeadlineMs(nowMs), questions.nextDeadlineMs());
+        const own = earlier(names.nextDeadlineMs(nowMs), waits);
         return earlier(own, dns.nextDeadlineMs(nowMs));
       },
     };
@@ -122,6 +129,27 @@ export class PolicyLayers {
       return address6?.every((word, i) => word === pair[pairAt + 4 + i]) ?? address === remoteAddress;
     });
   }
+
+  /** For people: questions, the open ones first. */
+  questions(): QuestionRow[] {
+    return this.judge.asking.questions.rows();
+  }
+
+  answer(id: number, isAllowed: boolean, forMs: number | null): AnswerResult {
+    return this.judge.asking.questions.answer(id, isAllowed, forMs);
+  }
+
+  /** `asked` is told of each question; `decide` has what waits under a ticket go on or end, and says how many did. */
+  attend(asked: (row: QuestionRow) => void, decide: (ticket: number, isAllowed: boolean) => number): void {
+    this.judge.asking.asked = asked;
+    this.judge.asking.decide = (ticket, isAllowed, reason) => {
+      const count = decide(ticket, isAllowed);
+      if (!isAllowed) this.dropped(reason, count);
+      return count;
+    };
+  }
+
+  private dropped: (reason: number, count: number) => void = () => {};
 
   /** Another policy: `before` says for each of its rules which one of those there are it was, or -1. */
   replace(policy: PolicyConfig, before: readonly number[], keepOpen: boolean): void {
@@ -183,7 +211,6 @@ class LocalServices implements LocalService {
     this.of(n)?.gone(n);
   }
 }
-
 const REMOTE = new Int32Array(4);
 
 /** Whether the connection goes to a pin's address, or to one that carries it: pins are of the inner one. */

@@ -1,7 +1,7 @@
 /** The embedding program that has a say about each flow: asked at once, and heard later where it takes its time. */
 import type { Logger } from "../engine/boundary.ts";
 import type { Admit } from "../engine/network/admission.ts";
-import { TICKETS } from "../engine/network/destinations.ts";
+import { QUESTION_TICKETS } from "../engine/network/destinations.ts";
 
 /** A new TCP connection, or the first datagram to a remote. */
 export interface FlowRequest {
@@ -82,7 +82,7 @@ export class AskedProgram {
   private expect(said: Promise<boolean>, remote: string | undefined): number | false {
     const heard = said.catch((error: unknown) => this.failed(error));
     if (this.open >= OPEN_MAX) return this.failed(new Error(`${OPEN_MAX} answers are awaited already`));
-    this.ticket = (this.ticket + 1) % TICKETS;
+    this.ticket = (this.ticket + 1) % QUESTION_TICKETS;
     const { ticket } = this;
     this.open++;
     if (remote !== undefined) this.remember(remote, undefined);

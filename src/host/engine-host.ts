@@ -8,10 +8,11 @@
 
 import { forwardRules } from "../config/forward-rule.ts";
 import type { CreateEngineCore, EngineCore } from "../engine/api.ts";
-import { type EngineConfig, ipv6OnLink, type PolicyConfig } from "../engine/config.ts";
+import { type EngineConfig, ipv6OnLink } from "../engine/config.ts";
 import { IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
+import type { QuestionRow } from "../engine/policy/questions.ts";
 import { everything } from "./captures/capture-spec.ts";
 import { Captures } from "./captures/captures.ts";
 import { tellShortage } from "./descriptor-shortage.ts";
@@ -112,6 +113,7 @@ export class EngineHost {
       checksum: { sum: native.checksum },
       discard: native.discardPages,
       warn: (message: string) => log.warn(message),
+      asked: (question: QuestionRow) => options.onQuestion?.(question),
       ...(files === undefined ? {} : { files }),
     };
     const resolvers = this.followResolvers(config, (list) => {
@@ -307,15 +309,14 @@ export class EngineHost {
 
   /** Resets these flows on both sides, by id. Returns how many there were. */
   killFlows(ids: readonly number[]): number {
-    const killed = this.core.killFlows(ids, native.nowMs());
-    this.loop.wake();
-    return killed;
+    return this.steer((core, nowMs) => core.killFlows(ids, nowMs));
   }
 
-  /** Another policy in place of the one there is (`EngineCore.setPolicy`). */
-  setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean): void {
-    this.core.setPolicy(policy, before, keepOpen, native.nowMs());
+  /** Has the core do what takes the time, and a turn. */
+  steer<T>(act: (core: EngineCore, nowMs: number) => T): T {
+    const result = act(this.core, native.nowMs());
     this.loop.wake();
+    return result;
   }
 
   /** Tells of flows, drops and DNS over this stream socket, which is ours from now on; `wanted` as recorder.ts has it. */

@@ -3,6 +3,7 @@
 import type { DatagramAddresses, StreamAddress } from "../config/host-plan.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
 import type { EngineConfig, Ipv6Words } from "../engine/config.ts";
+import type { QuestionRow } from "../engine/policy/questions.ts";
 import type { ResolvConfSource } from "./resolv-conf.ts";
 
 /** The guest's side. */
@@ -84,6 +85,8 @@ export interface EngineHostOptions {
   readonly records?: boolean;
   /** The guest's link came up (TAP opened, QEMU connected) or went down. */
   readonly onLink?: (up: boolean, name: string) => void;
+  /** A policy asks; `EngineHost.answerQuestion` answers. */
+  readonly onQuestion?: (question: QuestionRow) => void;
 }
 
 /** Why an engine ended. */

@@ -69,10 +69,21 @@ export class CallAnswers {
         host.setLink(call.up);
         return {};
       case "policy-set":
-        host.setPolicy(call.policy, call.before, call.keepOpen);
+        host.steer((core, nowMs) => core.setPolicy(call.policy, call.before, call.keepOpen, nowMs));
         return {};
       case "policy-counts":
         return host.core.policyCounts() ?? { allowed: [], denied: [] };
+      case "questions":
+        return { questions: host.core.questions() };
+      case "answer":
+        return {
+          result: host.steer((core, nowMs) =>
+            core.answerQuestion(call.question, call.allow, call.forMs, nowMs),
+          ),
+        };
+      case "attended":
+        host.core.setAttended(call.attended);
+        return {};
       case "denials":
         return { denials: told(host.core.denials()) };
       case "log":

@@ -6,10 +6,11 @@
 import type { LogLevel } from "../config/host-plan.ts";
 import type { LeaseRow } from "../engine/api.ts";
 import type { Forward, PolicyConfig } from "../engine/config.ts";
-import { DENIALS_MAX, POLICY_RULES_MAX } from "../engine/limits.ts";
+import { DENIALS_MAX, POLICY_RULES_MAX, QUESTIONS_MAX } from "../engine/limits.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import type { ControlPort } from "../engine/network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
+import type { AnswerResult, QuestionRow } from "../engine/policy/questions.ts";
 import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "../host/captures/capture-spec.ts";
 
 export type Call =
@@ -42,6 +43,16 @@ export type Call =
     }
   | { readonly name: "policy-counts" }
   | { readonly name: "denials" }
+  | { readonly name: "questions" }
+  /** As `EngineCore.answerQuestion` has it. */
+  | {
+      readonly name: "answer";
+      readonly question: number;
+      readonly allow: boolean;
+      readonly forMs: number | null;
+    }
+  /** Somebody is there who answers questions, or nobody any more. */
+  | { readonly name: "attended"; readonly attended: boolean }
   | { readonly name: "log"; readonly level: LogLevel };
 
 /** How an engine is. */
@@ -78,6 +89,9 @@ export interface Answers {
   readonly link: Record<string, never>;
   readonly "policy-set": Record<string, never>;
   readonly "policy-counts": PolicyCounts;
+  readonly questions: { readonly questions: readonly QuestionRow[] };
+  readonly answer: { readonly result: AnswerResult };
+  readonly attended: Record<string, never>;
   readonly denials: { readonly denials: readonly EngineDenial[] };
   readonly log: Record<string, never>;
 }
@@ -131,6 +145,25 @@ function isDenial(value: unknown): value is EngineDenial {
   );
 }
 
+/** What a policy asks, as an engine tells it. */
+export function isQuestion(value: unknown): value is QuestionRow {
+  return (
+    isObject(value) &&
+    isCount(value["id"]) &&
+    value["id"] > 0 &&
+    typeof value["host"] === "string" &&
+    DENIED_HOST.test(value["host"]) &&
+    isCount(value["port"]) &&
+    value["port"] <= 65_535 &&
+    ["tcp", "udp"].includes(String(value["protocol"])) &&
+    typeof value["rule"] === "string" &&
+    value["rule"].length <= RULE_NAME_MAX &&
+    ["open", "allowed", "denied", "expired"].includes(String(value["state"])) &&
+    isCount(value["count"]) &&
+    (value["endsInMs"] === null || isCount(value["endsInMs"]))
+  );
+}
+
 export function areDenials(value: unknown): value is readonly EngineDenial[] {
   return Array.isArray(value) && value.length <= DENIALS_MAX && value.every(isDenial);
 }
@@ -178,6 +211,12 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return typeof value["removed"] === "boolean";
     case "policy-counts":
       return areRuleCounts(value["allowed"]) && areRuleCounts(value["denied"]);
+    case "questions": {
+      const { questions } = value;
+      return Array.isArray(questions) && questions.length <= QUESTIONS_MAX && questions.every(isQuestion);
+    }
+    case "answer":
+      return ["taken", "answered", "unknown"].includes(String(value["result"]));
     case "denials":
       return areDenials(value["denials"]);
     case "captures":
@@ -192,6 +231,7 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
     case "discard":
     case "link":
     case "policy-set":
+    case "attended":
     case "log":
       return true;
   }

@@ -6,8 +6,9 @@
 import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import type { QuestionRow } from "../engine/policy/questions.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
-import { areDenials, type Call, type EngineDenial } from "./calls.ts";
+import { areDenials, type Call, type EngineDenial, isQuestion } from "./calls.ts";
 
 /** Descriptors of the engine process. */
 export const CONTROL_FD = 3;
@@ -81,6 +82,8 @@ export type News =
     }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "link"; readonly up: boolean }
+  /** A policy asks. */
+  | { readonly type: "question"; readonly question: QuestionRow }
   | { readonly type: "pong" }
   /** The answer to a call, or why there is none; checked where the call is known (calls.ts). */
   | { readonly type: "reply"; readonly id: number; readonly answer?: unknown; readonly failure?: string }
@@ -130,6 +133,8 @@ export function asNews(value: unknown): News | undefined {
       return typeof news["message"] === "string" ? (news as unknown as News) : undefined;
     case "link":
       return typeof news["up"] === "boolean" ? (news as unknown as News) : undefined;
+    case "question":
+      return isQuestion(news["question"]) ? (news as unknown as News) : undefined;
     case "reply":
       return Number.isSafeInteger(news["id"]) ? (news as unknown as News) : undefined;
     case "pong":

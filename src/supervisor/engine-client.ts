@@ -173,6 +173,9 @@ export class EngineClient {
       case "link":
         this.#launch.onLink?.(news.up);
         return;
+      case "question":
+        this.#launch.onQuestion?.(news.question);
+        return;
       case "pong":
         this.#answered();
         return;

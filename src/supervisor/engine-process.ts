@@ -101,6 +101,7 @@ async function startServing(
     dedicated: true,
     spawnCommand: commandRunner(plan),
     onLink: (up) => tell({ type: "link", up }),
+    onQuestion: (question) => tell({ type: "question", question }),
     resolvConf: resolvConf.source,
     loaded,
     ...pcap,

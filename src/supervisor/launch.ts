@@ -2,6 +2,7 @@
 import type { LinkPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
+import type { QuestionRow } from "../engine/policy/questions.ts";
 import { isPcapng, openCaptureFile } from "../host/link/capture.ts";
 import type { EnginePlan } from "./control.ts";
 
@@ -21,6 +22,8 @@ export interface EngineLaunch {
   readonly resolvConf?: string;
   /** The guest's link came up or went down. */
   readonly onLink?: (up: boolean) => void;
+  /** A policy asks. */
+  readonly onQuestion?: (question: QuestionRow) => void;
 }
 
 /** Creates or overwrites the file of `--pcap`, where there is to be one. */

@@ -10,11 +10,13 @@ import { formatProblem, type Problem } from "../config/problem.ts";
 import { ControlRefusal, type LivePolicy } from "../control/instance.ts";
 import type { EngineRecord } from "../control/records.ts";
 import type {
+  Answer,
   PolicyChangeResource,
   PolicyDenial,
   PolicyRequest,
   PolicyResource,
   PolicyRuleResource,
+  Question,
   RuleRequest,
 } from "../control/schema.ts";
 import { operatorSockets, type PolicyConfig, type PolicyRule } from "../engine/config.ts";
@@ -153,6 +155,21 @@ export class EnginePolicy implements LivePolicy {
     if (this.revisions === null) return [];
     const { denials } = await this.parts.calls.call<"denials">({ name: "denials" });
     return denials.map(({ ruleName, ...denial }) => ({ ...denial, rule: ruleName }));
+  }
+
+  async questions(): Promise<readonly Question[]> {
+    if (this.revisions === null) return [];
+    const { questions } = await this.parts.calls.call<"questions">({ name: "questions" });
+    return questions;
+  }
+
+  async answer(id: number, { verdict, for: lasts }: Answer): Promise<void> {
+    const forMs = lasts === "always" ? null : lasts === "once" ? 0 : lasts * SECOND_MS;
+    const allow = verdict === "allow";
+    const { result } = await this.parts.calls.call<"answer">({ name: "answer", question: id, allow, forMs });
+    if (result === "unknown") throw new ControlRefusal(404, `there is no question ${id}`);
+    if (result === "answered") throw new ControlRefusal(409, `question ${id} has been answered`);
+    this.parts.tell({ type: "question-answered", atMs: Date.now(), id, verdict });
   }
 
   private async change(policy: PolicyConfig, keepOpen: boolean): Promise<PolicyChange> {

@@ -54,6 +54,7 @@ export class LiveRecords implements RecordStream {
   private readonly rowCalls = new Map<number, RowCall>();
   private opening: Promise<void> | undefined;
   private asked = 0;
+  private isAttended = false;
   private socket: Socket | undefined;
 
   constructor(private readonly parts: RecordParts) {}
@@ -66,6 +67,12 @@ export class LiveRecords implements RecordStream {
       this.readers.delete(reader);
       this.ask();
     };
+  }
+
+  attend(attended: boolean): void {
+    if (attended === this.isAttended) return;
+    this.isAttended = attended;
+    this.parts.calls.call<"attended">({ name: "attended", attended }).catch(() => {});
   }
 
   /** Hands a record to whoever wants it; those of the supervisor itself come this way, too. */

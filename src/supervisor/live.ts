@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
+import type { QuestionRow } from "../engine/policy/questions.ts";
 import { native } from "../host/native/native.ts";
 import { StartError } from "../host/start-error.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
@@ -20,6 +21,7 @@ export class Live {
   private readonly flowLogFd: number | undefined;
   private flowLog: FlowLog | undefined;
   private readonly plan: ControlPlan;
+  private hasAsked = false;
 
   /**
    * Binds the control socket, where there is to be one, and opens the flow log. Throws a StartError when one that was asked
@@ -80,6 +82,17 @@ export class Live {
   readonly linkChanged = (up: boolean): void => {
     const name = this.parts?.linkName ?? "";
     this.instance?.tell({ type: "link", atMs: Date.now(), up, name });
+  };
+
+  /** A policy asks: whoever follows that is told, and who started this of the first. */
+  readonly questionAsked = ({ id, host, port, protocol, rule, endsInMs }: QuestionRow): void => {
+    const record = { id, host, port, protocol, rule, endsInMs: endsInMs ?? 0 };
+    this.instance?.tell({ type: "question", atMs: Date.now(), ...record });
+    if (this.hasAsked || this.log.level === "error") return;
+    this.hasAsked = true;
+    const target = `${host.includes(":") ? `[${host}]` : host}:${port}${protocol === "udp" ? "/udp" : ""}`;
+    const how = this.isReachable ? "sluice approve" : "nobody can, without a control socket";
+    this.log.text(`sluice: ${target} waits for an answer: ${how}\n`);
   };
 
   /** What the policy denied, and how that could be allowed. */

@@ -76,6 +76,8 @@ export const question = (more: Partial<DnsQuestion> = {}): DnsQuestion => ({
 
 /** A stream of records that are told by hand. */
 export class HeldRecords implements RecordStream {
+  attend(): void {}
+
   readonly readers = new Set<{ types: readonly RecordType[]; read: (record: EngineRecord) => void }>();
 
   subscribe(types: readonly RecordType[], read: (record: EngineRecord) => void): () => void {

@@ -68,6 +68,16 @@ export class ArpCore implements EngineCore {
     return null;
   }
 
+  questions() {
+    return [];
+  }
+
+  answerQuestion(): "unknown" {
+    return "unknown";
+  }
+
+  setAttended(): void {}
+
   setHostAddresses(): void {}
 
   closeForward(id: number): void {

@@ -10,6 +10,7 @@ import { ControlRefusal, type FlowFilter, type Instance } from "../../src/contro
 import { BoundedMemories } from "../../src/control/memories.ts";
 import type { EngineRecord, RecordType } from "../../src/control/records.ts";
 import type {
+  Answer,
   CaptureRequest,
   CaptureResource,
   Flow,
@@ -19,6 +20,7 @@ import type {
   PolicyRequest,
   PolicyResource,
   PolicyRuleResource,
+  Question,
   RuleRequest,
   State,
   Why,
@@ -142,12 +144,16 @@ export class HeldInstance implements Instance {
   readonly memories = new BoundedMemories();
   private readonly readers = new Set<{ types: readonly RecordType[]; read: (r: EngineRecord) => void }>();
   failure: Error | undefined;
+  isAttended = false;
 
   readonly records = {
     subscribe: (types: readonly RecordType[], read: (record: EngineRecord) => void): (() => void) => {
       const reader = { types, read };
       this.readers.add(reader);
       return () => this.readers.delete(reader);
+    },
+    attend: (isAttended: boolean): void => {
+      this.isAttended = isAttended;
     },
   };
 
@@ -186,6 +192,22 @@ export class HeldInstance implements Instance {
     removeRule: async (id: number): Promise<void> => {
       this.asked.push({ removeRule: id });
       if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
+    },
+    questions: async (): Promise<readonly Question[]> => [
+      {
+        id: 3,
+        host: "packages.example",
+        port: 443,
+        protocol: "tcp",
+        rule: "people",
+        state: "open",
+        count: 4,
+        endsInMs: 41_000,
+      },
+    ],
+    answer: async (id: number, answer: Answer): Promise<void> => {
+      this.asked.push({ answer, id });
+      if (id !== 3) throw new ControlRefusal(404, `there is no question ${id}`);
     },
     denials: async (): Promise<readonly PolicyDenial[]> => [
       {

@@ -33,7 +33,7 @@ export interface FlagRule {
 export interface PolicyInput {
   readonly flags: readonly FlagRule[];
   readonly source: PolicySource | undefined;
-  readonly fallback: "deny" | "allow" | undefined;
+  readonly fallback: "deny" | "allow" | "ask" | undefined;
   readonly audit: boolean;
   /** The proxy of the command line. */
   readonly via?: PolicyWay | undefined;
@@ -46,7 +46,10 @@ export interface ReadPolicy {
   readonly tests: number;
 }
 
+const VERDICTS = ["allow", "deny", "ask"] as const;
 const PIN_GRACE = "60s";
+/** No guest's SYN lives much longer. */
+const WITHIN_MAX_MS = 120_000;
 /** Of a list of targets, octets. */
 const LIST_OCTETS_MAX = 4_194_304;
 
@@ -107,18 +110,31 @@ function configOf(
   // Rules that only deny leave the rest open, and so does a proxy alone.
   const hasOnlyDenials =
     (rules.length > 0 || way !== undefined) && rules.every(({ verdict }) => verdict === "deny");
+  const fallback = input.fallback ?? document.default ?? (hasOnlyDenials ? "allow" : "deny");
   return {
-    default: input.fallback ?? document.default ?? (hasOnlyDenials ? "allow" : "deny"),
+    default: fallback === "ask" ? "deny" : fallback,
     audit: input.audit || document.mode === "audit",
-    rules,
+    rules: fallback === "ask" ? [...rules, ...ASK_ABOUT_ALL] : rules,
     answers: document.answers ?? "nxdomain",
     refuseEch: document.ech === "refuse",
     pinGraceMs: parseDuration(document["pin-grace"] ?? PIN_GRACE),
     standIns,
     ...(way === undefined ? {} : { way }),
     ...(message === undefined ? {} : { message }),
+    ...(document.unattended === "deny" ? { refuseUnattended: true } : {}),
   };
 }
+
+const EVERYTHING = { ports: [[1, 65_535]], tcp: true, udp: true } as const;
+/** What a default of ask comes to: about the name where one leads there. */
+const ASK_ABOUT_ALL = (["every-name", "every-address"] as const).map(
+  (kind): PolicyRule => ({
+    verdict: "ask",
+    name: "default",
+    targets: [{ ...EVERYTHING, host: { kind } }],
+    private: false,
+  }),
+);
 
 /** The rules, collected, with where each stands. */
 class Rules {
@@ -146,17 +162,18 @@ class Rules {
 
   addRule(rule: RuleDocument, index: number, place: Place): void {
     const at = ["rules", index];
-    const verdict = rule.allow === undefined ? "deny" : "allow";
-    const said = rule[verdict];
-    if (said === undefined || (rule.allow !== undefined && rule.deny !== undefined)) {
+    const [verdict, ...others] = VERDICTS.filter((each) => rule[each] !== undefined);
+    const said = verdict === undefined ? undefined : rule[verdict];
+    if (verdict === undefined || said === undefined || others.length > 0) {
       this.notEither(place(at));
       return;
     }
     for (const key of ["private", "check"] as const) {
       if (verdict === "deny" && rule[key] !== undefined) {
-        this.problems.push({ place: place([...at, key], key), allowed: `${key} only with allow` });
+        this.problems.push({ place: place([...at, key], key), allowed: `${key} only with allow and ask` });
       }
     }
+    const withinMs = this.within(rule, verdict, place([...at, "within"], "within"));
     const texts =
       typeof said === "string"
         ? [said]
@@ -187,6 +204,7 @@ class Rules {
       private: rule.private ?? false,
       ...(check === undefined ? {} : { check }),
       ...(message === undefined ? {} : { message }),
+      ...(withinMs === undefined ? {} : { withinMs }),
       ...(way === undefined ? {} : { way }),
     });
   }
@@ -198,8 +216,18 @@ class Rules {
     });
   }
 
+  private within({ within }: RuleDocument, verdict: Verdict, place: string): number | undefined {
+    if (within === undefined) return undefined;
+    const ms = parseDuration(within);
+    if (verdict !== "ask") this.problems.push({ place, allowed: "within only with ask" });
+    if (ms < 1000 || ms > WITHIN_MAX_MS) {
+      this.problems.push({ place, found: within, allowed: "a time from 1s to 120s" });
+    }
+    return ms;
+  }
+
   private notEither(place: string): void {
-    this.problems.push({ place, allowed: "either allow or deny" });
+    this.problems.push({ place, allowed: "one of allow, deny and ask" });
   }
 
   /** The targets of a document whose form is wrong elsewhere: what is wrong with them is told as well. */
@@ -209,8 +237,9 @@ class Rules {
     rules.forEach((rule: unknown, i) => {
       const keys = Object.keys((rule ?? {}) as object);
       const isKnown = keys.every((key) => RULE_KEYS.some((known) => known === key));
-      if (isKnown && keys.includes("allow") === keys.includes("deny")) this.notEither(place(["rules", i]));
-      for (const verdict of ["allow", "deny"] as const) {
+      const verdicts = VERDICTS.filter((verdict) => keys.includes(verdict));
+      if (isKnown && verdicts.length !== 1) this.notEither(place(["rules", i]));
+      for (const verdict of verdicts) {
         const said = ((rule ?? {}) as Record<string, unknown>)[verdict];
         const texts: unknown[] = Array.isArray(said) ? said : [said];
         texts.forEach((text, at) => {
@@ -284,14 +313,17 @@ function sortByPlace(problems: Problem[]): void {
 }
 
 /** How a verdict is told: `allowed by rule packages`. */
-export function describeVerdict(config: PolicyConfig, { allowed, rule, reason }: OfflineVerdict): string {
+export function describeVerdict(
+  config: PolicyConfig,
+  { allowed, asks, rule, reason }: OfflineVerdict,
+): string {
   const by =
     rule < 0
       ? reason === "destination-refused"
         ? "always"
         : "by default"
       : `by rule ${config.rules[rule]?.name}`;
-  return `${allowed ? "allowed" : "denied"} ${by}`;
+  return `${asks ? "asked about" : allowed ? "allowed" : "denied"} ${by}`;
 }
 
 function runTests(
@@ -305,7 +337,8 @@ function runTests(
     try {
       const verdict = policy.judge(parseFlow(test.flow));
       const rule = verdict.rule < 0 ? "default" : config.rules[verdict.rule]?.name;
-      const isAsExpected = verdict.allowed === (test.expect === "allowed");
+      const said = verdict.asks ? "asked" : verdict.allowed ? "allowed" : "denied";
+      const isAsExpected = said === test.expect;
       if (isAsExpected && (test.rule === undefined || test.rule === rule)) return;
       const wanted = test.rule === undefined ? test.expect : `${test.expect} by rule ${test.rule}`;
       problems.push({

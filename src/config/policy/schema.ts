@@ -5,6 +5,7 @@ import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 const TARGET = "a target such as packages.example.com, *.example.com:443,8443 or 10.20.0.0/16:5432";
 const MESSAGE_MAX = 200;
 const NAME_MAX = 64;
+const WITHIN = "a time up to 120s, such as 60s";
 const RULE_NAME = /^[\w.:*/@ -]+$/;
 
 const target = z.string({ error: TARGET }).describe("HOST[:PORTS][/tcp or /udp]");
@@ -37,7 +38,7 @@ const via = z
   .describe("socks5://[USER:PASSWORD@]ADDRESS:PORT or http://[USER:PASSWORD@]ADDRESS:PORT");
 
 export const RULE_KEYS = [
-  ...["allow", "deny", "name", "private", "check", "message", "to", "proxy-protocol", "via"],
+  ...["allow", "deny", "ask", "name", "private", "check", "message", "within", "to", "proxy-protocol", "via"],
 ] as const;
 
 const rule = z
@@ -45,6 +46,7 @@ const rule = z
     {
       allow: targets.optional(),
       deny: targets.optional(),
+      ask: targets.optional(),
       name: z
         .string({ error: "a name for the rule" })
         .regex(RULE_NAME, { error: "letters, digits, blanks and . _ - : * / @" })
@@ -71,8 +73,13 @@ const rule = z
         .optional()
         .describe("the target of to is told first where a connection wanted to go"),
       via: via.optional(),
+      within: z
+        .string({ error: WITHIN })
+        .regex(/^\d{1,6}(ms|s|m)$/, { error: WITHIN })
+        .optional()
+        .describe("of ask: how long a flow waits for an answer; 60s, at most 120s"),
     },
-    { error: "a rule: allow or deny, and what it is for" },
+    { error: "a rule: allow, deny or ask, and what it is for" },
   )
   .describe("the first rule that matches a flow decides about it");
 
@@ -82,7 +89,7 @@ const test = z
       flow: z.string({
         error: "a flow such as packages.example.com, 203.0.113.9:443 or ntp.example.net:123/udp",
       }),
-      expect: z.enum(["allowed", "denied"], { error: "allowed or denied" }),
+      expect: z.enum(["allowed", "denied", "asked"], { error: "allowed, denied or asked" }),
       rule: z.string({ error: "the name of a rule" }).optional(),
     },
     { error: "a test: flow and expect" },
@@ -97,6 +104,7 @@ export const POLICY_KEYS = [
   "answers",
   "ech",
   "pin-grace",
+  "unattended",
   "message",
   "via",
   "stand-ins",
@@ -109,7 +117,7 @@ export const policySchema = z
       $schema: z.string({ error: "the schema's address" }).optional().describe("the schema, for editors"),
       version: z.literal(1, { error: "1" }).describe("of the form of this document"),
       default: z
-        .enum(["deny", "allow"], { error: "deny or allow" })
+        .enum(["deny", "allow", "ask"], { error: "deny, allow or ask" })
         .optional()
         .describe(
           "for flows that no rule matches; deny where a rule allows, allow where there are only rules that deny",
@@ -143,6 +151,10 @@ export const policySchema = z
         .string({ error: "an IPv4 network such as 198.19.0.0/16" })
         .optional()
         .describe("addresses that stand for the names of rules with to or via; 198.19.0.0/16"),
+      unattended: z
+        .enum(["wait", "deny"], { error: "wait or deny" })
+        .optional()
+        .describe("deny: what asks is refused at once while nobody is there to answer"),
       tests: z.array(test, { error: "a list of tests" }).optional(),
     },
     { error: "a policy: version, rules and what else there is to say" },

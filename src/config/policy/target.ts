@@ -16,7 +16,7 @@ import { isIpv4, netmask, parseInteger, parseIpv4 } from "../address.ts";
 import { parseIpv6, sharesPrefix } from "../address6.ts";
 import { Unacceptable } from "../unacceptable.ts";
 
-export type Verdict = "allow" | "deny";
+export type Verdict = "allow" | "deny" | "ask";
 type Ports = PolicyTarget["ports"];
 
 const HTTPS_PORT = 443;
@@ -54,7 +54,7 @@ export function parseTarget(text: string, verdict: Verdict): PolicyTarget {
   const host = parseHost(hostText);
   const ports = portsText === undefined ? undefined : parsePorts(portsText);
   const isName = host.kind === "name" || host.kind === "names-under" || host.kind === "every-name";
-  if (ports === undefined && isName && verdict === "allow") {
+  if (ports === undefined && isName && verdict !== "deny") {
     if (proto === "udp") throw new Unacceptable("ports before /udp, such as time.example.net:123/udp");
     return { host, ports: [[HTTPS_PORT, HTTPS_PORT]], tcp: true, udp: false };
   }
@@ -186,7 +186,7 @@ export function formatTarget({ host, ports, tcp, udp }: PolicyTarget, verdict: V
   const isEvery = ports.length === 1 && ports[0]?.[0] === 1 && ports[0][1] === 65_535;
   const portText = ports.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(",");
   const isName = host.kind === "name" || host.kind === "names-under" || host.kind === "every-name";
-  if (isName && verdict === "allow" && portText === `${HTTPS_PORT}` && tcp) return formatHost(host);
+  if (isName && verdict !== "deny" && portText === `${HTTPS_PORT}` && tcp) return formatHost(host);
   if (isEvery && tcp && udp) return formatHost(host);
   return `${formatHost(host)}:${portText}${udp ? "/udp" : ""}`;
 }

@@ -8,7 +8,7 @@ import { wayDocument } from "./way.ts";
 
 /** A rule's members, in the order people write them. */
 export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
-  const { name, verdict, check, message, way } = rule;
+  const { name, verdict, check, message, way, withinMs } = rule;
   const targets = rule.targets.map((target) => formatTarget(target, verdict));
   return {
     ...(isRuleName(name) ? { name } : {}),
@@ -17,12 +17,13 @@ export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
     ...(check === undefined ? {} : { check }),
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),
+    ...(withinMs === undefined ? {} : { within: `${withinMs}ms` }),
   };
 }
 
 /** Everything but the rules. */
 function headDocument(config: PolicyConfig): Record<string, unknown> {
-  const { audit, answers, refuseEch, pinGraceMs, message, way, standIns } = config;
+  const { audit, answers, refuseEch, pinGraceMs, message, way, standIns, refuseUnattended } = config;
   const isUsual = standIns.address === STAND_INS.address && standIns.prefixLength === STAND_INS.prefixLength;
   return {
     version: 1,
@@ -30,6 +31,7 @@ function headDocument(config: PolicyConfig): Record<string, unknown> {
     ...(audit ? { mode: "audit" } : {}),
     ...(answers === "nxdomain" ? {} : { answers }),
     ...(refuseEch ? { ech: "refuse" } : {}),
+    ...(refuseUnattended === undefined ? {} : { unattended: "deny" }),
     ...(pinGraceMs === 60_000 ? {} : { "pin-grace": `${pinGraceMs}ms` }),
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),

@@ -221,6 +221,16 @@ export function entryOf(record: Exclude<EngineRecord, Dropped>, context: EntryCo
       const policy = { generation, added: [...added], removed: [...removed] };
       return entry(context, record.atMs, event, { policy });
     }
+    case "question": {
+      const { id, host, port, protocol, rule } = record;
+      const event = { ...INFO, type: ["info" as const], action: "question" as const };
+      return entry(context, record.atMs, event, { question: { id, host, port, protocol, rule } });
+    }
+    case "question-answered": {
+      const { id, verdict } = record;
+      const event = { ...INFO, type: ["info" as const], action: "question-answered" as const };
+      return entry(context, record.atMs, event, { answer: { id, verdict } });
+    }
     case "records-lost":
       return entry(
         context,

@@ -9,7 +9,16 @@ import { denial, type EntryContext, entryOf } from "./entry.ts";
 import { LineWriter } from "./line-writer.ts";
 import type { FlowLogEntry } from "./schema.ts";
 
-const ENDS: readonly RecordType[] = ["flow-ended", "drop", "dns", "link", "forward", "policy"];
+const ENDS: readonly RecordType[] = [
+  "flow-ended",
+  "drop",
+  "dns",
+  "link",
+  "forward",
+  "policy",
+  "question",
+  "question-answered",
+];
 
 export interface FlowLogOptions extends EntryContext {
   readonly records: RecordStream;

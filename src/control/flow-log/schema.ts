@@ -27,6 +27,8 @@ const event = z.strictObject({
     "link",
     "forward",
     "policy-changed",
+    "question",
+    "question-answered",
     "records-lost",
   ]),
   outcome: z.enum(["success", "failure", "unknown"]),
@@ -111,6 +113,20 @@ const sluice = z.strictObject({
     })
     .optional()
     .meta({ description: "of policy-changed: names of rules" }),
+  question: z
+    .strictObject({
+      id: z.int().positive(),
+      host: z.string(),
+      port,
+      protocol: z.enum(["tcp", "udp"]),
+      rule: z.string(),
+    })
+    .optional()
+    .meta({ description: "what a flow waits for somebody to say" }),
+  answer: z
+    .strictObject({ id: z.int().positive(), verdict: z.enum(["allow", "deny"]) })
+    .optional()
+    .meta({ description: "of question-answered: to which question" }),
   lost: z.int().positive().optional().meta({ description: "records that could not be told in time" }),
 });
 

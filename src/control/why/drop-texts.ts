@@ -37,6 +37,12 @@ const POLICY_TEXTS: Readonly<Record<string, string>> = {
   "policy-name-malformed": "the name that the client showed cannot be read",
   "policy-name-private": "the name leads to a private address, which its rule does not allow",
   "policy-ech": "the client hides the name it wants (ECH), which the policy refuses",
+  "policy-question-open": "the policy asks about it, and nobody has answered yet",
+  "policy-question-refused": "the policy asks about it, and somebody said no",
+  "policy-question-expired": "the policy asks about it, and nobody answered in time",
+  "policy-question-full": "the policy asks about it, and too many questions are open",
+  "policy-question-unattended": "the policy asks about it, and nobody was there to answer",
+  "policy-hook-failed": "the policy asks about it, and the program that decides did not answer at once",
   "policy-peek-full": "too many connections had yet to show their name",
 };
 

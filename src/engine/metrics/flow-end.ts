@@ -18,7 +18,7 @@ export const FLOW_END_REASONS = [
   "network-changed",
   /** It gave way to newer flows in a full table. */
   "evicted",
-  /** TCP: the policy did not allow the name it showed, or it showed none. */
+  /** TCP: the policy did not allow the name it showed, or it showed none; or who was asked about it said no. */
   "denied",
   /** The policy is another one now, and does not allow it. */
   "policy-changed",

@@ -6,6 +6,7 @@
 
 import { ADDRESS_PORT, type AddressWords } from "../boundary.ts";
 import { type EngineConfig, NOBODY } from "../config.ts";
+import { QUESTIONS_MAX } from "../limits.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { isMulticast } from "../wire/ipv4.ts";
 import { isMapped, setMapped } from "../wire/mapped-address.ts";
@@ -28,7 +29,9 @@ export const CHECK = -0x10000;
  * Verdicts for connections about which somebody has yet to decide carry the ticket by which the decision will come: one
  * range of numbers for those that are then to GO, and one below it for those that are to CHECK.
  */
-export const TICKETS = 0x100000;
+const TICKETS = 0x100000;
+/** The last of them are a policy's questions; an embedding program has those before. */
+export const QUESTION_TICKETS = TICKETS - QUESTIONS_MAX;
 
 export function wait(ticket: number, verdict: number): number {
   return (verdict === CHECK ? -2 * TICKETS : -TICKETS) - ticket;

@@ -18,6 +18,8 @@ export interface OfflineFlow {
 
 export interface OfflineVerdict {
   readonly allowed: boolean;
+  /** It is, once somebody has said yes. */
+  readonly asks: boolean;
   /** Number of the rule that decides, or -1 for the default. */
   readonly rule: number;
   /** Null where it is allowed. */
@@ -41,7 +43,7 @@ export class OfflinePolicy {
     const over = protocol === "tcp" ? OVER_TCP : OVER_UDP;
     const words = "words" in host ? Int32Array.from(host.words) : SOME_ADDRESS;
     if ("words" in host && !isLegitimate(words))
-      return { allowed: false, rule: -1, reason: "destination-refused" };
+      return { allowed: false, asks: false, rule: -1, reason: "destination-refused" };
     let rule = this.addressRule(words, port, over);
     if ("name" in host && name.setText(host.name)) {
       rule = Math.min(rule, rules.nameRule(name, port, over, PINNED));
@@ -50,7 +52,7 @@ export class OfflinePolicy {
     const isForNames = "words" in host && rules.firstAllowing(port, over) !== NO_RULE;
     const byDefault = isForNames ? "policy-address-unnamed" : "policy-no-rule";
     const reason = allowed ? null : rule === NO_RULE ? byDefault : "policy-denied";
-    return { allowed, rule: rule === NO_RULE ? -1 : rule, reason };
+    return { allowed, asks: rules.asks(rule), rule: rule === NO_RULE ? -1 : rule, reason };
   }
 
   /** The rule for an address: of all that it may be, one that denies before one that allows. */

@@ -15,6 +15,7 @@ import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
 import { setMapped } from "../wire/mapped-address.ts";
 import type { Nat64Prefix } from "../wire/translated-address.ts";
 import { DNS_PORT } from "../wire/udp.ts";
+import { Asking } from "./asking.ts";
 import { Denials } from "./denials.ts";
 import { JudgedFlow } from "./judged-flow.ts";
 import { Name } from "./name.ts";
@@ -56,6 +57,7 @@ export interface PolicyParts {
 export class Policy implements FlowJudge {
   readonly pins: Pins;
   readonly denials = new Denials();
+  readonly asking = new Asking(this);
   rules: RuleSet;
   config: PolicyConfig;
   readonly counts: RuleCounts;
@@ -116,6 +118,7 @@ export class Policy implements FlowJudge {
     this.rules.setHostAddresses(this.hostAddresses);
     this.counts.carry(before);
     this.denials.renumber(before);
+    this.asking.questions.renumber(before);
     this.pins.graceMs = config.pinGraceMs;
     this.takeNames();
     this.remotes.clear();
@@ -131,7 +134,7 @@ export class Policy implements FlowJudge {
     const verdict = this.settle(this.judge());
     if (!isLetThrough(verdict)) return verdict;
     this.takeWay(wish.remoteAddress);
-    return this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO);
+    return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO));
   }
 
   tcp6(wish: Wish6): number {
@@ -140,7 +143,7 @@ export class Policy implements FlowJudge {
     const verdict = this.settle(this.judge6(wish.pair, WORDS));
     if (!isLetThrough(verdict)) return verdict;
     this.takeWay(NO_ADDRESS);
-    return this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO);
+    return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO));
   }
 
   udp(wish: Wish, nowMs: number): number {
@@ -161,17 +164,15 @@ export class Policy implements FlowJudge {
     return ticket >= 0 ? wait(ticket, verdict) : other;
   }
 
-  /**
-   * UDP is judged once per remote: an allowed one stays so as long as datagrams go there, as a mapping would; a refused one
-   * until something more is known.
-   */
+  /** UDP is judged once per remote. */
   private udpVerdictOf(words: Int32Array, at: number, port: number): number {
-    const { remotes, flow } = this;
+    const { remotes, flow, asking } = this;
     const uptime = this.uptimeMs();
-    const known = remotes.find(words, at, port, uptime, this.pins.generation);
+    const generation = (this.pins.generation + asking.questions.generation) | 0;
+    const known = remotes.find(words, at, port, uptime, generation);
     if (known !== UNKNOWN) return known;
     // Judging takes other words in hand.
-    const place = remotes.take(words, at, port, uptime, this.pins.generation);
+    const place = remotes.take(words, at, port, uptime, generation);
     flow.protocol = OVER_UDP;
     flow.port = port;
     const isIpv4 = words === flow.words;
@@ -180,6 +181,7 @@ export class Policy implements FlowJudge {
       verdict = refuse(NO_UDP);
       this.refused(NO_UDP);
     }
+    if (verdict === GO) verdict = asking.aboutDatagram();
     remotes.verdict[place] = verdict;
     return verdict;
   }
@@ -190,7 +192,7 @@ export class Policy implements FlowJudge {
     const { audit } = this.config;
     if (verdict === CHECK && !audit) return CHECK;
     if (verdict === GO || verdict === CHECK) {
-      this.counts.allow(this.rule);
+      if (audit || !this.rules.asks(this.rule)) this.counts.allow(this.rule);
       return GO;
     }
     this.counts.deny(this.rule);
@@ -311,7 +313,8 @@ export class Policy implements FlowJudge {
   private judgeChecked(fixed: number, allowing: number, check: number): number {
     const { flow, rules } = this;
     this.check = check;
-    if (rules.allows(fixed)) {
+    // Where an address is asked about, a name that leads there says more.
+    if (rules.allows(fixed) && !(rules.asks(fixed) && allowing < fixed)) {
       this.rule = fixed;
       this.lenient = true;
       return rules.firstDenying(flow.port, flow.protocol) < fixed ? CHECK : GO;
@@ -402,7 +405,7 @@ export class Policy implements FlowJudge {
       flow.take(i, words, at);
       reason = this.shownAt(way);
     }
-    if (reason === 0) this.counts.allow(this.rule);
+    if (reason === 0 && !this.rules.asks(this.rule)) this.counts.allow(this.rule);
     return reason;
   }
 
@@ -411,7 +414,7 @@ export class Policy implements FlowJudge {
     this.judgeShown(pins.leading(name, flow.words, 0, this.uptimeMs()));
     const isAllowed = this.isStandInOfAnother() ? false : this.rules.allows(this.rule);
     // Names behind one address may have ways of their own: this connection has taken one.
-    if (isAllowed && isSameWay(this.wayOf(this.rule), way)) return 0;
+    if (isAllowed && isSameWay(this.wayOf(this.rule), way)) return this.asking.aboutShown();
     const reason = this.rule === NO_RULE || this.rules.allows(this.rule) ? MISMATCH : DENIED;
     this.refused(reason);
     return reason;

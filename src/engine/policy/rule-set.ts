@@ -33,6 +33,7 @@ const ALLOW = 1;
 const PRIVATE = 2;
 /** Says by what way. */
 const WAY = 4;
+const ASK = 8;
 
 const WORDS = 4;
 const V4_MAPPED_BITS = 96;
@@ -110,7 +111,10 @@ export class RuleSet {
     this.flags = Uint8Array.from(
       rules,
       ({ verdict, private: isPrivate, way }) =>
-        (verdict === "allow" ? ALLOW : 0) | (isPrivate ? PRIVATE : 0) | (way === undefined ? 0 : WAY),
+        (verdict === "deny" ? 0 : ALLOW) |
+        (verdict === "ask" ? ASK : 0) |
+        (isPrivate ? PRIVATE : 0) |
+        (way === undefined ? 0 : WAY),
     );
     this.checks = Int8Array.from(rules, ({ check }) => (check === undefined ? CHECK_BY_PORT : CHECKS[check]));
     const targets = new Targets(config);
@@ -159,6 +163,11 @@ export class RuleSet {
   /** Whether rule `rule` allows, or the default does. */
   allows(rule: number): boolean {
     return rule === NO_RULE ? this.allowsByDefault : (this.flags[rule] & ALLOW) !== 0;
+  }
+
+  /** Whether somebody has to say yes to what this rule lets through. */
+  asks(rule: number): boolean {
+    return rule !== NO_RULE && (this.flags[rule] & ASK) !== 0;
   }
 
   /** What a flow to `port` must show by this rule. */

@@ -153,12 +153,12 @@ mode: enforced
 `);
     expect(found).toEqual([
       'policy.yaml:5:13: rules[1].allow[0]: found "*.*.example.com"; allowed: one leading "*." that stands for one or more labels, such as *.example.com',
-      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, name, private, check, message, to, proxy-protocol or via; did you mean allow?',
+      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol or via; did you mean allow?',
       'policy.yaml:7:12: rules[3].allow: found "https://api.example.com/v1"; allowed: a host without scheme and path, such as api.example.com:443',
-      "policy.yaml:8:5: rules[4]: allowed: either allow or deny",
+      "policy.yaml:8:5: rules[4]: allowed: one of allow, deny and ask",
       'policy.yaml:11:14: rules[5].private: found "1"; allowed: true or false',
       'policy.yaml:13:12: rules[6].check: found "foo"; allowed: tls, http or none',
-      'policy.yaml:15:45: tests[0].expect: found "deny"; allowed: allowed or denied',
+      'policy.yaml:15:45: tests[0].expect: found "deny"; allowed: allowed, denied or asked',
       'policy.yaml:16:7: mode: found "enforced"; allowed: enforce or audit',
     ]);
   });
@@ -170,7 +170,7 @@ mode: enforced
     ["version: 1\nrules: x", 'policy.yaml:2:8: rules: found "x"; allowed: a list of rules'],
     [
       "version: 1\nrule: []",
-      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, message, via, stand-ins or tests; did you mean rules?',
+      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, unattended, message, via, stand-ins or tests; did you mean rules?',
     ],
     [
       "version: 1\npin-grace: 60",
@@ -182,7 +182,7 @@ mode: enforced
     ],
     [
       "version: 1\nrules:\n  - allow: a.example\n    too: 127.0.0.1:1",
-      'policy.yaml:4:5: rules[0]: found "too"; allowed: allow, deny, name, private, check, message, to, proxy-protocol or via; did you mean to?',
+      'policy.yaml:4:5: rules[0]: found "too"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol or via; did you mean to?',
     ],
     [
       "version: 1\nrules:\n  - allow: a.example\n    to: 127.0.0.1",

@@ -7,6 +7,7 @@ const read = (path: string): string => readFileSync(new URL(`../../../${path}`, 
 const FILES: Readonly<Record<string, string>> = {
   flows: "test/engine/policy/flows.test.ts",
   replace: "test/engine/policy/replace.test.ts",
+  questions: "test/engine/policy/questions.test.ts",
   agreement: "test/engine/policy/agreement.test.ts",
   language: "test/config/policy/language.test.ts",
   suggest: "test/config/policy/suggest.test.ts",
@@ -14,6 +15,7 @@ const FILES: Readonly<Record<string, string>> = {
   live: "test/e2e/policy-live.test.ts",
   ways: "test/engine/policy/ways.test.ts",
   proxies: "test/e2e/policy-ways.test.ts",
+  asked: "test/e2e/policy-asked.test.ts",
 };
 const document = read("docs/policy.md");
 const rows = [...document.matchAll(/^\| ((?:P|C)\d+) \| .* \| ([^|]+) \|$/gm)].map(

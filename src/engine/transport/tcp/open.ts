@@ -9,7 +9,6 @@ import {
   type AddressWords,
   EADDRNOTAVAIL,
   EAGAIN,
-  ECONNREFUSED,
   EINPROGRESS,
   EMFILE,
   ENFILE,
@@ -48,6 +47,7 @@ const TABLE_FULL = dropReason("flow-table-full");
 const NO_RESOURCES = flowEndBy("no-resources", "sluice");
 const GUEST_REFUSED = flowEndBy("guest-reset", "guest");
 const HOST_REFUSED = flowEndBy("refused", "host");
+const DENIED = flowEndBy("denied", "sluice");
 const HOST_SILENT = flowEndBy("timed-out", "host");
 
 /** What a guest that sends no MSS option can take, over IPv4 and over IPv6 (RFC 9293 section 3.7.1). */
@@ -127,8 +127,8 @@ export function openOutbound(
   if (ticket < 0) return connectOutbound(ctx, c, service);
   // Nothing is said to the guest, which repeats its SYN, until somebody has decided.
   ctx.waiting ??= new Waiting();
-  if (ctx.waiting.hold(ticket, c)) return HANDLED;
-  return failConnect(ctx, c, ECONNREFUSED);
+  if (!ctx.waiting.hold(ticket, c)) denyWaiting(ctx, c);
+  return HANDLED;
 }
 
 /** Connects the host's side of `c`, whose target is known. Returns HANDLED or a drop reason. */
@@ -238,6 +238,12 @@ function refuse(ctx: TcpContext, c: TcpConnection, error: number): void {
   // First, since the connection is what knows the ends.
   sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
   removeConnection(ctx, c, error === ETIMEDOUT ? HOST_SILENT : HOST_REFUSED, error);
+}
+
+/** Whoever was asked about a connection that waits said no. */
+export function denyWaiting(ctx: TcpContext, c: TcpConnection): void {
+  sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
+  removeConnection(ctx, c, DENIED);
 }
 
 /** Tells who asked that a connection begins, once its ends and its target are known. */

@@ -9,16 +9,7 @@
  * Between turns nothing moves. Everything a connection owns is released in one place (teardown.ts).
  */
 import type { FlowRow } from "../../api.ts";
-import {
-  ADDRESS_WORDS,
-  ECONNREFUSED,
-  FAILED,
-  HANGUP,
-  PEER_CLOSED,
-  READABLE,
-  URGENT,
-  WRITABLE,
-} from "../../boundary.ts";
+import { ADDRESS_WORDS, FAILED, HANGUP, PEER_CLOSED, READABLE, URGENT, WRITABLE } from "../../boundary.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
@@ -51,7 +42,7 @@ import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
 import { openLocal } from "./local.ts";
-import { connectOutbound, failConnect, finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
+import { connectOutbound, denyWaiting, finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
 import { sendStrayReset } from "./output.ts";
 import { Segment } from "./segment.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
@@ -186,13 +177,20 @@ export class Tcp {
     return reason;
   }
 
-  /** Somebody has decided about the connection that waits under this ticket. */
-  decide(ticket: number, isAllowed: boolean, nowMs: number): void {
-    this.ctx.now = nowMs;
-    const c = this.ctx.waiting?.take(ticket, this.ctx.connections) ?? null;
-    if (c === null) return;
-    if (isAllowed) connectOutbound(this.ctx, c, GO);
-    else failConnect(this.ctx, c, ECONNREFUSED);
+  /** Somebody has decided about the connections that wait under this ticket. Returns how many they were. */
+  decide(ticket: number, isAllowed: boolean, nowMs: number): number {
+    const { ctx } = this;
+    const { waiting } = ctx;
+    ctx.now = nowMs;
+    let decided = 0;
+    while (waiting?.holds(ticket)) {
+      const c = waiting.take(ticket, ctx.connections);
+      if (c === null) continue;
+      decided++;
+      if (isAllowed) connectOutbound(ctx, c, GO);
+      else denyWaiting(ctx, c);
+    }
+    return decided;
   }
 
   endOfBatch(): void {

@@ -1,6 +1,6 @@
 /**
  * Connections about which somebody has yet to decide: CONNECTING without a host socket, each under the ticket by which the
- * decision comes. One that ends meanwhile (the guest gave up, or it was half open for too long) is not there any more when
+ * decision comes, which several may share. One that ends meanwhile (the guest gave up, or it was half open for too long) is not there any more when
  * it does.
  */
 import { WAITING_SYNS_MAX } from "../../limits.ts";
@@ -24,7 +24,12 @@ export class Waiting {
     return true;
   }
 
-  /** Takes the connection under a ticket off the list; null when it has ended. */
+  /** Whether one waits under this ticket. */
+  holds(ticket: number): boolean {
+    return this.tickets.includes(ticket);
+  }
+
+  /** Takes a connection under a ticket off the list; null when it has ended. */
   take(ticket: number, connections: readonly (TcpConnection | null)[]): TcpConnection | null {
     const place = this.tickets.indexOf(ticket);
     if (place < 0) return null;
