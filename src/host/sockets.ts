@@ -129,6 +129,7 @@ export class KernelNetwork implements HostNetwork {
   private udpSourced = false;
   private udpRefused = 0;
   private readonly words = new Int32Array(ADDRESS_WORDS);
+  private readonly source4: [number, number, number, number] = [0, 0, V4_MAPPED, 0];
   private readonly bound = new Int32Array(ADDRESS_WORDS);
   private udpSockets = 0;
   private readonly tcpInfo = new Int32Array(5);
@@ -240,7 +241,9 @@ export class KernelNetwork implements HostNetwork {
   private sourceOf(family: 4 | 6): Ipv6Words | null {
     const { address, address6 = ANY_OF[6] } = this.options.outbound;
     if (family === 6) return address6;
-    return address === null ? null : [0, 0, V4_MAPPED, address];
+    if (address === null) return null;
+    this.source4[3] = address;
+    return this.source4;
   }
 
   private hostWords(address: Ipv6Words, port: number): AddressWords {
@@ -370,10 +373,7 @@ export class KernelNetwork implements HostNetwork {
     return native.bind(fd, this.words, family, false);
   }
 
-  /**
-   * Has the kernel choose again until the port is odd or even as wanted. The kernel's choice is from
-   * net.ipv4.ip_local_port_range, as it is now, without net.ipv4.ip_local_reserved_ports.
-   */
+  /** Has the kernel choose (ip_local_port_range without ip_local_reserved_ports) until the parity is as wanted. */
   private bindEphemeral(fd: number, family: 4 | 6, parity: number): number {
     for (let tries = 1; ; tries++) {
       const result = this.bindOnce(fd, family);
