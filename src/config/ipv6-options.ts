@@ -49,7 +49,7 @@ export const IPV6_OPTIONS = {
     group: "IPv6",
     commands: COMMANDS,
     placeholder: "ADDRESS",
-    help: "The router's address in the prefix, fe80::2 being its link-local one; or its link-local address alone.",
+    help: "The router's address in the prefix, fe80::2 being its link-local one; or its link-local address, the other being the prefix's ::2.",
     parse: parseIpv6,
     defaultWords: "the prefix's ::2",
   }),

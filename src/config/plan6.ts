@@ -36,8 +36,9 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
   const network: Network6 = { prefix, rangeStart, taken: checkAddresses(options, prefix) };
   const services = checkServices(options, network);
   const reservations = checkReservations(options, network);
-  const gateway = address("gateway6", CORE6.gateway[3]);
-  const isLinkLocal = isLinkLocal6(gateway);
+  const router = options.get("gateway6");
+  const isLinkLocal = router !== undefined && isLinkLocal6(router);
+  const gateway = isLinkLocal ? standIn(options, prefix) : address("gateway6", CORE6.gateway[3]);
   const isCopied = options.has("copy-host");
   const isShared = (isCopied || options.has("shared-subnet")) && options.has("net6");
   const usualDns = isShared ? sharedDns(options, gateway) : address("dns6", CORE6.gateway[3] + 1);
@@ -48,7 +49,7 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
   return {
     ...CORE6,
     prefix,
-    ...(isLinkLocal ? { routerAddress: gateway } : {}),
+    ...(isLinkLocal ? { routerAddress: router } : {}),
     gateway,
     shared: isShared,
     fixedGateway: isCopied && options.has("gateway6") && !isLinkLocal ? gateway : null,
@@ -71,6 +72,18 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       extraOptions: extraOptions(options),
     },
   };
+}
+
+/**
+ * The gateway's address in the prefix where the router is known by its link-local one: whoever the guest could not answer
+ * appears as this. Not as the link-local one: a guest's socket that is connected to that hears nothing at its other addresses.
+ */
+function standIn(options: OptionSet, prefix: Ipv6): Ipv6 {
+  const [high, low] = prefix;
+  const guest = options.get("guest-addr6");
+  const usual = CORE6.gateway[3];
+  const isTaken = guest?.[2] === 0 && guest[3] === usual;
+  return [high, low, 0, isTaken ? usual + 2 : usual];
 }
 
 /** In a subnet that is really there no address is free for DNS: IPv4's is asked, or the gateway. */
@@ -129,7 +142,9 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): Taken {
     options.reject("dns6", `nothing beside ${options.place("no-dns")}`);
   }
   for (const name of ADDRESSES) {
-    const given = options.get(name);
+    const said = options.get(name);
+    const given =
+      name === "gateway6" && said !== undefined && isLinkLocal6(said) ? standIn(options, prefix) : said;
     const hasUsual = name !== "dns6" || !options.has("copy-host");
     const usual = !hasUsual
       ? undefined
@@ -142,8 +157,7 @@ function checkAddresses(options: OptionSet, prefix: Ipv6): Taken {
     if (address === undefined || options.broken(name)) continue;
     const text = formatIpv6(address);
     const other = taken.get(text);
-    const isRouter = name === "gateway6" && given !== undefined && isLinkLocal6(given);
-    const problem = given && !isRouter && addressProblem(given, prefix);
+    const problem = given && addressProblem(given, prefix);
     if (problem) {
       options.reject(name, problem);
     } else if (other !== undefined && name !== "dhcp6-start") {

@@ -25,7 +25,12 @@ describe("IPv6", () => {
   it("has a router that is known by its link-local address alone", () => {
     const { ipv6, problems } = plan(["gateway6", "fe80::1"]);
     expect(problems).toEqual([]);
-    expect(ipv6).toMatchObject({ routerAddress: ip6("fe80::1"), gateway: ip6("fe80::1"), shared: false });
+    expect(ipv6).toMatchObject({ routerAddress: ip6("fe80::1"), shared: false });
+    expect(ipv6?.gateway).toEqual(ip6("fd71:1ae0:d44d:2::2"));
+    const guest = ["guest-addr6", "fd71:1ae0:d44d:2::2"] as const;
+    expect(plan(["gateway6", "fe80::1"], guest)).toMatchObject({
+      ...{ problems: [], ipv6: { gateway: ip6("fd71:1ae0:d44d:2::4") } },
+    });
   });
 
   it("shares a prefix that is really there, where DNS has no address of its own", () => {
@@ -38,7 +43,7 @@ describe("IPv6", () => {
     expect(problems).toEqual([]);
     expect(ipv6).toMatchObject({ shared: true, fixedGateway: ip6("2001:db8:7::1"), dns: null });
     expect(plan(...copied, ["gateway6", "fe80::1"]).ipv6).toMatchObject({ fixedGateway: null });
-    expect(plan(...copied, ["gateway6", "fe80::1"], ["ipv4", "off"]).ipv6?.dns).toEqual(ip6("fe80::1"));
+    expect(plan(...copied, ["gateway6", "fe80::1"], ["ipv4", "off"]).ipv6?.dns).toEqual(ip6("2001:db8:7::2"));
     expect(plan(["copy-host", "auto"]).ipv6).toMatchObject({ shared: false });
   });
 
