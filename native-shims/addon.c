@@ -59,6 +59,7 @@ static const struct int_call int_calls[] = {
     {"socketError", shim_socket_error, 1},
     {"isConnected", shim_is_connected, 1},
     {"shutdownWrite", shim_shutdown_write, 1},
+    {"shutdownRead", shim_shutdown_read, 1},
     {"close", shim_close, 1},
     {"closeReset", shim_close_reset, 1},
     {"setOption", shim_set_option, 4},

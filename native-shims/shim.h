@@ -114,6 +114,7 @@ int32_t shim_local_address(const struct arg *a);
 int32_t shim_socket_error(const int32_t *a);
 int32_t shim_is_connected(const int32_t *a);
 int32_t shim_shutdown_write(const int32_t *a);
+int32_t shim_shutdown_read(const int32_t *a);
 int32_t shim_close(const int32_t *a);
 int32_t shim_close_reset(const int32_t *a);
 int32_t shim_set_option(const int32_t *a);

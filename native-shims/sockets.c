@@ -186,6 +186,9 @@ int32_t shim_is_connected(const int32_t *a) {
 
 int32_t shim_shutdown_write(const int32_t *a) { return result_of(shutdown(a[0], SHUT_WR)); }
 
+/* A listener takes no more connections, and those in its queue are reset; it stays bound, and may listen again. */
+int32_t shim_shutdown_read(const int32_t *a) { return result_of(shutdown(a[0], SHUT_RD)); }
+
 /* close(2) is never repeated: after EINTR the descriptor is gone already. */
 int32_t shim_close(const int32_t *a) { return result_of(close(a[0])); }
 

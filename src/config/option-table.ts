@@ -278,6 +278,11 @@ export const OPTIONS = {
     help: "The same in QEMU's grammar and meaning, tcp:127.0.0.1:2222-:22; no host address means all of IPv4. IPv6 in brackets.",
     parse: parseHostfwd,
   }),
+  "publish-when-open": flag(
+    "Ports",
+    LIVE,
+    "TCP ports of -p and --hostfwd take clients only while the guest's port is open, and refuse them while it is not: the guest is asked every second, over IPv4, by a handshake that it does not hear of.",
+  ),
   guestfwd: option({
     group: "Ports",
     commands: LIVE,

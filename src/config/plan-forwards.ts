@@ -33,6 +33,7 @@ export function planForwards(
   ephemeral: PortRange,
 ): Forward[] {
   const forwards: Forward[] = [];
+  const whenOpen = options.has("publish-when-open") ? openByTheGuest : (forward: Forward) => forward;
   const bound: Bound = new Map();
   for (const name of FORWARD_OPTIONS) {
     for (const { text, rule, index } of rulesOf(options, name)) {
@@ -54,7 +55,8 @@ export function planForwards(
           index,
         );
       }
-      forwards.push(...asRule(ipv4 ? served : forwardsOverIpv6(options, name, served, index)));
+      const shown = ipv4 ? served.map(whenOpen) : forwardsOverIpv6(options, name, served, index);
+      forwards.push(...asRule(shown));
     }
   }
   const most = options.value("max-forwards");
@@ -67,6 +69,12 @@ export function planForwards(
     });
   }
   return forwards;
+}
+
+/** A TCP forward that goes by what the guest answers, where that can be asked. */
+function openByTheGuest(forward: Forward): Forward {
+  const isAsked = forward.guestAddress6 === undefined || forward.eitherFamily === true;
+  return forward.protocol === "tcp" && isAsked ? { ...forward, whenOpen: true } : forward;
 }
 
 /** Those that come and go with who listens in the guest's namespace. */

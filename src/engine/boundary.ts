@@ -125,6 +125,11 @@ export interface HostNetwork {
   tcpConnectOperator(token: number, target: OperatorTarget): number;
   /** 0 once connected, EINPROGRESS while not, else the -errno the connection failed with. */
   connectResult(handle: number): number;
+  /**
+   * Has a bound handle of a forward take clients, or none any more: they are refused then. Returns 0 or -errno. Optional:
+   * where it is not there every forward takes clients from its start.
+   */
+  tcpListen?(handle: number, on: boolean): number;
   /** Accepts one connection of a listening handle; fills `from`. Returns a handle or -errno. */
   tcpAccept(listener: number, token: number, from: AddressWords): number;
   /**

@@ -25,6 +25,8 @@ export interface Forward {
   readonly optional?: boolean;
   /** Its ports come and go with who listens on them in the guest's namespace, which the engine knows nothing of. */
   readonly whileListening?: boolean;
+  /** TCP: it takes clients only while the guest's port answers over IPv4; bound it is from its start. */
+  readonly whenOpen?: boolean;
   /** One rule with the forward before it, for the other family: both have the same ports, or the rule fails. */
   readonly sharesPort?: boolean;
   /** One rule with the forward before it: more ports. */

@@ -31,6 +31,7 @@ import {
   IPV6_RECVPKTINFO,
   SO_BINDTOIFINDEX,
   SO_KEEPALIVE,
+  SO_REUSEADDR,
   SOL_SOCKET,
 } from "./native/linux.ts";
 import { native } from "./native/native.ts";
@@ -228,7 +229,7 @@ function openForward(forward: Forward, port: number): number {
   words.set([...(hostAddress6 ?? [0, 0, V4_MAPPED, hostAddress]), port]);
   let result = bindToDevice(fd, hostDevice);
   if (result === 0) result = native.bind(fd, words, family, false);
-  if (result === 0) result = protocol === "tcp" ? listen(fd) : setUpUdp(fd, forward);
+  if (result === 0) result = protocol === "tcp" ? setUpTcp(fd, forward) : setUpUdp(fd, forward);
   if (result === 0) return fd;
   native.close(fd);
   return result;
@@ -259,9 +260,21 @@ function setUpUdp(fd: number, forward: Forward): number {
  * Accepted sockets have the listener's options: a client that vanished without a word is found by the kernel's keepalive,
  * when the kernel's own settings say (net.ipv4.tcp_keepalive_time, _intvl and _probes: 2 h and 11 min in all).
  */
-function listen(fd: number): number {
-  const result = native.setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  return result < 0 ? result : native.listen(fd, BACKLOG);
+function setUpTcp(fd: number, { whenOpen }: Forward): number {
+  let result = native.setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  if (result === 0) result = native.listen(fd, BACKLOG);
+  // The core has it listen again once the guest does.
+  return result === 0 && whenOpen === true ? setListening(fd, false) : result;
+}
+
+/**
+ * Has a bound socket listen, or no more. Only a listener keeps others from a port that was bound with SO_REUSEADDR; one that
+ * does not listen keeps it by being without. Returns 0 or -errno.
+ */
+export function setListening(fd: number, on: boolean): number {
+  const first = on ? native.setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1) : native.shutdownRead(fd);
+  if (first < 0) return first;
+  return on ? native.listen(fd, BACKLOG) : native.setOption(fd, SOL_SOCKET, SO_REUSEADDR, 0);
 }
 
 /** `forward tcp 127.0.0.1:2222`, `forward udp *:53` or `forward tcp [::%eth0]:80`. */

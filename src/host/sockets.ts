@@ -2,14 +2,12 @@
  * The host's sockets behind `HostNetwork`: file descriptors are the handles, the shim makes the calls. Nothing here
  * decides whether a guest may go somewhere; that was settled before.
  *
- * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; the sockets of forwards are opened
- *   by `forwards.ts`.
+ * - TCP and UDP sockets are edge-triggered in the epoll set under the caller's token; `forwards.ts` opens forwards'.
  * - UDP goes out in batches: `udpSend` writes a descriptor, `udpFlush` hands all of them to one shim call.
  * - A UDP mapping gets a port of the host's ephemeral range with the parity of the guest's (RFC 4787 REQ-4): a port that
  *   a program of the host may want to listen on is never taken, and some of the range is left. The guest's own port is
  *   tried first where the user chose that (REQ-3a).
- * - One descriptor is kept in reserve: when the process has run out of them, it is given up for the length of one
- *   accept, so that the connection waiting in a listener's queue can be refused instead of waking us for ever.
+ * - One descriptor is kept in reserve: without any left, it is given up for one accept, so that a waiting client is refused.
  */
 import { closeSync, openSync } from "node:fs";
 import {
@@ -39,6 +37,7 @@ import type { GuestForward, Ipv6Words, OperatorTarget, ResolverAddress } from ".
 import { UDP_RX_RUN_OCTETS, UDP_RX_SLOT_OCTETS, UDP_RX_SLOTS } from "../engine/limits.ts";
 import type { Arena } from "../engine/memory/arena.ts";
 import type { UdpPorts } from "./engine-options.ts";
+import { setListening } from "./forwards.ts";
 import {
   EDGE_TRIGGERED,
   IP_BIND_ADDRESS_NO_PORT,
@@ -113,6 +112,7 @@ export interface KernelNetworkOptions {
 }
 
 export class KernelNetwork implements HostNetwork {
+  readonly tcpListen = setListening;
   private readonly ints: Int32Array;
   private readonly udpSlotsAt: number;
   private readonly udpRunAt: number;

@@ -18,6 +18,7 @@ import type { Sources } from "../network/sources.ts";
 import { IPV4_HEADER_OCTETS } from "../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../wire/ipv6.ts";
 import { NO_FLOW } from "./flow-table.ts";
+import { OpenPorts } from "./open-ports.ts";
 import { PAIR_WORDS, Path } from "./path.ts";
 import type { Tcp } from "./tcp/tcp.ts";
 import type { Udp } from "./udp/udp.ts";
@@ -69,6 +70,8 @@ export class InboundForwards {
   /** Slots that are READY, each once. */
   private readySlots = new Int32Array(SLOTS_MIN);
   private readyCount = 0;
+  /** Made for the first forward that goes by what the guest answers. */
+  private openPorts: OpenPorts | null = null;
   private readonly peer = new Int32Array(ADDRESS_WORDS);
   private readonly path = new Path(new Int32Array(PAIR_WORDS));
   private nowMs = 0;
@@ -91,11 +94,21 @@ export class InboundForwards {
     if (slot >= this.handles.length) this.grow(slot + 1);
     this.served[slot] = port;
     this.handles[slot] = handle;
+    if (port.forward.whenOpen === true) this.asking().add(slot, handle, port, this.nowMs);
     this.ready(slot);
+  }
+
+  private asking(): OpenPorts {
+    const { tcp, network } = this.parts;
+    this.openPorts ??= new OpenPorts(tcp.ctx, network, ({ forward }) =>
+      forward.guestAddress === 0 ? this.guestOfAll() : forward.guestAddress,
+    );
+    return this.openPorts;
   }
 
   /** Forgets the sockets of forward `id`, which their owner closes then. Its clients are the transports' business. */
   close(id: number): void {
+    this.openPorts?.remove(id);
     for (let slot = 0; slot < this.served.length; slot++) {
       if (this.served[slot]?.id !== id) continue;
       this.served[slot] = null;
@@ -126,6 +139,7 @@ export class InboundForwards {
     let more = false;
     this.stalled = false;
     this.nowMs = nowMs;
+    this.openPorts?.work(nowMs);
     let left = 0;
     for (let i = 0; i < this.readyCount; i++) {
       const slot = this.readySlots[i];
@@ -148,11 +162,14 @@ export class InboundForwards {
 
   /** Milliseconds until a stalled socket is due, or -1. */
   nextDeadlineMs(nowMs: number): number {
-    return this.stalled ? Math.max((this.retryAtMs - nowMs) | 0, 0) : -1;
+    const stalled = this.stalled ? Math.max((this.retryAtMs - nowMs) | 0, 0) : -1;
+    const asking = this.openPorts === null ? -1 : this.openPorts.nextDeadlineMs(nowMs);
+    return stalled < 0 || (asking >= 0 && asking < stalled) ? asking : stalled;
   }
 
   private serve(slot: number, port: ServedPort): number {
     const { forward } = port;
+    if (forward.whenOpen === true && this.openPorts?.isOpen(slot) !== true) return DRAINED;
     this.path.guestPort = port.guestPort;
     if (forward.guestAddress6 !== undefined && !this.isWithout6(forward)) {
       return this.serve6(slot, port, forward.guestAddress6);

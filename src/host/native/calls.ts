@@ -122,6 +122,8 @@ export interface Native {
   /** 0 when connected, -ENOTCONN otherwise (getpeername). */
   isConnected(fd: number): number;
   shutdownWrite(fd: number): number;
+  /** shutdown(2) of a listening socket's reading side: it listens no more and stays bound (Linux). 0 or -errno. */
+  shutdownRead(fd: number): number;
   close(fd: number): number;
   /** SO_LINGER 0, then close: the peer gets a RST. */
   closeReset(fd: number): number;

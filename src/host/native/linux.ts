@@ -33,6 +33,7 @@ export const SO_TYPE = 3;
 export const SO_SNDBUF = 7;
 /** Who made the other end of a Unix socket; read as an int, its process. */
 export const SO_PEERCRED = 17;
+export const SO_REUSEADDR = 2;
 export const SO_KEEPALIVE = 9;
 export const SO_ACCEPTCONN = 30;
 export const SO_PROTOCOL = 38;

@@ -75,7 +75,8 @@ export function networkBinding(place: BindingPlace, domainXml: string, vmiJson: 
     isDualStack: isDualStack(),
   });
   return {
-    argv: [...argv, "--dhcp-option", `${LEASE_OPTION}=${LEASE_SECONDS}`],
+    // A cluster probes ports: one that nobody serves in the guest is not to look like one that somebody does.
+    argv: [...argv, "--publish-when-open", "--dhcp-option", `${LEASE_OPTION}=${LEASE_SECONDS}`],
     reconnects: isVirtio,
     domainXml: withCard(domainXml, cardOf(bound, mac, source)),
     notes: [...bound.notes, ...warnings],

@@ -84,6 +84,7 @@ describe("what a domain and its VM come to", () => {
     expect(rule).toMatch(/^udp:(0\.0\.0\.0|\*):5000-5009:5000$/);
     expect(more).toEqual([]);
     expect(option(outcome().argv, "--publish")).toEqual([]);
+    expect(argv).toContain("--publish-when-open");
   });
 
   it("K28 says what to do about ports that the pod may not listen on", () => {

@@ -27,6 +27,7 @@ until_true 50 $virsh list > /dev/null
 $virsh create made.xml > /dev/null && echo "state: $($virsh domstate web | head -1)"
 until_true 600 says '^guest-ready' || { cat console sidecar.log; exit 1; }
 tr -d '\r' < console | grep -E '^(lease|mtu|hostname|egress|mac):'
+until_true 30 is_there
 echo "declared: $(fetch 8080)"
 echo "undeclared: $(fetch 8081)"
 failed=0

@@ -13,7 +13,7 @@ import { TimerWheel } from "../../time/timer-wheel.ts";
 import type { FlowLedger } from "../flow-ledger.ts";
 import { FlowQueue } from "../flow-queue.ts";
 import { type FlowTable, NO_FLOW, powerOfTwo } from "../flow-table.ts";
-import { Path } from "../path.ts";
+import { type Ends, Path } from "../path.ts";
 import { CLOSED, type TcpConnection } from "./connection.ts";
 import { HeldResets } from "./held-resets.ts";
 import type { LocalService, NameChecks } from "./local-service.ts";
@@ -44,6 +44,14 @@ export interface TcpParts {
   readonly secret1: number;
   /** Kind of the tokens of host sockets; a flow's id is added. */
   readonly token: number;
+}
+
+/** What hears how the guest's ports answer. */
+export interface PortAnswers {
+  /** A segment of no connection: true when it answers a question of ours. */
+  answered(ends: Ends, isOpen: boolean, acknowledgment: number): boolean;
+  /** The guest has refused a client of a forward to this port of its. */
+  refused(guestPort: number): void;
 }
 
 export class TcpContext {
@@ -81,6 +89,9 @@ export class TcpContext {
   readonly overIpv4 = new Path();
   /** Who serves the connections that end here. */
   local: LocalService | null = null;
+  readonly gateway: number;
+  /** Who asks the guest which of its ports are open; null where no forward goes by that. */
+  openPorts: PortAnswers | null = null;
   /** Connections about which somebody has yet to decide; made for the first. */
   waiting: Waiting | null = null;
   /** An address for `HostNetwork.tcpConnect`. */
@@ -149,6 +160,7 @@ export class TcpContext {
     this.starvedRing = new Int32Array(ring);
     this.ringMask = ring - 1;
     this.maxHalfOpen = parts.config.maxHalfOpen;
+    this.gateway = parts.config.gateway;
   }
 
   /** The ACK of this connection may wait a little. */

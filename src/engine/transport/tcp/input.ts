@@ -99,7 +99,10 @@ function inSynSent(ctx: TcpContext, c: TcpConnection, s: Segment): number {
   if ((s.flags & RST) !== 0) {
     if (!acked) return UNACCEPTABLE;
     ctx.counters.add(RESETS_FROM_GUEST, 1);
-    if (!openOverIpv4(ctx, c)) removeConnection(ctx, c, GUEST_RESET);
+    if (!openOverIpv4(ctx, c)) {
+      ctx.openPorts?.refused(c.guestPort);
+      removeConnection(ctx, c, GUEST_RESET);
+    }
     return HANDLED;
   }
   if ((s.flags & SYN) === 0) return UNACCEPTABLE;

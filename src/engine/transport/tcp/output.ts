@@ -233,12 +233,23 @@ export function sendStrayReset(
   acknowledgment: number,
   flagBits: number,
 ): void {
+  if (sendUnconnected(ctx, ends, sequence, acknowledgment, flagBits)) ctx.counters.add(RESETS_TO_GUEST, 1);
+}
+
+/** A segment without options or octets that is of no connection. False when the link is full or the guest's MAC unknown. */
+export function sendUnconnected(
+  ctx: TcpContext,
+  ends: Ends,
+  sequence: number,
+  acknowledgment: number,
+  flagBits: number,
+): boolean {
   const { egress, view } = ctx;
-  if (!egress.hasRoom()) return;
+  if (!egress.hasRoom()) return false;
   const tcpAt = egress.queue.nextHeaderEnd() - TCP_HEADER_OCTETS;
   const { ipOctets, guestAddress, guestPort, remoteAddress, remotePort } = ends;
   const ipAt = tcpAt - ipOctets;
-  if (!writeLinkHeader(egress, ipAt, ends)) return;
+  if (!writeLinkHeader(egress, ipAt, ends)) return false;
   writeTcp(view, tcpAt, remotePort, guestPort, sequence, acknowledgment, TCP_HEADER_OCTETS, flagBits, 0);
   const addresses = sumOfAddresses(ends);
   if (ipOctets === IPV4_HEADER_OCTETS) {
@@ -253,5 +264,5 @@ export function sendStrayReset(
   const pseudo = pseudoSum(addresses, PROTOCOL_TCP, TCP_HEADER_OCTETS);
   finishChecksum(ctx, tcpAt, TCP_HEADER_OCTETS, 0, 0, pseudo);
   egress.queue.push(ETHERNET_HEADER_OCTETS + ipOctets + TCP_HEADER_OCTETS, 0, 0, 0, 0, 0);
-  ctx.counters.add(RESETS_TO_GUEST, 1);
+  return true;
 }

@@ -43,7 +43,7 @@ import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
 import { openLocal } from "./local.ts";
 import { connectOutbound, denyWaiting, finishConnect, openClient, openOutbound, sendSyn } from "./open.ts";
-import { sendStrayReset } from "./output.ts";
+import { sendStrayReset, sendUnconnected } from "./output.ts";
 import { Segment } from "./segment.ts";
 import { abortBoth, removeConnection } from "./teardown.ts";
 import { onTimer } from "./timers.ts";
@@ -153,6 +153,12 @@ export class Tcp {
 
   /** RFC 9293 section 3.10.7.1 and .2: no connection, so a SYN opens one and all else is reset. */
   private withoutConnection(packet: Packet, s: Segment): number {
+    const isAnswer = (s.flags & ACK) !== 0 && (s.flags & (SYN | RST)) !== 0;
+    if (isAnswer && this.ctx.openPorts?.answered(packet, (s.flags & RST) === 0, s.acknowledgment) === true) {
+      // Its program hears of no connection that is not finished.
+      if ((s.flags & RST) === 0) sendUnconnected(this.ctx, packet, s.acknowledgment, 0, RST);
+      return HANDLED;
+    }
     if ((s.flags & RST) !== 0) return NO_CONNECTION;
     // Groups and addresses of no station: nobody may answer in their name (RFC 9293 section 3.9.2.3, RFC 4291 section 2.5).
     if (packet.ipOctets !== IPV4_HEADER_OCTETS && !isUnicast6(packet.pair, 4)) return REFUSED;
