@@ -136,7 +136,6 @@ describe("RFC 9915 section 18.3.1, SOLICIT", () => {
       },
       `ADVERTISE; ${LEASED}`,
     ],
-    ["from an address of the prefix", { type: SOLICIT, ias }, `ADVERTISE; ${LEASED}`],
     ["without an association", { type: SOLICIT }, "ADVERTISE"],
     ["with a server's identifier: discarded (16.2)", { type: SOLICIT, ias, server }, NOT_OURS],
     ["without its own: discarded (16.2)", { type: SOLICIT, ias, duid: null }, MALFORMED],

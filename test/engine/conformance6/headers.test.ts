@@ -84,7 +84,6 @@ describe("RFC 8200 section 4.2, options", () => {
     ["an unknown one, 11: dropped", around(0xde, 2, 7, 7), OPTION],
     ["a home address (RFC 6275)", [UDP, 2, 0xc9, 16, ...new Array<number>(16).fill(0), 1, 2, 0, 0], OPTION],
     ["a known one, then one that forbids", [UDP, 0, 5, 2, 0, 0, 0xde, 0], OPTION],
-    ["no octets of options", [UDP, 0, 1, 4, 0, 0, 0, 0], SENT],
     ["an option longer than its header", [UDP, 0, 0x1e, 5, 0, 0, 0, 0], MALFORMED],
     ["PadN longer than its header", [UDP, 0, 1, 200, 0, 0, 0, 0], MALFORMED],
     ["an option without its length", [UDP, 0, 0, 0, 0, 0, 0, 0x1e], MALFORMED],

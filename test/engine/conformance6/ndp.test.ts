@@ -217,13 +217,16 @@ describe("RFC 4861 section 7.1.1, invalid solicitations of neighbours", () => {
     expect(outcome(packet)).toBe(expected);
   });
 
-  it("teaches nothing: the guest stays unknown", () => {
+  it.each<[string, Uint8Array, readonly number[]]>([
+    ["with a hop limit of 254 teaches nothing", ns({ hopLimit: 254, options: macOption(1, OTHER_MAC) }), MAC],
+    ["that is whole teaches where the guest is now", ns({ options: macOption(1, OTHER_MAC) }), OTHER_MAC],
+  ])("one %s", (_rule, solicitation, expected) => {
     const { send, exchange } = rig6();
-    send(ns({ hopLimit: 254, options: macOption(1, OTHER_MAC) }));
     send(udp6({}, 5000, 6000, [1]));
+    send(solicitation);
     const [{ handle }] = exchange.network.datagrams;
     exchange.network.arriveFrom(handle, ip6(REMOTE), 6000, Uint8Array.of(9));
-    expect(exchange.settle().map((frame) => [...frame.slice(0, 6)])).toEqual([MAC]);
+    expect(exchange.settle().map((frame) => [...frame.slice(0, 6)])).toEqual([expected]);
   });
 });
 
