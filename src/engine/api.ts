@@ -111,9 +111,8 @@ export interface EngineCore {
   /**
    * Hands over a socket of a forward, a listening TCP handle or a bound UDP handle, in a slot that is free. The host
    * registers it edge-triggered with token TOKEN_FORWARD | slot; clients wait in the kernel until the guest has shown itself.
-   * By default it serves the forward of the configuration that is number `slot`, under the id `slot + 1`.
    */
-  openForward(slot: number, handle: number, port?: ServedPort): void;
+  openForward(slot: number, handle: number, port: ServedPort): void;
   /**
    * Forgets the sockets of forward `id`, which the host then closes. Its UDP clients go with their socket; TCP connections
    * stay unless `cut`.

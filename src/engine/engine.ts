@@ -106,14 +106,8 @@ class Engine implements EngineCore {
     this.layers.tcp.ctx.now = nowMs;
   }
 
-  openForward(slot: number, handle: number, port?: ServedPort): void {
-    const served = port ?? this.configured(slot);
-    this.layers.inbound.open(slot, handle, served);
-  }
-
-  private configured(slot: number): ServedPort {
-    const forward = this.config.forwards[slot];
-    return { id: slot + 1, forward, guestPort: forward.guestPort };
+  openForward(slot: number, handle: number, port: ServedPort): void {
+    this.layers.inbound.open(slot, handle, port);
   }
 
   closeForward(id: number, cut: boolean, nowMs: number): void {

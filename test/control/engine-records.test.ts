@@ -6,6 +6,8 @@ import type { Forward } from "../../src/engine/config.ts";
 import { GUEST, OpenConnection, REMOTE, tcp, udp } from "../hostile/guest-packets.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import { ip } from "../support/frames.ts";
+import { ip6 } from "../support/frames6.ts";
+import { openForward } from "../support/open-forward.ts";
 import { RecordTap } from "../support/record-tap.ts";
 
 const ACK = 0x10;
@@ -199,7 +201,7 @@ describe("a UDP mapping", () => {
     };
     const { exchange, tap } = tapped({ forwards: [forward] });
     const handle = exchange.network.udpForward(0);
-    exchange.core.openForward(0, handle);
+    openForward(exchange.core, handle);
     exchange.exchange(udp({ to: REMOTE, destinationPort: 9 }));
     exchange.network.arrive(handle, REMOTE, 7000, text(3));
     exchange.settle();
@@ -261,6 +263,78 @@ describe("what is dropped", () => {
         remote: { address: "203.0.113.9", port: 4000 },
       },
     ]);
+  });
+
+  it("from the host by NAT64 is told with the guest's name for the remote", () => {
+    const { exchange, tap } = tapped({ nat64: { prefix: ip6("2001:db8:122::"), length: 48 } });
+    exchange.core.setUplinks(false, true, exchange.now);
+    exchange.exchange(udp({ to: REMOTE, sourcePort: 4000, destinationPort: 4000 }));
+    tap.read();
+    const [{ handle }] = exchange.network.datagrams;
+    // 203.0.113.9 of that prefix (RFC 6052 section 2.4), and one that is none of it.
+    const remotes = ["2001:db8:122:cb00:71:900::", "2001:db8:9::1"].map((from) => {
+      exchange.network.arriveFrom(handle, ip6(from), 4000, text(9));
+      exchange.settle();
+      tap.read();
+      return tap.records.at(-1);
+    });
+    expect(remotes).toMatchObject([
+      { reason: "inbound-filtered", remote: { address: "203.0.113.9", port: 4000 } },
+      { reason: "inbound-filtered", remote: { address: "0.0.0.0", port: 4000 } },
+    ]);
+  });
+
+  it("of a forward's client is told with its address as the guest sees it", () => {
+    const forward: Forward = {
+      protocol: "udp",
+      hostAddress: 0,
+      hostPort: 53,
+      guestAddress: 0,
+      guestPort: 53,
+    };
+    const { exchange, tap } = tapped({ forwards: [forward], maxUdpMappings: 1 });
+    const handle = exchange.network.udpForward(0);
+    openForward(exchange.core, handle);
+    exchange.exchange(udp({ to: REMOTE, sourcePort: 4000, destinationPort: 9 }));
+    // The one mapping is in use from its first answer.
+    exchange.network.arrive(exchange.network.datagrams[0].handle, REMOTE, 9, text(3));
+    exchange.settle();
+    tap.read();
+    exchange.network.arrive(handle, ip("127.0.0.1"), 7000, text(5));
+    exchange.settle();
+    expect(tap.read()).toMatchObject([
+      {
+        reason: "udp-mappings-full",
+        from: "host",
+        length: 5,
+        guest: { address: "10.0.2.15", port: 53 },
+        remote: { address: "10.0.2.2", port: 7000 },
+      },
+    ]);
+  });
+
+  it("of a forward's client is told as well where there is a mapping for it", () => {
+    const forward: Forward = {
+      protocol: "udp",
+      hostAddress: 0,
+      hostPort: 53,
+      guestAddress: 0,
+      guestPort: 53,
+    };
+    const { exchange, tap } = tapped({ forwards: [forward] });
+    const handle = exchange.network.udpForward(0);
+    openForward(exchange.core, handle);
+    exchange.exchange(udp({ to: REMOTE, destinationPort: 9 }));
+    exchange.network.arrive(handle, ip("203.0.113.9"), 7000, text(65_508));
+    exchange.settle();
+    tap.read();
+    expect(tap.records.at(-1)).toMatchObject({
+      type: "drop",
+      reason: "inbound-too-long",
+      from: "host",
+      length: 65_508,
+      remote: { address: "203.0.113.9", port: 7000 },
+    });
   });
 });
 

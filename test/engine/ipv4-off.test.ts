@@ -6,6 +6,7 @@ import { buildArp, buildEthernet, ETHERTYPE_ARP, SYN } from "../sim/guest-stack/
 import { clientMessage } from "../support/dhcp-client.ts";
 import { FrameExchange } from "../support/frame-exchange.ts";
 import { frame6, GUEST6, icmp6, ip6, macOption, neighbourMessage, udp6 } from "../support/frames6.ts";
+import { openForward } from "../support/open-forward.ts";
 
 const GATEWAY_MAC = [0x52, 0x55, 10, 0, 2, 2];
 const FORWARD = {
@@ -55,7 +56,7 @@ describe("a guest without IPv4", () => {
     const here = neighbourMessage(136, 0x20, GUEST6, macOption(2, [...GUEST_MAC]));
     exchange.exchange(frame6(icmp6({ destination: "ff02::1", payload: here }), GATEWAY_MAC, [...GUEST_MAC]));
     const handle = exchange.network.udpForward(0);
-    exchange.core.openForward(0, handle);
+    openForward(exchange.core, handle);
     exchange.network.arrive(handle, LOOPBACK, 1234, Uint8Array.of(9));
     const out = exchange.pass(3000);
     const types = out.map((frame) => (frame[12] << 8) | frame[13]);

@@ -27,6 +27,7 @@ import {
   tcp6,
   udp6,
 } from "../support/frames6.ts";
+import { openForward } from "../support/open-forward.ts";
 
 const GATEWAY_MAC = [0x52, 0x55, 10, 0, 2, 2];
 const GUEST_MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -497,7 +498,7 @@ describe("forwards to the guest's IPv6", () => {
     ["::ffff:198.51.100.7", ROUTER6],
   ])("N45 N63 a TCP client at %s is seen as %s", (client, seen) => {
     const rig = exchange6({ forwards: [forward("tcp")] });
-    rig.core.openForward(0, 999);
+    openForward(rig.core, 999);
     appear(rig, GUEST6);
     rig.network.call(0, ip6(client), 5000);
     const [syn] = ofTcp(rig.exchange.settle().map(parse));
@@ -509,7 +510,7 @@ describe("forwards to the guest's IPv6", () => {
   it("N63 a client with an IPv6 address is the gateway to a guest of IPv4", () => {
     const { guestAddress6: _, ...forward4 } = forward("tcp");
     const exchange = new FrameExchange({ forwards: [forward4], guestMac: Uint8Array.from(GUEST_MAC) });
-    exchange.core.openForward(0, 999);
+    openForward(exchange.core, 999);
     exchange.network.call(0, ip6("2001:db8::77"), 5000);
     const [frame] = exchange.settle();
     expect([...frame.slice(26, 30)]).toEqual([10, 0, 2, 2]);
@@ -517,7 +518,7 @@ describe("forwards to the guest's IPv6", () => {
 
   it("N21 N64 clients wait for a guest that has shown no address, then go to the one that lasts", () => {
     const rig = exchange6({ forwards: [forward("tcp")] });
-    rig.core.openForward(0, 999);
+    openForward(rig.core, 999);
     rig.network.call(0, ip6("2001:db8::77"), 5000);
     expect(ofTcp(rig.exchange.settle().map(parse))).toEqual([]);
     appear(rig, "fe80::1");
@@ -533,7 +534,7 @@ describe("forwards to the guest's IPv6", () => {
 
   it("N62 clients of a forward that may be either go to IPv4 until the guest has shown an address of IPv6", () => {
     const rig = exchange6({ forwards: [{ ...forward("tcp"), eitherFamily: true }] });
-    rig.core.openForward(0, 999);
+    openForward(rig.core, 999);
     // The guest is known over IPv4.
     rig.exchange.exchange(udp({ to: 0xc6336407 | 0, destinationPort: 9 }));
     rig.network.call(0, ip6("2001:db8::77"), 5000);
@@ -549,7 +550,7 @@ describe("forwards to the guest's IPv6", () => {
     const both = { ...forward("tcp"), eitherFamily: true };
     for (const forwards of [[both], [forward("tcp")]]) {
       const rig = exchange6({ forwards });
-      rig.core.openForward(0, 999);
+      openForward(rig.core, 999);
       rig.exchange.exchange(udp({ to: 0xc6336407 | 0, destinationPort: 9 }));
       appear(rig, GUEST6);
       rig.network.call(0, ip6("2001:db8::77"), 5000);
@@ -584,7 +585,7 @@ describe("forwards to the guest's IPv6", () => {
   it("N62 clients over IPv6 go to a guest that has IPv4 alone", () => {
     const forwards = [{ ...forward("tcp"), eitherFamily: true }];
     const exchange = new FrameExchange({ forwards, guestMac: Uint8Array.from(GUEST_MAC) });
-    exchange.core.openForward(0, 999);
+    openForward(exchange.core, 999);
     exchange.network.call(0, ip6("2001:db8::77"), 5000);
     const [frame] = exchange.settle();
     expect([...frame.slice(26, 34)]).toEqual([10, 0, 2, 2, 10, 0, 2, 15]);
@@ -592,7 +593,7 @@ describe("forwards to the guest's IPv6", () => {
 
   it("N21 a guest that only listens is known by its duplicate address probe, and asked for", () => {
     const rig = exchange6({ forwards: [forward("tcp")] });
-    rig.core.openForward(0, 999);
+    openForward(rig.core, 999);
     const probe = neighbourMessage(135, 0, GUEST6);
     expect(rig.send(icmp6({ source: "::", destination: groupOf(GUEST6), payload: probe }))).toEqual([]);
     rig.network.call(0, ip6("2001:db8::77"), 5000);
@@ -606,7 +607,7 @@ describe("forwards to the guest's IPv6", () => {
 
   it("N64 sends the SYN to an address that is configured as soon as the guest is there", () => {
     const rig = exchange6({ forwards: [forward("tcp")] }, { guestAddress: ip6(GUEST6) });
-    rig.core.openForward(0, 999);
+    openForward(rig.core, 999);
     rig.network.call(0, ip6("2001:db8::77"), 5000);
     const [solicitation] = rig.exchange.settle().map(parse);
     expect(solicitation).toMatchObject({ destination: groupOf(GUEST6), next: 58 });
@@ -617,7 +618,7 @@ describe("forwards to the guest's IPv6", () => {
   it("UDP goes there and back, to every client its answers", () => {
     const rig = exchange6({ forwards: [forward("udp")] });
     const handle = rig.network.udpForward(0);
-    rig.core.openForward(0, handle);
+    openForward(rig.core, handle);
     appear(rig, GUEST6);
     const [one] = ofUdp(rig.arrive(handle, "2001:db8::77", 5000, [1]));
     const [loop] = ofUdp(rig.arrive(handle, "::1", 5000, [2]));

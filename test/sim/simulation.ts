@@ -5,6 +5,7 @@
 
 import type { EngineCore } from "../../src/engine/api.ts";
 import { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT } from "../../src/engine/boundary.ts";
+import { openForward } from "../support/open-forward.ts";
 import { EngineLoop } from "./engine-loop.ts";
 import { arenaForWorld, configFor, GATEWAY_IP, GUEST_IP, makeEngine } from "./engine-under-test.ts";
 import { PLAN4, PLAN6 } from "./guest-stack/address-plan.ts";
@@ -132,7 +133,7 @@ export class Simulation {
   run(): RunResult {
     const { world, plan, random } = this;
     this.loop.attach(this.link);
-    this.core.openForward(0, this.host.openListener(0));
+    openForward(this.core, this.host.openListener(0));
     this.host.onExhausted = (key) => {
       for (const trial of this.trials) if (trial.name.endsWith(key)) trial.causes.add("host exhausted");
     };

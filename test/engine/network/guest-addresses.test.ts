@@ -5,6 +5,7 @@ import type { EngineConfig, Forward } from "../../../src/engine/config.ts";
 import { asIpv4, asTcp, asUdp, udp } from "../../hostile/guest-packets.ts";
 import { AccountedExchange } from "../../support/accounted-exchange.ts";
 import { ip } from "../../support/frames.ts";
+import { openForward } from "../../support/open-forward.ts";
 
 const REMOTE = ip("198.51.100.7");
 const STATIC = ip("10.0.2.100");
@@ -88,7 +89,7 @@ describe("forwards that name no guest", () => {
     constructor(config: Partial<EngineConfig>) {
       super({ ...config, forwards: [forward] });
       this.handle = this.network.udpForward(0);
-      this.core.openForward(0, this.handle);
+      openForward(this.core, this.handle);
     }
 
     /** A client sends; the guest address it is passed on to, 0 for nowhere yet. */
@@ -155,7 +156,7 @@ describe("forwards that name no guest", () => {
       from.set([0, 0, 0xffff, REMOTE, 4000]);
       return 0;
     };
-    exchange.core.openForward(0, 77);
+    openForward(exchange.core, 77);
     exchange.pass(1000);
     expect([waiting, exchange.core.usage().tcp]).toEqual([1, 0]);
     const [syn] = exchange.send(udp({ from: STATIC })).replies;

@@ -49,6 +49,7 @@ import { PERFECT } from "../../sim/pipe.ts";
 import { SimulatedLink } from "../../sim/simulated-link.ts";
 import { Pattern } from "../../sim/world/pattern.ts";
 import { World } from "../../sim/world/world.ts";
+import { openForward } from "../../support/open-forward.ts";
 
 const GUEST_IP = 0x0a00020f;
 const REMOTE_IP = 0xc6336407 | 0; // 198.51.100.7
@@ -221,7 +222,7 @@ export class TcpScript {
     );
     this.loop = new EngineLoop(world, this.core, this.host, () => 0);
     this.loop.attach(this.link);
-    this.core.openForward(0, this.host.openListener(0));
+    openForward(this.core, this.host.openListener(0));
     this.host.serveTcp(REMOTE_IP, REMOTE_PORT, (handle, token) => {
       if (this.descriptorsShort > 0) {
         this.descriptorsShort--;

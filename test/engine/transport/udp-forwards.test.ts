@@ -4,6 +4,7 @@ import type { Forward } from "../../../src/engine/config.ts";
 import { asUdp, udp } from "../../hostile/guest-packets.ts";
 import { FrameExchange } from "../../support/frame-exchange.ts";
 import { ip } from "../../support/frames.ts";
+import { openForward } from "../../support/open-forward.ts";
 
 const CLIENT = ip("198.51.100.9");
 const CLIENT_PORT = 4000;
@@ -24,7 +25,7 @@ class Forwarded extends FrameExchange {
   constructor() {
     super({ forwards: [forward] });
     this.handle = this.network.udpForward(0);
-    this.core.openForward(0, this.handle);
+    openForward(this.core, this.handle);
     // The guest shows itself.
     this.exchange(udp({ to: CLIENT, destinationPort: 9 }));
     this.network.datagrams.length = 0;

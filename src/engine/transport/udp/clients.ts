@@ -23,7 +23,8 @@ export interface UdpClientsParts {
 }
 
 export class UdpClients {
-  private readonly path = new Path(new Int32Array(PAIR_WORDS));
+  /** Those of the client that was looked for last. */
+  readonly ends = new Path(new Int32Array(PAIR_WORDS));
 
   constructor(
     private readonly parts: UdpClientsParts,
@@ -37,7 +38,7 @@ export class UdpClients {
    */
   of(forward: number, handle: number, i: number, to: Path): UdpMapping | null {
     const { batch, destinations, destinations6, flows } = this.parts;
-    const path = this.path;
+    const path = this.ends;
     const from = i * ADDRESS_WORDS;
     path.copyEnds(to);
     path.setTarget(batch.words, i);
@@ -66,12 +67,11 @@ export class UdpClients {
   /** A mapping for the client that sent entry `i`, whose ends and address are in `path`. */
   private open(forward: number, handle: number, i: number): UdpMapping | null {
     if (!this.mappings.makeRoom()) return null;
-    const path = this.path;
+    const path = this.ends;
     const id = this.parts.flows.insertEnds(PROTOCOL_UDP, path);
     if (id === NO_FLOW) return null;
     const client = this.mappings.take(id, path, handle, forward);
     client.inbound = true;
-    client.forward = forward;
     client.setTargetOf(path);
     client.setLocal(this.parts.batch.local, i);
     this.mappings.inboundOpen++;

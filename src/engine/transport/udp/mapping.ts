@@ -3,7 +3,6 @@ import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords } from "../../boundary.t
 import { UDP_PEERS_PER_MAPPING_MAX } from "../../limits.ts";
 import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
 import { setMapped } from "../../wire/mapped-address.ts";
-import { NO_FORWARD } from "../flow-ledger.ts";
 import { type Ends, Path } from "../path.ts";
 
 const PEERS_START = 4;
@@ -27,8 +26,6 @@ export class UdpMapping extends Path {
   handle = -1;
   /** Of the socket: 6 for the guest's IPv4 where it goes out by NAT64. */
   hostFamily: 4 | 6 = 4;
-  /** The forward it came by, for inbound mappings. */
-  forward = NO_FORWARD;
   /** The address of the host that a client asked, as words; zeros when the forward is bound to one. */
   private local0 = 0;
   private local1 = 0;
@@ -71,7 +68,6 @@ export class UdpMapping extends Path {
     this.live = false;
     this.inbound = false;
     this.handle = -1;
-    this.forward = NO_FORWARD;
     this.ipOctets = IPV4_HEADER_OCTETS;
     this.flowLabel = 0;
     this.remoteAddress = 0;

@@ -30,14 +30,19 @@ export class UdpTeller {
     this.ledger.recorder?.flowOpened(client.id, PROTOCOL_UDP, client);
   }
 
-  /** Entry `entry` of the batch, for the guest of `mapping`, was dropped. */
-  dropped(mapping: UdpMapping, reason: number, entry: number): void {
+  /** Entry `entry` of the batch was dropped, which the client of a forward at these ends had sent. */
+  droppedOf(client: Ends, reason: number, entry: number): void {
+    this.ledger.recorder?.droppedToGuest(reason, PROTOCOL_UDP, client, this.batch.length[entry]);
+  }
+
+  /** So was an entry for the guest of `mapping`, who has many remotes; `address` is this one's over IPv4. */
+  dropped(mapping: UdpMapping, reason: number, entry: number, address: number): void {
     const { recorder } = this.ledger;
     if (recorder === null) return;
     const { words, length } = this.batch;
     const from = entry * ADDRESS_WORDS;
     this.told.copyEnds(mapping);
-    this.told.remoteAddress = words[from + 3];
+    this.told.remoteAddress = address;
     for (let word = 0; word < 4; word++) this.told.pair[4 + word] = words[from + word];
     this.told.remotePort = words[from + ADDRESS_PORT];
     recorder.droppedToGuest(reason, PROTOCOL_UDP, this.told, length[entry]);

@@ -161,19 +161,10 @@ export class Udp {
 
   private datagramElsewhere(packet: Packet, verdict: number): number {
     if (verdict === GROUP) return this.datagramToGroup(packet);
-    return verdict === TRANSLATED ? this.datagramByNat64(packet) : reasonOf(verdict);
-  }
-
-  /** By a socket of IPv6, for the address in `to`. What goes out as it is has another one. */
-  private datagramByNat64(packet: Packet): number {
+    if (verdict !== TRANSLATED) return reasonOf(verdict);
+    // By a socket of IPv6. What goes out as it is has another one.
     const id = this.mappingOf(packet, REMOTES_BY_NAT64, 6);
-    const mapping = id < 0 ? null : this.mappings.byId[id];
-    if (mapping === null || this.nat64 === null) return id < 0 ? -id : TABLE_FULL;
-    mapping.remember(extractIpv4(this.to, 0, this.nat64.length), packet.remotePort);
-    mapping.askedAddress = packet.remoteAddress;
-    this.mappings.refresh(mapping);
-    this.queue(mapping, packet, null);
-    return HANDLED;
+    return id < 0 ? -id : this.send(id, packet);
   }
 
   /** The same over IPv6. */
@@ -227,8 +218,12 @@ export class Udp {
     const mapping = this.mappings.byId[id];
     if (mapping === null) return TABLE_FULL;
     mapping.askedAddress = packet.remoteAddress;
-    if (mapping.ipOctets === IPV4_HEADER_OCTETS) mapping.remember(this.to[3], packet.remotePort);
-    else mapping.remember6(this.to, 0, packet.remotePort);
+    if (mapping.ipOctets !== IPV4_HEADER_OCTETS) mapping.remember6(this.to, 0, packet.remotePort);
+    else
+      mapping.remember(
+        mapping.hostFamily === 4 ? this.to[3] : this.untranslated(this.to, 0),
+        packet.remotePort,
+      );
     this.mappings.refresh(mapping);
     this.queue(mapping, packet, null);
     return HANDLED;
@@ -364,7 +359,7 @@ export class Udp {
         if (result === HANDLED) this.countToGuest(mapping, i);
         else {
           this.dropEntry(result, i);
-          this.teller.dropped(mapping, result, i);
+          this.tellDrop(mapping, result, i);
         }
       }
       if (batch.drained) return false;
@@ -383,6 +378,19 @@ export class Udp {
     this.parts.counters.drops[reason] += this.datagramsOf(entry);
   }
 
+  private tellDrop(mapping: UdpMapping, reason: number, entry: number): void {
+    if (this.parts.ledger.recorder === null) return;
+    const { words } = this.parts.batch;
+    const from = entry * ADDRESS_WORDS;
+    const isTranslated = mapping.ipOctets === IPV4_HEADER_OCTETS && mapping.hostFamily === 6;
+    this.teller.dropped(
+      mapping,
+      reason,
+      entry,
+      isTranslated ? this.untranslated(words, from) : words[from + 3],
+    );
+  }
+
   private toGuest(mapping: UdpMapping, entry: number): number {
     if (mapping.hostFamily !== 4) return this.fromIpv6(mapping, entry);
     return this.toGuest4(mapping, entry, this.parts.batch.words[entry * ADDRESS_WORDS + 3]);
@@ -390,11 +398,14 @@ export class Udp {
 
   private fromIpv6(mapping: UdpMapping, entry: number): number {
     if (mapping.ipOctets !== IPV4_HEADER_OCTETS) return this.toGuest6(mapping, entry);
-    const { words } = this.parts.batch;
-    const from = entry * ADDRESS_WORDS;
+    const address = this.untranslated(this.parts.batch.words, entry * ADDRESS_WORDS);
+    return address === 0 ? FILTERED : this.toGuest4(mapping, entry, address);
+  }
+
+  /** The IPv4 address in the address of IPv6 at `from`, or 0 where it is none of the prefix's. */
+  private untranslated(words: AddressWords, from: number): number {
     const { nat64 } = this;
-    if (nat64 === null || !isOfPrefix(words, from, nat64)) return FILTERED;
-    return this.toGuest4(mapping, entry, extractIpv4(words, from, nat64.length));
+    return nat64 !== null && isOfPrefix(words, from, nat64) ? extractIpv4(words, from, nat64.length) : 0;
   }
 
   private toGuest4(mapping: UdpMapping, entry: number, address: number): number {
@@ -445,11 +456,15 @@ export class Udp {
       const client = this.clients.of(forward, handle, i, to);
       if (client === null) {
         this.dropEntry(MAPPINGS_FULL, i);
+        this.teller.droppedOf(this.clients.ends, MAPPINGS_FULL, i);
         continue;
       }
       const result = this.output.send(client, batch.at[i], batch.length[i], batch.segment[i]);
       if (result === HANDLED) this.countToGuest(client, i);
-      else this.dropEntry(result, i);
+      else {
+        this.dropEntry(result, i);
+        this.teller.droppedOf(client, result, i);
+      }
     }
     return count > 0 && !batch.drained;
   }
@@ -484,7 +499,8 @@ export class Udp {
   forwardRemoved(forward: number): void {
     if (this.mappings.inboundOpen === 0) return;
     this.endOfBatch();
-    this.mappings.removeAll(KILLED, (mapping) => mapping.forward === forward);
+    const { ledger } = this.parts;
+    this.mappings.removeAll(KILLED, ({ id, inbound }) => inbound && ledger.forward[id] === forward);
   }
 
   /** Writes the row of mapping `id` for call `call`. */
