@@ -65,6 +65,52 @@ describe("a host with IPv6 alone", () => {
   });
 });
 
+describe("a host with a device for each family", () => {
+  let host: HostNamespace;
+  let world: HostNamespace;
+
+  beforeAll(async () => {
+    if (!isPossible) return;
+    host = await HostNamespace.make();
+    world = await HostNamespace.make(host);
+    for (const family of [4, 6]) {
+      host.ip("link", "add", `up${family}`, "type", "veth", "peer", "name", `far${family}`);
+      host.ip("link", "set", `far${family}`, "netns", String(world.pid));
+      host.ip("link", "set", `up${family}`, "up");
+      world.ip("link", "set", `far${family}`, "up");
+    }
+    host.ip("address", "add", "192.0.2.5/24", "dev", "up4");
+    host.ip("route", "add", "default", "via", "192.0.2.1");
+    host.ip("address", "add", "2001:db8::5/64", "dev", "up6", "nodad");
+    host.ip("-6", "route", "add", "default", "via", "2001:db8::1", "dev", "up6");
+    world.ip("address", "add", "192.0.2.1/24", "dev", "far4");
+    world.ip("address", "add", "2001:db8::1/64", "dev", "far6", "nodad");
+    for (const address of [`${REMOTE}/32`, `${TRANSLATED}/128`])
+      world.ip("address", "add", address, "dev", "lo");
+  });
+  afterAll(async () => {
+    await world?.close();
+    await host?.close();
+  });
+
+  it.each([
+    { device: "up4", from: "192.0.2.5", how: "as it is by the one that has IPv4" },
+    { device: "up6", from: "2001:db8::5", how: "by NAT64 by the one that has not, though the host has IPv4" },
+  ])("N71 lets IPv4 out $how", async ({ device, from }) => {
+    const options = ["--outbound-device", device, "--nat64", "64:ff9b::/96"];
+    const guest = await NamespaceGuest.start({ host, options });
+    try {
+      const port = await world.agent.do<number>("tcpServer", { kind: "whoami", host: "::" });
+      expect(await guest.agent.do("exchange", { host: REMOTE, port })).toBe(from);
+      const udp = await world.agent.do<number>("udpServer", { kind: "whoami", host: "::" });
+      const seen = await guest.agent.do("udpAsk", { host: REMOTE, port: udp, message: "who" });
+      expect(seen).toMatchObject({ text: from });
+    } finally {
+      await guest.close();
+    }
+  });
+});
+
 it("N69 a guest with IPv6 alone has its address by --configure, its ports by -p, and no IPv4", async () => {
   const options = ["--ipv4", "off", "--ipv6", "auto", "-p", "0:8080"];
   const guest = await NamespaceGuest.start({ options });

@@ -97,8 +97,9 @@ export class HostNamespace {
     this.agent = new Agent(this.enter);
   }
 
-  static async make(): Promise<HostNamespace> {
-    return new HostNamespace(await holdNamespaces([]));
+  /** With `other`: one of the same user's, so that a cable may lead from one to the other. */
+  static async make(other?: HostNamespace): Promise<HostNamespace> {
+    return new HostNamespace(await holdNamespaces(other?.enter ?? []));
   }
 
   ip(...args: string[]): string {
