@@ -12,6 +12,20 @@ const STREAM: readonly EngineId[] = ["sluice-stream", "passt", "libslirp", "gvpr
 /** libslirp in QEMU carries no packet over 1500. */
 const STREAM_LARGE: readonly EngineId[] = ["sluice-stream", "passt", "gvproxy", ...SHARED];
 
+/** gvproxy has no IPv6. */
+const withIpv6 = (engines: readonly EngineId[]): EngineId[] => engines.filter((id) => id !== "gvproxy");
+
+/** The same over IPv6. */
+function overIpv6(cases: readonly Case[]): Case[] {
+  return cases.map((over) => ({
+    ...over,
+    id: `${over.id}-ipv6`,
+    title: `${over.title}, IPv6`,
+    family: 6,
+    engines: withIpv6(over.engines),
+  }));
+}
+
 const IDLE_FLOWS = 10_000;
 
 function throughput(): Case[] {
@@ -125,5 +139,6 @@ export const CASES: readonly (Case | OwnGuestCase)[] = [
     engines: [...TAP, ...STREAM],
     measure: measureStart,
   },
+  ...overIpv6([...throughput(), ...datagrams()]),
   ...qemu(),
 ];

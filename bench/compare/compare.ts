@@ -146,7 +146,7 @@ async function runOnce(
 ): Promise<string> {
   const own = result.engines.find((entry) => entry.engine === engine.id);
   if (!own) throw new Error(`${engine.id} has no place in ${c.id}`);
-  const laboratory = await Laboratory.open(programs, congestion);
+  const laboratory = await Laboratory.open(programs, congestion, c.family);
   try {
     const previous = own.runs.at(-1)?.value;
     const measurement = await measure(options, laboratory, c, engine, round, previous);

@@ -94,6 +94,13 @@ function sluice(
   };
 }
 
+/** Addresses of ours for passt and pasta, which take the host's by themselves. */
+function passtAddresses({ family }: Laboratory): string[] {
+  return family === 4
+    ? ["--ipv4-only", "--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"]
+    : ["--ipv6-only", "--address", "fd71:1ae0:d44d:2::15", "--gateway", "fe80::2"];
+}
+
 function pasta(id: EngineId, title: string, more: Partial<Engine>): Definition {
   return {
     id,
@@ -106,8 +113,15 @@ function pasta(id: EngineId, title: string, more: Partial<Engine>): Definition {
     toGet: "apt install passt",
     ...more,
     command: (path, laboratory, mtu) => [
-      ...[path, "--foreground", "--quiet", "--config-net", "--ipv4-only", "--mtu", String(mtu)],
-      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
+      ...[
+        path,
+        "--foreground",
+        "--quiet",
+        "--config-net",
+        "--mtu",
+        String(mtu),
+        ...passtAddresses(laboratory),
+      ],
       ...["--ns-ifname", TAP_NAME, "-t", "none", "-u", "none", "-T", "none", "-U", "none"],
       ...["--runas", "0", "--netns", `/proc/${laboratory.guestPid}/ns/net`],
     ],
@@ -128,8 +142,7 @@ function passt(id: EngineId, title: string, link: "stream" | "vhost", more: read
     versionArguments: ["--version"],
     toGet: link === "vhost" ? "passt of 2025 or newer, by --passt PATH" : "apt install passt",
     command: (path, laboratory, mtu) => [
-      ...[path, "--foreground", "--quiet", "--ipv4-only", "--mtu", String(mtu)],
-      ...["--address", "10.0.2.15", "--netmask", "255.255.255.0", "--gateway", "10.0.2.2"],
+      ...[path, "--foreground", "--quiet", "--mtu", String(mtu), ...passtAddresses(laboratory)],
       ...["--runas", "0", "--socket", join(laboratory.directory, SOCKET), ...more],
     ],
   };
@@ -160,7 +173,8 @@ const DEFINITIONS: readonly Definition[] = [
     versionArguments: ["--version"],
     toGet: "apt install slirp4netns",
     command: (path, laboratory, mtu) => [
-      ...[path, "--configure", "--mtu", String(mtu), String(laboratory.guestPid), TAP_NAME],
+      ...[path, "--configure", "--mtu", String(mtu), ...(laboratory.family === 6 ? ["--enable-ipv6"] : [])],
+      ...[String(laboratory.guestPid), TAP_NAME],
     ],
   },
   pasta("pasta", "pasta, TAP", {}),

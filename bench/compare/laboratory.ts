@@ -11,8 +11,11 @@ import { join } from "node:path";
 import { Program, RunFailure } from "./program.ts";
 import type { LoadPrograms } from "./toolchain.ts";
 
-export const SERVER_ADDRESS = "198.18.0.1";
+const SERVER_ADDRESS = "198.18.0.1";
 const SERVER_GATEWAY = "198.18.0.254";
+/** Of the documentation range: that for benchmarks (RFC 5180) is not routed to by every kernel's rules. */
+const SERVER_ADDRESS_6 = "2001:db8:198::1";
+const SERVER_GATEWAY_6 = "2001:db8:198::fe";
 export const STREAM_PORT = 5000;
 export const ECHO_PORT = 6000;
 export const ECHO_PORTS = 16;
@@ -22,7 +25,12 @@ export const TAP_NAME = "tap0";
 /** What the probe of readiness may leave behind. */
 const TIME_WAIT_ALLOWED = 50;
 
+/** Addresses are good at once: a second of detection is no engine's. */
+const NO_DAD = ["net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/router_solicitation_delay=0"];
 const PORT_RANGE = "net/ipv4/ip_local_port_range=1024 65535";
+
+/** What the servers are reached over. */
+export type Family = 4 | 6;
 
 /** Counters of the kernel, cumulated since the namespace was made. */
 export interface KernelCounters {
@@ -42,21 +50,50 @@ export class Laboratory {
   readonly #guest: Program;
   readonly #started: Program[] = [];
 
-  private constructor(programs: LoadPrograms, congestion: string) {
+  private constructor(
+    programs: LoadPrograms,
+    congestion: string,
+    readonly family: Family,
+  ) {
     this.programs = programs;
     this.directory = mkdtempSync(join(tmpdir(), "sluice-compare-"));
     const control = `net/ipv4/tcp_congestion_control=${congestion}`;
     const uplink = ["--uplink", SERVER_ADDRESS, SERVER_GATEWAY];
     const backlog = "net/core/somaxconn=65535";
     this.#host = new Program([programs.netns, "anchor", ...uplink, control, PORT_RANGE, backlog]);
-    this.#guest = new Program([programs.netns, "anchor", control, PORT_RANGE]);
+    this.#guest = new Program([
+      programs.netns,
+      "anchor",
+      control,
+      PORT_RANGE,
+      ...(family === 6 ? NO_DAD : []),
+    ]);
   }
 
-  static async open(programs: LoadPrograms, congestion: string): Promise<Laboratory> {
-    const laboratory = new Laboratory(programs, congestion);
+  static async open(programs: LoadPrograms, congestion: string, family: Family = 4): Promise<Laboratory> {
+    const laboratory = new Laboratory(programs, congestion, family);
     await laboratory.#host.report("ready", 5000);
     await laboratory.#guest.report("ready", 5000);
+    if (family === 6) {
+      laboratory.run("host", ["ip", "address", "add", `${SERVER_ADDRESS_6}/64`, "dev", "uplink", "nodad"]);
+      laboratory.run("host", [
+        "ip",
+        "-6",
+        "route",
+        "add",
+        "default",
+        "via",
+        SERVER_GATEWAY_6,
+        "dev",
+        "uplink",
+      ]);
+    }
     return laboratory;
+  }
+
+  /** Where a server listens, as the load programs write it. */
+  at(port: number): string {
+    return this.family === 4 ? `${SERVER_ADDRESS}:${port}` : `[${SERVER_ADDRESS_6}]:${port}`;
   }
 
   get guestPid(): number {

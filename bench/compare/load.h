@@ -55,26 +55,42 @@ static inline int flag(int argc, char **argv, const char *name) {
   return 0;
 }
 
-// "198.18.0.1:5000" as a socket address.
-static inline struct sockaddr_in address_of(const char *text) {
-  struct sockaddr_in address = {.sin_family = AF_INET};
+// Of either family; the port is in the same place in both.
+union address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+// "198.18.0.1:5000" or "[2001:db8::1]:5000" as a socket address.
+static inline union address address_of(const char *text) {
+  union address address = {.v6 = {.sin6_family = AF_INET6}};
   char host[64];
   int port;
-  if (sscanf(text, "%63[^:]:%d", host, &port) != 2 || inet_pton(AF_INET, host, &address.sin_addr) != 1)
-    die("not an ADDRESS:PORT: %s", text);
-  address.sin_port = htons((uint16_t)port);
+  if (sscanf(text, "[%63[^]]]:%d", host, &port) == 2) {
+    if (inet_pton(AF_INET6, host, &address.v6.sin6_addr) != 1) die("not an [ADDRESS]:PORT: %s", text);
+  } else {
+    address.v4.sin_family = AF_INET;
+    if (sscanf(text, "%63[^:]:%d", host, &port) != 2 || inet_pton(AF_INET, host, &address.v4.sin_addr) != 1)
+      die("not an ADDRESS:PORT: %s", text);
+  }
+  address.v4.sin_port = htons((uint16_t)port);
   return address;
+}
+
+static inline socklen_t size_of(const union address *address) {
+  return address->any.sa_family == AF_INET ? sizeof address->v4 : sizeof address->v6;
 }
 
 static inline void set_int(int fd, int level, int name, int value) {
   if (setsockopt(fd, level, name, &value, sizeof value) < 0) die("setsockopt %d/%d: %s", level, name, strerror(errno));
 }
 
-static inline int listen_tcp(const struct sockaddr_in *address, int backlog) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+static inline int listen_tcp(const union address *address, int backlog) {
+  int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) die("socket: %s", strerror(errno));
   set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (bind(fd, (const struct sockaddr *)address, sizeof *address) < 0) die("bind: %s", strerror(errno));
+  if (bind(fd, &address->any, size_of(address)) < 0) die("bind: %s", strerror(errno));
   if (listen(fd, backlog) < 0) die("listen: %s", strerror(errno));
   return fd;
 }

@@ -7,7 +7,7 @@ import { bootGuest, type QemuGuest } from "../../test/support/qemu-guest.ts";
 import type { Engine } from "./engines.ts";
 import { socketOf } from "./engines.ts";
 import type { Laboratory } from "./laboratory.ts";
-import { SERVER_ADDRESS, STREAM_PORT } from "./laboratory.ts";
+import { STREAM_PORT } from "./laboratory.ts";
 import type { Measurement } from "./measurement.ts";
 import type { CompareOptions } from "./options.ts";
 import { cpuSeconds, memoryOf, type Program, type Report, RunFailure } from "./program.ts";
@@ -66,7 +66,7 @@ async function transfer(
   program: Program | undefined,
   direction: "up" | "down",
 ): Promise<Measurement> {
-  const at = `${SERVER_ADDRESS}:${STREAM_PORT}`;
+  const at = laboratory.at(STREAM_PORT);
   const windowMs = Math.max(options.windowMs, 1000);
   const timing = `--warmup ${WARMUP_MS} --window ${windowMs}`;
   const role = (receives: boolean) => (receives ? `recv ${timing}` : "send");

@@ -1,5 +1,5 @@
 /** Many connections at once, idle ones, and the start of the process. */
-import { ECHO_PORT, ECHO_PORTS, SERVER_ADDRESS } from "./laboratory.ts";
+import { ECHO_PORT, ECHO_PORTS } from "./laboratory.ts";
 import { account, roundTripUs } from "./measure-tcp.ts";
 import type { Measurement, RunContext } from "./measurement.ts";
 import type { Program, Report } from "./program.ts";
@@ -12,7 +12,7 @@ const OCTETS_PER_KIB = 1024;
 
 function hold(session: Session, count: number, more: readonly string[]): Program {
   return session.inGuest([
-    ...[session.laboratory.programs["tcp-hold"], "--connect", `${SERVER_ADDRESS}:${ECHO_PORT}`],
+    ...[session.laboratory.programs["tcp-hold"], "--connect", session.laboratory.at(ECHO_PORT)],
     ...["--ports", String(ECHO_PORTS), "--count", String(count), "--limit", String(OPEN_LIMIT_MS), ...more],
   ]);
 }

@@ -1,5 +1,5 @@
 /** TCP throughput, and the request/response cases. */
-import { ECHO_PORT, ECHO_PORTS, SERVER_ADDRESS, STREAM_PORT } from "./laboratory.ts";
+import { ECHO_PORT, ECHO_PORTS, STREAM_PORT } from "./laboratory.ts";
 import type { Measurement, RunContext } from "./measurement.ts";
 import { RunFailure } from "./program.ts";
 import type { Mark, Session } from "./session.ts";
@@ -20,7 +20,7 @@ export async function measureStreams(
 ): Promise<Measurement> {
   const { session, options } = context;
   const { programs } = session.laboratory;
-  const at = `${SERVER_ADDRESS}:${STREAM_PORT}`;
+  const at = session.laboratory.at(STREAM_PORT);
   const timing = ["--warmup", String(options.warmupMs), "--window", String(options.windowMs)];
   const role = (receives: boolean, side: string) => [
     ...[programs["tcp-stream"], receives ? "recv" : "send", side, at, "--streams", String(streams)],
@@ -91,7 +91,7 @@ export async function measureConnections(context: RunContext): Promise<Measureme
 async function request(context: RunContext, kind: "pingpong" | "crr") {
   const { session, options } = context;
   const client = session.inGuest([
-    ...[session.laboratory.programs["tcp-request"], kind, "--connect", `${SERVER_ADDRESS}:${ECHO_PORT}`],
+    ...[session.laboratory.programs["tcp-request"], kind, "--connect", session.laboratory.at(ECHO_PORT)],
     ...["--ports", String(ECHO_PORTS), "--warmup", String(options.warmupMs)],
     ...["--window", String(options.windowMs)],
   ]);
@@ -109,7 +109,7 @@ export async function roundTripUs(session: Session, windowMs: number): Promise<n
       session.laboratory.programs["tcp-request"],
       "pingpong",
       "--connect",
-      `${SERVER_ADDRESS}:${ECHO_PORT}`,
+      session.laboratory.at(ECHO_PORT),
     ],
     ...["--warmup", "300", "--window", String(windowMs)],
   ]);

@@ -1,5 +1,5 @@
 /** UDP: the highest rate with at most one percent lost. */
-import { DATAGRAM_PORT, SERVER_ADDRESS } from "./laboratory.ts";
+import { DATAGRAM_PORT } from "./laboratory.ts";
 import { account } from "./measure-tcp.ts";
 import type { Measurement, RunContext } from "./measurement.ts";
 import type { Mark, Session } from "./session.ts";
@@ -28,7 +28,7 @@ async function probe(
   windowMs: number,
 ): Promise<Probe> {
   const udp = session.laboratory.programs["udp-rate"];
-  const at = `${SERVER_ADDRESS}:${DATAGRAM_PORT}`;
+  const at = session.laboratory.at(DATAGRAM_PORT);
   const amount = ["--rate", String(Math.round(rate)), "--size", String(size), "--window", String(windowMs)];
   const floodArguments = (side: string) => [udp, "flood", side, at, ...amount];
   const before = session.mark();

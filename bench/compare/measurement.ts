@@ -1,6 +1,6 @@
 /** What a run gives, and what a case is. */
 import type { Engine, EngineId } from "./engines.ts";
-import type { Laboratory } from "./laboratory.ts";
+import type { Family, Laboratory } from "./laboratory.ts";
 import type { CompareOptions } from "./options.ts";
 import type { Session } from "./session.ts";
 
@@ -27,6 +27,8 @@ export interface Case {
   readonly unit: string;
   readonly better: "higher" | "lower";
   readonly mtu: number;
+  /** What the servers are reached over; IPv4 where it is not said. */
+  readonly family?: Family;
   readonly engines: readonly EngineId[];
   readonly measure: (context: RunContext) => Promise<Measurement>;
 }

@@ -2,7 +2,7 @@
 import type { Engine } from "./engines.ts";
 import { socketOf } from "./engines.ts";
 import type { KernelCounters, Laboratory } from "./laboratory.ts";
-import { difference, ECHO_PORT, ECHO_PORTS, SERVER_ADDRESS, TAP_NAME } from "./laboratory.ts";
+import { difference, ECHO_PORT, ECHO_PORTS, TAP_NAME } from "./laboratory.ts";
 import type { Memory, Program } from "./program.ts";
 import { cpuSeconds, memoryOf, RunFailure } from "./program.ts";
 
@@ -42,7 +42,7 @@ export class Session {
   static async start(laboratory: Laboratory, engine: Engine, mtu: number): Promise<Session> {
     const { programs } = laboratory;
     for (const sysctl of engine.guestSysctls ?? []) laboratory.run("guest", ["sysctl", "-q", "-w", sysctl]);
-    const at = `${SERVER_ADDRESS}:${ECHO_PORT}`;
+    const at = laboratory.at(ECHO_PORT);
     const echo = laboratory.inHost([programs["tcp-echo"], "--listen", at, "--ports", String(ECHO_PORTS)]);
     await echo.report("ready", 5000);
     if (engine.link === "kernel") return new Session(laboratory, engine, 0, undefined, undefined);

@@ -19,6 +19,8 @@ const START_MS = 150;
 const IDLE_RSS_MIB = 70;
 /** Two medians of the same thing differ by this much from run to run. */
 const SAME = 1.05;
+/** What IPv6 must reach of IPv4. */
+const IPV6_SHARE = 0.95;
 
 /** One side of a ratio: what it is called and its figure. */
 interface Side {
@@ -222,12 +224,28 @@ function costTargets(t: TargetTable): void {
   t.below("idle RSS of the engine", IDLE_RSS_MIB, "MiB", idle / 1024);
 }
 
+/** IPv6 is no slower than IPv4, but for what its header is longer by. */
+function ipv6Targets(t: TargetTable): void {
+  const tcp = [1500, 65520].flatMap((mtu) => [1, 4].map((streams) => `${mtu}-${streams}`));
+  const cases = [...tcp.map((rest) => ["tcp", rest]), ["udp", "64"], ["udp", "1400"]];
+  for (const [protocol, rest] of cases) {
+    for (const direction of ["up", "down"]) {
+      for (const engine of ["sluice", "sluice-stream", "sluice-vhost"] as const) {
+        const id = `${protocol}-${direction}-${rest}`;
+        const [six, four] = [t.side(`${id}-ipv6`, engine), t.side(id, engine)];
+        t.atLeast(`${engine}, ${id}, IPv6`, IPV6_SHARE, six, { ...four, name: "IPv4" });
+      }
+    }
+  }
+}
+
 export function computeTargets(results: Results): Target[] {
   const table = new TargetTable(results);
   throughputTargets(table);
   sharedTargets(table);
   requestTargets(table);
   costTargets(table);
+  ipv6Targets(table);
   for (const direction of ["up", "down"]) {
     const id = `qemu-${direction}`;
     const work = `QEMU TCG guest over stream, ${direction}`;

@@ -13,13 +13,13 @@
 
 int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
-  struct sockaddr_in address = address_of(option(argc, argv, "--listen", NULL));
+  union address address = address_of(option(argc, argv, "--listen", NULL));
   int ports = (int)number_option(argc, argv, "--ports", "1");
-  int first = ntohs(address.sin_port);
+  int first = ntohs(address.v4.sin_port);
   int poller = epoll_create1(EPOLL_CLOEXEC);
   int highest_listener = 0;
   for (int i = 0; i < ports; i++) {
-    address.sin_port = htons((uint16_t)(first + i));
+    address.v4.sin_port = htons((uint16_t)(first + i));
     int fd = listen_tcp(&address, 65535);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);

@@ -30,14 +30,14 @@ static void give_up(struct connection *c) {
   in_flight--;
 }
 
-static void start(int i, struct sockaddr_in to, int ports) {
+static void start(int i, union address to, int ports) {
   struct connection *c = &connections[i];
-  to.sin_port = htons((uint16_t)(ntohs(to.sin_port) + i % ports));
-  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  to.v4.sin_port = htons((uint16_t)(ntohs(to.v4.sin_port) + i % ports));
+  c->fd = socket(to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (c->fd < 0) die("socket %d: %s", i, strerror(errno));
   in_flight++;
   c->state = CONNECTING;
-  if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) {
+  if (connect(c->fd, &to.any, size_of(&to)) < 0 && errno != EINPROGRESS) {
     give_up(c);
     return;
   }
@@ -84,7 +84,7 @@ static void serve(int i) {
 }
 
 // Runs until all are checked or failed, or the limit is over.
-static void run(struct sockaddr_in to, int ports, int batch, int64_t limit_ns) {
+static void run(union address to, int ports, int batch, int64_t limit_ns) {
   static struct epoll_event events[256];
   int64_t from = now_ns();
   int next = round_number == 0 ? 0 : count;
@@ -109,7 +109,7 @@ static void run(struct sockaddr_in to, int ports, int batch, int64_t limit_ns) {
 
 int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
-  struct sockaddr_in to = address_of(option(argc, argv, "--connect", NULL));
+  union address to = address_of(option(argc, argv, "--connect", NULL));
   count = (int)number_option(argc, argv, "--count", NULL);
   int ports = (int)number_option(argc, argv, "--ports", "1");
   int batch = (int)number_option(argc, argv, "--batch", "0");

@@ -14,13 +14,13 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static int connect_to(const struct sockaddr_in *to) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+static int connect_to(const union address *to) {
+  int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) die("socket: %s", strerror(errno));
   struct timeval limit = {5, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0) die("connect: %s", strerror(errno));
+  if (connect(fd, &to->any, size_of(to)) < 0) die("connect: %s", strerror(errno));
   set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   return fd;
 }
@@ -32,7 +32,7 @@ static void exchange(int fd) {
   if (n != 1) die("no answer within 5 s: %s", n == 0 ? "closed" : strerror(errno));
 }
 
-static void pingpong(const struct sockaddr_in *to, int64_t warmup_ns, int64_t window_ns) {
+static void pingpong(const union address *to, int64_t warmup_ns, int64_t window_ns) {
   static uint32_t samples[4000000];
   size_t count = 0;
   int fd = connect_to(to);
@@ -52,12 +52,12 @@ static void pingpong(const struct sockaddr_in *to, int64_t warmup_ns, int64_t wi
 }
 
 // Rotates over the server's ports, so that TIME_WAIT on this side cannot run out of port pairs.
-static void crr(struct sockaddr_in to, int ports, int64_t warmup_ns, int64_t window_ns) {
-  int first = ntohs(to.sin_port);
+static void crr(union address to, int ports, int64_t warmup_ns, int64_t window_ns) {
+  int first = ntohs(to.v4.sin_port);
   long count = 0;
   int64_t start = now_ns(), from = 0, at = start;
   while (from == 0 || at - from < window_ns) {
-    to.sin_port = htons((uint16_t)(first + count % ports));
+    to.v4.sin_port = htons((uint16_t)(first + count % ports));
     int fd = connect_to(&to);
     exchange(fd);
     close(fd);
@@ -75,16 +75,16 @@ static void crr(struct sockaddr_in to, int ports, int64_t warmup_ns, int64_t win
 // Tries from before the engine exists: each millisecond while there is no route; then a SYN usually waits in the
 // TAP's queue for the engine, but it may be lost, and the kernel would send it again only after a second: so a new
 // attempt each ten milliseconds. The first that is answered gives the time; the others end in a reset.
-static void first(const struct sockaddr_in *to) {
+static void first(const union address *to) {
   static struct pollfd waiting[2000];
   int count = 0;
   say("{\"event\":\"ready\"}");
   while (count < 2000) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) die("socket: %s", strerror(errno));
     struct linger at_once = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    int refused = connect(fd, (const struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS;
+    int refused = connect(fd, &to->any, size_of(to)) < 0 && errno != EINPROGRESS;
     if (refused) close(fd);
     else waiting[count++] = (struct pollfd){.fd = fd, .events = POLLOUT};
     if (poll(waiting, count, refused ? 1 : 10) <= 0) continue;
@@ -106,7 +106,7 @@ static void first(const struct sockaddr_in *to) {
 
 int main(int argc, char **argv) {
   if (argc < 2) die("usage: tcp-request pingpong|crr|first ...");
-  struct sockaddr_in to = address_of(option(argc, argv, "--connect", NULL));
+  union address to = address_of(option(argc, argv, "--connect", NULL));
   int64_t warmup_ns = number_option(argc, argv, "--warmup", "500") * 1000000;
   int64_t window_ns = number_option(argc, argv, "--window", "2000") * 1000000;
   if (strcmp(argv[1], "pingpong") == 0) pingpong(&to, warmup_ns, window_ns);

@@ -29,7 +29,7 @@ static void on_signal(int number) {
 static void open_sockets(int argc, char **argv, int streams) {
   const char *where = option(argc, argv, "--listen", "");
   if (where[0] != 0) {
-    struct sockaddr_in address = address_of(where);
+    union address address = address_of(where);
     int listener = listen_tcp(&address, 128);
     say("{\"event\":\"ready\"}");
     for (int i = 0; i < streams; i++) {
@@ -40,10 +40,10 @@ static void open_sockets(int argc, char **argv, int streams) {
     }
     return;
   }
-  struct sockaddr_in address = address_of(option(argc, argv, "--connect", NULL));
+  union address address = address_of(option(argc, argv, "--connect", NULL));
   for (int i = 0; i < streams; i++) {
-    sockets[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(sockets[i], (struct sockaddr *)&address, sizeof address) < 0)
+    sockets[i] = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(sockets[i], &address.any, size_of(&address)) < 0)
       die("connection %d: %s", i + 1, strerror(errno));
   }
 }

@@ -20,12 +20,12 @@
 static int open_socket(int argc, char **argv, int *bound) {
   const char *where = option(argc, argv, "--bind", "");
   *bound = where[0] != 0;
-  struct sockaddr_in address = address_of(*bound ? where : option(argc, argv, "--connect", NULL));
-  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  union address address = address_of(*bound ? where : option(argc, argv, "--connect", NULL));
+  int fd = socket(address.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   int size = 8 << 20;
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0) set_int(fd, SOL_SOCKET, SO_RCVBUF, size);
-  if (*bound ? bind(fd, (struct sockaddr *)&address, sizeof address)
-             : connect(fd, (struct sockaddr *)&address, sizeof address))
+  if (*bound ? bind(fd, &address.any, size_of(&address))
+             : connect(fd, &address.any, size_of(&address)))
     die("%s: %s", *bound ? "bind" : "connect", strerror(errno));
   say("{\"event\":\"ready\"}");
   return fd;
@@ -38,12 +38,12 @@ static void flood(int argc, char **argv) {
   int64_t window_ns = number_option(argc, argv, "--window", "1000") * 1000000;
   if (size < 8 || size > LARGEST) die("--size: 8 to %d", LARGEST);
   if (bound) {
-    struct sockaddr_in from;
+    union address from;
     socklen_t length = sizeof from;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     if (poll(&p, 1, 5000) != 1) die("no datagram came from the guest in 5 s");
-    recvfrom(fd, data[0], LARGEST, 0, (struct sockaddr *)&from, &length);
-    connect(fd, (struct sockaddr *)&from, sizeof from);
+    recvfrom(fd, data[0], LARGEST, 0, &from.any, &length);
+    connect(fd, &from.any, size_of(&from));
   }
   struct mmsghdr messages[BURST];
   struct iovec vectors[BURST];
