@@ -22,6 +22,7 @@ import type { FlowLogPlan, HostPlan, LinkPlan } from "./host-plan.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
+import { checkBoot, nextServer4 } from "./plan-boot.ts";
 import { planIpv4, planNat64 } from "./plan-families.ts";
 import { planForwards, planListeningForwards } from "./plan-forwards.ts";
 import { planOutbound } from "./plan-outbound.ts";
@@ -216,6 +217,7 @@ export function planEngine(options: OptionSet, hostAddress = 0, ephemeral = NO_P
   const gatewayMac = options.get("gateway-mac") ?? macForGateway(addresses.gateway);
   const ipv6 = planIpv6(options, gatewayMac);
   checkForwards6(options, ipv6);
+  checkBoot(options, ipv6);
   return {
     ...defaults,
     ...net,
@@ -382,16 +384,8 @@ function namedDhcpOptions(options: OptionSet): DhcpOption[] {
   return named;
 }
 
-/** What only DHCP would tell. (A host name and search domains IPv6 tells too.) */
-const DHCP_ALONE = [
-  "dhcp-start",
-  "dhcp-option",
-  "reserve",
-  "next-server",
-  "tftp-server-name",
-  "boot-file",
-  "no-dhcp-dns",
-] as const;
+/** What only DHCP would tell. (A host name, search domains and a boot file IPv6 tells too.) */
+const DHCP_ALONE = ["dhcp-start", "dhcp-option", "reserve", "tftp-server-name", "no-dhcp-dns"] as const;
 
 function planNoDhcp(options: OptionSet): null {
   for (const name of DHCP_ALONE) {
@@ -429,7 +423,7 @@ function planDhcp(options: OptionSet, net: Network, addresses: Addresses, taken:
     mtu: options.value("mtu"),
     // A gateway outside of the subnet is on the link all the same.
     routes: isOutside ? [{ destination: addresses.gateway, prefixLength: 32, gateway: 0 }] : [],
-    nextServer: options.get("next-server") ?? (options.has("tftp") ? addresses.gateway : 0),
+    nextServer: nextServer4(options, addresses.gateway),
     options: namedDhcpOptions(options),
     extraOptions: extra.filter((option) => option.code !== LEASE_TIME),
   };

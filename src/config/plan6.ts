@@ -6,6 +6,7 @@ import { formatMac } from "./address.ts";
 import { type Ipv6, isLinkLocal6, parseIpv6 } from "./address6.ts";
 import { CORE6 } from "./ipv6-options.ts";
 import type { OptionSet } from "./option-set.ts";
+import { bootUrl6, nextServer6 } from "./plan-boot.ts";
 
 const ADDRESSES = ["gateway6", "dns6", "guest-addr6", "dhcp6-start"] as const;
 type AddressName = (typeof ADDRESSES)[number];
@@ -20,7 +21,7 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
   }
   const mtu = options.value("mtu");
   // Who says nothing of IPv6 need not hear that the link is too small for it.
-  const isWanted = OPTIONS6.some((name) => options.has(name));
+  const isWanted = OPTIONS6.some((name) => options.has(name)) || nextServer6(options) !== undefined;
   if (mtu < IPV6_MTU_MIN && !isWanted) return null;
   if (when === "on" && mtu < IPV6_MTU_MIN) {
     options.reject(
@@ -46,6 +47,7 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
   const searchDomains = options.all("search").map((given) => given.value);
   const hostname = options.get("hostname");
   const domain = options.get("domain");
+  const bootUrl = bootUrl6(options, gateway);
   return {
     ...CORE6,
     prefix,
@@ -68,6 +70,7 @@ export function planIpv6(options: OptionSet, mac: Uint8Array): Ipv6Config | null
       dnsServers: dns === null ? [] : [dns],
       ...(hostname === undefined ? {} : { hostname }),
       ...(domain === undefined ? {} : { domain }),
+      ...(bootUrl === undefined ? {} : { bootUrl }),
       searchDomains,
       extraOptions: extraOptions(options),
     },
