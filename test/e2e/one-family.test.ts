@@ -94,15 +94,20 @@ describe("a host with a device for each family", () => {
   });
 
   it.each([
-    { device: "up4", from: "192.0.2.5", how: "as it is by the one that has IPv4" },
-    { device: "up6", from: "2001:db8::5", how: "by NAT64 by the one that has not, though the host has IPv4" },
-  ])("N71 lets IPv4 out $how", async ({ device, from }) => {
+    { device: "up4", to: REMOTE, from: "192.0.2.5", how: "as it is by the one that has IPv4" },
+    {
+      device: "up6",
+      to: TRANSLATED,
+      from: "2001:db8::5",
+      how: "by NAT64 by the one that has not, though the host has IPv4",
+    },
+  ])("N71 lets IPv4 out $how", async ({ device, to, from }) => {
     const options = ["--outbound-device", device, "--nat64", "64:ff9b::/96"];
     const guest = await NamespaceGuest.start({ host, options });
     try {
-      const port = await world.agent.do<number>("tcpServer", { kind: "whoami", host: "::" });
+      const port = await world.agent.do<number>("tcpServer", { kind: "whoami", host: to });
       expect(await guest.agent.do("exchange", { host: REMOTE, port })).toBe(from);
-      const udp = await world.agent.do<number>("udpServer", { kind: "whoami", host: "::" });
+      const udp = await world.agent.do<number>("udpServer", { kind: "whoami", host: to });
       const seen = await guest.agent.do("udpAsk", { host: REMOTE, port: udp, message: "who" });
       expect(seen).toMatchObject({ text: from });
     } finally {
