@@ -73,3 +73,8 @@ export function embedIpv4(
   words[index + 2] = rest >>> 8;
   words[index + 3] = rest << 24;
 }
+
+/** The IPv4 address in the address of IPv6 at `from`, or 0 where it is none under the prefix. */
+export function untranslated(words: Int32Array, from: number, prefix: Nat64Prefix | null): number {
+  return prefix !== null && isOfPrefix(words, from, prefix) ? extractIpv4(words, from, prefix.length) : 0;
+}

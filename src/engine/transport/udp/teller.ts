@@ -1,6 +1,7 @@
 /** Tells whoever asked of UDP mappings: of each as it begins, as a row, and of datagrams that did not reach the guest. */
 import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords, type UdpBatch } from "../../boundary.ts";
-import { PROTOCOL_UDP } from "../../wire/ipv4.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_UDP } from "../../wire/ipv4.ts";
+import { type Nat64Prefix, untranslated } from "../../wire/translated-address.ts";
 import type { FlowLedger } from "../flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "../path.ts";
 import type { UdpMapping } from "./mapping.ts";
@@ -35,14 +36,15 @@ export class UdpTeller {
     this.ledger.recorder?.droppedToGuest(reason, PROTOCOL_UDP, client, this.batch.length[entry]);
   }
 
-  /** So was an entry for the guest of `mapping`, who has many remotes; `address` is this one's over IPv4. */
-  dropped(mapping: UdpMapping, reason: number, entry: number, address: number): void {
+  /** So was an entry for the guest of `mapping`, whose remotes are many, and behind `nat64` where its socket is of IPv6. */
+  dropped(mapping: UdpMapping, reason: number, entry: number, nat64: Nat64Prefix | null): void {
     const { recorder } = this.ledger;
     if (recorder === null) return;
     const { words, length } = this.batch;
     const from = entry * ADDRESS_WORDS;
     this.told.copyEnds(mapping);
-    this.told.remoteAddress = address;
+    const isTranslated = mapping.ipOctets === IPV4_HEADER_OCTETS && mapping.hostFamily === 6;
+    this.told.remoteAddress = isTranslated ? untranslated(words, from, nat64) : words[from + 3];
     for (let word = 0; word < 4; word++) this.told.pair[4 + word] = words[from + word];
     this.told.remotePort = words[from + ADDRESS_PORT];
     recorder.droppedToGuest(reason, PROTOCOL_UDP, this.told, length[entry]);

@@ -37,7 +37,7 @@ import { type Destinations, GO, GROUP, reasonOf, TRANSLATED } from "../../networ
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
-import { extractIpv4, isOfPrefix, type Nat64Prefix } from "../../wire/translated-address.ts";
+import { type Nat64Prefix, untranslated } from "../../wire/translated-address.ts";
 import type { FlowLedger } from "../flow-ledger.ts";
 import { udpRows } from "../flow-rows.ts";
 import { type FlowTable, NO_FLOW, packPorts, powerOfTwo } from "../flow-table.ts";
@@ -221,7 +221,7 @@ export class Udp {
     if (mapping.ipOctets !== IPV4_HEADER_OCTETS) mapping.remember6(this.to, 0, packet.remotePort);
     else
       mapping.remember(
-        mapping.hostFamily === 4 ? this.to[3] : this.untranslated(this.to, 0),
+        mapping.hostFamily === 4 ? this.to[3] : untranslated(this.to, 0, this.nat64),
         packet.remotePort,
       );
     this.mappings.refresh(mapping);
@@ -359,7 +359,7 @@ export class Udp {
         if (result === HANDLED) this.countToGuest(mapping, i);
         else {
           this.dropEntry(result, i);
-          this.tellDrop(mapping, result, i);
+          this.teller.dropped(mapping, result, i, this.nat64);
         }
       }
       if (batch.drained) return false;
@@ -378,19 +378,6 @@ export class Udp {
     this.parts.counters.drops[reason] += this.datagramsOf(entry);
   }
 
-  private tellDrop(mapping: UdpMapping, reason: number, entry: number): void {
-    if (this.parts.ledger.recorder === null) return;
-    const { words } = this.parts.batch;
-    const from = entry * ADDRESS_WORDS;
-    const isTranslated = mapping.ipOctets === IPV4_HEADER_OCTETS && mapping.hostFamily === 6;
-    this.teller.dropped(
-      mapping,
-      reason,
-      entry,
-      isTranslated ? this.untranslated(words, from) : words[from + 3],
-    );
-  }
-
   private toGuest(mapping: UdpMapping, entry: number): number {
     if (mapping.hostFamily !== 4) return this.fromIpv6(mapping, entry);
     return this.toGuest4(mapping, entry, this.parts.batch.words[entry * ADDRESS_WORDS + 3]);
@@ -398,14 +385,8 @@ export class Udp {
 
   private fromIpv6(mapping: UdpMapping, entry: number): number {
     if (mapping.ipOctets !== IPV4_HEADER_OCTETS) return this.toGuest6(mapping, entry);
-    const address = this.untranslated(this.parts.batch.words, entry * ADDRESS_WORDS);
+    const address = untranslated(this.parts.batch.words, entry * ADDRESS_WORDS, this.nat64);
     return address === 0 ? FILTERED : this.toGuest4(mapping, entry, address);
-  }
-
-  /** The IPv4 address in the address of IPv6 at `from`, or 0 where it is none of the prefix's. */
-  private untranslated(words: AddressWords, from: number): number {
-    const { nat64 } = this;
-    return nat64 !== null && isOfPrefix(words, from, nat64) ? extractIpv4(words, from, nat64.length) : 0;
   }
 
   private toGuest4(mapping: UdpMapping, entry: number, address: number): number {
