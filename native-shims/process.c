@@ -1,9 +1,14 @@
 /* Clocks, randomness, and calls that change this process. */
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -36,6 +41,30 @@ int32_t shim_discard_pages(const int32_t *a) {
   return madvise((void *)from, to - from, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
+int32_t shim_map_large_blocks(const int32_t *a) {
+#ifdef __GLIBC__
+  return mallopt(M_MMAP_THRESHOLD, a[0]) == 1 ? 0 : -EINVAL;
+#else
+  (void)a;
+  return -ENOSYS;
+#endif
+}
+
+/* What V8 tells a program whose host is short of memory, which Node-API has no call for: two functions that Node exports. */
+int32_t shim_release_memory(const int32_t *a) {
+  (void)a;
+  void *(*current_isolate)(void);
+  void (*low_memory)(void *);
+  *(void **)&current_isolate = dlsym(RTLD_DEFAULT, "_ZN2v87Isolate10GetCurrentEv");
+  *(void **)&low_memory = dlsym(RTLD_DEFAULT, "_ZN2v87Isolate21LowMemoryNotificationEv");
+  if (current_isolate == NULL || low_memory == NULL) return -ENOSYS;
+  low_memory(current_isolate());
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return 0;
+}
+
 int32_t shim_random_int32(const int32_t *a) {
   (void)a;
   static int32_t pool[64];
@@ -64,6 +93,8 @@ int32_t shim_raise_file_limit(const int32_t *a) {
   }
   return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int32_t)limit.rlim_cur;
 }
+
+int32_t shim_signal_at_parents_end(const int32_t *a) { return result_of(prctl(PR_SET_PDEATHSIG, a[0])); }
 
 int32_t shim_set_close_on_exec(const struct arg *a) {
   int flags = fcntl(a[0].i, F_GETFD);

@@ -80,6 +80,9 @@ int32_t shim_random_int32(const int32_t *a);
 int32_t shim_raise_file_limit(const int32_t *a);
 int32_t shim_replace_descriptor(const int32_t *a);
 int32_t shim_discard_pages(const int32_t *a);
+int32_t shim_signal_at_parents_end(const int32_t *a);
+int32_t shim_map_large_blocks(const int32_t *a);
+int32_t shim_release_memory(const int32_t *a);
 int32_t shim_set_close_on_exec(const struct arg *a);
 
 /* readiness (readiness.c) */

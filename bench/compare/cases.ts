@@ -1,5 +1,6 @@
 /** The list of cases. */
 import type { EngineId } from "./engines.ts";
+import { measureMany } from "./measure-many.ts";
 import { measureQemu } from "./measure-qemu.ts";
 import { measureIdle, measureOpen, measureStart } from "./measure-scale.ts";
 import { measureConnections, measureRoundTrip, measureStreams } from "./measure-tcp.ts";
@@ -85,6 +86,18 @@ function open(count: number, held: boolean): Case {
   };
 }
 
+function many(count: number): OwnGuestCase {
+  return {
+    id: `idle-engines-${count}`,
+    title: `memory of one idle engine, of ${count} (PSS)`,
+    unit: "MiB",
+    better: "lower",
+    mtu: 1500,
+    engines: ["sluice-stream", "passt"],
+    measureWithOwnGuest: (_, laboratory, engine) => measureMany(laboratory, engine, count),
+  };
+}
+
 function qemu(): OwnGuestCase[] {
   return (["up", "down"] as const).map((direction) => ({
     id: `qemu-${direction}`,
@@ -140,5 +153,7 @@ export const CASES: readonly (Case | OwnGuestCase)[] = [
     measure: measureStart,
   },
   ...overIpv6([...throughput(), ...datagrams()]),
+  many(20),
+  many(100),
   ...qemu(),
 ];

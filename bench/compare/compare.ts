@@ -183,6 +183,7 @@ const SHOWN = [
   "guestOutOfOrder",
   "loss",
   "idleRssKb",
+  "cpuPercent",
   "ratio",
 ];
 

@@ -17,6 +17,8 @@ const PEERS: readonly EngineId[] = [...TAP_PEERS, ...STREAM_PEERS];
 const IDLE_FLOW_OCTETS = 1024;
 const START_MS = 150;
 const IDLE_RSS_MIB = 70;
+/** With its supervisor, what both share with the others shared out. */
+const IDLE_PSS_MIB = 16;
 /** Two medians of the same thing differ by this much from run to run. */
 const SAME = 1.05;
 /** What IPv6 must reach of IPv4. */
@@ -222,6 +224,9 @@ function costTargets(t: TargetTable): void {
   t.below("start to first answered SYN", START_MS, "ms", t.side("start", "sluice").value);
   const idle = t.side("start", "sluice", "idleRssKb").value;
   t.below("idle RSS of the engine", IDLE_RSS_MIB, "MiB", idle / 1024);
+  const many = "idle-engines-100";
+  t.below("one idle engine of 100", IDLE_PSS_MIB, "MiB", t.side(many, "sluice-stream").value);
+  t.below("100 idle engines", 1, "% of a core", t.side(many, "sluice-stream", "cpuPercent").value);
 }
 
 /** IPv6 is no slower than IPv4, but for what its header is longer by. */

@@ -8,6 +8,7 @@ import type { Instance } from "../control/instance.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
 import { forLink } from "../host/link/tap-opening.ts";
+import { releaseAfterStart } from "../host/process/memory.ts";
 import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
@@ -201,6 +202,7 @@ async function serve(plan: RunPlan): Promise<number> {
     closers.push(await followListeners(plan, live, log));
     announce(host);
     plan.life?.served();
+    releaseAfterStart();
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
     manager?.watch((answered) => client?.ask(answered));

@@ -5,6 +5,7 @@
 import { Socket } from "node:net";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { native } from "../host/native/native.ts";
+import { keepTablesUntouched, releaseWhenIdle } from "../host/process/memory.ts";
 import type { ResolvConfSource } from "../host/resolv-conf.ts";
 import { describeErrno, StartError } from "../host/start-error.ts";
 import { type LoadedPolicy, loadPolicy, type ServedSluice, serve } from "../serve.ts";
@@ -125,8 +126,14 @@ function leave(status: number): void {
   control.end(() => process.exit(status));
 }
 
+function framesOf(engine: ServedSluice): number {
+  const { counters } = engine.counters();
+  return (counters["link-frames-from-guest"] ?? 0) + (counters["link-frames-to-guest"] ?? 0);
+}
+
 async function start(plan: EnginePlan, log: LineLog): Promise<ServedSluice | undefined> {
   try {
+    keepTablesUntouched();
     const loaded = await loadPolicy(plan.config);
     if (plan.sandbox) closeLastWall(log);
     const engine = await startServing(plan, log, loaded);
@@ -137,6 +144,7 @@ async function start(plan: EnginePlan, log: LineLog): Promise<ServedSluice | und
         log.level = level;
       },
     });
+    releaseWhenIdle(() => framesOf(engine));
     void engine.ended.then((end) => {
       log.info(formatSummary(engine.counters()));
       tell({

@@ -3,11 +3,14 @@
  * The first one wins; each comes as a sentence.
  */
 import { Socket } from "node:net";
+import { constants } from "node:os";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
+import { native } from "../host/native/native.ts";
 import { isGivenIgnored } from "../host/process/given-state.ts";
 import { watchNamespace } from "../host/process/namespace-watch.ts";
 
-const PARENT_POLL_MS = 1000;
+/** A signal that nobody sends to a program for another reason. */
+const PARENT_ENDED = "SIGPWR";
 const END_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
 
 /** Resolves with the reason to end. `onReport` is called at each SIGUSR2. `close` stops watching. */
@@ -49,12 +52,22 @@ function watchDescriptor(fd: number, gone: (reason: string) => void): () => void
   return () => socket.destroy();
 }
 
-/** An orphan gets another parent; polled, because the kernel's parent-death signal cannot be told from others. */
+/**
+ * An orphan gets another parent. The kernel tells of that by a signal, which others may send as well and which comes at the
+ * end of a thread too: what counts is who the parent is.
+ */
 function watchParent(gone: (reason: string) => void): () => void {
   const parent = process.ppid;
   if (parent <= 1) return () => {};
-  const timer = setInterval(() => {
+  const look = (): void => {
     if (process.ppid !== parent) gone(`the parent process (${parent}) has ended`);
-  }, PARENT_POLL_MS);
-  return () => clearInterval(timer);
+  };
+  process.on(PARENT_ENDED, look);
+  native.signalAtParentsEnd(constants.signals[PARENT_ENDED]);
+  // It may have been too late for that.
+  look();
+  return () => {
+    native.signalAtParentsEnd(0);
+    process.off(PARENT_ENDED, look);
+  };
 }

@@ -21,6 +21,21 @@ export interface Native {
    * zeros afterwards. Returns 0 or -errno.
    */
   discardPages(at: number, length: number): number;
+  /**
+   * This process gets `signal` when its parent ends, or the parent's thread that started it (PR_SET_PDEATHSIG); 0: none.
+   * Of the thread that calls. 0 or -errno.
+   */
+  signalAtParentsEnd(signal: number): number;
+  /**
+   * From here on memory of `octets` and more is a mapping of its own (M_MMAP_THRESHOLD), of which only pages that are
+   * touched cost something. glibc's own limit grows with the first large block that is freed. -ENOSYS with other libraries.
+   */
+  mapLargeBlocks(octets: number): number;
+  /**
+   * Has V8 collect all it can, make its heap as small as it goes and forget compiled scripts, and glibc give freed memory
+   * back: tens of milliseconds. 0, or -ENOSYS where Node does not export what that takes.
+   */
+  releaseMemory(): number;
   /** Raises the soft RLIMIT_NOFILE to the hard one and returns it. */
   raiseFileLimit(): number;
 
