@@ -18,7 +18,7 @@ const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 const ARCHITECTURES = ["x64", "arm64"];
 /** What every command but `vm` and `replay` needs, in one file; what only some starts need is in files of its own. */
 const SUPERVISOR =
-  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion|top|ui)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|lru-cache)/;
+  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|kubevirt|tell-denials|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion|top|ui)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|@xmldom|lru-cache)/;
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
 export function fingerprints() {
