@@ -202,7 +202,6 @@ async function serve(plan: RunPlan): Promise<number> {
     closers.push(await followListeners(plan, live, log));
     announce(host);
     plan.life?.served();
-    releaseAfterStart();
     if (plan.tellStarter) plan.tellStarter(line, logFd);
     else manager?.ready(line);
     manager?.watch((answered) => client?.ask(answered));
@@ -236,8 +235,9 @@ async function followListeners(
   return () => following.close();
 }
 
-/** Tells whoever started this that the guest is served. Throws StartError when that cannot be told. */
+/** The start is over: tells whoever started this that the guest is served. Throws StartError when that cannot be told. */
 function announce({ pidFile, readyFd }: HostPlan): void {
+  releaseAfterStart();
   const attempt = (place: string, tell: () => void): void => {
     try {
       tell();
