@@ -230,6 +230,25 @@ export type PolicyWay =
       readonly credentials?: string;
     };
 
+/** What the flows of a rule may take together. */
+export interface PolicyLimit {
+  /** Octets of payload a second, each way. */
+  readonly rate?: number;
+  /** Octets of payload, both ways together, until it is used up. */
+  readonly bytes?: number;
+  /** TCP connections at a time. */
+  readonly connections?: number;
+  /** Flows that may begin in a second. */
+  readonly newFlows?: number;
+}
+
+/** What the whole guest may. */
+export interface GuestLimit {
+  /** Flows that may begin, and questions it may ask, in a second. */
+  readonly newFlows?: number;
+  readonly questions?: number;
+}
+
 export interface PolicyRule {
   /** `ask`: as allow does, once somebody has said yes. */
   readonly verdict: "allow" | "deny" | "ask";
@@ -245,6 +264,7 @@ export interface PolicyRule {
   readonly withinMs?: number;
   /** Undefined: straight, or as the policy says for all. */
   readonly way?: PolicyWay;
+  readonly limit?: PolicyLimit;
 }
 
 /** Addresses that stand for names: an IPv4 network whose host part is zero. */
@@ -270,6 +290,7 @@ export interface PolicyConfig {
   readonly refuseUnattended?: boolean;
   /** What is allowed leaves this way unless its rule says another. */
   readonly way?: PolicyWay;
+  readonly limit?: GuestLimit;
   /** What names get for an address whose rules say by what way they are reached. */
   readonly standIns: StandInNetwork;
 }

@@ -8,7 +8,7 @@
  *                       +-> ipv6 (layers6.ts) -> tcp, udp input
  */
 import { type EnginePorts, TOKEN_DNS, TOKEN_TCP_FLOW, TOKEN_UDP_FLOW } from "./api.ts";
-import type { ServedFiles } from "./boundary.ts";
+import type { HostNetwork, ServedFiles } from "./boundary.ts";
 import type { EngineConfig, Ipv6Config } from "./config.ts";
 import { Layers6 } from "./layers6.ts";
 import { GUESTS_MAX, UDP_RX_SLOTS } from "./limits.ts";
@@ -21,7 +21,7 @@ import { Scratch } from "./memory/scratch.ts";
 import { makeUdpBatch } from "./memory/udp-batch.ts";
 import type { Counters } from "./metrics/counters.ts";
 import { isLinkLocal6, isUnicast6 } from "./network/addresses.ts";
-import { Admission, AdmissionJudge, type Admit } from "./network/admission.ts";
+import { Admission, AdmissionJudge } from "./network/admission.ts";
 import type { ControlPorts } from "./network/control-ports.ts";
 import { Destinations } from "./network/destinations.ts";
 import { Destinations6 } from "./network/destinations6.ts";
@@ -91,7 +91,7 @@ export class Layers {
     { now, uptimeMs }: Clock,
     makePolicy: MakePolicyLayers | null,
   ) {
-    const { arena, network, checksum, entropy, admit } = ports;
+    const { arena, checksum, entropy } = ports;
     const { view } = arena;
     const { guestAddress, guestMac, mtu } = config;
     const nowMs = now();
@@ -102,20 +102,20 @@ export class Layers {
     const sources = sourcesOf(config, subnet);
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
-    const { policy, judge } = judgesOf(config, admit, uptimeMs, makePolicy);
+    const { policy, judge, network } = judgesOf(config, ports, counters, uptimeMs, makePolicy);
     this.ways = waysOf(config, judge);
     const { destinations, destinations6 } = this.ways;
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
     const ledger = new FlowLedger(config.maxFlows, uptimeMs);
     const world = { network, flows, ledger, destinations, destinations6, ...secrets };
     const shared = { config, arena, egress, counters, checksum, ...world };
-
     this.egress = egress;
     this.tcp = new Tcp({ ...shared, mtu, token: TOKEN_TCP_FLOW }, nowMs);
     this.udp = new Udp(shared, nowMs, TOKEN_UDP_FLOW);
     this.idleMemory = new IdleMemory(this.tcp.ctx.pool, ports.discard);
     this.dns = new Dns({
       ...shared,
+      network: ports.network,
       tcp: this.tcp.ctx,
       token: TOKEN_DNS,
       random: () => entropy.int32(),
@@ -206,15 +206,16 @@ function isOutside({ words }: Nat64Prefix, ipv6: Ipv6Config | null): boolean {
 /** Who says where the guest may go, beside the options: an embedding program, or a policy that it may narrow. */
 function judgesOf(
   config: EngineConfig,
-  admit: Admit | undefined,
+  { admit, network }: EnginePorts,
+  counters: Counters,
   uptimeMs: () => number,
   makePolicy: MakePolicyLayers | null,
-): { policy: PolicyLayers | null; judge: FlowJudge | null } {
+): { policy: PolicyLayers | null; judge: FlowJudge | null; network: HostNetwork } {
   const narrower = admit ? new AdmissionJudge(new Admission(admit, config.udpTimeoutMs)) : null;
-  if (config.policy === null) return { policy: null, judge: narrower };
+  if (config.policy === null) return { policy: null, judge: narrower, network };
   if (makePolicy === null) throw new Error("a policy, and nothing that keeps it");
   const policy = makePolicy({ config, policy: config.policy, uptimeMs, narrower });
-  return { policy, judge: policy.judge };
+  return { policy, judge: policy.judge, network: policy.meter(network, counters) };
 }
 
 /** Which addresses the guest may send from. */

@@ -1,6 +1,9 @@
 /** The layers that an engine with a policy has more than another, put together once. Loaded only where there is one. */
+
+import type { HostNetwork } from "./boundary.ts";
 import type { EngineConfig, Ipv6Words, PolicyConfig } from "./config.ts";
 import { DNS_REGION_OCTETS, DNS_SCRATCH_OCTETS, DNS_STREAMS_MAX } from "./limits.ts";
+import type { Counters } from "./metrics/counters.ts";
 import type { Destinations } from "./network/destinations.ts";
 import type { Destinations6 } from "./network/destinations6.ts";
 import type { FlowJudge } from "./network/judge.ts";
@@ -10,6 +13,7 @@ import { LetIn } from "./policy/let-in.ts";
 import { Name } from "./policy/name.ts";
 import { Policy } from "./policy/policy.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
+import { MeteredNetwork } from "./service/metered-network.ts";
 import { HeldNames } from "./service/names/held-names.ts";
 import { PolicyReview } from "./service/policy-review.ts";
 import { Detours } from "./service/ways/detours.ts";
@@ -56,14 +60,29 @@ export class PolicyLayers {
   readonly dns: DnsPolicy;
   private review: PolicyReview | null = null;
   private detours: Detours | null = null;
+  private metered: MeteredNetwork | null = null;
 
   constructor(private readonly parts: PolicyLayersParts) {
     const { config, policy, uptimeMs, narrower } = parts;
-    const { udpTimeoutMs, dns, ipv6 } = config;
+    const { udpTimeoutMs, dns, ipv6, maxFlows } = config;
     const hasDns = dns !== 0 || (ipv6 !== null && ipv6.dns !== null);
     const hostAddresses = [config.gateway, ...config.hostAliases.map(({ address }) => address)];
-    this.judge = new Policy({ config: policy, uptimeMs, narrower, udpTimeoutMs, hasDns, hostAddresses });
+    this.judge = new Policy({
+      config: policy,
+      uptimeMs,
+      narrower,
+      udpTimeoutMs,
+      hasDns,
+      hostAddresses,
+      maxFlows,
+    });
     this.dns = new DnsPolicy(this.judge, config.ipv4 ? TYPE_A : TYPE_AAAA);
+  }
+
+  /** The host's network, of which flows get no more than the policy says. */
+  meter(network: HostNetwork, counters: Counters): HostNetwork {
+    this.metered = new MeteredNetwork(network, this.judge, counters);
+    return this.metered;
   }
 
   /** On top of TCP, UDP and DNS, whose step of the turn it joins. */
@@ -89,6 +108,8 @@ export class PolicyLayers {
     this.review = review;
     this.detours = detours;
     ctx.ways = detours;
+    const { metered } = this;
+    metered?.over(ctx);
     ctx.checks = names;
     ctx.local = new LocalServices(ctx.local, names);
     this.keepPins(ctx, letIn);
@@ -99,12 +120,13 @@ export class PolicyLayers {
         dns.work(nowMs);
         names.work(nowMs);
         detours.work(nowMs);
+        metered?.work();
       },
       nextDeadlineMs: (nowMs) => {
         if (review.isUnderWay) return 0;
         const waits = earlier(detours.nextDeadlineMs(nowMs), questions.nextDeadlineMs());
         const own = earlier(names.nextDeadlineMs(nowMs), waits);
-        return earlier(own, dns.nextDeadlineMs(nowMs));
+        return earlier(earlier(own, metered?.nextDeadlineMs() ?? -1), dns.nextDeadlineMs(nowMs));
       },
     };
   }
@@ -220,7 +242,7 @@ function leadsTo(policy: Policy, c: TcpConnection, words: Int32Array, at: number
   if (isHere()) return true;
   const inside = policy.inner(REMOTE, 0);
   for (let i = 0; i < inside; i++) {
-    setMapped(REMOTE, 0, policy.embedded[i]);
+    setMapped(REMOTE, 0, policy.flow.embedded[i]);
     if (isHere()) return true;
   }
   return false;

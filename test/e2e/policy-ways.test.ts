@@ -248,3 +248,39 @@ frontend in
     expect(stderr).toContain("sluice: denied: api.test:80 (proxy-unreachable)");
   });
 });
+
+describe("limit", () => {
+  it("P25 a rate holds for one connection and for sixteen, which share it", async (context) => {
+    needs(context, { ...MACHINE, commands: ["python3"] });
+    const endless = createServer((socket) => {
+      const more = (): void => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on("drain", more).on("error", () => socket.destroy());
+      more();
+    });
+    const port = await listen(endless);
+    const client = (flows: number): string => `
+import socket,select,time
+all=[socket.create_connection(("10.0.2.2",${port})) for _ in range(${flows})]
+got={s:0 for s in all}
+def take(until):
+  while time.time()<until:
+    for s in select.select(all,[],[],0.1)[0]: got[s]+=len(s.recv(65536))
+take(time.time()+1)
+before=dict(got); began=time.time(); take(began+4)
+each=[got[s]-before[s] for s in all]
+print(sum(each)/(time.time()-began),min(each)/max(each))`;
+    for (const flows of [1, 16]) {
+      const { stdout, stderr } = await behind(
+        `python3 -c '${client(flows)}'`,
+        `rules:\n  - { allow: "10.0.2.2:${port}", limit: { rate: 10MB/s } }\n`,
+        "--allow-host-loopback",
+      );
+      const [rate = 0, share = 0] = stdout.trim().split(" ").map(Number);
+      expect(rate / 1e7, `${flows}: ${stdout}${stderr}`).toBeGreaterThan(0.95);
+      expect(rate / 1e7, `${flows}: ${stdout}`).toBeLessThan(1.05);
+      expect(share, `${flows}: ${stdout}`).toBeGreaterThan(0.5);
+    }
+  });
+});

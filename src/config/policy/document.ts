@@ -2,7 +2,14 @@
 import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument } from "yaml";
 import type { z } from "zod";
 import { nearest, type Problem } from "../problem.ts";
-import { POLICY_KEYS, type PolicyDocument, policySchema, RULE_KEYS } from "./schema.ts";
+import {
+  GUEST_LIMIT_KEYS,
+  POLICY_KEYS,
+  type PolicyDocument,
+  policySchema,
+  RULE_KEYS,
+  RULE_LIMIT_KEYS,
+} from "./schema.ts";
 
 export type Path = readonly (string | number)[];
 
@@ -116,11 +123,15 @@ function unknownKey(path: Path, key: string, place: Place): Problem {
   const known =
     path.length === 0
       ? POLICY_KEYS
-      : path[0] === "tests"
-        ? TEST_KEYS
-        : path.length > 2
-          ? ["file"]
-          : RULE_KEYS;
+      : path[0] === "limit"
+        ? GUEST_LIMIT_KEYS
+        : path[2] === "limit"
+          ? RULE_LIMIT_KEYS
+          : path[0] === "tests"
+            ? TEST_KEYS
+            : path.length > 2
+              ? ["file"]
+              : RULE_KEYS;
   const guess = nearest(key, known);
   const names = `${known.slice(0, -1).join(", ")}${known.length > 1 ? " or " : ""}${known[known.length - 1]}`;
   return {

@@ -17,6 +17,7 @@ import { type Problem, Unacceptable } from "../problem.ts";
 import { type Place, type PolicySource, readDocument } from "./document.ts";
 import { parseDuration } from "./duration.ts";
 import { parseFlow } from "./flow.ts";
+import { guestLimitOf, limitOf } from "./limit.ts";
 import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";
 import { parseTarget, type Verdict } from "./target.ts";
 import { policyWarnings } from "./warnings.ts";
@@ -107,6 +108,7 @@ function configOf(
   { way, standIns }: { way: PolicyWay | undefined; standIns: PolicyConfig["standIns"] },
 ): PolicyConfig {
   const { message } = document;
+  const limit = guestLimitOf(document);
   // Rules that only deny leave the rest open, and so does a proxy alone.
   const hasOnlyDenials =
     (rules.length > 0 || way !== undefined) && rules.every(({ verdict }) => verdict === "deny");
@@ -120,6 +122,7 @@ function configOf(
     pinGraceMs: parseDuration(document["pin-grace"] ?? PIN_GRACE),
     standIns,
     ...(way === undefined ? {} : { way }),
+    ...(limit === undefined ? {} : { limit }),
     ...(message === undefined ? {} : { message }),
     ...(document.unattended === "deny" ? { refuseUnattended: true } : {}),
   };
@@ -197,6 +200,10 @@ class Rules {
     });
     if (way !== undefined) this.rejectUdp(targets, placeOf);
     const { check, message } = rule;
+    const limit = limitOf(rule);
+    if (verdict === "deny" && limit !== undefined) {
+      this.problems.push({ place: place([...at, "limit"], "limit"), allowed: "limit only with allow" });
+    }
     this.add({
       verdict,
       name: rule.name ?? `rule-${index + 1}`,
@@ -206,6 +213,7 @@ class Rules {
       ...(message === undefined ? {} : { message }),
       ...(withinMs === undefined ? {} : { withinMs }),
       ...(way === undefined ? {} : { way }),
+      ...(limit === undefined ? {} : { limit }),
     });
   }
 

@@ -2,6 +2,10 @@
 import { z } from "zod";
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 
+const OCTETS = /^[1-9]\d{0,8}(B|kB|MB|GB|KiB|MiB|GiB)$/;
+const OCTETS_PER_SECOND = /^[1-9]\d{0,8}(B|kB|MB|GB|KiB|MiB|GiB)\/s$/;
+const OCTET_COUNT = "octets such as 500MB or 2GiB";
+const OCTET_RATE = "octets a second such as 10MB/s or 512KiB/s";
 const TARGET = "a target such as packages.example.com, *.example.com:443,8443 or 10.20.0.0/16:5432";
 const MESSAGE_MAX = 200;
 const NAME_MAX = 64;
@@ -37,8 +41,53 @@ const via = z
   .string({ error: "a proxy such as socks5://127.0.0.1:1080 or http://127.0.0.1:3128" })
   .describe("socks5://[USER:PASSWORD@]ADDRESS:PORT or http://[USER:PASSWORD@]ADDRESS:PORT");
 
+const perSecond = (what: string) =>
+  z
+    .string({ error: `${what} a second, such as 20/s` })
+    .regex(/^[1-9]\d{0,6}\/s$/, { error: `${what} a second, such as 20/s` });
+
+const ruleLimit = z
+  .strictObject(
+    {
+      rate: z
+        .string({ error: OCTET_RATE })
+        .regex(OCTETS_PER_SECOND, { error: OCTET_RATE })
+        .optional()
+        .describe("octets of payload a second, each way: 10MB/s, 512KiB/s"),
+      bytes: z
+        .string({ error: OCTET_COUNT })
+        .regex(OCTETS, { error: OCTET_COUNT })
+        .optional()
+        .describe("octets of payload, both ways together, until it is used up: 2GB, 500MiB"),
+      connections: z
+        .int({ error: "a number of TCP connections from 1 on" })
+        .min(1, { error: "a number of TCP connections from 1 on" })
+        .optional()
+        .describe("TCP connections at a time"),
+      new: perSecond("flows").optional().describe("flows that may begin in a second"),
+    },
+    { error: "rate, bytes, connections or new" },
+  )
+  .describe("what the flows of the rule may take together");
+
+export const RULE_LIMIT_KEYS = ["rate", "bytes", "connections", "new"] as const;
+export const GUEST_LIMIT_KEYS = ["new", "dns"] as const;
+
 export const RULE_KEYS = [
-  ...["allow", "deny", "ask", "name", "private", "check", "message", "within", "to", "proxy-protocol", "via"],
+  ...[
+    "allow",
+    "deny",
+    "ask",
+    "name",
+    "private",
+    "check",
+    "message",
+    "within",
+    "to",
+    "proxy-protocol",
+    "via",
+    "limit",
+  ],
 ] as const;
 
 const rule = z
@@ -78,6 +127,7 @@ const rule = z
         .regex(/^\d{1,6}(ms|s|m)$/, { error: WITHIN })
         .optional()
         .describe("of ask: how long a flow waits for an answer; 60s, at most 120s"),
+      limit: ruleLimit.optional(),
     },
     { error: "a rule: allow, deny or ask, and what it is for" },
   )
@@ -108,6 +158,7 @@ export const POLICY_KEYS = [
   "message",
   "via",
   "stand-ins",
+  "limit",
   "tests",
 ] as const;
 
@@ -147,6 +198,16 @@ export const policySchema = z
       via: via
         .optional()
         .describe("the proxy that all TCP goes by whose rule says no other way; nothing goes straight then"),
+      limit: z
+        .strictObject(
+          {
+            new: perSecond("flows").optional().describe("flows that may begin in a second"),
+            dns: perSecond("questions").optional().describe("questions that may be asked in a second"),
+          },
+          { error: "new or dns" },
+        )
+        .optional()
+        .describe("what the whole guest may"),
       "stand-ins": z
         .string({ error: "an IPv4 network such as 198.19.0.0/16" })
         .optional()

@@ -2,13 +2,14 @@
 import { stringify } from "yaml";
 import { type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
 import { formatNetwork } from "../address.ts";
+import { guestLimitDocument, limitDocument } from "./limit.ts";
 import { isRuleName } from "./schema.ts";
 import { formatTarget } from "./target.ts";
 import { wayDocument } from "./way.ts";
 
 /** A rule's members, in the order people write them. */
 export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
-  const { name, verdict, check, message, way, withinMs } = rule;
+  const { name, verdict, check, message, way, limit, withinMs } = rule;
   const targets = rule.targets.map((target) => formatTarget(target, verdict));
   return {
     ...(isRuleName(name) ? { name } : {}),
@@ -18,12 +19,13 @@ export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),
     ...(withinMs === undefined ? {} : { within: `${withinMs}ms` }),
+    ...(limit === undefined ? {} : { limit: limitDocument(limit) }),
   };
 }
 
 /** Everything but the rules. */
 function headDocument(config: PolicyConfig): Record<string, unknown> {
-  const { audit, answers, refuseEch, pinGraceMs, message, way, standIns, refuseUnattended } = config;
+  const { audit, answers, refuseEch, pinGraceMs, message, way, limit, standIns, refuseUnattended } = config;
   const isUsual = standIns.address === STAND_INS.address && standIns.prefixLength === STAND_INS.prefixLength;
   return {
     version: 1,
@@ -35,6 +37,7 @@ function headDocument(config: PolicyConfig): Record<string, unknown> {
     ...(pinGraceMs === 60_000 ? {} : { "pin-grace": `${pinGraceMs}ms` }),
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),
+    ...(limit === undefined ? {} : { limit: guestLimitDocument(limit) }),
     ...(isUsual
       ? {}
       : { "stand-ins": formatNetwork({ network: standIns.address, prefixLength: standIns.prefixLength }) }),

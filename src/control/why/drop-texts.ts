@@ -46,8 +46,24 @@ const POLICY_TEXTS: Readonly<Record<string, string>> = {
   "policy-peek-full": "too many connections had yet to show their name",
 };
 
-/** Why a way out that the policy says led nowhere. */
+/** Why a limit of the policy was met, or a way out that it says led nowhere. */
 const WAY_TEXTS: Readonly<Record<string, DropText>> = {
+  "policy-budget": {
+    because: "the octets that its rule may carry in all are used up (bytes: of its limit)",
+    change: "a larger bytes: in the rule's limit, by sluice policy set",
+  },
+  "policy-rate": {
+    because: "more came than its rule, or the guest, may send in a second",
+    change: "a higher limit",
+  },
+  "policy-connections": {
+    because: "its rule has as many connections open as it may (connections: of its limit)",
+    change: "a higher connections: in the rule's limit",
+  },
+  "policy-new-rate": {
+    because: "more flows began in this second than its rule, or the guest, may begin (new: of its limit)",
+    change: "a higher new: in the limit",
+  },
   "proxy-unreachable": {
     because:
       "the proxy or target that its rule says is not there, or did not answer in time; nothing goes straight instead",

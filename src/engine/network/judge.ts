@@ -31,6 +31,8 @@ export const NO_DATA = 2;
 export const REFUSED = 3;
 /** It has the address `QuestionJudge.standIn`, of the question's type, for a few seconds. */
 export const STANDS_IN = 4;
+/** Too many were asked. */
+export const LIMITED = 5;
 
 /** Asked once per question that we would forward. `end`: octets of its header and question. */
 export interface QuestionJudge {

@@ -1,7 +1,15 @@
 /** What a policy has to do with DNS: which questions leave, which addresses come of the answers, and what a denied one is told. */
 
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { DENIED, NO_DATA, PASSES, type QuestionJudge, REFUSED, STANDS_IN } from "../network/judge.ts";
+import {
+  DENIED,
+  LIMITED,
+  NO_DATA,
+  PASSES,
+  type QuestionJudge,
+  REFUSED,
+  STANDS_IN,
+} from "../network/judge.ts";
 import {
   CLASS_IN,
   DNS_HEADER_OCTETS,
@@ -23,6 +31,7 @@ import { NO_RULE } from "./rule-set.ts";
 
 const BY_RULE = dropReason("policy-denied");
 const BY_DEFAULT = dropReason("policy-no-rule");
+const RATE = dropReason("policy-rate");
 const MALFORMED = dropReason("policy-name-malformed");
 const WORDS = 4;
 /** The gateway's network does not change while it runs. */
@@ -52,6 +61,11 @@ export class DnsPolicy implements QuestionJudge {
   question(view: DataView, at: number, end: number): number {
     const { policy } = this;
     const { rules, config, name } = policy;
+    if (!policy.limits.mayAsk(policy.uptimeMs())) {
+      name.labels = 0;
+      this.deny(RATE, NO_RULE);
+      return LIMITED;
+    }
     const isStrict = config.way !== undefined || (!rules.allowsByDefault && !config.audit);
     name.labels = 0;
     const isPlain = end !== DNS_HEADER_OCTETS && (flags(view, at) & OPCODE_MASK) === 0;
@@ -118,7 +132,7 @@ export class DnsPolicy implements QuestionJudge {
       // Flows to an address that carries another are judged by the inner one.
       const inner = policy.inner(address, 0);
       if (inner > 1) continue;
-      if (inner === 1) setMapped(address, 0, policy.embedded[0]);
+      if (inner === 1) setMapped(address, 0, policy.flow.embedded[0]);
       policy.pins.add(policy.name, address, 0, answer.ttl[i], false, uptime);
     }
   }

@@ -18,6 +18,7 @@ import { DNS_PORT } from "../wire/udp.ts";
 import { Asking } from "./asking.ts";
 import { Denials } from "./denials.ts";
 import { JudgedFlow } from "./judged-flow.ts";
+import { Limits } from "./limits.ts";
 import { Name } from "./name.ts";
 import { NO_PIN, Pins } from "./pins.ts";
 import { RuleCounts } from "./rule-counts.ts";
@@ -25,7 +26,7 @@ import { CHECK_NONE, checkOfPort, NO_RULE, NOT_PINNED, PINNED, PINNED_PRIVATE, R
 import { StandIns } from "./stand-ins.ts";
 import { OVER_TCP, OVER_UDP } from "./targets.ts";
 import { UdpRemotes, UNKNOWN } from "./udp-remotes.ts";
-import { isSameWay } from "./ways.ts";
+import { isSameWay, wayOf } from "./ways.ts";
 
 const NO_SUCH_RULE = dropReason("policy-no-rule");
 const DENIED = dropReason("policy-denied");
@@ -52,6 +53,7 @@ export interface PolicyParts {
   readonly hasDns: boolean;
   /** Addresses by which the guest reaches the host itself: nothing is asked of a proxy for them. */
   readonly hostAddresses?: readonly number[];
+  readonly maxFlows?: number;
 }
 
 export class Policy implements FlowJudge {
@@ -79,12 +81,14 @@ export class Policy implements FlowJudge {
   readonly flow = new JudgedFlow();
   private ownsDns = false;
   private hostAddresses: readonly Ipv6Words[] = [];
-  private readonly remotes: UdpRemotes;
+  readonly remotes: UdpRemotes;
+  readonly limits: Limits;
 
   constructor(private readonly parts: PolicyParts) {
     this.config = parts.config;
     this.rules = new RuleSet(parts.config);
     this.remotes = new UdpRemotes(parts.udpTimeoutMs);
+    this.limits = new Limits(parts.config, parts.maxFlows ?? 0);
     this.pins = new Pins(parts.config.pinGraceMs);
     this.counts = new RuleCounts(parts.config.rules.length);
     this.takeNames();
@@ -117,6 +121,7 @@ export class Policy implements FlowJudge {
     this.rules = new RuleSet(config);
     this.rules.setHostAddresses(this.hostAddresses);
     this.counts.carry(before);
+    this.limits.replace(config, before);
     this.denials.renumber(before);
     this.asking.questions.renumber(before);
     this.pins.graceMs = config.pinGraceMs;
@@ -134,6 +139,8 @@ export class Policy implements FlowJudge {
     const verdict = this.settle(this.judge());
     if (!isLetThrough(verdict)) return verdict;
     this.takeWay(wish.remoteAddress);
+    const limited = this.limited(verdict, true);
+    if (limited !== GO) return limited;
     return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO));
   }
 
@@ -143,6 +150,8 @@ export class Policy implements FlowJudge {
     const verdict = this.settle(this.judge6(wish.pair, WORDS));
     if (!isLetThrough(verdict)) return verdict;
     this.takeWay(NO_ADDRESS);
+    const limited = this.limited(verdict, true);
+    if (limited !== GO) return limited;
     return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO));
   }
 
@@ -182,7 +191,9 @@ export class Policy implements FlowJudge {
       this.refused(NO_UDP);
     }
     if (verdict === GO) verdict = asking.aboutDatagram();
+    if (verdict === GO) verdict = this.limited(verdict, false);
     remotes.verdict[place] = verdict;
+    remotes.rule[place] = this.rule;
     return verdict;
   }
 
@@ -201,36 +212,30 @@ export class Policy implements FlowJudge {
     return audit ? GO : verdict;
   }
 
+  /** GO, or the refusal of a flow that there are enough of. Which rule's a flow is that has to show a name is seen then. */
+  private limited(verdict: number, isTcp: boolean): number {
+    const reason = this.limits.admit(verdict === CHECK ? NO_RULE : this.rule, isTcp, this.uptimeMs());
+    if (reason === 0) return GO;
+    this.name.labels = 0;
+    this.refused(reason);
+    return refuse(reason);
+  }
+
   /** What a rule says of the way; null: straight. */
   wayOf(rule: number): PolicyWay | null {
-    const { config } = this;
-    const own = rule !== NO_RULE && this.rules.allows(rule) ? config.rules[rule].way : undefined;
-    return own ?? config.way ?? null;
+    return wayOf(this.config, this.rules, rule);
   }
 
-  /** Notes by what way the flow in hand leaves. `address`: as the guest says it, of IPv4. */
-  private takeWay(address: number): void {
-    if (this.standIns === null) {
-      this.way = null;
-      return;
-    }
-    const way = this.wayOf(this.rule);
-    this.way = way !== null && way.kind !== "to" && this.isHost(address) ? null : way;
-  }
-
-  /** The way of the flow that was judged last, to this address of IPv4 or to none. */
-  wayFor(address: number): PolicyWay | null {
-    this.takeWay(address);
+  /** Notes, and returns, by what way the flow that was judged last leaves. `address`: as the guest says it, of IPv4. */
+  takeWay(address: number): PolicyWay | null {
+    const way = this.standIns === null ? null : this.wayOf(this.rule);
+    const isHost = address !== NO_ADDRESS && this.parts.hostAddresses?.includes(address) === true;
+    this.way = way !== null && way.kind !== "to" && isHost ? null : way;
     return this.way;
   }
 
   private goesAnotherWay(address: number): boolean {
-    this.takeWay(address);
-    return this.way !== null || this.standIns?.has(this.flow.words, 0) === true;
-  }
-
-  private isHost(address: number): boolean {
-    return address !== NO_ADDRESS && this.parts.hostAddresses?.includes(address) === true;
+    return this.takeWay(address) !== null || this.standIns?.has(this.flow.words, 0) === true;
   }
 
   /** The flow in hand over IPv6, to the address at `words[at]`: the strictest verdict of all that it may be. */
@@ -258,10 +263,6 @@ export class Policy implements FlowJudge {
   /** Puts the IPv4 addresses in the IPv6 address at `words[at]` into `embedded`. Returns how many. */
   inner(words: Int32Array, at: number): number {
     return this.flow.inner(words, at);
-  }
-
-  get embedded(): Int32Array {
-    return this.flow.embedded;
   }
 
   setNat64(prefix: Nat64Prefix | null): void {

@@ -10,6 +10,8 @@ export const UNKNOWN = 0x7fffffff;
 
 export class UdpRemotes {
   readonly verdict = new Int32Array(POLICY_UDP_REMOTES_MAX);
+  /** The rule that decided. */
+  readonly rule = new Int32Array(POLICY_UDP_REMOTES_MAX);
   private readonly words = new Int32Array(POLICY_UDP_REMOTES_MAX * WORDS);
   private readonly port = new Int32Array(POLICY_UDP_REMOTES_MAX);
   private readonly askedAt = new Float64Array(POLICY_UDP_REMOTES_MAX);
@@ -37,6 +39,14 @@ export class UdpRemotes {
     this.askedAt[i] = nowMs;
     this.generation[i] = generation;
     return i;
+  }
+
+  /** The rule that lets datagrams go to the remote, or -1. */
+  ruleOf(words: Int32Array, at: number, port: number): number {
+    const i = placeOf(words, at, port);
+    if (this.port[i] !== port || this.verdict[i] !== GO) return -1;
+    for (let word = 0; word < WORDS; word++) if (this.words[i * WORDS + word] !== words[at + word]) return -1;
+    return this.rule[i];
   }
 
   clear(): void {

@@ -153,7 +153,7 @@ mode: enforced
 `);
     expect(found).toEqual([
       'policy.yaml:5:13: rules[1].allow[0]: found "*.*.example.com"; allowed: one leading "*." that stands for one or more labels, such as *.example.com',
-      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol or via; did you mean allow?',
+      'policy.yaml:6:5: rules[2]: found "alow"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol, via or limit; did you mean allow?',
       'policy.yaml:7:12: rules[3].allow: found "https://api.example.com/v1"; allowed: a host without scheme and path, such as api.example.com:443',
       "policy.yaml:8:5: rules[4]: allowed: one of allow, deny and ask",
       'policy.yaml:11:14: rules[5].private: found "1"; allowed: true or false',
@@ -170,7 +170,7 @@ mode: enforced
     ["version: 1\nrules: x", 'policy.yaml:2:8: rules: found "x"; allowed: a list of rules'],
     [
       "version: 1\nrule: []",
-      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, unattended, message, via, stand-ins or tests; did you mean rules?',
+      'policy.yaml:2:1: found "rule"; allowed: version, default, mode, rules, answers, ech, pin-grace, unattended, message, via, stand-ins, limit or tests; did you mean rules?',
     ],
     [
       "version: 1\npin-grace: 60",
@@ -182,7 +182,7 @@ mode: enforced
     ],
     [
       "version: 1\nrules:\n  - allow: a.example\n    too: 127.0.0.1:1",
-      'policy.yaml:4:5: rules[0]: found "too"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol or via; did you mean to?',
+      'policy.yaml:4:5: rules[0]: found "too"; allowed: allow, deny, ask, name, private, check, message, within, to, proxy-protocol, via or limit; did you mean to?',
     ],
     [
       "version: 1\nrules:\n  - allow: a.example\n    to: 127.0.0.1",
@@ -220,6 +220,16 @@ mode: enforced
       "version: 1\nrules:\n  - {allow: 'a.example:53/udp', via: 'socks5://127.0.0.1:80'}",
       "policy.yaml:3:13: rules[0].allow: allowed: TCP: to and via carry no UDP",
     ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, limit: {rate: 10}}",
+      'rules[0].limit.rate: found "10"; allowed: octets a second such as 10MB/s or 512KiB/s',
+    ],
+    [
+      "version: 1\nrules:\n  - {allow: a.example, limit: {rates: 1MB/s}}",
+      'rules[0].limit: found "rates"; allowed: rate, bytes, connections or new; did you mean rate?',
+    ],
+    ["version: 1\nrules:\n  - {deny: a.example, limit: {new: 1/s}}", "allowed: limit only with allow"],
+    ["version: 1\nlimit: {new: 5}", 'limit.new: found "5"; allowed: flows a second, such as 20/s'],
     ["version: 1\nvia: localhost:1080", 'policy.yaml:2:6: via: found "localhost:1080"; allowed: socks5://'],
     [
       "version: 1\nstand-ins: 198.19.0.0/24",
@@ -319,7 +329,9 @@ describe("P26 P27 a way out", () => {
     const document = {
       via: "http://me:p%40ss%3A@[::1]:3128",
       "stand-ins": "100.96.0.0/12",
+      limit: { new: "500/s", dns: "100/s" },
       rules: [
+        { allow: "d.example", limit: { rate: "1500kB/s", bytes: "2GiB", connections: 9, new: "20/s" } },
         { allow: "a.example", to: "unix:/run/x.sock", "proxy-protocol": "v2" as const },
         { allow: "b.example", to: "127.0.0.1:8899" },
         { allow: "c.example", via: "socks5://me:p%40ss@127.0.0.1:1080" },
@@ -327,7 +339,9 @@ describe("P26 P27 a way out", () => {
     };
     const config = policyOf(document);
     expect(policyOf(policyText(config))).toEqual({ ...config, default: "deny" });
-    expect(policyText(config)).toContain("via: http://me:p%40ss%3A@[::1]:3128\nstand-ins: 100.96.0.0/12\n");
+    expect(policyText(config)).toContain("via: http://me:p%40ss%3A@[::1]:3128\n");
+    expect(policyText(config)).toContain("limit:\n  new: 500/s\n  dns: 100/s\nstand-ins: 100.96.0.0/12\n");
+    expect(policyText(config)).toContain("rate: 1500kB/s");
   });
 
   it("for all leaves open what no rule denies", () => {

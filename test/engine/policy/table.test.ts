@@ -13,6 +13,7 @@ const FILES: Readonly<Record<string, string>> = {
   suggest: "test/config/policy/suggest.test.ts",
   clients: "test/e2e/policy.test.ts",
   live: "test/e2e/policy-live.test.ts",
+  limits: "test/engine/policy/limits.test.ts",
   ways: "test/engine/policy/ways.test.ts",
   proxies: "test/e2e/policy-ways.test.ts",
   asked: "test/e2e/policy-asked.test.ts",

@@ -16,7 +16,7 @@ import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { DENIED, NO_DATA, PASSES, type QuestionJudge, STANDS_IN } from "../../network/judge.ts";
+import { DENIED, LIMITED, NO_DATA, PASSES, type QuestionJudge, STANDS_IN } from "../../network/judge.ts";
 import type { FlowLedger } from "../../transport/flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
@@ -275,7 +275,7 @@ export class DnsForwarder implements AnswerListener {
     this.answerQuery(query, length);
     if (this.teller.isHeard) this.tellHere(query, rcode, address);
     counters.add(ANSWERS, 1);
-    return isDenied ? policy.reason : HANDLED;
+    return isDenied || verdict === LIMITED ? policy.reason : HANDLED;
   }
 
   private tellHere(query: Query, rcode: number, address: number): void {

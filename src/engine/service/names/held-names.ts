@@ -214,7 +214,8 @@ export class HeldNames implements LocalService, NameChecks {
     const isLenient = (c.check & LENIENT) !== 0;
     const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
     if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
-      const reason = policy.shown(this.wordsOf(c), 0, c.remotePort, this.detours?.wayOf(c) ?? null);
+      const shown = policy.shown(this.wordsOf(c), 0, c.remotePort, this.detours?.wayOf(c) ?? null);
+      const reason = shown === HANDLED ? policy.limits.rebind(c.id, policy.rule, policy.uptimeMs()) : shown;
       if (reason === HANDLED) {
         this.noteName(c, policy.name, true);
         this.release(n, c);

@@ -24,6 +24,7 @@ import { DETOURS_MAX } from "../../limits.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { GO } from "../../network/destinations.ts";
 import type { Policy } from "../../policy/policy.ts";
+import { NO_RULE } from "../../policy/rule-set.ts";
 import { isSameWay } from "../../policy/ways.ts";
 import { CONNECTING, type TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
@@ -126,7 +127,7 @@ export class Detours implements Ways {
   isOnItsWay(c: TcpConnection): boolean {
     return isSameWay(
       this.wayOf(c),
-      this.policy.wayFor(c.ipOctets === IPV4_HEADER_OCTETS ? c.remoteAddress : 0),
+      this.policy.takeWay(c.ipOctets === IPV4_HEADER_OCTETS ? c.remoteAddress : 0),
     );
   }
 
@@ -137,6 +138,7 @@ export class Detours implements Ways {
     const { way } = policy;
     while (this.wayByFlow.length <= c.id) this.wayByFlow.push(null);
     this.wayByFlow[c.id] = way;
+    policy.limits.bind(c.id, c.check === 0 ? policy.rule : NO_RULE);
     this.placeOf[c.id] = 0;
     const words = this.wordsOf(c);
     const isNamed = policy.standIns?.has(words, 0) === true;

@@ -1,0 +1,322 @@
+/**
+ * The host's sockets as a policy with limits lets them be used: what is over the rate is not read and not taken, as if the
+ * kernel had nothing and no room, and the flow is woken when there is some again. Nothing is lost: the peer's window fills, and the
+ * guest's does. Datagrams over the rate are dropped.
+ *
+ * It stands between the transports and the host, so that nothing on the packet path knows of limits.
+ */
+import { TOKEN_INDEX_MASK } from "../api.ts";
+import {
+  ADDRESS_PORT,
+  ADDRESS_WORDS,
+  type AddressWords,
+  EAGAIN,
+  type HostNetwork,
+  type UdpBatch,
+} from "../boundary.ts";
+import type { OperatorTarget } from "../config.ts";
+import type { Counters } from "../metrics/counters.ts";
+import { dropReason } from "../metrics/drop-reasons.ts";
+import { flowEndBy } from "../metrics/flow-end.ts";
+import { FROM_GUEST, type RuleLimit, TO_GUEST } from "../policy/limits.ts";
+import type { Policy } from "../policy/policy.ts";
+import { CLOSED } from "../transport/tcp/connection.ts";
+import type { TcpContext } from "../transport/tcp/context.ts";
+import { abortBoth } from "../transport/tcp/teardown.ts";
+import { setMapped } from "../wire/mapped-address.ts";
+
+const RATE = dropReason("policy-rate");
+const BUDGET = dropReason("policy-budget");
+const SPENT = flowEndBy("denied", "sluice");
+const NO_FLOW = -1;
+const HANDLES_FIRST = 1024;
+/** Bits of what a flow waits for, by direction. */
+const WAITS_FOR = [1, 2];
+
+export class MeteredNetwork implements HostNetwork {
+  /** By handle. */
+  private flows = new Int32Array(HANDLES_FIRST).fill(NO_FLOW);
+  /** Flows that wait for tokens, each once, and for what. */
+  private readonly waiting: number[] = [];
+  private readonly waits = new Map<number, number>();
+  private dueAt = 0;
+  private ctx: TcpContext | null = null;
+  private readonly inside = new Int32Array(4);
+
+  constructor(
+    private readonly inner: HostNetwork,
+    private readonly policy: Policy,
+    private readonly counters: Counters,
+  ) {}
+
+  // --- flows -------------------------------------------------------------------------------------------------------
+
+  private opened(handle: number, token: number): number {
+    if (handle < 0) return handle;
+    if (handle >= this.flows.length) {
+      const more = new Int32Array(Math.max(this.flows.length * 2, handle + 1)).fill(NO_FLOW);
+      more.set(this.flows);
+      this.flows = more;
+    }
+    const flow = token & TOKEN_INDEX_MASK;
+    this.flows[handle] = flow;
+    const limit = this.policy.limits.ofFlow(flow);
+    if (limit !== null) limit.open++;
+    return handle;
+  }
+
+  private limitOf(handle: number): RuleLimit | null {
+    const flow = handle < this.flows.length ? this.flows[handle] : NO_FLOW;
+    return flow === NO_FLOW ? null : this.policy.limits.ofFlow(flow);
+  }
+
+  tcpConnect(token: number, to: AddressWords): number {
+    const handle = this.inner.tcpConnect(token, to);
+    return this.policy.limits.isNone ? handle : this.opened(handle, token);
+  }
+
+  tcpConnectService(token: number, index: number): number {
+    return this.inner.tcpConnectService(token, index);
+  }
+
+  tcpConnectOperator(token: number, target: OperatorTarget): number {
+    const handle = this.inner.tcpConnectOperator(token, target);
+    return this.policy.limits.isNone ? handle : this.opened(handle, token);
+  }
+
+  tcpClose(handle: number, reset: boolean): void {
+    const limit = this.limitOf(handle);
+    if (limit !== null) limit.open--;
+    if (handle < this.flows.length) this.flows[handle] = NO_FLOW;
+    this.inner.tcpClose(handle, reset);
+  }
+
+  tcpReceive(handle: number, scatter: Int32Array, count: number): number {
+    const limit = this.limitOf(handle);
+    if (limit === null) return this.inner.tcpReceive(handle, scatter, count);
+    const entries = this.clamp(handle, limit, TO_GUEST, scatter, count);
+    if (entries === 0) return EAGAIN;
+    const got = this.inner.tcpReceive(handle, scatter, entries);
+    if (got > 0) this.took(limit, TO_GUEST, got);
+    return got;
+  }
+
+  tcpSend(handle: number, gather: Int32Array, count: number): number {
+    const limit = this.limitOf(handle);
+    if (limit === null) return this.inner.tcpSend(handle, gather, count);
+    const entries = this.clamp(handle, limit, FROM_GUEST, gather, count);
+    if (entries === 0) return EAGAIN;
+    const taken = this.inner.tcpSend(handle, gather, entries);
+    if (taken > 0) this.took(limit, FROM_GUEST, taken);
+    return taken;
+  }
+
+  /** Shortens the entries of a list to what may pass now. Returns how many are left; a flow that gets less than it wants waits. */
+  private clamp(
+    handle: number,
+    limit: RuleLimit,
+    direction: number,
+    list: Int32Array,
+    count: number,
+  ): number {
+    let left = limit.allowance(direction, this.policy.uptimeMs());
+    let entries = 0;
+    for (let i = 0; i < count; i++) {
+      const wanted = list[2 * i + 1];
+      const length = Math.max(0, Math.min(wanted, left));
+      list[2 * i + 1] = length;
+      left -= wanted;
+      if (length > 0) entries++;
+    }
+    if (left < 0) this.wait(this.flows[handle], direction);
+    return entries;
+  }
+
+  private took(limit: RuleLimit, direction: number, octets: number): void {
+    limit.take(direction, octets);
+    if (limit.left <= 0) this.policy.limits.spent = true;
+  }
+
+  private wait(flow: number, direction: number): void {
+    const bits = this.waits.get(flow) ?? 0;
+    if (bits === 0) this.waiting.push(flow);
+    this.waits.set(flow, bits | WAITS_FOR[direction]);
+    this.dueAt = this.policy.uptimeMs();
+  }
+
+  // --- a step of the turn ------------------------------------------------------------------------------------------
+
+  over(ctx: TcpContext): void {
+    this.ctx = ctx;
+  }
+
+  /** Wakes those for whom there are tokens again, and ends those of rules that are used up. */
+  work(): void {
+    const { limits } = this.policy;
+    if (limits.spent) this.endSpent();
+    const nowMs = this.policy.uptimeMs();
+    if (this.waiting.length === 0 || nowMs < this.dueAt) return;
+    const flows = this.waiting.splice(0);
+    const counts = new Map<RuleLimit, number>();
+    for (const flow of flows) {
+      const limit = limits.ofFlow(flow);
+      if (limit !== null) counts.set(limit, (counts.get(limit) ?? 0) + 1);
+    }
+    let soonestMs = Number.POSITIVE_INFINITY;
+    for (const flow of flows) {
+      const limit = limits.ofFlow(flow);
+      const bits = this.waits.get(flow) ?? 0;
+      let left = 0;
+      for (const direction of [FROM_GUEST, TO_GUEST]) {
+        if ((bits & WAITS_FOR[direction]) === 0) continue;
+        const waitMs = limit?.waitMs(direction, nowMs) ?? 0;
+        if (waitMs > 0) {
+          left |= WAITS_FOR[direction];
+          soonestMs = Math.min(soonestMs, waitMs);
+        } else {
+          if (limit !== null) this.setShare(limit, direction, counts.get(limit) ?? 1);
+          this.wake(flow, direction);
+        }
+      }
+      if (left === 0) this.waits.delete(flow);
+      else {
+        this.waits.set(flow, left);
+        this.waiting.push(flow);
+      }
+    }
+    this.dueAt = nowMs + (soonestMs === Number.POSITIVE_INFINITY ? 0 : soonestMs);
+  }
+
+  /** Those that wait share what there is. */
+  private setShare(limit: RuleLimit, direction: number, waiting: number): void {
+    const bucket = limit.rate[direction];
+    if (bucket === undefined) return;
+    const each = Math.ceil(bucket.tokens / waiting);
+    limit.share[direction] = waiting > 1 ? Math.max(each, 1) : Number.POSITIVE_INFINITY;
+  }
+
+  private wake(flow: number, direction: number): void {
+    const c = this.ctx?.connections[flow] ?? null;
+    if (c === null || c.state === CLOSED || c.handle < 0) return;
+    if (direction === TO_GUEST) c.hostReadable = true;
+    else c.hostWritable = true;
+    this.ctx?.makeReady(c);
+  }
+
+  private endSpent(): void {
+    const { ctx } = this;
+    const { limits } = this.policy;
+    limits.spent = false;
+    if (ctx === null) return;
+    for (const c of ctx.connections) {
+      if (c === null || c.state === CLOSED || !c.outbound) continue;
+      const limit = limits.ofFlow(c.id);
+      if (limit === null || limit.left > 0) continue;
+      this.counters.drop(BUDGET);
+      abortBoth(ctx, c, SPENT);
+    }
+  }
+
+  /** Milliseconds until `work` has something to do by itself, or -1. */
+  nextDeadlineMs(): number {
+    if (this.policy.limits.spent) return 0;
+    return this.waiting.length === 0 ? -1 : Math.max(0, this.dueAt - this.policy.uptimeMs());
+  }
+
+  // --- datagrams ---------------------------------------------------------------------------------------------------
+
+  udpSend(handle: number, to: AddressWords, at: number, length: number): void {
+    if (this.passes(to, 0, to[ADDRESS_PORT], FROM_GUEST, length)) this.inner.udpSend(handle, to, at, length);
+  }
+
+  udpReceive(handle: number, batch: UdpBatch): number {
+    return this.filter(batch, this.inner.udpReceive(handle, batch));
+  }
+
+  private filter(batch: UdpBatch, count: number): number {
+    if (count <= 0 || this.policy.limits.isNone) return count;
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      const words = i * ADDRESS_WORDS;
+      const port = batch.words[words + ADDRESS_PORT];
+      if (!this.passes(batch.words, words, port, TO_GUEST, batch.length[i])) continue;
+      batch.at[kept] = batch.at[i];
+      batch.length[kept] = batch.length[i];
+      batch.segment[kept] = batch.segment[i];
+      for (let word = 0; word < ADDRESS_WORDS; word++)
+        batch.words[kept * ADDRESS_WORDS + word] = batch.words[words + word];
+      kept++;
+    }
+    return kept;
+  }
+
+  private passes(words: Int32Array, at: number, port: number, direction: number, length: number): boolean {
+    if (this.policy.limits.isNone) return true;
+    const limit = this.limitOfRemote(words, at, port);
+    if (limit === null) return true;
+    if (limit.allowance(direction, this.policy.uptimeMs()) < length) {
+      this.counters.drop(limit.left < length ? BUDGET : RATE);
+      return false;
+    }
+    this.took(limit, direction, length);
+    return true;
+  }
+
+  /** What the flows of a remote may take, or null. A translated address is known by the one inside. */
+  private limitOfRemote(words: Int32Array, at: number, port: number): RuleLimit | null {
+    const { remotes, limits, flow } = this.policy;
+    const rule = remotes.ruleOf(words, at, port);
+    if (rule >= 0 || flow.inner(words, at) !== 1) return limits.ofRule(rule);
+    setMapped(this.inside, 0, flow.embedded[0]);
+    return limits.ofRule(remotes.ruleOf(this.inside, 0, port));
+  }
+
+  // --- as they are -------------------------------------------------------------------------------------------------
+
+  connectResult(handle: number): number {
+    return this.inner.connectResult(handle);
+  }
+  tcpAccept(listener: number, token: number, from: AddressWords): number {
+    return this.inner.tcpAccept(listener, token, from);
+  }
+  tcpStartPeeking(handle: number): boolean {
+    // What is peeked at is read past us.
+    return this.limitOf(handle) === null && this.inner.tcpStartPeeking?.(handle) === true;
+  }
+  tcpStopPeeking(handle: number): void {
+    this.inner.tcpStopPeeking?.(handle);
+  }
+  tcpDiscard(handle: number, octets: number): number {
+    return this.inner.tcpDiscard?.(handle, octets) ?? 0;
+  }
+  tcpShutdown(handle: number): void {
+    this.inner.tcpShutdown(handle);
+  }
+  tcpStatus(handle: number, status: Int32Array): number {
+    return this.inner.tcpStatus(handle, status);
+  }
+  tcpProbe(handle: number): number {
+    return this.inner.tcpProbe(handle);
+  }
+  udpOpen(token: number, family: 4 | 6, port: number): number {
+    return this.inner.udpOpen(token, family, port);
+  }
+  udpSendFrom(handle: number, from: AddressWords, to: AddressWords, at: number, length: number): void {
+    this.inner.udpSendFrom(handle, from, to, at, length);
+  }
+  udpFlush(): number {
+    return this.inner.udpFlush();
+  }
+  udpReceiveLocal(handle: number, batch: UdpBatch): number {
+    return this.inner.udpReceiveLocal(handle, batch);
+  }
+  udpConnect(handle: number, to: AddressWords): number {
+    return this.inner.udpConnect(handle, to);
+  }
+  udpToGroups(handle: number, ttl: number): void {
+    this.inner.udpToGroups(handle, ttl);
+  }
+  udpClose(handle: number): void {
+    this.inner.udpClose(handle);
+  }
+}

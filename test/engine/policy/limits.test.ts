@@ -1,0 +1,158 @@
+/** What the flows of a rule may take together: rates, a budget, connections, beginnings; and the guest's own. */
+import { describe, expect, it } from "vitest";
+import { asUdp, udp } from "../../hostile/guest-packets.ts";
+import { ip } from "../../support/frames.ts";
+import { hello, PolicyRig } from "../../support/policy-rig.ts";
+import type { TcpGuest } from "../../support/tcp-guest.ts";
+
+const AT = "203.0.113.7";
+const rule = (limit: object, allow = "203.0.113.0/24") => ({ rules: [{ name: "all", allow, limit }] });
+
+/** One connection of a rig, whose guest takes what comes. */
+function connection(rig: PolicyRig, port = 5432): { guest: TcpGuest; socket: PolicyRig["socket"] } {
+  const guest = rig.connect(AT, port);
+  if (guest === null) throw new Error("not connected");
+  return { guest, socket: rig.socket };
+}
+
+describe("a rate", () => {
+  it("P25 holds each way, for one connection", () => {
+    const rig = new PolicyRig(rule({ rate: "100kB/s" }));
+    const { guest, socket } = connection(rig);
+    socket.give(Buffer.alloc(2_000_000, 1));
+    guest.pass(5000);
+    const down = guest.received.length;
+    // What was saved up comes on top.
+    expect(down).toBeGreaterThan(475_000);
+    expect(down).toBeLessThan(475_000 + 125_000);
+    for (let i = 0; i < 40; i++) {
+      guest.send(Buffer.alloc(10_000, 2));
+      guest.pass(20);
+    }
+    const before = socket.octets.length;
+    expect(before).toBeGreaterThan(0);
+    guest.pass(3000);
+    expect(socket.octets.length - before).toBeLessThan(310_000);
+    expect(rig.denials).toEqual([]);
+    // Slower is not lost: all of it arrives in the end, in order.
+    guest.pass(60_000);
+    expect(guest.received.length).toBe(2_000_000);
+    expect(guest.received.every((octet) => octet === 1)).toBe(true);
+  });
+
+  it("P25 of one rule is no other's", () => {
+    const rig = new PolicyRig({
+      rules: [{ allow: "203.0.113.0/24", limit: { rate: "1kB/s" } }, { allow: "198.51.100.0/24" }],
+    });
+    const { guest, socket } = connection(rig);
+    socket.give(Buffer.alloc(1_000_000, 1));
+    guest.pass(100);
+    expect(guest.received.length).toBeLessThan(70_000);
+    const free = rig.connect("198.51.100.1", 80);
+    rig.socket.give(Buffer.alloc(200_000, 1));
+    free?.pass(50);
+    expect(free?.received.length).toBe(200_000);
+  });
+
+  it("P25 of UDP drops what is over it, both ways, and says so", () => {
+    const rig = new PolicyRig(rule({ rate: "1kB/s" }));
+    const { exchange } = rig;
+    const send = (): boolean => {
+      const before = exchange.network.datagrams.length;
+      const to = { to: ip(AT), sourcePort: 42_000, destinationPort: 9, payload: Buffer.alloc(1000) };
+      exchange.exchange(udp(to));
+      return exchange.network.datagrams.length > before;
+    };
+    // 64 KiB may be saved up.
+    const passed = Array.from({ length: 80 }, send).filter(Boolean).length;
+    expect(passed).toBe(65);
+    expect(exchange.core.counters.dropped("policy-rate")).toBe(15);
+    const handle = exchange.network.datagrams.at(-1)?.handle ?? 0;
+    const arrives = (): boolean => {
+      exchange.network.arrive(handle, ip(AT), 9, Buffer.alloc(1000));
+      return exchange.settle().some((frame) => asUdp(frame).sourcePort === 9);
+    };
+    expect(Array.from({ length: 80 }, arrives).filter(Boolean).length).toBe(65);
+    exchange.pass(3000);
+    expect(send()).toBe(true);
+  });
+});
+
+describe("a budget", () => {
+  it("P25 is exact, counts both ways, and then ends every flow of the rule and lets none begin", () => {
+    const rig = new PolicyRig(rule({ bytes: "100kB" }));
+    const [one, other] = [connection(rig), connection(rig)];
+    one.guest.send(Buffer.alloc(30_000, 2));
+    one.socket.give(Buffer.alloc(500_000, 1));
+    one.guest.pass(100);
+    expect(one.socket.octets.length).toBe(30_000);
+    expect(one.guest.received.length).toBe(70_000);
+    expect(one.guest.wasReset).toBe(true);
+    expect([one.socket.state, other.socket.state]).toEqual(["reset", "reset"]);
+    expect(rig.connect(AT, 5432)).toBeNull();
+    expect(rig.sends(AT, 9)).toBe(false);
+    expect(rig.denials).toEqual([`${AT}:5432 policy-budget`, `${AT}:9 policy-budget`]);
+  });
+
+  it("P25 stays used where another policy has the same rule, and begins anew where it has not", () => {
+    const rig = new PolicyRig(rule({ bytes: "100kB" }));
+    const { socket, guest } = connection(rig);
+    socket.give(Buffer.alloc(100_000, 1));
+    guest.pass(100);
+    expect(guest.wasReset).toBe(true);
+    rig.replace(rule({ bytes: "100kB" }), false, [0]);
+    expect(rig.connect(AT, 5432)).toBeNull();
+    rig.replace(rule({ bytes: "200kB" }));
+    expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+});
+
+describe("connections", () => {
+  it("P25 are so many at a time; one that ends makes room", () => {
+    const rig = new PolicyRig(rule({ connections: 2 }));
+    const [one] = [connection(rig), connection(rig)];
+    expect(rig.connect(AT, 5432)).toBeNull();
+    expect(rig.denials).toEqual([`${AT}:5432 policy-connections`]);
+    one?.guest.reset();
+    expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+
+  it("P25 of a name that was shown count for its rule", () => {
+    const rig = new PolicyRig({
+      rules: [{ allow: "a.example", limit: { connections: 1 } }, { allow: "b.example" }],
+    });
+    rig.resolve("a.example", AT);
+    rig.resolve("b.example", AT);
+    const names = ["b.example", "a.example", "b.example"];
+    for (const name of names) {
+      const { guest, socket } = connection(rig, 443);
+      guest.send(hello(name));
+      expect(socket.octets.length, name).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe("beginnings", () => {
+  it("P25 are so many a second, of a rule and of the whole guest; so are questions", () => {
+    const rig = new PolicyRig({ limit: { dns: "2/s" }, ...rule({ new: "3/s" }) });
+    const opened = (): boolean => rig.connect(AT, 5432) !== null;
+    expect([opened(), opened(), opened(), opened()]).toEqual([true, true, true, false]);
+    expect(rig.denials).toEqual([`${AT}:5432 policy-new-rate`]);
+    rig.exchange.pass(1100);
+    expect(opened()).toBe(true);
+    expect(
+      [rig.ask("x.example"), rig.ask("x.example"), rig.ask("x.example")].map((reply) => reply?.rcode),
+    ).toEqual(["NXDOMAIN", "NXDOMAIN", "REFUSED"]);
+    const guest = new PolicyRig({ limit: { new: "1/s" }, default: "allow" });
+    expect([guest.sends(AT, 9), guest.connect(AT, 80)]).toEqual([true, null]);
+  });
+
+  it("P25 are not counted under audit, nor is anything else", () => {
+    const rig = new PolicyRig({ mode: "audit", ...rule({ new: "1/s", connections: 1, bytes: "1B" }) });
+    const { guest, socket } = connection(rig);
+    socket.give(Buffer.alloc(10_000));
+    guest.pass(50);
+    expect(guest.received.length).toBe(10_000);
+    expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+});
