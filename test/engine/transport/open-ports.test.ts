@@ -6,6 +6,7 @@ import { defaultEngineConfig, type Forward } from "../../../src/engine/config.ts
 import { asTcp, GATEWAY, GUEST, tcp } from "../../hostile/guest-packets.ts";
 import { ACK, RST, SYN } from "../../sim/guest-stack/codec.ts";
 import { FrameExchange } from "../../support/frame-exchange.ts";
+import { openForward } from "../../support/open-forward.ts";
 
 const LOOPBACK = [0, 0, 0xffff, 0x7f000001];
 const FIRST_HANDLE = 500;
@@ -36,7 +37,7 @@ function start(...ports: number[]): void {
   // The guest shows itself: its SYN to a port where nobody is.
   exchange.exchange(tcp({ to: GATEWAY, flags: SYN, sequence: 1, destinationPort: 9 }));
   ports.forEach((_, slot) => {
-    exchange.core.openForward(slot, FIRST_HANDLE + slot);
+    openForward(exchange.core, FIRST_HANDLE + slot, slot);
   });
 }
 
@@ -173,7 +174,7 @@ describe("ports that are open when the guest's are", () => {
     const { forwards } = defaultEngineConfig();
     expect(forwards).toEqual([]);
     exchange = new FrameExchange({ forwards: [{ ...forward(80), whenOpen: false }] });
-    exchange.core.openForward(0, FIRST_HANDLE);
+    openForward(exchange.core, FIRST_HANDLE);
     expect(exchange.pass(3000).filter((frame) => frame[12] === 8 && frame[13] === 0)).toEqual([]);
   });
 });
