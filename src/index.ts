@@ -20,6 +20,8 @@ import { definitionOf, type OptionName, optionsOf } from "./config/option-table.
 import { planHost, planLink } from "./config/plan.ts";
 import type { PolicyDocument } from "./config/policy/schema.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
+import type { EngineRecord } from "./control/records.ts";
+import type { CaptureResource, CaptureStreamQuery, ControlEvent, EventType } from "./control/schema.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { PolicyConfig } from "./engine/config.ts";
 import type { Allow } from "./host/asked-program.ts";
@@ -31,9 +33,11 @@ import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Sluice, serve } from "./serve.ts";
+import type { OwnWatch } from "./supervisor/own-watch.ts";
 
 export type { PolicyDocument } from "./config/policy/schema.ts";
 export { ConfigError, type Problem } from "./config/problem.ts";
+export type { CaptureResource, CaptureStreamQuery, ControlEvent, EventType } from "./control/schema.ts";
 export type { FlowRow, LeaseRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
 export type { DenialRow } from "./engine/policy/denials.ts";
@@ -47,6 +51,38 @@ export type { Sluice } from "./serve.ts";
 export interface SteeredSluice extends Sluice {
   /** Forwarded ports, those of the options among them. */
   readonly forwards: LiveForwards;
+  /** Captures of the link's frames that come and go. */
+  readonly captures: OwnCaptures;
+  /**
+   * Calls `listener` with each event of a type, from soon on: what `sluice events` tells, and `records-lost` where this process
+   * was too busy to read them. Returns what ends that.
+   *
+   * @example
+   * ```ts
+   * import { createEngine } from "sluice";
+   *
+   * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock" });
+   * const off = engine.on("flow-ended", ({ remote, octetsToGuest }) => {
+   *   console.log(remote.address, octetsToGuest);
+   * });
+   * off();
+   * await engine.stop();
+   * ```
+   */
+  on<T extends EventType>(type: T, listener: (event: EventOf<T>) => void): () => void;
+}
+
+/** What happened, by its type. */
+export type EventOf<T extends EventType> = Extract<ControlEvent, Record<"type", T>>;
+
+/** Captures in pcapng, with what is known of each frame; sixteen at a time. */
+export interface OwnCaptures {
+  /** Those there are, as they are now. */
+  list(): Promise<readonly CaptureResource[]>;
+  /** Begins one into a file that is created or overwritten. Rejects with what is wrong with the wish or the file. */
+  start(path: string, wish?: CaptureStreamQuery): Promise<CaptureResource>;
+  /** Ends it; rejects when there is none of this id. */
+  stop(id: number): Promise<CaptureResource>;
 }
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
@@ -123,6 +159,28 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
   return readPolicy(input, set.problems)?.config ?? null;
 }
 
+/** What is loaded when it is first used. */
+function watchedBy(watching: () => Promise<OwnWatch>): Pick<SteeredSluice, "on" | "captures"> {
+  return {
+    captures: {
+      list: async () => (await watching()).captures(),
+      start: async (path, wish = {}) => (await watching()).startCapture(path, wish),
+      stop: async (id) => (await watching()).stopCapture(id),
+    },
+    on: (type, listener) => {
+      let isOver = false;
+      let off = (): void => {};
+      void watching().then((watch) => {
+        if (!isOver) off = watch.on(type, (event) => listener(event as EventOf<typeof type>));
+      });
+      return () => {
+        isOver = true;
+        off();
+      };
+    },
+  };
+}
+
 /**
  * Starts an engine and resolves when it serves. Rejects with a ConfigError (wrong options, all of them at once), a
  * StartError (a port that is taken, a TAP that is not ours), or the helper's error for a TAP in another namespace.
@@ -158,8 +216,13 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
   } else {
     spec = link;
   }
+  let watch: Promise<OwnWatch> | undefined;
+  const tell = (record: EngineRecord): void => void watch?.then((watching) => watching.tell(record));
   const hooks: Pick<EngineHostOptions, "onLink"> & { allow?: Allow } = {
-    ...(options.onLink ? { onLink: options.onLink } : {}),
+    onLink: (up, name) => {
+      options.onLink?.(up, name);
+      tell({ type: "link", atMs: Date.now(), up, name });
+    },
     ...(options.allow ? { allow: options.allow } : {}),
   };
   const served = await serve({
@@ -172,5 +235,12 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
     ...(outbound === undefined ? {} : { outbound }),
     ...hooks,
   });
-  return Object.assign(served, { forwards: new OwnForwards(served.host, config.forwards) });
+  const forwards = new OwnForwards(served.host, config.forwards, (action, { id, rule }) =>
+    tell({ type: "forward", atMs: Date.now(), action, id, rule }),
+  );
+  const watching = (): Promise<OwnWatch> => {
+    watch ??= import("./supervisor/own-watch.ts").then((module) => new module.OwnWatch(served.host));
+    return watch;
+  };
+  return Object.assign(served, { forwards, ...watchedBy(watching) });
 }

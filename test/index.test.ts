@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import {
   ConfigError,
+  type ControlEvent,
   createEngine,
   type FlowRequest,
   type Sluice,
@@ -133,6 +134,39 @@ describe("an engine", () => {
     server.close();
   });
 
+  it("tells what happens, and captures it, for as long as somebody asks", async () => {
+    const address = listener();
+    const steered = await createEngine({ qemuListen: address });
+    engine = steered;
+    const events: ControlEvent[] = [];
+    const off = (["flow-opened", "flow-ended", "link", "forward"] as const).map((type) =>
+      steered.on(type, (event) => events.push(event)),
+    );
+    const file = join(directory, "library.pcapng");
+    const { id } = await steered.captures.start(file, { frames: 2 });
+    const types = (): string[] => events.map(({ type }) => type);
+    const guest = connect(address.slice("unix:".length));
+    await once(guest, "connect");
+    send(guest, 4711, "203.0.113.1");
+    await until(() => types().includes("flow-opened"), "the mapping is told");
+    steered.forwards.remove(steered.forwards.add("0:22").id);
+    send(guest, 4711);
+    await until(async () => (await steered.captures.list())[0]?.frames === 2, "two frames");
+    expect(await steered.captures.list()).toMatchObject([{ id, path: file, frames: 2 }]);
+    steered.killFlow(steered.flows()[0]?.id ?? 0);
+    await until(() => types().includes("flow-ended"), "its end is told");
+    expect(types()).toEqual(["link", "flow-opened", "forward", "forward", "flow-ended"]);
+    expect(events.at(-1)).toMatchObject({ reason: "killed", octetsFromGuest: 5 });
+    for (const end of off) end();
+    send(guest, 4711, "203.0.113.1");
+    await until(() => steered.flows().length === 1, "another mapping");
+    expect(await steered.captures.stop(id)).toMatchObject({ ended: "it has the frames it was to have" });
+    await expect(steered.captures.stop(id)).rejects.toThrow("there is no capture");
+    await expect(steered.captures.start("/nowhere/x")).rejects.toThrow("ENOENT");
+    expect(events).toHaveLength(5);
+    guest.destroy();
+  });
+
   it("is steered while it serves: forwards, flows, leases, the cable", async () => {
     const address = listener();
     const steered = await createEngine({ qemuListen: address, allowHostLoopback: true, ports: ["0:22"] });
@@ -172,11 +206,11 @@ describe("an engine", () => {
 });
 
 /** A datagram of the guest to the gateway's address, in QEMU's framing. */
-function send(guest: Socket, destinationPort: number): void {
+function send(guest: Socket, destinationPort: number, destination = "10.0.2.2"): void {
   const frame = udpFrame({
     source: ip("10.0.2.15"),
     sourcePort: 4000,
-    destination: ip("10.0.2.2"),
+    destination: ip(destination),
     destinationPort,
     payload: Buffer.from("hello"),
   });

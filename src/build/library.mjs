@@ -15,7 +15,7 @@ const COMPILED = join(ROOT, "dist", "src");
 
 /** Public declarations and the files they stand in, in the order in which a reader wants them. */
 const DECLARATIONS = [
-  ["index", ["createEngine", "SluiceOptions", "SteeredSluice"]],
+  ["index", ["createEngine", "SluiceOptions", "SteeredSluice", "EventOf", "OwnCaptures"]],
   ["host/asked-program", ["Allow", "FlowRequest"]],
   ["serve", ["Sluice"]],
   ["host/own-forwards", ["OwnForward", "LiveForwards"]],
@@ -46,8 +46,10 @@ const load = (name) => import(pathToFileURL(join(COMPILED, `${name}.js`)).href);
 function typeOf(schema, indent = "") {
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  if (schema.anyOf !== undefined) return schema.anyOf.map((each) => typeOf(each, indent)).join(" | ");
+  const forms = schema.oneOf ?? schema.anyOf;
+  if (forms !== undefined) return forms.map((each) => typeOf(each, indent)).join(" | ");
   if (schema.type === "array") return `(${typeOf(schema.items, indent)})[]`;
+  if (Array.isArray(schema.type)) return schema.type.map((type) => typeOf({ type }, indent)).join(" | ");
   if (schema.type !== "object") return schema.type === "integer" ? "number" : schema.type;
   const inner = `${indent}    `;
   const fields = Object.entries(schema.properties).map(([name, value]) => {
@@ -86,6 +88,26 @@ async function madeTypes() {
   return [
     `${ABOUT_POLICIES}\nexport type PolicyDocument = ${typeOf(policyJsonSchema())};`,
     `/** Why something was not carried. */\ntype DropReasonName =\n${reasons};`,
+    ...(await apiTypes(DROP_REASONS)),
+  ];
+}
+
+/** What the control API says of events and captures: the library tells the same. */
+async function apiTypes(dropReasons) {
+  const { z } = await import("zod");
+  const { eventSchema, captureSchema, captureRequestSchema } = await load("control/schema");
+  const named = dropReasons.map((name) => JSON.stringify(name)).join(" | ");
+  const type = (schema, io) => {
+    const json = z.toJSONSchema(schema, { io });
+    // Of a schema with a name, what stands under it.
+    const root = json.$ref === undefined ? json : json.$defs[json.$ref.split("/").at(-1)];
+    return typeOf(root).replaceAll(named, "DropReasonName");
+  };
+  return [
+    `/** What happened. */\nexport type ControlEvent = ${type(eventSchema, "output")};`,
+    `/** The kinds of events there are. */\nexport type EventType = ControlEvent["type"];`,
+    `/** A capture as it is now. */\nexport type CaptureResource = ${type(captureSchema, "output")};`,
+    `/** What a capture is to hold, and when it ends. */\nexport type CaptureStreamQuery = ${type(captureRequestSchema.omit({ path: true }), "input")};`,
   ];
 }
 

@@ -50,6 +50,7 @@ export class OwnForwards implements LiveForwards {
   constructor(
     private readonly host: EngineHost,
     config: readonly Forward[],
+    private readonly changed: (action: "added" | "removed", forward: OwnForward) => void = () => {},
   ) {
     let at = 0;
     for (const rule of forwardRules(config)) {
@@ -73,11 +74,18 @@ export class OwnForwards implements LiveForwards {
       this.host.removeForward(id, true);
       throw error;
     }
-    return this.enter(id, forwards, hostPort);
+    const added = this.enter(id, forwards, hostPort);
+    this.changed("added", added);
+    return added;
   }
 
   remove(id: number, cut = false): boolean {
-    return this.rules.delete(id) && this.host.removeForward(id, cut);
+    const entry = this.rules.get(id);
+    if (entry === undefined) return false;
+    this.rules.delete(id);
+    const removed = this.host.removeForward(id, cut);
+    this.changed("removed", entry);
+    return removed;
   }
 
   private enter(id: number, rule: readonly Forward[], hostPort: number): OwnForward {

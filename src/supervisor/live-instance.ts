@@ -92,7 +92,7 @@ export class LiveInstance implements Instance {
       calls,
       sendDescriptor,
       memories: this.memories,
-      flowOf: (id) => this.flowRow(id),
+      flowOf: (id) => this.records.rowOf(id),
     });
   }
 
@@ -164,16 +164,6 @@ export class LiveInstance implements Instance {
       (state === undefined || row.state.toLowerCase() === state.toLowerCase()) &&
       (hosts === undefined || hosts.some((host) => concerns(host, row, this.memories)))
     );
-  }
-
-  /** The flow with this number, if there is one: the table has no order by it. */
-  private async flowRow(id: number): Promise<FlowRecord | undefined> {
-    for (let from = 0; ; ) {
-      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
-      const row = rows.find(({ flow }) => flow === id);
-      if (row !== undefined || next === 0) return row;
-      from = next;
-    }
   }
 
   private flowOf({ flow: id, place: _, ...row }: FlowRecord): Flow {

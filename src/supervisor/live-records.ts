@@ -23,6 +23,9 @@ const WANTED: Partial<Record<RecordType, number>> = {
   dns: WANT_DNS,
 };
 
+/** Places of the flow table looked at in one call. */
+const PLACES_PER_CALL = 16_384;
+
 /** How long an engine that has ended may leave records to read, milliseconds. */
 const DRAIN_MS = 500;
 
@@ -95,6 +98,16 @@ export class LiveRecords implements RecordStream {
         reject(error);
       });
     });
+  }
+
+  /** The row of the flow with this number, if there is one: the table has no order by it. */
+  async rowOf(flow: number): Promise<FlowRecord | undefined> {
+    for (let from = 0; ; ) {
+      const { rows, next } = await this.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
+      const row = rows.find((each) => each.flow === flow);
+      if (row !== undefined || next === 0) return row;
+      from = next;
+    }
   }
 
   /** Settles when what the engine has recorded so far has been read. */

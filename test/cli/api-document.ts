@@ -23,6 +23,10 @@ const SECTIONS: readonly (readonly [title: string, names: readonly string[]])[] 
   ["Start", ["createEngine", "SluiceOptions", "CommandOptions"]],
   ["A running engine", ["SteeredSluice", "Sluice", "EngineEnd", "FlowRow", "LeaseRow", "DenialRow"]],
   ["Forwards", ["LiveForwards", "OwnForward"]],
+  [
+    "Events and captures",
+    ["ControlEvent", "EventType", "EventOf", "OwnCaptures", "CaptureStreamQuery", "CaptureResource"],
+  ],
   ["Where the guest may go", ["Allow", "FlowRequest", "PolicyDocument"]],
   ["Errors", ["ConfigError", "Problem", "StartError", "StartProblem"]],
   ["Log", ["Logger"]],
