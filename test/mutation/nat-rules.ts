@@ -138,8 +138,8 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-9 ICMP errors |",
     file: `${TCP}/open.ts`,
-    find: "sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);",
-    replace: "",
+    find: "knows the ends.\n  sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);",
+    replace: "knows the ends.",
     test: TCP_TEST,
     name: "REQ-9: what ICMP told",
   },

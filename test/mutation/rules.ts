@@ -320,8 +320,8 @@ export const CONNECTION_RULES: readonly Rule[] = [
   {
     row: "| refused: RST and ACK to the SYN",
     file: `${TCP}/open.ts`,
-    find: "sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);",
-    replace: "",
+    find: "knows the ends.\n  sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);",
+    replace: "knows the ends.",
     test: script("handshake"),
     name: "answers a refused connection with RST and ACK",
   },
