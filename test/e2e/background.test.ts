@@ -150,7 +150,7 @@ describe("a start in the background that fails", () => {
 
     const missing = await sluice(words("--pcap", "/no/such/file")).ended;
     expect(missing.status).toBe(1);
-    expect(missing.stderr).toMatch(/^sluice run: ENOENT.*\/no\/such\/file/m);
+    expect(missing.stderr).toMatch(/^sluice run: pcap \/no\/such\/file: ENOENT/m);
     expect([path, pidFile].filter(existsSync)).toEqual([]);
 
     const unlogged = await sluice(words("--log-file", "/no/such/log")).ended;
