@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #ifdef __GLIBC__
-#include <malloc.h>
 #endif
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -41,13 +40,15 @@ int32_t shim_discard_pages(const int32_t *a) {
   return madvise((void *)from, to - from, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
+/* M_MMAP_THRESHOLD of glibc's malloc.h. */
+#define MMAP_THRESHOLD (-3)
+
+/* By name, since the same built file serves under musl, which has neither this nor malloc_trim. */
 int32_t shim_map_large_blocks(const int32_t *a) {
-#ifdef __GLIBC__
-  return mallopt(M_MMAP_THRESHOLD, a[0]) == 1 ? 0 : -EINVAL;
-#else
-  (void)a;
-  return -ENOSYS;
-#endif
+  int (*set_option)(int, int);
+  *(void **)&set_option = dlsym(RTLD_DEFAULT, "mallopt");
+  if (set_option == NULL) return -ENOSYS;
+  return set_option(MMAP_THRESHOLD, a[0]) == 1 ? 0 : -EINVAL;
 }
 
 /* What V8 tells a program whose host is short of memory, which Node-API has no call for: two functions that Node exports. */
@@ -59,9 +60,9 @@ int32_t shim_release_memory(const int32_t *a) {
   *(void **)&low_memory = dlsym(RTLD_DEFAULT, "_ZN2v87Isolate21LowMemoryNotificationEv");
   if (current_isolate == NULL || low_memory == NULL) return -ENOSYS;
   low_memory(current_isolate());
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
+  int (*trim)(size_t);
+  *(void **)&trim = dlsym(RTLD_DEFAULT, "malloc_trim");
+  if (trim != NULL) trim(0);
   return 0;
 }
 
