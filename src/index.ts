@@ -19,6 +19,7 @@ import { OptionSet } from "./config/option-set.ts";
 import { definitionOf, type OptionName, optionsOf } from "./config/option-table.ts";
 import { planHost, planLink } from "./config/plan.ts";
 import type { PolicyDocument } from "./config/policy/schema.ts";
+import { checkStandIns } from "./config/policy-plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { EngineRecord } from "./control/records.ts";
 import type { CaptureResource, CaptureStreamQuery, ControlEvent, EventType } from "./control/schema.ts";
@@ -125,7 +126,18 @@ function optionSetOf(options: SluiceOptions): OptionSet {
   return set;
 }
 
+/** Options of the command that say a part of a policy, as the library's says it. */
+const POLICY_WORDS: Readonly<Record<string, string>> = {
+  deny: "policy: { rules: [{ deny: TARGET }] }",
+  ask: "policy: { rules: [{ ask: TARGET }] }",
+  audit: 'policy: { mode: "audit" }',
+  policyDefault: 'policy: { default: "deny" }',
+  via: "policy: { via: URL }",
+};
+
 function unknownProperty(property: string) {
+  const instead = Object.hasOwn(POLICY_WORDS, property) ? POLICY_WORDS[property] : undefined;
+  if (instead !== undefined) return { place: property, allowed: `a known option, such as ${instead}` };
   const guess = nearest(property, [...LIBRARY_OPTIONS.keys(), ...HOOKS]);
   return { place: property, allowed: `a known option${guess ? `; did you mean ${guess}?` : ""}` };
 }
@@ -156,7 +168,9 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
   const source =
     typeof policy === "string" ? { label: "policy", text: policy } : { label: "policy", value: policy };
   const input = { flags: [], source, fallback: undefined, audit: false };
-  return readPolicy(input, set.problems)?.config ?? null;
+  const config = readPolicy(input, set.problems)?.config ?? null;
+  if (config !== null) checkStandIns(config, set);
+  return config;
 }
 
 /** What is loaded when it is first used. */

@@ -61,6 +61,25 @@ describe("options", () => {
     expect((await refused(options))[0]).toMatch(/^pidFile: allowed: a known option/);
   });
 
+  it("that say a part of a policy are refused, and told as the policy says it", async () => {
+    const parts = { deny: ["a.example"], ask: ["b.example"], audit: true, policyDefault: "deny", via: "x" };
+    const wrong = { qemuListen: listener(), policy: { version: 1 }, ...parts } as unknown as SluiceOptions;
+    expect(await refused(wrong)).toEqual([
+      "deny: allowed: a known option, such as policy: { rules: [{ deny: TARGET }] }",
+      "ask: allowed: a known option, such as policy: { rules: [{ ask: TARGET }] }",
+      'audit: allowed: a known option, such as policy: { mode: "audit" }',
+      'policyDefault: allowed: a known option, such as policy: { default: "deny" }',
+      "via: allowed: a known option, such as policy: { via: URL }",
+    ]);
+  });
+
+  it("of a policy are checked against the guest's network, too", async () => {
+    const policy = { version: 1 as const, via: "socks5://127.0.0.1:1080", "stand-ins": "10.0.0.0/16" };
+    expect(await refused({ qemuListen: listener(), net: "10.0.2.0/24", policy })).toEqual([
+      'policy: found "stand-ins: 10.0.0.0/16"; allowed: a network apart from the guest\'s (10.0.2.0/24)',
+    ]);
+  });
+
   it("take numbers and lists, and leave out what is undefined", async () => {
     const nothing = { gateway: undefined } as unknown as SluiceOptions;
     engine = await createEngine({

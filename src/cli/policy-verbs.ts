@@ -1,6 +1,7 @@
 /** `sluice policy show, set, rm, suggest`: the policy of an instance that runs. */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { HIDDEN } from "../config/hidden-login.ts";
 import { readPolicy } from "../config/policy/read.ts";
 import { suggest, suggestionText, type Wanted } from "../config/policy/suggest.ts";
 import { deniedInFlowLog } from "../control/flow-log/denied.ts";
@@ -124,10 +125,11 @@ function sourceOf(from: string): Source {
   return { wanted: last.denials, policy: configOf(last.policy) };
 }
 
-/** A policy as an instance tells it. */
+/** A policy as an instance tells it, its passwords hidden as they will be in what is made of it. */
 function configOf(text: string): PolicyConfig | null {
   const source = { label: "policy", text, directory: null };
-  return readPolicy({ flags: [], source, fallback: undefined, audit: false }, [])?.config ?? null;
+  const input = { flags: [], source, fallback: undefined, audit: false, hidden: () => HIDDEN };
+  return readPolicy(input, [])?.config ?? null;
 }
 
 const RUNS: Readonly<Record<PolicyVerbName, (request: VerbRequest) => Promise<void>>> = {

@@ -1,11 +1,12 @@
 /** `sluice policy`: what a policy says, without a guest. */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { hideLogin } from "../config/hidden-login.ts";
 import { parseFlow } from "../config/policy/flow.ts";
 import { describeVerdict, type ReadPolicy, readPolicy } from "../config/policy/read.ts";
 import { policyJsonSchema } from "../config/policy/schema.ts";
 import { formatTarget } from "../config/policy/target.ts";
-import { parseVia } from "../config/policy/way.ts";
+import { parseVia, withoutPasswords } from "../config/policy/way.ts";
 import { POLICY_OPTIONS } from "../config/policy-options.ts";
 import { formatProblem, nearest, type Problem, quote, Unacceptable } from "../config/problem.ts";
 import type { PolicyWay } from "../engine/config.ts";
@@ -163,12 +164,13 @@ function read(
 
 function viaOf(values: Arguments["values"], problems: Problem[]): PolicyWay | undefined {
   const [text, ...more] = (values["via"] as string[] | undefined) ?? [];
-  if (more.length > 0) problems.push({ place: "--via", found: String(more[0]), allowed: "once only" });
+  if (more.length > 0)
+    problems.push({ place: "--via", found: hideLogin(String(more[0])), allowed: "once only" });
   try {
     return text === undefined ? undefined : parseVia(text);
   } catch (error) {
     if (!(error instanceof Unacceptable)) throw error;
-    problems.push({ place: "--via", found: text ?? "", allowed: error.allowed });
+    problems.push({ place: "--via", found: hideLogin(text ?? ""), allowed: error.allowed });
     return undefined;
   }
 }
@@ -187,7 +189,8 @@ function check(given: Arguments): number {
   const policy = read(given, path, problems);
   if (given.values["json"] === true) {
     const warnings = policy?.warnings ?? [];
-    process.stdout.write(`${JSON.stringify({ problems, warnings, policy: policy?.config ?? null })}\n`);
+    const config = policy === undefined ? null : withoutPasswords(policy.config);
+    process.stdout.write(`${JSON.stringify({ problems, warnings, policy: config })}\n`);
     return problems.length > 0 ? EXIT_USAGE : 0;
   }
   if (policy === undefined) return complain(problems);

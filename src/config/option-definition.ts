@@ -46,6 +46,8 @@ export interface OptionDefinition<T> {
   readonly help: string;
   /** The value, or throws Unacceptable. Never called for a flag. `values`: all it takes, where they are few. */
   readonly parse: ((text: string) => T) & { readonly values?: readonly string[] };
+  /** How a value that may hold a password is told in complaints. */
+  readonly shown?: (text: string) => string;
   /** What holds when the option is not given, as one would write it. */
   readonly default?: string;
   /** Another default for some commands. */

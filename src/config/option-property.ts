@@ -33,6 +33,7 @@ const COMMAND_ONLY = [
   // The library's `allow` is a program's, and its `policy` an object.
   "allow",
   "deny",
+  "ask",
   "policy",
   "policy-default",
   "audit",

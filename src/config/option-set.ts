@@ -44,7 +44,11 @@ export class OptionSet {
     const given = this.#values.get(name) ?? [];
     const place = this.#placeOf(name, given.length);
     if (given.length > 0 && !definition.repeat) {
-      this.problems.push({ place, ...(text === undefined ? {} : { found: text }), allowed: "once only" });
+      this.problems.push({
+        place,
+        ...(text === undefined ? {} : { found: shown(name, text) }),
+        allowed: "once only",
+      });
       return;
     }
     try {
@@ -59,7 +63,7 @@ export class OptionSet {
       if (!(error instanceof Unacceptable)) throw error;
       this.#broken.add(name);
       const part = error.found !== undefined && error.found !== text ? ` (at ${quote(error.found)})` : "";
-      this.problems.push({ place, found: text ?? "", allowed: `${error.allowed}${part}` });
+      this.problems.push({ place, found: shown(name, text ?? ""), allowed: `${error.allowed}${part}` });
     }
   }
 
@@ -96,8 +100,12 @@ export class OptionSet {
     const isFlag = OPTIONS[name] !== undefined && definitionOf(name).placeholder === undefined;
     this.problems.push({
       place: this.place(name, index),
-      ...(given && !isFlag ? { found: given.text } : {}),
+      ...(given && !isFlag ? { found: shown(name, given.text) } : {}),
       allowed,
     });
   }
+}
+
+function shown(name: OptionName, text: string): string {
+  return definitionOf(name).shown?.(text) ?? text;
 }

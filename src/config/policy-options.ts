@@ -1,4 +1,5 @@
 /** The options of the table that say where the guest may go. What they say is read by policy/, which only they load. */
+import { hideLogin } from "./hidden-login.ts";
 import { parsePath } from "./link-grammar.ts";
 import { type CommandName, choice, flag, option } from "./option-definition.ts";
 
@@ -56,6 +57,7 @@ export const POLICY_OPTIONS = {
       "Send all TCP that is allowed by a proxy, names included, and let nothing go straight: socks5://[USER:PASSWORD@]ADDRESS:PORT or " +
       "http://[USER:PASSWORD@]ADDRESS:PORT. Names are not asked for here; UDP is refused.",
     parse: asWritten,
+    shown: hideLogin,
   }),
   audit: flag(
     "Policy",

@@ -35,7 +35,7 @@ export async function planPolicy(options: OptionSet): Promise<PolicyConfig | nul
 }
 
 /** Addresses of the guest's own network cannot stand for names. */
-function checkStandIns({ way, rules, standIns }: PolicyConfig, options: OptionSet): void {
+export function checkStandIns({ way, rules, standIns }: PolicyConfig, options: OptionSet): void {
   if (way === undefined && rules.every((rule) => rule.way === undefined)) return;
   const net = options.value("net");
   const prefixLength = Math.min(net.prefixLength, standIns.prefixLength);

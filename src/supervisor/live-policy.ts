@@ -109,7 +109,7 @@ export class EnginePolicy implements LivePolicy {
 
   /** Reads a policy and sees that what it names can be reached. Throws a ControlRefusal with everything that is wrong. */
   private async read(request: PolicyRequest): Promise<ReadPolicy> {
-    const read = await readRequest(request);
+    const read = await readRequest(request, this.kept.current.config);
     const seen = new Set(operatorSockets(this.parts.policy).map((path) => dirname(path)));
     const hidden = operatorSockets(read.config).filter((path) => !seen.has(dirname(path)));
     if (hidden.length === 0) return read;
@@ -199,11 +199,16 @@ export class EnginePolicy implements LivePolicy {
 }
 
 /** Throws a ControlRefusal with everything that is wrong. */
-async function readRequest({ text, label, directory }: PolicyRequest): Promise<ReadPolicy> {
+async function readRequest(
+  { text, label, directory }: PolicyRequest,
+  current: PolicyConfig,
+): Promise<ReadPolicy> {
   const { readPolicy } = await import("../config/policy/read.ts");
+  const { passwordsOf } = await import("../config/policy/way.ts");
   const problems: Problem[] = [];
   const source = { label, text, directory: directory ?? null };
-  const policy = readPolicy({ flags: [], source, fallback: undefined, audit: false }, problems);
+  const hidden = passwordsOf(current);
+  const policy = readPolicy({ flags: [], source, fallback: undefined, audit: false, hidden }, problems);
   if (policy === undefined) throw new ControlRefusal(400, problems.map(formatProblem).join("\n"), problems);
   return policy;
 }

@@ -1,5 +1,5 @@
 /** A policy that is looked at, replaced and extended while a guest is served, and one that is made of what was denied. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,6 +85,28 @@ async function open(running: Running, name: string): Promise<string> {
   return line.exec(running.stdout.slice(from))?.[1] ?? "";
 }
 
+/** A proxy that notes who logs in and connects to nothing: says hello itself. Its port. */
+async function socksProxy(logins: string[]): Promise<number> {
+  const server = createServer((socket) => {
+    let step = 0;
+    socket.on("error", () => {});
+    socket.on("data", (octets) => {
+      step++;
+      if (step === 1) socket.write(Buffer.of(5, 2));
+      else if (step === 2) {
+        const user = octets.subarray(2, 2 + (octets[1] ?? 0));
+        logins.push(`${user}:${octets.subarray(3 + user.length)}`);
+        socket.write(Buffer.of(1, 0));
+      } else if (step === 3) {
+        socket.write(Buffer.concat([Buffer.of(5, 0, 0, 1, 0, 0, 0, 0, 0, 0), Buffer.from("hello")]));
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
 async function verb(...args: string[]): Promise<Ended> {
   return sluice(args, { env: env() }).ended;
 }
@@ -146,6 +168,47 @@ describe("a policy while it runs", () => {
     // What `show --text` prints is what `set` takes.
     const { stdout: text } = await verb("policy", "show", "--text");
     expect(await json("policy", "set", file("same.yaml", text))).toMatchObject({ added: [], removed: [] });
+  });
+
+  it("P27 shows and keeps no password of a proxy, and knows it when what it showed is set", async (context) => {
+    needs(context, MACHINE);
+    const logins: string[] = [];
+    const proxy = await socksProxy(logins);
+    const via = `socks5://me:s3cret@127.0.0.1:${proxy}`;
+    const path = file(
+      "proxy.yaml",
+      `version: 1\nvia: "${via}"\nrules:\n  - allow: "raw.test:${ports.raw}"\n`,
+    );
+    const running = await guest("--policy", path);
+    expect(await open(running, "raw.test")).toBe("open");
+    expect(await open(running, "more.test")).toBe("ENOTFOUND");
+    const shown = [
+      ...[await verb("policy", "show", "--json"), await verb("policy", "suggest")],
+      ...[await verb("policy", "show", "--text"), await verb("policy", "check", path, "--json")],
+    ];
+    for (const { stdout } of shown) {
+      expect(stdout).not.toContain("s3cret");
+      expect(stdout).toMatch(/me:\*\*\*@|"\*\*\*"/);
+    }
+    const shownPath = file("shown.yaml", shown[2]?.stdout ?? "");
+    expect(await verb("policy", "set", shownPath)).toMatchObject({ stderr: "", status: 0 });
+    expect(await open(running, "raw.test")).toBe("open");
+    expect(logins).toEqual(["me:s3cret", "me:s3cret"]);
+    const other = file("other.yaml", (shown[2]?.stdout ?? "").replace("me:", "you:"));
+    const refused = await verb("policy", "set", other);
+    expect(refused.stderr).toContain("*** stands for that of a policy which was shown");
+    expect(refused.status).toBe(2);
+    running.child.kill("SIGTERM");
+    await running.ended;
+    const kept = readFileSync(join(directory, "run", "sluice", "last-denials.json"), "utf8");
+    expect(kept).toContain("more.test");
+    expect(kept).toContain("me:***@");
+    expect(kept).not.toContain("s3cret");
+    const last = await verb("policy", "suggest", "--from", "last");
+    expect(last.stdout).toContain("me:***@");
+    const again = await verb("exec", ...options("--policy", file("last.yaml", last.stdout)), "--", "true");
+    expect(again.stderr).toContain("*** stands for that of a policy which was shown");
+    expect(again.status).toBe(2);
   });
 
   it("P5 gets rules in front, for a time and for good, and loses them", async (context) => {

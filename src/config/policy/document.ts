@@ -1,6 +1,7 @@
 /** The text of a policy (YAML, and so JSON) with the place of each part. */
 import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument } from "yaml";
 import type { z } from "zod";
+import { hideLogin } from "../hidden-login.ts";
 import { nearest, type Problem } from "../problem.ts";
 import {
   GUEST_LIMIT_KEYS,
@@ -116,7 +117,8 @@ function problemsOf(issue: z.core.$ZodIssue, value: unknown, place: Place): Prob
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key, place));
   const found = textOf(path.reduce<unknown>((part, key) => (part as Record<string, unknown>)?.[key], value));
   const allowed = issue.message;
-  return [{ place: place(path), ...(found === undefined ? {} : { found }), allowed }];
+  const shown = found !== undefined && path[path.length - 1] === "via" ? hideLogin(found) : found;
+  return [{ place: place(path), ...(shown === undefined ? {} : { found: shown }), allowed }];
 }
 
 function unknownKey(path: Path, key: string, place: Place): Problem {

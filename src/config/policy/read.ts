@@ -13,6 +13,7 @@ import {
 } from "../../engine/config.ts";
 import { POLICY_TARGETS_MAX } from "../../engine/limits.ts";
 import { OfflinePolicy, type OfflineVerdict } from "../../engine/policy/offline.ts";
+import { hideLogin } from "../hidden-login.ts";
 import { type Problem, Unacceptable } from "../problem.ts";
 import { type Place, type PolicySource, readDocument } from "./document.ts";
 import { parseDuration } from "./duration.ts";
@@ -21,7 +22,7 @@ import { guestLimitOf, limitOf } from "./limit.ts";
 import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";
 import { parseTarget, type Verdict } from "./target.ts";
 import { policyWarnings } from "./warnings.ts";
-import { parseStandIns, parseVia, wayOfRule } from "./way.ts";
+import { type HiddenPassword, parseStandIns, parseVia, wayOfRule } from "./way.ts";
 
 /** A rule of the command line. */
 export interface FlagRule {
@@ -38,6 +39,8 @@ export interface PolicyInput {
   readonly audit: boolean;
   /** The proxy of the command line. */
   readonly via?: PolicyWay | undefined;
+  /** What passwords are that the source only shows as hidden; by default none is known. */
+  readonly hidden?: HiddenPassword;
 }
 
 export interface ReadPolicy {
@@ -59,7 +62,7 @@ export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy 
   const before = problems.length;
   const read = input.source === undefined ? undefined : readDocument(input.source, problems);
   const { label, directory = dirname(label) } = input.source ?? { label: "" };
-  const collect = new Rules(problems, label, directory);
+  const collect = new Rules(problems, label, directory, input.hidden);
   for (const flag of input.flags) collect.addFlag(flag);
   const document: PolicyDocument = read?.document ?? { version: 1 };
   const place: Place = read?.place ?? (() => "policy");
@@ -72,7 +75,8 @@ export function readPolicy(input: PolicyInput, problems: Problem[]): ReadPolicy 
     sortByPlace(problems);
     return undefined;
   }
-  const via = optional(document.via, parseVia, place(["via"]), problems);
+  const parseProxy = (text: string): PolicyWay => parseVia(text, input.hidden);
+  const via = optional(document.via, parseProxy, place(["via"]), problems);
   const standIns =
     optional(document["stand-ins"], parseStandIns, place(["stand-ins"]), problems) ?? STAND_INS;
   if (problems.length > before) return undefined;
@@ -96,7 +100,7 @@ function optional<T>(
     return parse(text);
   } catch (error) {
     if (!(error instanceof Unacceptable)) throw error;
-    problems.push({ place, found: text, allowed: error.allowed });
+    problems.push({ place, found: hideLogin(text), allowed: error.allowed });
     return undefined;
   }
 }
@@ -150,6 +154,7 @@ class Rules {
     private readonly label: string,
     /** Where lists of targets lie, or null. */
     private readonly directory: string | null,
+    private readonly hidden: HiddenPassword | undefined,
   ) {}
 
   placeOf(rule: number, target?: number): string {
@@ -191,13 +196,11 @@ class Rules {
       return target === undefined ? [] : [target];
     });
     this.places.push(placeOf);
-    const way = wayOfRule(rule, (key, allowed, found) => {
-      this.problems.push({
-        place: place([...at, key], key),
-        ...(found === undefined ? {} : { found }),
-        allowed,
-      });
-    });
+    const reject = (key: string, allowed: string, found?: string): void => {
+      const what = found === undefined ? {} : { found };
+      this.problems.push({ place: place([...at, key], key), ...what, allowed });
+    };
+    const way = wayOfRule(rule, reject, this.hidden);
     if (way !== undefined) this.rejectUdp(targets, placeOf);
     const { check, message } = rule;
     const limit = limitOf(rule);

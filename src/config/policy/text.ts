@@ -1,4 +1,4 @@
-/** A policy as a file says it, from what was read: `readPolicy` reads the same from it. */
+/** A policy as a file says it, from what was read: `readPolicy` reads the same from it, once it is told the passwords. */
 import { stringify } from "yaml";
 import { type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
 import { formatNetwork } from "../address.ts";

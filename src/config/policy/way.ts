@@ -1,9 +1,10 @@
 /** Ways out that a rule may name: another place (`to:`), or a proxy (`via:`). */
-import type { OperatorTarget, PolicyWay, StandInNetwork } from "../../engine/config.ts";
+import type { OperatorTarget, PolicyConfig, PolicyWay, StandInNetwork } from "../../engine/config.ts";
 import { formatAddress } from "../../engine/wire/address-text.ts";
 import { isIpv4, parseInteger, parseIpv4, parseNetwork } from "../address.ts";
 import { parseIpv6 } from "../address6.ts";
 import { parseSocketPath } from "../forward-grammar.ts";
+import { HIDDEN, hideLogin } from "../hidden-login.ts";
 import { Unacceptable } from "../unacceptable.ts";
 import type { RuleDocument } from "./schema.ts";
 
@@ -32,19 +33,48 @@ function parseTo(text: string, proxyHeader: boolean): PolicyWay {
   return { kind: "to", target, proxyHeader };
 }
 
+/** The password that a policy which was shown says nothing of: `proxy` is its URL as it was shown. */
+export type HiddenPassword = (proxy: string) => string | undefined;
+
+/** Those of the policy that was shown. */
+export function passwordsOf({ way, rules }: PolicyConfig): HiddenPassword {
+  const known = new Map<string, string>();
+  for (const each of [way, ...rules.map((rule) => rule.way)]) {
+    const login = each === undefined ? undefined : loginOf(each);
+    if (each !== undefined && login !== undefined) known.set(formatVia(each), login.password);
+  }
+  return (proxy) => known.get(proxy);
+}
+
 /** Reads what `via:` says. Throws Unacceptable. */
-export function parseVia(text: string): PolicyWay {
+export function parseVia(text: string, hidden: HiddenPassword = () => undefined): PolicyWay {
   const [, kind, login, end] = /^(socks5|http):\/\/(?:(.*)@)?([^@/]*)\/?$/.exec(text) ?? [];
   if (end === undefined) throw new Unacceptable(VIA);
   const target = parseEnd(end, VIA);
   const given = login === undefined ? undefined : parseLogin(login, kind === "http");
-  if (kind === "socks5") return { kind, target, ...(given === undefined ? {} : { login: given }) };
-  if (given === undefined) return { kind: "http", target };
-  const credentials = Buffer.from(`${given.user}:${given.password}`).toString("base64");
-  return { kind: "http", target, credentials };
+  const way = proxyWay(kind === "socks5" ? kind : "http", target, given);
+  if (given === undefined || !login?.endsWith(`:${HIDDEN}`) || given.password !== HIDDEN) return way;
+  const password = hidden(formatVia(way));
+  if (password === undefined) {
+    throw new Unacceptable(
+      `the password: ${HIDDEN} stands for that of a policy which was shown, for the same user at the same proxy (a password of three asterisks is %2A%2A%2A)`,
+    );
+  }
+  return proxyWay(way.kind === "socks5" ? way.kind : "http", target, { ...given, password });
 }
 
-function parseLogin(text: string, isHttp: boolean): { user: string; password: string } {
+interface Login {
+  readonly user: string;
+  readonly password: string;
+}
+
+function proxyWay(kind: "socks5" | "http", target: OperatorTarget, login: Login | undefined): PolicyWay {
+  if (kind === "socks5") return { kind, target, ...(login === undefined ? {} : { login }) };
+  if (login === undefined) return { kind, target };
+  return { kind, target, credentials: Buffer.from(`${login.user}:${login.password}`).toString("base64") };
+}
+
+function parseLogin(text: string, isHttp: boolean): Login {
   const colon = text.indexOf(":");
   if (colon < 0) throw new Unacceptable("USER:PASSWORD before the @");
   const [user, password] = [text.slice(0, colon), text.slice(colon + 1)].map(decode) as [string, string];
@@ -67,14 +97,32 @@ function decode(text: string): string {
   }
 }
 
-/** A way as it is written: what a file's members say. */
+/** A way as it is shown: what a file's members say, but for a password. */
 export function wayDocument(way: PolicyWay): Record<string, string> {
   if (way.kind === "to") {
     return { to: formatEnd(way.target), ...(way.proxyHeader ? { "proxy-protocol": "v2" } : {}) };
   }
-  const login = way.kind === "http" ? readCredentials(way.credentials) : way.login;
-  const user = login === undefined ? "" : `${encode(login.user)}:${encode(login.password)}@`;
-  return { via: `${way.kind}://${user}${formatEnd(way.target)}` };
+  return { via: formatVia(way) };
+}
+
+function formatVia(way: PolicyWay): string {
+  const login = loginOf(way);
+  const user = login === undefined ? "" : `${encodeURIComponent(login.user)}:${HIDDEN}@`;
+  return `${way.kind}://${user}${formatEnd(way.target)}`;
+}
+
+/** A policy without its passwords, to be shown. */
+export function withoutPasswords(config: PolicyConfig): PolicyConfig {
+  const hide = <T extends { readonly way?: PolicyWay }>(of: T): T => {
+    const login = of.way === undefined ? undefined : loginOf(of.way);
+    if (of.way === undefined || login === undefined) return of;
+    const { kind, target } = of.way;
+    return {
+      ...of,
+      way: proxyWay(kind === "socks5" ? kind : "http", target, { ...login, password: HIDDEN }),
+    };
+  };
+  return { ...hide(config), rules: config.rules.map(hide) };
 }
 
 function formatEnd(target: OperatorTarget): string {
@@ -83,14 +131,13 @@ function formatEnd(target: OperatorTarget): string {
   return `${address.includes(":") ? `[${address}]` : address}:${target.port}`;
 }
 
-function readCredentials(credentials: string | undefined): { user: string; password: string } | undefined {
-  if (credentials === undefined) return undefined;
-  const text = Buffer.from(credentials, "base64").toString();
+function loginOf(way: PolicyWay): Login | undefined {
+  if (way.kind === "socks5") return way.login;
+  if (way.kind === "to" || way.credentials === undefined) return undefined;
+  const text = Buffer.from(way.credentials, "base64").toString();
   const colon = text.indexOf(":");
   return { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }
-
-const encode = encodeURIComponent;
 
 /** Prefix lengths of networks of stand-ins: names need room, and an operator an overview. */
 const STAND_INS_PREFIX_MIN = 10;
@@ -111,6 +158,7 @@ export function parseStandIns(text: string): StandInNetwork {
 export function wayOfRule(
   rule: RuleDocument,
   reject: (key: "to" | "via" | "proxy-protocol", allowed: string, found?: string) => void,
+  hidden?: HiddenPassword,
 ): PolicyWay | undefined {
   const { to, via, "proxy-protocol": proxyProtocol } = rule;
   if (rule.allow === undefined) {
@@ -127,10 +175,10 @@ export function wayOfRule(
   ] as const) {
     if (text === undefined) continue;
     try {
-      return key === "to" ? parseTo(text, proxyProtocol !== undefined) : parseVia(text);
+      return key === "to" ? parseTo(text, proxyProtocol !== undefined) : parseVia(text, hidden);
     } catch (error) {
       if (!(error instanceof Unacceptable)) throw error;
-      reject(key, error.allowed, error.found ?? text);
+      reject(key, error.allowed, key === "via" ? hideLogin(text) : (error.found ?? text));
     }
   }
   return undefined;

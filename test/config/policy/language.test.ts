@@ -3,11 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { OptionSet } from "../../../src/config/option-set.ts";
 import { parseFlow } from "../../../src/config/policy/flow.ts";
 import { readPolicy } from "../../../src/config/policy/read.ts";
 import { policyJsonSchema } from "../../../src/config/policy/schema.ts";
 import { formatTarget, parseTarget } from "../../../src/config/policy/target.ts";
 import { policyText } from "../../../src/config/policy/text.ts";
+import { type HiddenPassword, passwordsOf, withoutPasswords } from "../../../src/config/policy/way.ts";
 import { formatProblem, type Problem, type Unacceptable } from "../../../src/config/problem.ts";
 import { OfflinePolicy } from "../../../src/engine/policy/offline.ts";
 import { policyOf } from "../../support/policy-rig.ts";
@@ -338,10 +340,58 @@ describe("P26 P27 a way out", () => {
       ],
     };
     const config = policyOf(document);
-    expect(policyOf(policyText(config))).toEqual({ ...config, default: "deny" });
-    expect(policyText(config)).toContain("via: http://me:p%40ss%3A@[::1]:3128\n");
+    const source = { label: "policy", text: policyText(config) };
+    const input = { flags: [], source, fallback: undefined, audit: false, hidden: passwordsOf(config) };
+    expect(readPolicy(input, [])?.config).toEqual({ ...config, default: "deny" });
+    expect(policyText(config)).toContain("via: http://me:***@[::1]:3128\n");
     expect(policyText(config)).toContain("limit:\n  new: 500/s\n  dns: 100/s\nstand-ins: 100.96.0.0/12\n");
     expect(policyText(config)).toContain("rate: 1500kB/s");
+  });
+
+  it("P27 is shown without its password, which is known again for the same user at the same proxy alone", () => {
+    const proxy = (login: string, at = "127.0.0.1:1080") => ({
+      rules: [{ allow: "a.example", via: `socks5://${login}@${at}` }],
+    });
+    const config = policyOf({ ...proxy("me:s3cret"), via: "http://all:s3cret@[::1]:3128" });
+    for (const shown of [policyText(config), JSON.stringify(withoutPasswords(config))]) {
+      expect(shown).not.toContain("s3cret");
+      expect(shown).not.toContain(Buffer.from("all:s3cret").toString("base64"));
+      expect(shown).toContain("***");
+    }
+    const read = (value: object, hidden: HiddenPassword | undefined) => {
+      const problems: Problem[] = [];
+      const source = { label: "policy", value: { version: 1, ...value } };
+      const input = { flags: [], source, fallback: undefined, audit: false };
+      const policy = readPolicy(hidden === undefined ? input : { ...input, hidden }, problems);
+      return policy?.config.rules[0]?.way ?? problems.map(formatProblem);
+    };
+    const known = passwordsOf(config);
+    expect(read(proxy("me:***"), known)).toMatchObject({ login: { user: "me", password: "s3cret" } });
+    const sentence = (found: string) => [
+      `policy: rules[0].via: found "${found}"; allowed: the password: *** stands for that of a policy which was shown, ` +
+        "for the same user at the same proxy (a password of three asterisks is %2A%2A%2A)",
+    ];
+    expect(read(proxy("me:***"), undefined)).toEqual(sentence("socks5://me:***@127.0.0.1:1080"));
+    expect(read(proxy("you:***"), known)).toEqual(sentence("socks5://you:***@127.0.0.1:1080"));
+    expect(read(proxy("me:***", "127.0.0.1:1081"), known)).toEqual(
+      sentence("socks5://me:***@127.0.0.1:1081"),
+    );
+    expect(read(proxy("me:%2A%2A%2A"), undefined)).toMatchObject({ login: { password: "***" } });
+  });
+
+  it.each([
+    ["socks5://me:s3cret@proxy.example:1080", "socks5://me:***@proxy.example:1080"],
+    ["socks5://s3cret@127.0.0.1:1080", "socks5://***@127.0.0.1:1080"],
+    ["me:s3@cret@127.0.0.1", "me:***@127.0.0.1"],
+  ])("P27 that is wrong, %s, is told without its password", (via, shown) => {
+    const rule = `version: 1\nrules:\n  - {allow: a.example, via: '${via}'}\n`;
+    expect(wrong(rule)[0]).toContain(`found "${shown}"`);
+    expect(wrong(`version: 1\nvia: '${via}'\n`)[0]).toContain(`found "${shown}"`);
+    const set = new OptionSet();
+    set.add("via", "socks5://127.0.0.1:1080");
+    set.add("via", via);
+    set.reject("via", "x");
+    expect(set.problems.map(({ found }) => found)).toEqual([shown, "socks5://127.0.0.1:1080"]);
   });
 
   it("for all leaves open what no rule denies", () => {
