@@ -84,7 +84,7 @@ describe.each(SHELLS)("%s", (shell) => {
     expect(check("sluice ")).toEqual(
       expect.arrayContaining(["completion", "exec", "qemu", "replay", "run", "vm"]),
     );
-    expect(check("sluice re")).toEqual(["replay"]);
+    expect(check("sluice rep")).toEqual(["replay"]);
     expect(check("sluice vm ")).toEqual(expect.arrayContaining([...VM_COMMAND_NAMES].sort()));
     expect(check("sluice vm va")).toEqual(["validate"]);
     expect(check("sluice completion ")).toEqual(expect.arrayContaining(["bash", "fish", "zsh"]));
