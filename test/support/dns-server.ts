@@ -48,6 +48,22 @@ export class DnsServer {
     return this.#port;
   }
 
+  /** Takes a port for both; false where somebody else has it for UDP. */
+  private async bind(host: string): Promise<boolean> {
+    this.#tcp.listen(0, host);
+    await once(this.#tcp, "listening");
+    this.#port = (this.#tcp.address() as AddressInfo).port;
+    try {
+      this.#udp.bind(this.#port, host);
+      await once(this.#udp, "listening");
+      return true;
+    } catch {
+      this.#tcp.close();
+      await once(this.#tcp, "close");
+      return false;
+    }
+  }
+
   /** Listens on 127.0.0.1, or on the loopback address given. */
   async listen(host = "127.0.0.1"): Promise<this> {
     this.#udp.on("message", (octets, from) => {
@@ -72,11 +88,9 @@ export class DnsServer {
         }
       });
     });
-    this.#tcp.listen(0, host);
-    await once(this.#tcp, "listening");
-    this.#port = (this.#tcp.address() as AddressInfo).port;
-    this.#udp.bind(this.#port, host);
-    await once(this.#udp, "listening");
+    for (let tries = 0; !(await this.bind(host)); tries++) {
+      if (tries === 20) throw new Error("no port of the host is free for TCP and UDP alike");
+    }
     if (this.behaviour.tcp === "closed") this.#tcp.close();
     return this;
   }
