@@ -160,7 +160,7 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   let live: Live | undefined;
   let listening: { close(): void } | undefined;
   try {
-    live = new Live(host, log);
+    live = new Live(host, log, config);
     for (const note of guest.tap.notes) log.info(note.message);
     const capture = openCapture(host.pcap);
     const { linkChanged: onLink, questionAsked: onQuestion } = live;

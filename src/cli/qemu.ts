@@ -129,7 +129,7 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   let client: EngineClient | undefined;
   let live: Live | undefined;
   try {
-    live = new Live(host, log);
+    live = new Live(host, log, config);
     const capture = openCapture(host.pcap);
     const { linkChanged: onLink, questionAsked: onQuestion } = live;
     client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink, onQuestion });

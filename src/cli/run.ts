@@ -159,7 +159,7 @@ async function serve(plan: RunPlan): Promise<number> {
   let opened: LinkHandover | undefined;
   const closers: ((() => void) | undefined)[] = [];
   const served = signal<void>();
-  const live = new Live(host, log);
+  const live = new Live(host, log, config);
   const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {

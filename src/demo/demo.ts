@@ -253,7 +253,7 @@ async function demonstrate(display: Display, root: string): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-demo-"));
   const socketPath = join(directory, "demo.sock");
   const lineLog = openLog(log);
-  const live = new Live({ control: { name: "demo", path: socketPath, maxForwards: 1 } }, lineLog);
+  const live = new Live({ control: { name: "demo", path: socketPath, maxForwards: 1 } }, lineLog, config);
   const client = new EngineClient({
     config,
     logFd: 1,

@@ -115,13 +115,14 @@ class ListeningSocket implements ControlSocket {
 async function startService(instance: () => Promise<LiveInstance>, log: Logger): Promise<Service> {
   const { ControlServer } = await import("../control/server.ts");
   const { refusalOf } = await import("./peer-guard.ts");
+  const live = await instance();
   const server = new ControlServer({
-    instance: await instance(),
+    instance: live,
     failed: (message) => log.error(message),
   });
   return {
     accept: (socket) => {
-      if (!socket.destroyed) server.accept(socket, refusalOf(socket));
+      if (!socket.destroyed) server.accept(socket, refusalOf(socket, live.enginePid));
     },
     close: () => server.close(),
   };

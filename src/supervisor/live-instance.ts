@@ -46,6 +46,8 @@ export interface InstanceParts {
   readonly linkName: string;
   /** Host ports of the configuration's forwards, as bound. */
   readonly forwardPorts: readonly number[];
+  /** Of the control socket, where there is one. */
+  readonly controlPath: string | undefined;
   /** Ports that may be forwarded. */
   readonly maxForwards: number;
   readonly log: LineLog;
@@ -67,6 +69,11 @@ export class LiveInstance implements Instance {
   private readonly startedAtMs = Date.now();
   private isPulled = false;
 
+  /** The process that connects for the guest. */
+  get enginePid(): number {
+    return this.parts.client.pid;
+  }
+
   constructor(private readonly parts: InstanceParts) {
     const { client, config, forwardPorts, maxForwards } = parts;
     const { calls } = client;
@@ -86,7 +93,8 @@ export class LiveInstance implements Instance {
       tell: (record) => this.records.tell(record),
     });
     const { policy } = config;
-    this.policy = new EnginePolicy({ calls, policy, tell: (record) => this.records.tell(record) });
+    const tell = (record: EngineRecord): void => this.records.tell(record);
+    this.policy = new EnginePolicy({ calls, controlPath: parts.controlPath, policy, tell });
     this.keptPorts = new KeptPorts(calls);
     this.captures = new EngineCaptures({
       calls,

@@ -22,9 +22,12 @@ import type {
 import { operatorSockets, type PolicyConfig, type PolicyRule } from "../engine/config.ts";
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../engine/limits.ts";
 import type { EngineCalls } from "./calls.ts";
+import { isSocket } from "./own-socket.ts";
 
 export interface PolicyParts {
   readonly calls: EngineCalls;
+  /** The control socket, where there is one. */
+  readonly controlPath: string | undefined;
   /** What the instance was started with. */
   readonly policy: PolicyConfig | null;
   readonly tell: (record: EngineRecord) => void;
@@ -110,6 +113,13 @@ export class EnginePolicy implements LivePolicy {
   /** Reads a policy and sees that what it names can be reached. Throws a ControlRefusal with everything that is wrong. */
   private async read(request: PolicyRequest): Promise<ReadPolicy> {
     const read = await readRequest(request, this.kept.current.config);
+    const { controlPath } = this.parts;
+    const own = operatorSockets(read.config).find(
+      (path) => controlPath !== undefined && isSocket(controlPath, path),
+    );
+    if (own !== undefined) {
+      throw new ControlRefusal(409, `to: unix:${own} is the control socket, which the guest may not reach`);
+    }
     const seen = new Set(operatorSockets(this.parts.policy).map((path) => dirname(path)));
     const hidden = operatorSockets(read.config).filter((path) => !seen.has(dirname(path)));
     if (hidden.length === 0) return read;

@@ -5,12 +5,14 @@
 import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
+import type { EngineConfig } from "../engine/config.ts";
 import type { QuestionRow } from "../engine/policy/questions.ts";
 import { native } from "../host/native/native.ts";
 import { StartError } from "../host/start-error.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
 import type { LineLog } from "./log.ts";
+import { wayToSocket } from "./own-socket.ts";
 
 export class Live {
   private readonly socket: ControlSocket | undefined;
@@ -25,16 +27,21 @@ export class Live {
 
   /**
    * Binds the control socket, where there is to be one, and opens the flow log. Throws a StartError when one that was asked
-   * for cannot be had.
+   * for cannot be had, and when the guest would reach the socket by `config`.
    */
   constructor(
     private readonly plans: { readonly control: ControlPlan; readonly flowLog?: FlowLogPlan },
     private readonly log: LineLog,
+    config: EngineConfig,
   ) {
     this.plan = plans.control;
     this.name = this.plan.name ?? String(process.pid);
     this.flowLogFd = plans.flowLog && openFlowLog(plans.flowLog);
     this.socket = openControlSocket(this.plan, log);
+    const way = this.socket && wayToSocket(this.socket.path, config);
+    if (way === undefined) return;
+    this.socket?.close();
+    throw new StartError([{ place: way, reason: "is the control socket, which the guest may not reach" }]);
   }
 
   /** Whether somebody may ask for what happened before. */
@@ -43,9 +50,9 @@ export class Live {
   }
 
   /** The guest is served: from now on there is something to steer. Settles when the flow log, if there is one, has begun. */
-  async serve(parts: Omit<InstanceParts, "name" | "maxForwards">): Promise<void> {
+  async serve(parts: Omit<InstanceParts, "name" | "maxForwards" | "controlPath">): Promise<void> {
     const { maxForwards } = this.plan;
-    this.parts = { ...parts, name: this.name, maxForwards };
+    this.parts = { ...parts, name: this.name, maxForwards, controlPath: this.socket?.path };
     this.socket?.serve(() => this.get());
     if (this.socket) this.log.debug(`control API: ${this.socket.path}`);
     if (this.flowLogFd !== undefined) await this.startFlowLog(this.flowLogFd);

@@ -28,9 +28,10 @@ function namespaceOf(process: number | "self"): string | undefined {
   }
 }
 
-/** Why whoever is at the other end is refused; undefined lets it in. */
-export function refusalOf(socket: Socket): string | undefined {
+/** Why whoever is at the other end is refused; undefined lets it in. `engine`: the process that connects for the guest. */
+export function refusalOf(socket: Socket, engine: number): string | undefined {
   const peer = peerProcess(socket);
+  if (peer === engine) return "from the guest, by the engine";
   const theirs = peer === 0 ? undefined : namespaceOf(peer);
   if (theirs === undefined) return "who asks cannot be seen from here, or is gone";
   return theirs === namespaceOf("self") ? undefined : "from inside the guest's namespace";

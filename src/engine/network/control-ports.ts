@@ -3,7 +3,7 @@
  * guest is refused there, by whatever way it comes. Asked once per TCP connection, and only while there are some.
  */
 import { ADDRESS_PORT, V4_MAPPED } from "../boundary.ts";
-import type { GuestForward } from "../config.ts";
+import type { GuestForward, OperatorTarget } from "../config.ts";
 
 /** Of one listener. */
 export interface ControlPort {
@@ -22,6 +22,11 @@ export class ControlPorts {
     if (target.kind !== "tcp") return false;
     const { host, host6 = [0, 0, V4_MAPPED, host], port } = target;
     return this.has([...host6, port]);
+  }
+
+  /** Whether the target of a rule's `to` or `via` is one. */
+  isOperators(target: OperatorTarget): boolean {
+    return target.kind === "tcp" && this.has([...target.words, target.port]);
   }
 
   /** Whether `to` is one. */

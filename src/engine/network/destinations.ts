@@ -161,9 +161,11 @@ export class Destinations {
     return verdict;
   }
 
-  /** Where an address leads by the rules for any address, whoever says it. Fills `to` if it goes out. */
+  /** Where a connection to an address leads by the rules for any address, whoever says it. Fills `to` if it goes out. */
   reach(remoteAddress: number, remotePort: number, to: AddressWords): number {
-    return this.route({ guestAddress: 0, remoteAddress, remotePort }, to);
+    const verdict = this.route({ guestAddress: 0, remoteAddress, remotePort }, to);
+    const goes = verdict === GO || verdict === TRANSLATED;
+    return goes && this.controlPorts?.has(to) ? refuse(CONTROL) : verdict;
   }
 
   /** The rules for any address. */

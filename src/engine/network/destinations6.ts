@@ -94,9 +94,10 @@ export class Destinations6 {
     return isDenial(reason) && isUnicast6(pair, REMOTE);
   }
 
-  /** Where the remote of `pair` leads by the rules for any address. Fills `to` if it goes out. */
+  /** Where a connection to the remote of `pair` leads by the rules for any address. Fills `to` if it goes out. */
   reach(pair: Int32Array, remotePort: number, to: AddressWords): number {
-    return this.route({ pair, remotePort }, to);
+    const verdict = this.route({ pair, remotePort }, to);
+    return verdict === GO && this.controlPorts?.has(to) ? refuse(CONTROL) : verdict;
   }
 
   private route(wish: Wish6, to: AddressWords): number {

@@ -325,6 +325,48 @@ describe("a target", () => {
   });
 });
 
+describe("C2 a port of sluice's own", () => {
+  const loopback = { address: [0, 0, 0xffff, 0x7f000001], port: 8899 };
+
+  it.each([
+    ["to", { to: "127.0.0.1:8899" }],
+    ["to", { to: "127.0.0.9:8899", "proxy-protocol": "v2" as const }],
+    ["via", { via: "socks5://127.0.0.1:8899" }],
+  ])("P26 is nowhere that %s leads", (_, way) => {
+    const rig = new PolicyRig({ rules: [{ allow: ["api.example:22", "203.0.113.9:22"], ...way }] });
+    const at = standIn(rig, "api.example");
+    rig.begin(at, 22);
+    expect(rig.exchange.network.sockets).toHaveLength(1);
+    rig.exchange.core.setControlPorts([loopback]);
+    for (const to of [at, "203.0.113.9"]) {
+      const guest = rig.begin(to, 22);
+      expect([to, guest.finish(), guest.wasReset]).toEqual([to, false, true]);
+    }
+    expect(rig.exchange.network.sockets).toHaveLength(1);
+    expect(rig.denials).toContain("api.example:22 control-refused");
+    rig.exchange.core.setControlPorts([{ ...loopback, port: 8900 }]);
+    rig.begin(at, 22);
+    expect(rig.exchange.network.sockets).toHaveLength(2);
+  });
+
+  it("P26 is nowhere that a name leads which is asked for once a connection goes there", () => {
+    for (const port of [22, 23]) {
+      const rig = new PolicyRig({
+        rules: [
+          { allow: "mixed.example:443", to: PROXY },
+          { allow: "mixed.example:22", private: true },
+        ],
+      });
+      rig.exchange.core.setControlPorts([{ address: [0, 0, 0xffff, 0x0a000005], port }]);
+      const guest = rig.begin(standIn(rig, "mixed.example"), 22);
+      rig.answerOwn([{ type: "A", name: "mixed.example", ttl: 9, data: "10.0.0.5" }]);
+      guest.settle();
+      if (port === 22) rig.answerOwn([]);
+      expect([port, guest.finish()]).toEqual([port, port === 23]);
+    }
+  });
+});
+
 describe("a proxy for all", () => {
   it("P27 takes every name and address that is allowed, and no question leaves", () => {
     const rig = new PolicyRig({ via: `socks5://${PROXY}`, rules: [{ deny: "ads.example" }] });

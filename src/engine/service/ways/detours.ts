@@ -75,6 +75,7 @@ import type { NameLookup } from "./name-lookup.ts";
 /** How long a proxy may take from the socket on. */
 const HANDSHAKE_MS = 30_000;
 
+const CONTROL = dropReason("control-refused");
 const UNREACHABLE = dropReason("proxy-unreachable");
 const PROXY_REFUSED = dropReason("proxy-refused");
 
@@ -171,6 +172,7 @@ export class Detours implements Ways {
     if (n < 0) return STRAIGHT;
     const detour = this.detours[n];
     if (detour.way !== null) {
+      if (this.lookup.isForbidden(detour.way)) return ECONNREFUSED;
       this.showTarget(c, detour.way);
       return this.ctx.network.tcpConnectOperator(token, detour.way.target);
     }
@@ -195,7 +197,8 @@ export class Detours implements Ways {
   failed(c: TcpConnection): void {
     const n = this.find(c);
     if (n < 0) return;
-    if (this.detours[n].way !== null) this.note(n, UNREACHABLE);
+    const { way } = this.detours[n];
+    if (way !== null) this.note(n, this.lookup.isForbidden(way) ? CONTROL : UNREACHABLE);
     this.release(n);
   }
 

@@ -1,5 +1,6 @@
 /** Asks a resolver for names that a guest has only a stand-in of, once a connection may go there straight. */
 import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../../boundary.ts";
+import type { PolicyWay } from "../../config.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { isLegitimate6 } from "../../network/addresses.ts";
 import { type Destinations, GO, TRANSLATED } from "../../network/destinations.ts";
@@ -49,6 +50,11 @@ export class NameLookup {
   private round = 0;
 
   constructor(private readonly parts: NameLookupParts) {}
+
+  /** Whether a way leads to a port that no connection of the guest reaches. */
+  isForbidden({ target }: PolicyWay): boolean {
+    return this.parts.destinations.controlPorts?.isOperators(target) === true;
+  }
 
   /** Asks for the name of `detour`, which has place `n`. */
   ask(n: number, { end, asksIpv6 }: Detour, nowMs: number): void {
@@ -140,7 +146,7 @@ export class NameLookup {
     if (destinations6 !== null) return destinations6.reach(this.pair, port, to) === GO;
     for (let word = 0; word < WORDS; word++) to[word] = words[at + word];
     to[ADDRESS_PORT] = port;
-    return isLegitimate6(words, at, allowLinkLocal);
+    return isLegitimate6(words, at, allowLinkLocal) && !destinations.controlPorts?.has(to);
   }
 }
 
