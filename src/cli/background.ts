@@ -8,7 +8,7 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { OptionSet } from "../config/option-set.ts";
-import { DESCRIPTOR_OPTIONS } from "../config/plan.ts";
+import { namedDescriptors } from "../config/plan.ts";
 import { native } from "../host/native/native.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
 import { givenNote, isGivenIgnored } from "../host/process/given-state.ts";
@@ -35,9 +35,7 @@ interface Outcome {
 
 /** Starts `sluice WORDS`, which serves a guest, in the background. Returns the caller's exit status once that serves, or has ended. */
 export async function startInBackground(words: readonly string[], options: OptionSet): Promise<number> {
-  const named = DESCRIPTOR_OPTIONS.map((name) => options.get(name)).filter((fd) => fd !== undefined);
-  const flowLog = options.get("flow-log");
-  if (flowLog !== undefined && "fd" in flowLog) named.push(flowLog.fd);
+  const named = namedDescriptors(options).map(({ fd }) => fd);
   let readyFd = STDERR_FD + 1;
   while (named.includes(readyFd)) readyFd++;
   // Descriptors keep their numbers; nothing else is passed on.

@@ -26,7 +26,7 @@ import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
-import { ownDescriptors } from "./inherited.ts";
+import { checkInherited, ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import type { Manner } from "./run.ts";
@@ -80,6 +80,7 @@ export async function execGuest(argv: readonly string[], manner: ExecManner): Pr
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
+  checkInherited(options);
   if (options.problems.length > 0 || command === undefined) return manner.refuse(options.problems);
   try {
     const tunDevice = options.get("tun-device");

@@ -2,7 +2,7 @@
 import { fstatSync, type Stats } from "node:fs";
 import type { HostPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
-import { DESCRIPTOR_OPTIONS } from "../config/plan.ts";
+import { namedDescriptors } from "../config/plan.ts";
 
 function statOf(fd: number): Stats | undefined {
   try {
@@ -19,9 +19,7 @@ export function ownDescriptors({ flowLog }: HostPlan): number[] {
 
 /** Complains about descriptors that are not open, or not of a kind that could tell when its other end is closed. */
 export function checkInherited(options: OptionSet): void {
-  for (const name of DESCRIPTOR_OPTIONS) {
-    const fd = options.get(name);
-    if (fd === undefined) continue;
+  for (const { name, fd } of namedDescriptors(options)) {
     const stat = statOf(fd);
     if (stat === undefined) options.reject(name, "a descriptor that is open");
     else if (name === "exit-fd" && !stat.isFIFO() && !stat.isSocket())

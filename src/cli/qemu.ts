@@ -19,7 +19,7 @@ import { parseCommandArguments } from "./arguments.ts";
 import { exitOf, forwardSignals } from "./exec.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
-import { ownDescriptors } from "./inherited.ts";
+import { checkInherited, ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { NETDEV, type QemuCard, SHARED_RINGS, sharedCard, socketCard } from "./qemu-card.ts";
 import { describeService } from "./ready-line.ts";
@@ -64,6 +64,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   const host = planHost(options, "qemu");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
+  checkInherited(options);
   const model = options.value("model");
   const clash = conflictingArgument(rest);
   if (clash) options.problems.push(clash);

@@ -2,7 +2,7 @@
 import { closeSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { HostPlan, LinkPlan } from "../config/host-plan.ts";
 import type { OptionSet } from "../config/option-set.ts";
-import { DESCRIPTOR_OPTIONS, planHost, planLink } from "../config/plan.ts";
+import { namedDescriptors, planHost, planLink } from "../config/plan.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Instance } from "../control/instance.ts";
 import type { EngineConfig } from "../engine/config.ts";
@@ -22,7 +22,7 @@ import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
-import { checkInherited, ownDescriptors } from "./inherited.ts";
+import { checkInherited } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
@@ -112,8 +112,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     const starter = takeStarter();
     if (starter === undefined)
       return await (await import("./background.ts")).startInBackground(manner.again, options);
-    const named = DESCRIPTOR_OPTIONS.map((name) => options.get(name));
-    letGo([starter, manner.tapFd, ...named, ...ownDescriptors(host)]);
+    letGo([starter, manner.tapFd, ...namedDescriptors(options).map(({ fd }) => fd)]);
     return await serve({ ...plan, tellStarter: (line, logFd) => tellStarter(starter, line, logFd) });
   } catch (error) {
     return manner.fail(error);

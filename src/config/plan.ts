@@ -164,15 +164,22 @@ function planFlowLog(options: OptionSet): FlowLogPlan | undefined {
   return undefined;
 }
 
-/** Options that name a descriptor of the process. */
-export const DESCRIPTOR_OPTIONS = ["fd", "tap-fd", "ready-fd", "exit-fd"] as const;
+const DESCRIPTOR_OPTIONS = ["fd", "tap-fd", "ready-fd", "exit-fd"] as const;
+
+/** Descriptors of the process that options name, and which do. */
+export function namedDescriptors(options: OptionSet): { readonly name: OptionName; readonly fd: number }[] {
+  const named = DESCRIPTOR_OPTIONS.flatMap((name) => {
+    const fd = options.get(name);
+    return fd === undefined ? [] : [{ name, fd }];
+  });
+  const log = options.get("flow-log");
+  return log !== undefined && "fd" in log ? [...named, { name: "flow-log", fd: log.fd }] : named;
+}
 
 /** Two options cannot use one descriptor. */
 function checkDescriptors(options: OptionSet): void {
   const seen = new Map<number, OptionName>();
-  for (const name of DESCRIPTOR_OPTIONS) {
-    const fd = options.get(name);
-    if (fd === undefined) continue;
+  for (const { name, fd } of namedDescriptors(options)) {
     const other = seen.get(fd);
     if (other) options.reject(name, `a descriptor of its own; ${options.place(other)} has ${fd} already`);
     seen.set(fd, name);

@@ -62,6 +62,22 @@ describe("what run is told", () => {
     );
   });
 
+  it("gives a descriptor to one option alone, and names both that want it", () => {
+    for (const name of ["ready-fd", "exit-fd"]) {
+      expect(problemsOf(`--${name}`, "7", "--flow-log", "fd:7")).toEqual([
+        `--flow-log: found "fd:7"; allowed: a descriptor of its own; --${name} has 7 already`,
+      ]);
+    }
+    expect(problemsOf("--ready-fd", "7", "--flow-log", "fd:8")).toEqual([]);
+    const fd = ["--fd", "7", "--flow-log", "fd:7"];
+    expect(planHost(parseCommandArguments("run", fd).options, "run").flowLog?.target).toEqual({ fd: 7 });
+    const { options } = parseCommandArguments("run", fd);
+    planHost(options, "run");
+    expect(options.problems.map(formatProblem)).toEqual([
+      '--flow-log: found "fd:7"; allowed: a descriptor of its own; --fd has 7 already',
+    ]);
+  });
+
   it("logs flows to a file, standard output or a descriptor", () => {
     expect(plan(...TAP, "--flow-log", "/tmp/flows").host.flowLog).toEqual({
       target: { path: "/tmp/flows" },
@@ -280,6 +296,7 @@ describe("complaints", () => {
     [["--dns-host-name", "not a name"], "--dns-host-name"],
     [["--dhcp-option", "42=10.0.2.2", "--dhcp-option", "42=10.0.2.3"], "--dhcp-option"],
     [["--ready-fd", "4", "--exit-fd", "4"], "--exit-fd"],
+    [["--ready-fd", "4", "--flow-log", "fd:4"], "--flow-log"],
     [["--userns", "/x"], "--userns"],
     [["--netns", "1", "--userns", "/x"], "--userns"],
     [["--one-off"], "--one-off"],
