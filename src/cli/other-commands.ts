@@ -7,11 +7,11 @@ export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 export const OTHER_COMMANDS = {
   policy: {
-    usage: "sluice policy [check|test|schema|show|set|rm|suggest]",
-    summary: "policies: check, test, schema; of what runs: show, set, rm, suggest",
+    usage: "sluice policy [check|test|schema|show|set|rm|reset-budget|suggest]",
+    summary: "policies: check, test, schema; of what runs: show, set, rm, reset-budget, suggest",
     description:
-      "Reads a policy without a guest: check says everything that is wrong with it, test what becomes of flows, schema prints the JSON Schema of policy files. The others are about an instance that runs: show says what its policy is and has decided, set replaces it, rm takes a rule out, suggest writes one that would allow what was denied (sluice policy --help).",
-    words: ["check", "test", "schema", "show", "set", "rm", "suggest"],
+      "Reads a policy without a guest: check says everything that is wrong with it, test what becomes of flows, schema prints the JSON Schema of policy files. The others are about an instance that runs: show says what its policy is and has decided, set replaces it, rm takes a rule out, reset-budget gives one its limit of bytes anew, suggest writes one that would allow what was denied (sluice policy --help).",
+    words: ["check", "test", "schema", "show", "set", "rm", "reset-budget", "suggest"],
   },
   names: {
     usage: "sluice names [install|remove]",

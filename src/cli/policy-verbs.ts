@@ -1,4 +1,4 @@
-/** `sluice policy show, set, rm, suggest`: the policy of an instance that runs. */
+/** `sluice policy show, set, rm, reset-budget, suggest`: the policy of an instance that runs. */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { HIDDEN } from "../config/hidden-login.ts";
@@ -85,12 +85,23 @@ function printableLine(text: string): string {
   return `${printable(text.trimEnd())}\n`;
 }
 
-async function rm({ words, json, out, client }: VerbRequest): Promise<void> {
-  const [id = ""] = words;
+/** The rule that is meant. Throws a VerbError. */
+function ruleOf(place: string, [id = ""]: readonly string[]): number {
   if (!/^[1-9]\d{0,14}$/.test(id))
-    throw new VerbError({ place: "policy rm", found: id, allowed: "an id that sluice policy show tells" });
-  await (await client()).removeRule(Number(id));
-  if (json) out(line({ removed: Number(id) }));
+    throw new VerbError({ place, found: id, allowed: "an id that sluice policy show tells" });
+  return Number(id);
+}
+
+async function rm({ words, json, out, client }: VerbRequest): Promise<void> {
+  const id = ruleOf("policy rm", words);
+  await (await client()).removeRule(id);
+  if (json) out(line({ removed: id }));
+}
+
+async function resetBudget({ words, json, out, client }: VerbRequest): Promise<void> {
+  const id = ruleOf("policy reset-budget", words);
+  await (await client()).resetBudget(id);
+  if (json) out(line({ reset: id }));
 }
 
 interface Source {
@@ -136,6 +147,7 @@ const RUNS: Readonly<Record<PolicyVerbName, (request: VerbRequest) => Promise<vo
   show,
   set,
   rm,
+  "reset-budget": resetBudget,
   suggest: suggestPolicy,
 };
 

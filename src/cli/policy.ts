@@ -22,7 +22,8 @@ const NAMES = Object.keys(POLICY_OPTIONS) as (keyof typeof POLICY_OPTIONS)[];
 export const POLICY_HELP = `Usage: sluice policy check [FILE] [OPTIONS]
        sluice policy test [FILE] FLOW... [OPTIONS]
        sluice policy schema
-       sluice policy show|set|rm|suggest    about an instance that runs (each has --help)
+       sluice policy show|set|rm|reset-budget|suggest
+                                            about an instance that runs (each has --help)
 
 check reads a policy and says everything that is wrong with it, with its place, and what is legal and
 useless; its tests are run. test says what becomes of flows: NAME[:PORT], ADDRESS:PORT, with /udp for
@@ -76,7 +77,7 @@ export async function policyCommand(argv: readonly string[]): Promise<number> {
     problems.unshift({
       place: "verb",
       ...(verb === undefined ? {} : { found: verb }),
-      allowed: `check, test, schema, show, set, rm or suggest${guess === undefined ? "" : `; did you mean ${guess}?`}`,
+      allowed: `check, test, schema, show, set, rm, reset-budget or suggest${guess === undefined ? "" : `; did you mean ${guess}?`}`,
     });
   }
   if (problems.length > 0) return complain(problems);

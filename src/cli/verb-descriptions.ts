@@ -140,6 +140,11 @@ export const POLICY_VERBS = {
     },
   },
   rm: { usage: "sluice policy rm ID", summary: "take a rule out of it", words: [1, 1] },
+  "reset-budget": {
+    usage: "sluice policy reset-budget ID",
+    summary: "give a rule its limit of bytes anew",
+    words: [1, 1],
+  },
   suggest: {
     usage: "sluice policy suggest",
     summary: "a policy that would allow what was denied, or audited",

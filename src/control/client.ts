@@ -65,6 +65,8 @@ export interface ControlClient {
   /** A rule in front of all others. */
   addRule(rule: z.input<typeof ruleRequestSchema>): Promise<PolicyRuleResource>;
   removeRule(id: number): Promise<void>;
+  /** Gives a rule its octets anew (`limit: { bytes }`). */
+  resetBudget(id: number): Promise<void>;
   /** The open ones first. */
   questions(): Promise<readonly Question[]>;
   answer(id: number, answer: z.input<typeof answerSchema>): Promise<void>;
@@ -219,6 +221,10 @@ class SocketClient implements ControlClient {
 
   removeRule(id: number): Promise<void> {
     return this.done("DELETE", `/v1/rules/${id}`);
+  }
+
+  resetBudget(id: number): Promise<void> {
+    return this.done("POST", `/v1/rules/${id}/reset-budget`);
   }
 
   async questions(): Promise<readonly Question[]> {

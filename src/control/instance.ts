@@ -67,6 +67,8 @@ export interface LivePolicy {
   addRule(request: RuleRequest): Promise<PolicyRuleResource>;
   /** Rejects with a ControlRefusal (404) when there is no such rule. */
   removeRule(id: number): Promise<void>;
+  /** Gives a rule its octets anew. Rejects with a ControlRefusal: 404 when there is no such rule, 409 when it has no budget. */
+  resetBudget(id: number): Promise<void>;
   /** What was denied, or under audit would have been. */
   denials(): Promise<readonly PolicyDenial[]>;
   /** What flows wait for, or waited for lately: the open ones first. */

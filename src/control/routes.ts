@@ -230,6 +230,14 @@ export const ROUTES: readonly Route[] = [
     run: ({ instance, id }) => instance.policy.removeRule(id),
   },
   {
+    method: "POST",
+    path: "/v1/rules/{id}/reset-budget",
+    summary: "Give a rule its limit of bytes anew; 409 when it has none",
+    verb: "sluice policy reset-budget ID",
+    status: 204,
+    run: ({ instance, id }) => instance.policy.resetBudget(id),
+  },
+  {
     method: "GET",
     path: "/v1/questions",
     summary: "What flows wait for somebody to say",

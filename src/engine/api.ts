@@ -160,6 +160,8 @@ export interface EngineCore {
   answerQuestion(id: number, isAllowed: boolean, forMs: number | null, nowMs: number): AnswerResult;
   /** Whether somebody is there who answers questions. */
   setAttended(isAttended: boolean): void;
+  /** Gives the rule of this index its budget of octets anew: flows may begin again. False where it has none, or under audit. */
+  resetBudget(rule: number): boolean;
   /** What the rules have let through and denied; null without a policy. */
   policyCounts(): PolicyCounts | null;
   /** The addresses this host has now, four words each: a policy takes them for private. */

@@ -262,6 +262,10 @@ class Engine implements EngineCore {
     if (this.layers.policy !== null) this.layers.policy.judge.asking.isAttended = isAttended;
   }
 
+  resetBudget(rule: number): boolean {
+    return this.layers.policy?.resetBudget(rule) === true;
+  }
+
   policyCounts(): PolicyCounts | null {
     return this.layers.policy?.counts() ?? null;
   }

@@ -179,6 +179,11 @@ export class PolicyLayers {
     if (!keepOpen) this.review?.begin();
   }
 
+  /** Gives a rule its octets anew. False where it has no budget. */
+  resetBudget(rule: number): boolean {
+    return this.judge.limits.ofRule(rule)?.resetBudget() === true;
+  }
+
   counts(): PolicyCounts {
     const { allowed, denied } = this.judge.counts;
     return { allowed: [...allowed], denied: [...denied] };

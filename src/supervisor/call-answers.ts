@@ -73,6 +73,8 @@ export class CallAnswers {
         return {};
       case "policy-counts":
         return host.core.policyCounts() ?? { allowed: [], denied: [] };
+      case "reset-budget":
+        return { reset: host.core.resetBudget(call.rule) };
       case "questions":
         return { questions: host.core.questions() };
       case "answer":

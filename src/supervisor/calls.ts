@@ -42,6 +42,8 @@ export type Call =
       readonly keepOpen: boolean;
     }
   | { readonly name: "policy-counts" }
+  /** As `EngineCore.resetBudget` has it. */
+  | { readonly name: "reset-budget"; readonly rule: number }
   | { readonly name: "denials" }
   | { readonly name: "questions" }
   /** As `EngineCore.answerQuestion` has it. */
@@ -89,6 +91,7 @@ export interface Answers {
   readonly link: Record<string, never>;
   readonly "policy-set": Record<string, never>;
   readonly "policy-counts": PolicyCounts;
+  readonly "reset-budget": { readonly reset: boolean };
   readonly questions: { readonly questions: readonly QuestionRow[] };
   readonly answer: { readonly result: AnswerResult };
   readonly attended: Record<string, never>;
@@ -211,6 +214,8 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return typeof value["removed"] === "boolean";
     case "policy-counts":
       return areRuleCounts(value["allowed"]) && areRuleCounts(value["denied"]);
+    case "reset-budget":
+      return typeof value["reset"] === "boolean";
     case "questions": {
       const { questions } = value;
       return Array.isArray(questions) && questions.length <= QUESTIONS_MAX && questions.every(isQuestion);

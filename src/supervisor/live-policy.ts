@@ -161,6 +161,15 @@ export class EnginePolicy implements LivePolicy {
     });
   }
 
+  resetBudget(id: number): Promise<void> {
+    return this.inTurn(async () => {
+      const rule = this.kept.current.ids.indexOf(id);
+      if (rule < 0) throw new ControlRefusal(404, `there is no rule ${id}`);
+      const { reset } = await this.parts.calls.call<"reset-budget">({ name: "reset-budget", rule });
+      if (!reset) throw new ControlRefusal(409, `rule ${id} has no limit of bytes that holds`);
+    });
+  }
+
   async denials(): Promise<readonly PolicyDenial[]> {
     if (this.revisions === null) return [];
     const { denials } = await this.parts.calls.call<"denials">({ name: "denials" });

@@ -65,6 +65,7 @@ const EXAMPLES: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   "POST /v1/policy/check": { body: { text: "version: 1", label: "p.yaml", directory: "/etc" } },
   "POST /v1/rules": { body: { verdict: "allow", target: "a.example", for: 60 } },
   "DELETE /v1/rules/{id}": { path: "/v1/rules/1" },
+  "POST /v1/rules/{id}/reset-budget": { path: "/v1/rules/1/reset-budget" },
   "POST /v1/questions/{id}": { path: "/v1/questions/3", body: { verdict: "allow", for: 600 } },
   "PUT /v1/link": { body: { up: false } },
   "POST /v1/stop": { body: {} },
@@ -133,6 +134,7 @@ describe("every route", () => {
       { check: { text: "version: 1", label: "p.yaml", directory: "/etc", keepOpen: false } },
       { rule: { verdict: "allow", target: "a.example", for: 60, private: false } },
       { removeRule: 1 },
+      { resetBudget: 1 },
       { answer: { verdict: "allow", for: 600 }, id: 3 },
       { up: false },
       "stop",
@@ -248,6 +250,8 @@ describe("the client", () => {
     expect(await client.addForward("8080:80")).toMatchObject({ id: 2, hostPort: 8080 });
     await client.removeForward(1);
     expect(instance.asked.at(-1)).toEqual({ remove: 1, cut: false });
+    await client.resetBudget(1);
+    expect(instance.asked.at(-1)).toEqual({ resetBudget: 1 });
     expect(await client.leases()).toHaveLength(1);
     expect(await client.counters()).toMatchObject({ drops: { "ipv6-off": 4 } });
     expect(await client.metrics()).toMatch(/# EOF\n$/);

@@ -238,6 +238,32 @@ describe("a policy while it runs", () => {
     ]);
   });
 
+  it("P25 gives a rule its octets anew when it is told to", async (context) => {
+    needs(context, MACHINE);
+    const limited = `  - { allow: "raw.test:${ports.raw}", private: true, limit: { bytes: 5B } }\n`;
+    const running = await guest(
+      "--policy",
+      file("budget.yaml", `version: 1\nrules:\n${limited}${rule("more")}`),
+    );
+    const ends = async (): Promise<string> => {
+      expect(await open(running, "raw.test")).toBe("open");
+      await until(async () => (await verb("flows", "--json")).stdout === "", "its end");
+      return open(running, "raw.test");
+    };
+    expect(await ends()).toBe("ECONNREFUSED");
+    expect(await json("policy", "reset-budget", "1")).toEqual({ reset: 1 });
+    expect(await ends()).toBe("ECONNREFUSED");
+    for (const [id, message, status] of [
+      ["2", "rule 2 has no limit of bytes that holds", 1],
+      ["9", "there is no rule 9", 1],
+      ["x", "an id that sluice policy show tells", 2],
+    ] as const) {
+      const refused = await verb("policy", "reset-budget", id);
+      expect([id, refused.status]).toEqual([id, status]);
+      expect(refused.stderr).toContain(message);
+    }
+  });
+
   it("P5 is nothing that an instance without one could get", async (context) => {
     needs(context, MACHINE);
     await guest();

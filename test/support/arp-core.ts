@@ -77,6 +77,9 @@ export class ArpCore implements EngineCore {
   }
 
   setAttended(): void {}
+  resetBudget(): boolean {
+    return false;
+  }
 
   setHostAddresses(): void {}
 

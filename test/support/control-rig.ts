@@ -193,6 +193,10 @@ export class HeldInstance implements Instance {
       this.asked.push({ removeRule: id });
       if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
     },
+    resetBudget: async (id: number): Promise<void> => {
+      this.asked.push({ resetBudget: id });
+      if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
+    },
     questions: async (): Promise<readonly Question[]> => [
       {
         id: 3,

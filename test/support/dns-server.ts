@@ -67,6 +67,8 @@ export class DnsServer {
   /** Listens on 127.0.0.1, or on the loopback address given. */
   async listen(host = "127.0.0.1"): Promise<this> {
     this.#udp.on("message", (octets, from) => {
+      // Meant for whoever had this port before.
+      if (octets.length < 12 || octets.readUInt16BE(4) === 0) return;
       const answer = this.answer("udp", octets, from.port);
       this.later(() => this.#udp.send(answer, from.port, from.address));
     });

@@ -90,6 +90,14 @@ export class RuleLimit {
     return Math.floor(Math.min(bucket.tokens, this.share[direction], this.left));
   }
 
+  /** The budget is there anew. False where there is none. */
+  resetBudget(): boolean {
+    const { bytes } = this.limit;
+    if (bytes === undefined) return false;
+    this.left = bytes;
+    return true;
+  }
+
   take(direction: number, octets: number): void {
     const bucket = this.rate[direction];
     if (bucket !== undefined) bucket.tokens -= octets;

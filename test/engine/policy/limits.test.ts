@@ -105,6 +105,29 @@ describe("a budget", () => {
     rig.replace(rule({ bytes: "200kB" }));
     expect(rig.connect(AT, 5432)).not.toBeNull();
   });
+
+  it("P25 begins anew where somebody says so, whole and once", () => {
+    const rig = new PolicyRig(rule({ bytes: "100kB" }));
+    const spend = (): number => {
+      const { socket, guest } = connection(rig);
+      socket.give(Buffer.alloc(200_000, 1));
+      guest.pass(100);
+      expect(guest.wasReset).toBe(true);
+      return guest.received.length;
+    };
+    for (let i = 0; i < 2; i++) {
+      expect(spend()).toBe(100_000);
+      expect(rig.connect(AT, 5432)).toBeNull();
+      expect(rig.exchange.core.resetBudget(0)).toBe(true);
+    }
+    expect([1, -1, 5000].map((index) => rig.exchange.core.resetBudget(index))).toEqual([false, false, false]);
+    const none = [
+      new PolicyRig(rule({ connections: 1 })),
+      new PolicyRig({ rules: [{ allow: "a.example" }] }),
+    ];
+    const audited = new PolicyRig({ mode: "audit", ...rule({ bytes: "1B" }) });
+    for (const { exchange } of [...none, audited]) expect(exchange.core.resetBudget(0)).toBe(false);
+  });
 });
 
 describe("connections", () => {
