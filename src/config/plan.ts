@@ -19,6 +19,7 @@ import { LEASE_TIME, OPTION_VALUE_MAX } from "../engine/wire/dhcp-options.ts";
 import { formatMac, hostAddressProblem, inNetwork, type Network, netmask } from "./address.ts";
 import type { AliasRule } from "./host-options.ts";
 import type { FlowLogPlan, HostPlan, LinkPlan } from "./host-plan.ts";
+import { MIB } from "./limit-options.ts";
 import type { CommandName } from "./option-definition.ts";
 import type { OptionSet } from "./option-set.ts";
 import { defaultAddress, definitionOf, OPTION_NAMES, type OptionName } from "./option-table.ts";
@@ -260,8 +261,10 @@ export function planEngine(options: OptionSet, hostAddress = 0, ephemeral = NO_P
   };
 }
 
-/** The bounds of flows; those of a kind are no more than that of all. */
-function planLimits(options: OptionSet): Pick<EngineConfig, "maxFlows" | "maxHalfOpen" | "maxUdpMappings"> {
+/** The bounds of flows, those of a kind no more than that of all, and of memory. */
+function planLimits(
+  options: OptionSet,
+): Pick<EngineConfig, "maxFlows" | "maxHalfOpen" | "maxUdpMappings" | "payloadOctets"> {
   const maxFlows = options.value("max-flows");
   const atMost = (name: "max-half-open" | "max-udp-mappings"): number => {
     const given = options.get(name) ?? 0;
@@ -274,6 +277,7 @@ function planLimits(options: OptionSet): Pick<EngineConfig, "maxFlows" | "maxHal
     maxFlows,
     maxHalfOpen: atMost("max-half-open"),
     maxUdpMappings: atMost("max-udp-mappings"),
+    payloadOctets: options.value("memory") * MIB,
   };
 }
 

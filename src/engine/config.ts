@@ -4,7 +4,14 @@
  *
  * IPv4 addresses are int32 in host order. MAC addresses are six-octet Uint8Arrays.
  */
-import { FLOWS_MAX, HALF_OPEN_MAX, IPV6_MTU_MIN, MTU_DEFAULT, UDP_MAPPINGS_MAX } from "./limits.ts";
+import {
+  FLOWS_MAX,
+  HALF_OPEN_MAX,
+  IPV6_MTU_MIN,
+  MTU_DEFAULT,
+  PAYLOAD_OCTETS_MAX,
+  UDP_MAPPINGS_MAX,
+} from "./limits.ts";
 
 /** 127.0.0.1. */
 export const LOOPBACK = 0x7f000001;
@@ -359,6 +366,8 @@ export interface EngineConfig {
   readonly maxFlows: number;
   readonly maxHalfOpen: number;
   readonly maxUdpMappings: number;
+  /** What payloads of TCP may hold on their way, octets: PAYLOAD_OCTETS_MIN to PAYLOAD_OCTETS_MAX. */
+  readonly payloadOctets: number;
   /** Null: everything the rest allows. */
   readonly policy: PolicyConfig | null;
   /** Ignore the guest's announced offload and never use ours. */
@@ -443,6 +452,7 @@ export function defaultEngineConfig(): EngineConfig {
     maxFlows: FLOWS_MAX,
     maxHalfOpen: HALF_OPEN_MAX,
     maxUdpMappings: UDP_MAPPINGS_MAX,
+    payloadOctets: PAYLOAD_OCTETS_MAX,
     policy: null,
     offload: true,
   };

@@ -61,6 +61,12 @@ export const SMALL_CHUNKS = 4096;
 /** Large chunks: 2048 x 64 KiB = 128 MiB of address space, touched only when used. */
 export const LARGE_CHUNK_OCTETS = 65_536;
 export const LARGE_CHUNKS = 2048;
+/**
+ * How much of both may be used is an option: this is its default, 144 MiB, and its most. The least is eight times what one
+ * read of one connection takes (4 large chunks), so that several go on at once.
+ */
+export const PAYLOAD_OCTETS_MAX = SMALL_CHUNKS * SMALL_CHUNK_OCTETS + LARGE_CHUNKS * LARGE_CHUNK_OCTETS;
+export const PAYLOAD_OCTETS_MIN = 8 * 4 * LARGE_CHUNK_OCTETS;
 
 /** Datagrams received from host sockets in one batch; each lands in a slot with headroom. */
 export const UDP_RX_SLOTS = 64;

@@ -21,11 +21,10 @@ import type { EngineConfig } from "../engine/config.ts";
 import {
   DNS_QUERIES_MAX,
   DNS_TCP_QUERIES_MAX,
-  LARGE_CHUNKS,
   REASSEMBLY_QUEUES_MAX,
-  SMALL_CHUNKS,
   TX_QUEUE_MAX,
 } from "../engine/limits.ts";
+import { chunksOf } from "../engine/memory/chunk-pool.ts";
 import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
@@ -119,6 +118,7 @@ export class LiveInstance implements Instance {
 
   async state(): Promise<State> {
     const { client, config, command, name, version, linkName, log } = this.parts;
+    const chunks = chunksOf(config.payloadOctets);
     const { uptimeMs, linked, usage } = await client.calls.call<"status">({ name: "status" });
     return {
       version,
@@ -136,8 +136,8 @@ export class LiveInstance implements Instance {
         tcpFlows: { used: usage.tcp, size: config.maxFlows },
         udpMappings: { used: usage.udp, size: config.maxUdpMappings },
         dnsQuestions: { used: usage.dns, size: DNS_QUERIES_MAX + DNS_TCP_QUERIES_MAX },
-        smallChunks: { used: usage.smallChunks, size: SMALL_CHUNKS },
-        largeChunks: { used: usage.largeChunks, size: LARGE_CHUNKS },
+        smallChunks: { used: usage.smallChunks, size: chunks.small },
+        largeChunks: { used: usage.largeChunks, size: chunks.large },
         transmitQueue: { used: usage.queuedFrames, size: TX_QUEUE_MAX },
         reassembly: { used: usage.reassembly, size: REASSEMBLY_QUEUES_MAX },
       },

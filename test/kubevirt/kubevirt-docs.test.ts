@@ -27,6 +27,7 @@ const NUMBERS = [
   "K31",
   "K32",
   "K33",
+  "K34",
   "K36",
   "K37",
   "K38",
@@ -58,6 +59,7 @@ describe("docs/kubevirt.md", () => {
       source: { kind: "vhost-user", path: "/var/run/kubevirt-hooks/hook-sidecar-0/engine/card.sock" },
       mtu: 65520,
       isDown: false,
+      takesMemory: false,
     });
     const [, shown = ""] = /^```xml\n(.*?)^```/ms.exec(DOCUMENT) ?? [];
     expect(made).toBe(

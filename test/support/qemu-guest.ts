@@ -35,6 +35,9 @@ export function needsGuest(context: Parameters<typeof needs>[0], kernel: GuestKe
   }
 }
 
+/** The kernel's command line under QEMU; a test that appends its own begins with it. */
+export const KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 reboot=t mitigations=off random.trust_cpu=on";
+
 /** A machine without acceleration that others load may take long. */
 const BOOT_LIMIT_MS = 60_000;
 
@@ -108,7 +111,7 @@ export class GuestBoot {
     this.args = [
       ...["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-m", "192"],
       ...["-kernel", boot.kernel, "-initrd", initrd],
-      ...["-append", "console=ttyS0 quiet panic=-1 reboot=t mitigations=off random.trust_cpu=on"],
+      ...["-append", KERNEL_ARGUMENTS],
       ...["-serial", "stdio", "-monitor", "none"],
     ];
   }

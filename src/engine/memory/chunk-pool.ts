@@ -9,7 +9,13 @@
  * Quotas keep one use from starving another: octets a hostile guest parks (backlogs, out-of-order stores) never
  * take the chunks that carry what hosts send.
  */
-import { LARGE_CHUNK_OCTETS, LARGE_CHUNKS, SMALL_CHUNK_OCTETS, SMALL_CHUNKS } from "../limits.ts";
+import {
+  LARGE_CHUNK_OCTETS,
+  LARGE_CHUNKS,
+  PAYLOAD_OCTETS_MAX,
+  SMALL_CHUNK_OCTETS,
+  SMALL_CHUNKS,
+} from "../limits.ts";
 import type { Arena } from "./arena.ts";
 import type { TransmitQueue } from "./transmit-queue.ts";
 
@@ -26,6 +32,12 @@ const SHARES = [5, 2, 1];
 const SMALL_KEPT = 128;
 const LARGE_KEPT = 8;
 
+/** How many chunks of each size `octets` are, in the proportion of the arena's. */
+export function chunksOf(octets: number): { readonly small: number; readonly large: number } {
+  const part = octets / PAYLOAD_OCTETS_MAX;
+  return { small: Math.floor(SMALL_CHUNKS * part), large: Math.floor(LARGE_CHUNKS * part) };
+}
+
 export class ChunkPool {
   /** Next chunk of the same list, or NO_CHUNK. */
   readonly next = new Int32Array(CHUNKS).fill(NO_CHUNK);
@@ -36,8 +48,11 @@ export class ChunkPool {
   private readonly use = new Uint8Array(CHUNKS);
   private readonly freeSmall = new Int32Array(SMALL_CHUNKS);
   private readonly freeLarge = new Int32Array(LARGE_CHUNKS);
-  private freeSmallCount = SMALL_CHUNKS;
-  private freeLargeCount = LARGE_CHUNKS;
+  /** Chunks of each size that may be used: the first of the arena's. */
+  private readonly small: number;
+  private readonly large: number;
+  private freeSmallCount = 0;
+  private freeLargeCount = 0;
   private readonly usedSmall = new Int32Array(SHARES.length);
   private readonly usedLarge = new Int32Array(SHARES.length);
   /** Chunks of each size, from the first on, whose memory may be in use. */
@@ -51,17 +66,30 @@ export class ChunkPool {
   constructor(
     private readonly arena: Arena,
     private readonly queue: TransmitQueue,
+    octets: number,
   ) {
-    for (let i = 0; i < SMALL_CHUNKS; i++) this.freeSmall[i] = SMALL_CHUNKS - 1 - i;
-    for (let i = 0; i < LARGE_CHUNKS; i++) this.freeLarge[i] = CHUNKS - 1 - i;
+    ({ small: this.small, large: this.large } = chunksOf(octets));
+    this.fillSmall();
+    this.fillLarge();
+  }
+
+  /** All are free, the first of them on top. */
+  private fillSmall(): void {
+    this.freeSmallCount = this.small;
+    for (let i = 0; i < this.small; i++) this.freeSmall[i] = this.small - 1 - i;
+  }
+
+  private fillLarge(): void {
+    this.freeLargeCount = this.large;
+    for (let i = 0; i < this.large; i++) this.freeLarge[i] = SMALL_CHUNKS + this.large - 1 - i;
   }
 
   /** Chunks in use of each size, those that wait for the queue included. */
   get smallInUse(): number {
-    return SMALL_CHUNKS - this.freeSmallCount;
+    return this.small - this.freeSmallCount;
   }
   get largeInUse(): number {
-    return LARGE_CHUNKS - this.freeLargeCount;
+    return this.large - this.freeLargeCount;
   }
 
   at(id: number): number {
@@ -83,14 +111,14 @@ export class ChunkPool {
 
   private takeSmall(use: number): number {
     if (this.freeSmallCount === 0) this.reclaim();
-    if (this.freeSmallCount === 0 || this.usedSmall[use] * 8 >= SHARES[use] * SMALL_CHUNKS) return NO_CHUNK;
+    if (this.freeSmallCount === 0 || this.usedSmall[use] * 8 >= SHARES[use] * this.small) return NO_CHUNK;
     this.usedSmall[use]++;
     return this.prepare(this.freeSmall[--this.freeSmallCount], use);
   }
 
   private takeLarge(use: number): number {
     if (this.freeLargeCount === 0) this.reclaim();
-    if (this.freeLargeCount === 0 || this.usedLarge[use] * 8 >= SHARES[use] * LARGE_CHUNKS) return NO_CHUNK;
+    if (this.freeLargeCount === 0 || this.usedLarge[use] * 8 >= SHARES[use] * this.large) return NO_CHUNK;
     this.usedLarge[use]++;
     return this.prepare(this.freeLarge[--this.freeLargeCount], use);
   }
@@ -111,32 +139,32 @@ export class ChunkPool {
   hasRoom(use: number): boolean {
     if (this.waitingCount > 0) this.reclaim();
     return (
-      (this.freeSmallCount > 0 && this.usedSmall[use] * 8 < SHARES[use] * SMALL_CHUNKS) ||
-      (this.freeLargeCount > 0 && this.usedLarge[use] * 8 < SHARES[use] * LARGE_CHUNKS)
+      (this.freeSmallCount > 0 && this.usedSmall[use] * 8 < SHARES[use] * this.small) ||
+      (this.freeLargeCount > 0 && this.usedLarge[use] * 8 < SHARES[use] * this.large)
     );
   }
 
   /** Whether `shrink` would give memory back: all chunks are free, and more than a few have been used. */
   get shrinkable(): boolean {
     return (
-      (this.smallTouched > SMALL_KEPT && this.freeSmallCount === SMALL_CHUNKS) ||
-      (this.largeTouched > LARGE_KEPT && this.freeLargeCount === LARGE_CHUNKS)
+      (this.smallTouched > SMALL_KEPT && this.freeSmallCount === this.small) ||
+      (this.largeTouched > LARGE_KEPT && this.freeLargeCount === this.large)
     );
   }
 
   /** Gives the memory of chunks that were used once and are all free now back, but for the first few. */
   shrink(discard: (at: number, length: number) => void): void {
-    if (this.freeSmallCount === SMALL_CHUNKS && this.smallTouched > SMALL_KEPT) {
+    if (this.freeSmallCount === this.small && this.smallTouched > SMALL_KEPT) {
       const at = this.arena.smallChunksAt + SMALL_KEPT * SMALL_CHUNK_OCTETS;
       discard(at, (this.smallTouched - SMALL_KEPT) * SMALL_CHUNK_OCTETS);
       this.smallTouched = SMALL_KEPT;
-      for (let i = 0; i < SMALL_CHUNKS; i++) this.freeSmall[i] = SMALL_CHUNKS - 1 - i;
+      this.fillSmall();
     }
-    if (this.freeLargeCount === LARGE_CHUNKS && this.largeTouched > LARGE_KEPT) {
+    if (this.freeLargeCount === this.large && this.largeTouched > LARGE_KEPT) {
       const at = this.arena.largeChunksAt + LARGE_KEPT * LARGE_CHUNK_OCTETS;
       discard(at, (this.largeTouched - LARGE_KEPT) * LARGE_CHUNK_OCTETS);
       this.largeTouched = LARGE_KEPT;
-      for (let i = 0; i < LARGE_CHUNKS; i++) this.freeLarge[i] = CHUNKS - 1 - i;
+      this.fillLarge();
     }
   }
 

@@ -61,6 +61,7 @@ export async function bindingCommand(argv: readonly string[], io: VmIo, serve: S
       hooksDirectory: text("hooks-dir") ?? HOOKS_DIRECTORY,
       container: io.env["CONTAINER_NAME"] || undefined,
       sandbox: values["no-sandbox"] !== true,
+      memory: process.constrainedMemory(),
       pluginSocket: text("plugin-socket"),
     },
     io,

@@ -26,6 +26,8 @@ export interface Card {
   /** `0000:05:00.0`. */
   readonly pciAddress?: string;
   readonly isDown: boolean;
+  /** All memory of the guest is taken at its start, for QEMU's own account; else whoever writes to a page first pays for it. */
+  readonly takesMemory: boolean;
 }
 
 /** As many as a VM's driver may have ready: a super-frame takes many. */
@@ -47,7 +49,7 @@ export function withCard(domainXml: string, card: Card): string {
   if (first === undefined) devices.insertBefore(made, cards.at(-1)?.nextSibling ?? null);
   else devices.replaceChild(made, first);
   for (const each of older.slice(1)) devices.removeChild(each);
-  if (card.source.kind === "vhost-user") shareMemory(document, domain, devices);
+  if (card.source.kind === "vhost-user") shareMemory(document, domain, devices, card.takesMemory);
   return new XMLSerializer().serializeToString(document);
 }
 
@@ -119,7 +121,7 @@ function addressParts(pciAddress: string): Record<string, string> {
 }
 
 /** The VM's memory is to be mapped by the engine: a file (memfd unless it is another already), shared. */
-function shareMemory(document: Document, domain: Element, devices: Element): void {
+function shareMemory(document: Document, domain: Element, devices: Element, isTaken: boolean): void {
   let backing = childOf(domain, "memoryBacking");
   if (backing === undefined) {
     backing = document.createElement("memoryBacking");
@@ -128,6 +130,7 @@ function shareMemory(document: Document, domain: Element, devices: Element): voi
   const source = ensureChild(document, backing, "source");
   if (source.getAttribute("type") !== "file") source.setAttribute("type", "memfd");
   ensureChild(document, backing, "access").setAttribute("mode", "shared");
+  if (isTaken) ensureChild(document, backing, "allocation").setAttribute("mode", "immediate");
   const cpu = childOf(domain, "cpu");
   const numa = cpu && childOf(cpu, "numa");
   for (const cell of numa === undefined ? [] : childrenOf(numa, "cell"))

@@ -15,6 +15,7 @@ import { guestResolver } from "../plan/resolver.ts";
 import { localMac } from "../plan/stable-name.ts";
 import type { VmNic } from "../spec/vm-model.ts";
 import { type BoundNic, boundNic } from "./bound-nic.ts";
+import { memoryArguments, memoryNotes, takesGuestMemory } from "./container-memory.ts";
 import { type Card, type CardSource, withCard } from "./domain-xml.ts";
 import type { Wanted } from "./engine-keeper.ts";
 import { CallRefusal } from "./grpc.ts";
@@ -44,6 +45,8 @@ export interface BindingPlace {
   readonly container: string | undefined;
   /** Confine the engine. */
   readonly sandbox: boolean;
+  /** Octets that this container may use; 0 where nothing bounds them. */
+  readonly memory: number;
 }
 
 /** What is to be served, and the domain that it is served to. */
@@ -76,10 +79,14 @@ export function networkBinding(place: BindingPlace, domainXml: string, vmiJson: 
   });
   return {
     // A cluster probes ports: one that nobody serves in the guest is not to look like one that somebody does.
-    argv: [...argv, "--publish-when-open", "--dhcp-option", `${LEASE_OPTION}=${LEASE_SECONDS}`],
+    argv: [
+      ...argv,
+      ...["--publish-when-open", "--dhcp-option", `${LEASE_OPTION}=${LEASE_SECONDS}`],
+      ...memoryArguments(place.memory),
+    ],
     reconnects: isVirtio,
-    domainXml: withCard(domainXml, cardOf(bound, mac, source)),
-    notes: [...bound.notes, ...warnings],
+    domainXml: withCard(domainXml, cardOf(bound, mac, source, takesGuestMemory(place.memory))),
+    notes: [...bound.notes, ...warnings, ...memoryNotes(place.memory)],
   };
 }
 
@@ -113,7 +120,8 @@ function hash(text: string): number {
   return value >>> 0;
 }
 
-function cardOf({ nic, pciAddress, isDown }: BoundNic, mac: string, source: CardSource): Card {
+function cardOf(bound: BoundNic, mac: string, source: CardSource, takesMemory: boolean): Card {
+  const { nic, pciAddress, isDown } = bound;
   const { bootOrder, acpiIndex, transitional } = nic.place ?? {};
   const virtio = transitional === true ? "virtio-transitional" : "virtio-non-transitional";
   return {
@@ -126,6 +134,7 @@ function cardOf({ nic, pciAddress, isDown }: BoundNic, mac: string, source: Card
     ...(acpiIndex === undefined ? {} : { acpiIndex }),
     ...(pciAddress === undefined ? {} : { pciAddress }),
     isDown,
+    takesMemory,
   };
 }
 

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import {
   LARGE_CHUNK_OCTETS,
   LARGE_CHUNKS,
+  PAYLOAD_OCTETS_MAX,
+  PAYLOAD_OCTETS_MIN,
   SMALL_CHUNK_OCTETS,
   SMALL_CHUNKS,
 } from "../../../src/engine/limits.ts";
@@ -15,10 +17,10 @@ import {
 } from "../../../src/engine/memory/chunk-pool.ts";
 import { TransmitQueue } from "../../../src/engine/memory/transmit-queue.ts";
 
-function makePool(): { pool: ChunkPool; queue: TransmitQueue } {
+function makePool(octets = PAYLOAD_OCTETS_MAX): { pool: ChunkPool; queue: TransmitQueue } {
   const arena = new Arena();
   const queue = new TransmitQueue(8, arena.txHeadersAt);
-  return { pool: new ChunkPool(arena, queue), queue };
+  return { pool: new ChunkPool(arena, queue, octets), queue };
 }
 
 function takeAll(pool: ChunkPool, use: number, large: boolean): number[] {
@@ -45,6 +47,24 @@ describe("ChunkPool", () => {
     for (const id of ids) pool.release(id);
     expect([pool.smallInUse, pool.largeInUse]).toEqual([0, 0]);
   });
+
+  it.each([PAYLOAD_OCTETS_MIN, 8_388_608])(
+    "K34 takes no more than its %i octets, and has them again",
+    (octets) => {
+      const { pool } = makePool(octets);
+      const discard = (): void => {};
+      for (let round = 0; round < 2; round++) {
+        const ids = [USE_SEND, USE_BACKLOG, USE_OUT_OF_ORDER].flatMap((use) => takeAll(pool, use, true));
+        const held = ids.reduce((sum, id) => sum + pool.capacity(id), 0);
+        expect(held).toBeLessThanOrEqual(octets);
+        expect(held).toBeGreaterThan(octets - 2 * LARGE_CHUNK_OCTETS);
+        expect(new Set(ids).size).toBe(pool.smallInUse + pool.largeInUse);
+        for (const id of ids) pool.release(id);
+        expect([pool.smallInUse, pool.largeInUse]).toEqual([0, 0]);
+        pool.shrink(discard);
+      }
+    },
+  );
 
   it("takes the other size when the wanted one has run out", () => {
     const { pool } = makePool();

@@ -88,6 +88,7 @@ describe("the files for a cluster", () => {
       hooksDirectory: mount(sidecar),
       container: sidecar.env[0].value,
       sandbox: true,
+      memory: 0,
     };
     const { argv, domainXml } = networkBinding(place, "<domain><devices/></domain>", vmi);
     expect(argv).toContain(`unix:${mount(sidecar)}/engine/card.sock`);

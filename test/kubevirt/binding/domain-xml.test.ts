@@ -9,6 +9,7 @@ const CARD: Card = {
   source: { kind: "vhost-user", path: "/var/run/kubevirt-hooks/hook-sidecar-0/engine/card.sock" },
   mtu: 65520,
   isDown: false,
+  takesMemory: false,
 };
 
 /** What a launcher sends: its own namespaces, a place kept for hot-plug, somebody's comment, elements nobody here knows. */
@@ -116,6 +117,7 @@ describe("the domain's XML", () => {
       model: "e1000",
       source: { kind: "client", port: 61234 },
       isDown: false,
+      takesMemory: false,
     });
     expect(made).toContain(
       `<interface type="client"><mac address="02:00:00:00:00:07"/><source address="127.0.0.1" port="61234"/><model type="e1000"/><rom enabled="no"/><alias name="ua-default"/></interface>`,
@@ -131,6 +133,14 @@ describe("the domain's XML", () => {
     expect(withCard(huge, CARD)).toContain(
       `<memoryBacking><hugepages/><source type="file"/><access mode="shared"/></memoryBacking>`,
     );
+  });
+
+  it("K34 has all of its memory from its start where the sidecar could not pay for any", () => {
+    const made = withCard(DOMAIN, { ...CARD, takesMemory: true });
+    expect(made).toContain(
+      `<memoryBacking><source type="memfd"/><access mode="shared"/><allocation mode="immediate"/></memoryBacking>`,
+    );
+    expect(withCard(made, { ...CARD, takesMemory: true })).toBe(made);
   });
 
   it("K22 is refused when it is no XML, or no domain with devices", () => {

@@ -21,7 +21,7 @@ let wanted: Wanted[] = [];
 let standsInTheWay = "";
 
 const parts = () => ({
-  place: { binding: "sluice", hooksDirectory: folder, container: "hook-sidecar-1", sandbox: true },
+  place: { binding: "sluice", hooksDirectory: folder, container: "hook-sidecar-1", sandbox: true, memory: 0 },
   want: async (what: Wanted): Promise<void> => {
     wanted.push(what);
     if (standsInTheWay !== "") throw new Error(standsInTheWay);

@@ -7,7 +7,13 @@ import { networkBinding } from "../../../src/kubevirt/binding/network-binding.ts
 import { type NicFields, type VmiFields, vmiOf } from "./vmi.ts";
 
 const DOMAIN = `<domain type="kvm"><name>x</name><devices/></domain>`;
-const PLACE = { binding: "sluice", hooksDirectory: "/hooks", container: "hook-sidecar-2", sandbox: true };
+const PLACE = {
+  binding: "sluice",
+  hooksDirectory: "/hooks",
+  container: "hook-sidecar-2",
+  sandbox: true,
+  memory: 0,
+};
 
 const outcome = (nic: NicFields = {}, fields: VmiFields = {}, place: object = {}) =>
   networkBinding({ ...PLACE, ...place }, DOMAIN, JSON.stringify(vmiOf(nic, fields)));
@@ -76,6 +82,13 @@ describe("what a domain and its VM come to", () => {
     expect(option(own.argv, "--gateway")).toEqual(["10.9.8.2"]);
     expect(option(own.argv, "--guest-addr")).toEqual(["10.9.8.15"]);
     expect(option(own.argv, "--dhcp-option")).toEqual(["42=ip:10.9.8.1", `51=${999 * 86_400}`]);
+  });
+
+  it("K34 is bounded by what the container may use", () => {
+    const [small, example, free] = [64, 256, 0].map((mib) => outcome({}, {}, { memory: mib * 1_048_576 }));
+    expect([small, example, free].map(({ argv }) => option(argv, "--memory"))).toEqual([["8"], ["72"], []]);
+    const isWhole = [small, example, free].map(({ domainXml }) => domainXml.includes("immediate"));
+    expect(isWhole).toEqual([true, false, false]);
   });
 
   it("K28 has the declared ports and no others, at every address of the pod", () => {

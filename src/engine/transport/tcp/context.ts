@@ -148,7 +148,7 @@ export class TcpContext {
     this.secret0 = parts.secret0;
     this.secret1 = parts.secret1;
     this.token = parts.token;
-    this.pool = new ChunkPool(parts.arena, parts.egress.queue);
+    this.pool = new ChunkPool(parts.arena, parts.egress.queue, parts.config.payloadOctets);
     parts.egress.pool = this.pool;
     this.heldResets = new HeldResets(this.view, parts.egress, parts.flows);
     const flows = parts.flows.capacity;
