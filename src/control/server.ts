@@ -17,6 +17,8 @@ import type { ControlProblem } from "./schema.ts";
 const BODY_MAX = 1_048_576;
 /** How long a request may take to arrive, milliseconds. */
 const REQUEST_MS = 30_000;
+/** How often that is looked at. */
+const CHECK_MS = 2000;
 const JSON_TYPE = "application/json";
 const PROBLEM_TYPE = "application/problem+json";
 
@@ -100,13 +102,17 @@ function tagOf({ isTagged }: Route, answer: unknown): Record<string, string> {
 
 async function bodyOf(request: IncomingMessage, most: number): Promise<unknown> {
   const [type = ""] = (request.headers["content-type"] ?? "").split(";");
+  // Of one that says it is too long nothing is kept; it is read so far, since whoever still writes may not hear the answer.
+  const isTooLong = Number(request.headers["content-length"] ?? 0) > most;
   const chunks: Buffer[] = [];
   let octets = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  const arriving: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
+  for await (const chunk of arriving) {
     octets += chunk.length;
-    if (octets > most) throw new HttpError(413, `a body of at most ${most} octets`);
-    chunks.push(chunk);
+    if (octets > most) break;
+    if (!isTooLong) chunks.push(chunk);
   }
+  if (isTooLong || octets > most) throw new HttpError(413, `a body of at most ${most} octets`);
   if (octets === 0) return {};
   if (type.trim().toLowerCase() !== JSON_TYPE) throw new HttpError(415, `a body of ${JSON_TYPE}`);
   try {
@@ -130,7 +136,12 @@ export class ControlServer {
   constructor(private readonly options: ControlServerOptions) {
     this.streams = new EventStreams(options.instance.records);
     this.http = createServer(
-      { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, keepAliveTimeout: REQUEST_MS },
+      {
+        headersTimeout: REQUEST_MS,
+        requestTimeout: REQUEST_MS,
+        keepAliveTimeout: REQUEST_MS,
+        connectionsCheckingInterval: CHECK_MS,
+      },
       (request, response) => void this.serve(request, response),
     );
     // It never listens itself: its time limits and its list of connections begin with this event (node:http).
