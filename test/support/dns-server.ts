@@ -28,6 +28,8 @@ export interface DnsServerBehaviour {
   readonly delayMs?: number;
 }
 
+const DNS_HEADER_OCTETS = 12;
+
 export class DnsServer {
   /** `udp name TYPE` or `tcp name TYPE` of each question so far. */
   readonly asked: string[] = [];
@@ -67,6 +69,8 @@ export class DnsServer {
   /** Listens on 127.0.0.1, or on the loopback address given. */
   async listen(host = "127.0.0.1"): Promise<this> {
     this.#udp.on("message", (octets, from) => {
+      // What asks nothing is for whoever had this port a moment ago.
+      if (octets.length < DNS_HEADER_OCTETS || octets.readUInt16BE(4) === 0) return;
       // Meant for whoever had this port before.
       if (octets.length < 12 || octets.readUInt16BE(4) === 0) return;
       const answer = this.answer("udp", octets, from.port);
