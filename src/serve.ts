@@ -56,7 +56,8 @@ export async function loadPolicy({ policy }: EngineConfig): Promise<LoadedPolicy
   if (policy === null) return null;
   const { PolicyLayers } = await import("./engine/policy-layers.ts");
   const { followHostAddresses } = await import("./host/host-addresses.ts");
-  return { make: (parts) => new PolicyLayers(parts), followHostAddresses };
+  const { HostQuicKeys } = await import("./host/quic-keys.ts");
+  return { make: (parts) => new PolicyLayers(parts, new HostQuicKeys()), followHostAddresses };
 }
 
 /** Starts an engine. Rejects with a StartError that names everything in the way. One engine per process at a time. */

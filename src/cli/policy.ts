@@ -27,7 +27,7 @@ export const POLICY_HELP = `Usage: sluice policy check [FILE] [OPTIONS]
 
 check reads a policy and says everything that is wrong with it, with its place, and what is legal and
 useless; its tests are run. test says what becomes of flows: NAME[:PORT], ADDRESS:PORT, with /udp for
-UDP. schema prints the JSON Schema of policy files.
+UDP and /quic for QUIC. schema prints the JSON Schema of policy files.
 
 Options:
   --policy FILE           the file, where it is not named by itself
@@ -242,8 +242,8 @@ function test(given: Arguments): number {
             words: flow.host.words as [number, number, number, number],
             prefixLength: 128,
           } as const);
-    const [tcp, udp] = [flow.protocol === "tcp", flow.protocol === "udp"];
-    const target = formatTarget({ host, ports: [[flow.port, flow.port]], tcp, udp }, "deny");
+    const [tcp, quic] = [flow.protocol === "tcp", flow.protocol === "quic"];
+    const target = formatTarget({ host, ports: [[flow.port, flow.port]], tcp, udp: !tcp, quic }, "deny");
     const rule = verdict.rule < 0 ? "default" : (config.rules[verdict.rule]?.name ?? "");
     return { target, verdict, rule };
   });

@@ -244,6 +244,34 @@ export interface ServedFiles {
   close(handle: number): void;
 }
 
+/** How the keys of one end's Initial packets lie: an AES-128-GCM key, its IV, and the key of the header's protection. */
+export const QUIC_IV_AT = 16;
+export const QUIC_HEADER_KEY_AT = 28;
+export const QUIC_KEYS_OCTETS = 44;
+/** Octets of an IV and of what is encrypted for a header's mask, and those that the AEAD's tag takes. */
+export const QUIC_IV_OCTETS = 12;
+export const QUIC_SAMPLE_OCTETS = 16;
+export const QUIC_TAG_OCTETS = 16;
+
+/**
+ * The cryptography of QUIC's Initial packets (RFC 9001 section 5, RFC 9369 section 3.3), whose keys anybody can derive who sees
+ * them. Given where there is a policy.
+ */
+export interface QuicKeys {
+  /** Fills `keys`: those of the client that chose `id`, in version 2 or 1. */
+  derive(isVersion2: boolean, id: Uint8Array, keys: Uint8Array): void;
+  /** Fills `mask`, 16 octets, of which a header is protected by the first five. */
+  headerMask(keys: Uint8Array, sample: Uint8Array, mask: Uint8Array): void;
+  /** Puts what `sealed` says, tag and all, into `opened`. False, and `opened` as it was, where the tag is not right. */
+  open(
+    keys: Uint8Array,
+    nonce: Uint8Array,
+    header: Uint8Array,
+    sealed: Uint8Array,
+    opened: Uint8Array,
+  ): boolean;
+}
+
 /** Secrets and randomness. Seeded in simulations. */
 export interface Entropy {
   /** A random int32. */

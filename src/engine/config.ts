@@ -209,6 +209,8 @@ export interface PolicyTarget {
   readonly ports: readonly (readonly [number, number])[];
   readonly tcp: boolean;
   readonly udp: boolean;
+  /** Of UDP, which has to be QUIC and show the name. Only where a name is allowed. */
+  readonly quic?: boolean;
 }
 
 /** What a connection must show before octets flow; `none`: the pinned address is enough. */

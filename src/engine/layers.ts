@@ -124,7 +124,7 @@ export class Layers {
     });
     this.tftp = tftpOf(ports.files, { ...shared, mtu, output: this.udp.output });
     this.policy = policy;
-    this.services = policy?.over(this.tcp.ctx, this.udp.mappings, this.dns, world) ?? this.dns;
+    this.services = policy?.over(this.tcp.ctx, this.udp, this.dns, world) ?? this.dns;
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, this.ways, now);

@@ -170,6 +170,17 @@ export const HELD_NAMES_MAX = 1024;
 export const HELD_NAME_OCTETS = 16_384;
 export const HELD_NAMES_OCTETS = 4_194_304;
 /**
+ * QUIC where names are looked at: remotes of guest's ports that have shown one or are about to, and handshakes that are
+ * followed. One of these may say so much (the longest ClientHello), and so many datagrams and octets of it are kept until its
+ * name is known: 3 MiB for all, taken when used.
+ */
+export const QUIC_FLOWS_MAX = 1024;
+export const QUIC_HANDSHAKES_MAX = 128;
+export const QUIC_HANDSHAKES_PER_FLOW = 4;
+export const QUIC_CRYPTO_OCTETS = 8192;
+export const QUIC_HELD_MAX = 4;
+export const QUIC_HELD_OCTETS = 8192;
+/**
  * Connections on their way to a proxy, another target or an address that has yet to be asked for: each has a name of 253
  * octets and a reply of 262 in hand.
  */

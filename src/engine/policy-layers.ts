@@ -1,6 +1,6 @@
 /** The layers that an engine with a policy has more than another, put together once. Loaded only where there is one. */
 
-import type { HostNetwork } from "./boundary.ts";
+import type { HostNetwork, QuicKeys } from "./boundary.ts";
 import type { EngineConfig, Ipv6Words, PolicyConfig } from "./config.ts";
 import { DNS_REGION_OCTETS, DNS_SCRATCH_OCTETS, DNS_STREAMS_MAX } from "./limits.ts";
 import type { Counters } from "./metrics/counters.ts";
@@ -15,6 +15,7 @@ import { Policy } from "./policy/policy.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import { MeteredNetwork } from "./service/metered-network.ts";
 import { HeldNames } from "./service/names/held-names.ts";
+import { QuicNames } from "./service/names/quic-names.ts";
 import { PolicyReview } from "./service/policy-review.ts";
 import { Detours } from "./service/ways/detours.ts";
 import { NameLookup } from "./service/ways/name-lookup.ts";
@@ -22,7 +23,7 @@ import { copyRemote } from "./transport/path.ts";
 import { CLOSED, type TcpConnection } from "./transport/tcp/connection.ts";
 import type { TcpContext } from "./transport/tcp/context.ts";
 import type { LocalService } from "./transport/tcp/local-service.ts";
-import type { UdpMappings } from "./transport/udp/mappings.ts";
+import type { Udp } from "./transport/udp/udp.ts";
 import { TYPE_A, TYPE_AAAA } from "./wire/dns.ts";
 import { IPV4_HEADER_OCTETS } from "./wire/ipv4.ts";
 import { setMapped } from "./wire/mapped-address.ts";
@@ -62,7 +63,10 @@ export class PolicyLayers {
   private detours: Detours | null = null;
   private metered: MeteredNetwork | null = null;
 
-  constructor(private readonly parts: PolicyLayersParts) {
+  constructor(
+    private readonly parts: PolicyLayersParts,
+    private readonly quicKeys: QuicKeys,
+  ) {
     const { config, policy, uptimeMs, narrower } = parts;
     const { udpTimeoutMs, dns, ipv6, maxFlows } = config;
     const hasDns = dns !== 0 || (ipv6 !== null && ipv6.dns !== null);
@@ -86,7 +90,7 @@ export class PolicyLayers {
   }
 
   /** On top of TCP, UDP and DNS, whose step of the turn it joins. */
-  over(ctx: TcpContext, mappings: UdpMappings, dns: AskedService, ways: Destined): TurnService {
+  over(ctx: TcpContext, udp: Udp, dns: AskedService, ways: Destined): TurnService {
     const scratchAt = ctx.arena.dnsAt + DNS_REGION_OCTETS - DNS_SCRATCH_OCTETS;
     const { judge: policy } = this;
     const { questions } = policy.asking;
@@ -104,13 +108,16 @@ export class PolicyLayers {
     const detours = new Detours(ctx, policy, scratchAt, lookup);
     const names = new HeldNames(ctx, policy, letIn, scratchAt, detours);
     const isService = (c: TcpConnection): boolean => this.isService(c);
-    const review = new PolicyReview({ ctx, mappings, policy, letIn, detours, isService });
+    const quic = new QuicNames(ctx, policy, scratchAt, this.quicKeys);
+    const { mappings } = udp;
+    const review = new PolicyReview({ ctx, mappings, policy, letIn, quic, detours, isService });
     this.review = review;
     this.detours = detours;
     ctx.ways = detours;
     const { metered } = this;
     metered?.over(ctx);
     ctx.checks = names;
+    udp.checks = quic;
     ctx.local = new LocalServices(ctx.local, names);
     this.keepPins(ctx, letIn);
     return {
@@ -119,13 +126,15 @@ export class PolicyLayers {
         questions.work();
         dns.work(nowMs);
         names.work(nowMs);
+        quic.work(nowMs);
         detours.work(nowMs);
         metered?.work();
       },
       nextDeadlineMs: (nowMs) => {
         if (review.isUnderWay) return 0;
         const waits = earlier(detours.nextDeadlineMs(nowMs), questions.nextDeadlineMs());
-        const own = earlier(names.nextDeadlineMs(nowMs), waits);
+        const shown = earlier(names.nextDeadlineMs(nowMs), quic.nextDeadlineMs(nowMs));
+        const own = earlier(shown, waits);
         return earlier(earlier(own, metered?.nextDeadlineMs() ?? -1), dns.nextDeadlineMs(nowMs));
       },
     };

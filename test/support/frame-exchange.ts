@@ -28,6 +28,7 @@ import type { Admit } from "../../src/engine/network/admission.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
 import { PolicyLayers } from "../../src/engine/policy-layers.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
+import { HostQuicKeys } from "../../src/host/quic-keys.ts";
 
 /** A host TCP socket: what the engine sent to it, and what the test lets it give. */
 export class HeldSocket {
@@ -352,7 +353,12 @@ export class FrameExchange {
       ...(admit === undefined ? {} : { admit }),
       ...(filesIn === undefined ? {} : { files: filesIn(arena.octets) }),
     };
-    this.core = createEngineCore(whole, ports, this.now, (parts) => new PolicyLayers(parts));
+    this.core = createEngineCore(
+      whole,
+      ports,
+      this.now,
+      (parts) => new PolicyLayers(parts, new HostQuicKeys()),
+    );
     this.network.wake = (token, events) => this.core.handleEvent(token, events | WRITABLE, this.now);
     this.core.attach(this.link, this.now);
   }

@@ -137,6 +137,21 @@ export class PolicyRig {
     return this.exchange.network.datagrams.length > before;
   }
 
+  /** The guest sends datagrams from one of its ports; returns those that left at once. */
+  datagrams(
+    to: string,
+    port: number,
+    payloads: readonly Uint8Array[],
+    sourcePort = 42_000,
+  ): readonly SentDatagram[] {
+    const { exchange } = this;
+    const before = exchange.network.datagrams.length;
+    for (const payload of payloads) {
+      exchange.exchange(udp({ to: ip(to), sourcePort, destinationPort: port, payload }));
+    }
+    return exchange.network.datagrams.slice(before);
+  }
+
   /** `host:port reason` of each denial, most tries first. */
   get denials(): string[] {
     return this.exchange.core.denials().map(({ host, port, reason }) => `${host}:${port} ${reason}`);

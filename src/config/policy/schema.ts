@@ -12,7 +12,7 @@ const NAME_MAX = 64;
 const WITHIN = "a time up to 120s, such as 60s";
 const RULE_NAME = /^[\w.:*/@ -]+$/;
 
-const target = z.string({ error: TARGET }).describe("HOST[:PORTS][/tcp or /udp]");
+const target = z.string({ error: TARGET }).describe("HOST[:PORTS][/tcp, /udp or /quic]");
 const targets = z
   .union(
     [

@@ -45,12 +45,18 @@ const SECOND_LEVEL = /^[a-z]{2,3}\.[a-z]{2}$/;
 const NOT_BY_RULES: Readonly<Record<string, string>> = {
   "policy-ech": "ech: allow would let it through",
   "policy-peek-full": "too many connections waited to show a name",
+  "policy-quic-version": "it was QUIC of a version whose names cannot be seen",
   "policy-resolver": "it was no question",
 };
 
 interface Host {
   readonly host: string;
-  readonly ports: { readonly tcp: Set<number>; readonly udp: Set<number> };
+  readonly ports: {
+    readonly tcp: Set<number>;
+    readonly udp: Set<number>;
+    /** Of UDP, where a name was shown or QUIC is likely. */
+    readonly quic: Set<number>;
+  };
   isPrivate: boolean;
   wasAsked: boolean;
   showedNoName: boolean;
@@ -82,14 +88,16 @@ function notSuggested({ reason, rule, host }: Wanted): string | undefined {
 function add(hosts: Map<string, Host>, { host, port, protocol, reason, count, isPrivate }: Wanted): void {
   const entry = hosts.get(host) ?? {
     host,
-    ports: { tcp: new Set<number>(), udp: new Set<number>() },
+    ports: { tcp: new Set<number>(), udp: new Set<number>(), quic: new Set<number>() },
     isPrivate: false,
     wasAsked: false,
     showedNoName: false,
     count: 0,
   };
   hosts.set(host, entry);
+  const isQuic = isName(host) && (port === 443 || reason === "policy-name-mismatch");
   if (protocol === "dns") entry.wasAsked = true;
+  else if (protocol === "udp" && isQuic) entry.ports.quic.add(port);
   else entry.ports[protocol].add(port);
   entry.isPrivate ||= isPrivate;
   entry.showedNoName ||= reason === "policy-name-missing" || reason === "policy-name-malformed";
@@ -105,19 +113,20 @@ function isWide({ allow }: Suggestion): boolean {
 }
 
 /** Its targets: one for each protocol. Without any port it was only asked for. */
-function targetsOf(host: string, { tcp, udp }: Host["ports"]): string[] {
+function targetsOf(host: string, { tcp, udp, quic }: Host["ports"]): string[] {
   const text = host.includes(":") ? `[${host}]` : host;
   const list = (ports: Set<number>): string => [...ports].sort((a, b) => a - b).join(",");
-  if (tcp.size === 0 && udp.size === 0) return [text];
+  if (tcp.size + udp.size + quic.size === 0) return [text];
   const isHttps = isName(host) && list(tcp) === "443";
   return [
     ...(tcp.size === 0 ? [] : [isHttps ? text : `${text}:${list(tcp)}`]),
     ...(udp.size === 0 ? [] : [`${text}:${list(udp)}/udp`]),
+    ...(quic.size === 0 ? [] : [`${text}:${list(quic)}/quic`]),
   ];
 }
 
 function isOnlyAsked({ ports }: Host): boolean {
-  return ports.tcp.size === 0 && ports.udp.size === 0;
+  return ports.tcp.size + ports.udp.size + ports.quic.size === 0;
 }
 
 function ruleOf(host: Host): Suggestion {

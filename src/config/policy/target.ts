@@ -4,10 +4,10 @@
  *   target = host [":" ports] ["/" proto]
  *   host   = name / "*." name / "*" / IPv4 ["/" prefix] / "[" IPv6 ["/" prefix] "]" / "@public" / "@private" / "@any"
  *   ports  = part *("," part) ;  part = 1-65535 ["-" 1-65535]
- *   proto  = "tcp" / "udp"
+ *   proto  = "tcp" / "udp" / "quic"
  *
  * Ports are never guessed wide where something is allowed: a name without them is 443/tcp; what is denied without ports is
- * denied on all. An address without ports is all of TCP and UDP.
+ * denied on all. An address without ports is all of TCP and UDP. `quic` is UDP that has to show the name, 443 without ports.
  */
 import { domainToASCII } from "node:url";
 import type { Ipv6Words, PolicyHost, PolicyTarget } from "../../engine/config.ts";
@@ -47,13 +47,14 @@ export function parseTarget(text: string, verdict: Verdict): PolicyTarget {
     throw new Unacceptable("a host without scheme and path, such as api.example.com:443");
   }
   const [, rest = text, proto] = /^(.*)\/([a-z]+)$/i.exec(text) ?? [];
-  if (proto !== undefined && proto !== "tcp" && proto !== "udp") {
-    throw new Unacceptable("/tcp or /udp at the end", `/${proto}`);
+  if (proto !== undefined && proto !== "tcp" && proto !== "udp" && proto !== "quic") {
+    throw new Unacceptable("/tcp, /udp or /quic at the end", `/${proto}`);
   }
   const { hostText, portsText } = split(rest);
   const host = parseHost(hostText);
   const ports = portsText === undefined ? undefined : parsePorts(portsText);
   const isName = host.kind === "name" || host.kind === "names-under" || host.kind === "every-name";
+  if (proto === "quic") return quicTarget(host, ports, isName, verdict);
   if (ports === undefined && isName && verdict !== "deny") {
     if (proto === "udp") throw new Unacceptable("ports before /udp, such as time.example.net:123/udp");
     return { host, ports: [[HTTPS_PORT, HTTPS_PORT]], tcp: true, udp: false };
@@ -65,6 +66,17 @@ export function parseTarget(text: string, verdict: Verdict): PolicyTarget {
     tcp: isWhole || proto !== "udp",
     udp: isWhole || proto === "udp",
   };
+}
+
+function quicTarget(
+  host: PolicyHost,
+  ports: Ports = [[HTTPS_PORT, HTTPS_PORT]],
+  isName: boolean,
+  verdict: Verdict,
+): PolicyTarget {
+  if (!isName) throw new Unacceptable("a name in front of /quic, or /udp: QUIC shows names and no addresses");
+  if (verdict === "deny") throw new Unacceptable("/udp at the end, which denies QUIC too", "/quic");
+  return { host, ports, tcp: false, udp: true, quic: true };
 }
 
 function split(text: string): { hostText: string; portsText: string | undefined } {
@@ -182,13 +194,13 @@ function parsePorts(text: string): Ports {
 }
 
 /** The target as it is written: `parseTarget` reads the same from it. */
-export function formatTarget({ host, ports, tcp, udp }: PolicyTarget, verdict: Verdict): string {
+export function formatTarget({ host, ports, tcp, udp, quic }: PolicyTarget, verdict: Verdict): string {
   const isEvery = ports.length === 1 && ports[0]?.[0] === 1 && ports[0][1] === 65_535;
   const portText = ports.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(",");
   const isName = host.kind === "name" || host.kind === "names-under" || host.kind === "every-name";
   if (isName && verdict !== "deny" && portText === `${HTTPS_PORT}` && tcp) return formatHost(host);
   if (isEvery && tcp && udp) return formatHost(host);
-  return `${formatHost(host)}:${portText}${udp ? "/udp" : ""}`;
+  return `${formatHost(host)}:${portText}${quic === true ? "/quic" : udp ? "/udp" : ""}`;
 }
 
 function formatHost(host: PolicyHost): string {

@@ -47,6 +47,7 @@ function covers(a: PolicyTarget, b: PolicyTarget): boolean {
   return (
     (a.tcp || !b.tcp) &&
     (a.udp || !b.udp) &&
+    (a.quic !== true || b.quic === true) &&
     hostCovers(a.host, b.host) &&
     b.ports.every(([first, last]) => a.ports.some((range) => range[0] <= first && range[1] >= last))
   );
@@ -119,15 +120,13 @@ function targetWarnings(config: PolicyConfig, rule: PolicyRule, target: PolicyTa
   const isTls = rule.check === "tls" || (rule.check === undefined && isWithin(target, TLS_PORTS));
   const isHttp = rule.check === "http" || (rule.check === undefined && isWithin(target, HTTP_PORTS));
   const hasHttp = rule.check === undefined && HTTP_PORTS.some((port) => has(target, port));
-  const isChecked =
-    target.tcp &&
-    !target.udp &&
-    (isTls || isHttp || (rule.check === undefined && isWithin(target, [...TLS_PORTS, ...HTTP_PORTS])));
+  const isWellKnown = rule.check === undefined && isWithin(target, [...TLS_PORTS, ...HTTP_PORTS]);
+  const isChecked = target.quic === true || (target.tcp && !target.udp && (isTls || isHttp || isWellKnown));
   const isStandIn = rule.way !== undefined || config.way !== undefined;
   if (!isChecked && !isStandIn) {
     warnings.push(`${text} is known by address only: others behind the same address can be reached`);
   }
-  if (isHttp || hasHttp) {
+  if (target.tcp && (isHttp || hasHttp)) {
     warnings.push("of a plain HTTP connection only the first request is looked at");
   }
   return warnings;

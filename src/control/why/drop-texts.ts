@@ -44,6 +44,7 @@ const POLICY_TEXTS: Readonly<Record<string, string>> = {
   "policy-question-unattended": "the policy asks about it, and nobody was there to answer",
   "policy-hook-failed": "the policy asks about it, and the program that decides did not answer at once",
   "policy-peek-full": "too many connections had yet to show their name",
+  "policy-quic-version": "it is of a version of QUIC whose names are not known",
 };
 
 /** Why a limit of the policy was met, or a way out that it says led nowhere. */

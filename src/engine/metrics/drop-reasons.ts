@@ -70,6 +70,7 @@ export const DROP_REASONS = [
   "policy-name-private",
   "policy-ech",
   "policy-peek-full",
+  "policy-quic-version",
   "policy-resolver",
   "policy-budget",
   "policy-rate",

@@ -78,9 +78,11 @@ export class Asking {
     return ticketOf(verdict) < 0 ? verdict : this.deny(HOOK_FAILED, this.subject);
   }
 
-  /** A datagram that is let through: it does not wait, and one after the answer goes. */
-  aboutDatagram(): number {
-    return this.isAsking ? this.question(GO, this.subject, false) : GO;
+  /** A datagram that is let through with this verdict: it does not wait, and one after the answer goes. */
+  aboutDatagram(verdict: number): number {
+    if (!this.isAsking) return verdict;
+    const answer = this.question(GO, this.subject, false);
+    return answer === GO ? verdict : answer;
   }
 
   /**

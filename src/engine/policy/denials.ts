@@ -6,7 +6,7 @@ import { DENIALS_MAX } from "../limits.ts";
 import { DROP_REASONS, type DropReasonName } from "../metrics/drop-reasons.ts";
 import { formatAddress } from "../wire/address-text.ts";
 import { Name } from "./name.ts";
-import { OVER_TCP, OVER_UDP } from "./targets.ts";
+import { OVER_TCP } from "./targets.ts";
 
 const WORDS = 4;
 const NAME_SLOT_OCTETS = 256;
@@ -130,7 +130,7 @@ export class Denials {
       return {
         host: length > 0 ? name.text : formatAddress(this.words, entry * WORDS),
         port: this.port[entry],
-        protocol: protocol === OVER_TCP ? "tcp" : protocol === OVER_UDP ? "udp" : "dns",
+        protocol: protocol === OVER_TCP ? "tcp" : protocol === OVER_DNS ? "dns" : "udp",
         reason: DROP_REASONS[this.reason[entry]],
         rule: this.rule[entry],
         ruleName: rules[this.rule[entry]]?.name ?? null,

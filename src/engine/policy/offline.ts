@@ -7,13 +7,14 @@ import { EMBEDDED_MAX, embeddedIpv4, isIsatap, isLegitimate4, isLegitimate6 } fr
 import { isMapped } from "../wire/mapped-address.ts";
 import { Name } from "./name.ts";
 import { NO_RULE, PINNED, RuleSet } from "./rule-set.ts";
-import { OVER_TCP, OVER_UDP } from "./targets.ts";
+import { OVER_QUIC, OVER_TCP, OVER_UDP } from "./targets.ts";
 
 export interface OfflineFlow {
   /** One of both: a name, or four words (IPv4 as v4-mapped). */
   readonly host: { readonly name: string } | { readonly words: readonly number[] };
   readonly port: number;
-  readonly protocol: "tcp" | "udp";
+  /** `quic`: UDP that shows the name. */
+  readonly protocol: "tcp" | "udp" | "quic";
 }
 
 export interface OfflineVerdict {
@@ -25,6 +26,8 @@ export interface OfflineVerdict {
   /** Null where it is allowed. */
   readonly reason: DropReasonName | null;
 }
+
+const PROTOCOLS = { tcp: OVER_TCP, udp: OVER_UDP, quic: OVER_QUIC } as const;
 
 /** What stands for the address of a name that is not looked up: public, and in nobody's network. */
 const SOME_ADDRESS = Int32Array.of(0, 0, V4_MAPPED, 0xf0000001);
@@ -40,7 +43,7 @@ export class OfflinePolicy {
 
   judge({ host, port, protocol }: OfflineFlow): OfflineVerdict {
     const { rules, name } = this;
-    const over = protocol === "tcp" ? OVER_TCP : OVER_UDP;
+    const over = PROTOCOLS[protocol];
     const words = "words" in host ? Int32Array.from(host.words) : SOME_ADDRESS;
     if ("words" in host && !isLegitimate(words))
       return { allowed: false, asks: false, rule: -1, reason: "destination-refused" };

@@ -20,11 +20,12 @@ import { Denials } from "./denials.ts";
 import { JudgedFlow } from "./judged-flow.ts";
 import { Limits } from "./limits.ts";
 import { Name } from "./name.ts";
+import { PinnedRules, pinnedAs } from "./pinned-rules.ts";
 import { NO_PIN, Pins } from "./pins.ts";
 import { RuleCounts } from "./rule-counts.ts";
-import { CHECK_NONE, checkOfPort, NO_RULE, NOT_PINNED, PINNED, PINNED_PRIVATE, RuleSet } from "./rule-set.ts";
+import { CHECK_NONE, checkOfPort, NO_RULE, NOT_PINNED, PINNED, RuleSet } from "./rule-set.ts";
 import { StandIns } from "./stand-ins.ts";
-import { OVER_TCP, OVER_UDP } from "./targets.ts";
+import { OVER_QUIC, OVER_TCP, OVER_UDP } from "./targets.ts";
 import { UdpRemotes, UNKNOWN } from "./udp-remotes.ts";
 import { isSameWay, wayOf } from "./ways.ts";
 
@@ -79,6 +80,7 @@ export class Policy implements FlowJudge {
   /** Null where everything goes straight. */
   standIns: StandIns | null = null;
   readonly flow = new JudgedFlow();
+  private readonly pinned = new PinnedRules(this);
   private ownsDns = false;
   private hostAddresses: readonly Ipv6Words[] = [];
   readonly remotes: UdpRemotes;
@@ -158,12 +160,16 @@ export class Policy implements FlowJudge {
   udp(wish: Wish, nowMs: number): number {
     setMapped(this.flow.words, 0, wish.remoteAddress);
     const verdict = this.udpVerdictOf(this.flow.words, 0, wish.remotePort);
-    return verdict === GO ? (this.parts.narrower?.udp(wish, nowMs) ?? GO) : verdict;
+    if (!isLetThrough(verdict)) return verdict;
+    const other = this.parts.narrower?.udp(wish, nowMs) ?? GO;
+    return other === GO ? verdict : other;
   }
 
   udp6(wish: Wish6, nowMs: number): number {
     const verdict = this.udpVerdictOf(wish.pair, WORDS, wish.remotePort);
-    return verdict === GO ? (this.parts.narrower?.udp6(wish, nowMs) ?? GO) : verdict;
+    if (!isLetThrough(verdict)) return verdict;
+    const other = this.parts.narrower?.udp6(wish, nowMs) ?? GO;
+    return other === GO ? verdict : other;
   }
 
   /** What another judge says of a flow that is let through; who has yet to decide does so before a name is looked for. */
@@ -186,12 +192,15 @@ export class Policy implements FlowJudge {
     flow.port = port;
     const isIpv4 = words === flow.words;
     let verdict = this.settle(isIpv4 ? this.judge() : this.judge6(words, at));
-    if (verdict === GO && this.goesAnotherWay(isIpv4 ? words[3] : NO_ADDRESS)) {
+    if (isLetThrough(verdict) && this.goesAnotherWay(isIpv4 ? words[3] : NO_ADDRESS)) {
       verdict = refuse(NO_UDP);
       this.refused(NO_UDP);
     }
-    if (verdict === GO) verdict = asking.aboutDatagram();
-    if (verdict === GO) verdict = this.limited(verdict, false);
+    if (isLetThrough(verdict)) verdict = asking.aboutDatagram(verdict);
+    if (isLetThrough(verdict)) {
+      const limited = this.limited(verdict, false);
+      if (limited !== GO) verdict = limited;
+    }
     remotes.verdict[place] = verdict;
     remotes.rule[place] = this.rule;
     return verdict;
@@ -279,16 +288,29 @@ export class Policy implements FlowJudge {
     if (flow.port === DNS_PORT && this.ownsDns && fixed === NO_RULE) {
       return flow.protocol === OVER_TCP ? HERE : refuse(RESOLVER);
     }
-    const allowing = this.allowingRule();
+    const allowing = this.pinned.allowing();
     const isAllowed = rules.allows(fixed);
     if (flow.protocol === OVER_TCP) {
       const check = isAllowed ? checkOfPort(flow.port) : rules.checkOf(allowing, flow.port);
       if (check !== CHECK_NONE) return this.judgeChecked(fixed, allowing, check);
-    }
-    const named = this.decidingRule();
+    } else if (rules.hasQuic && this.hasToShow(Math.min(fixed, allowing))) return CHECK;
+    const named = this.pinned.deciding();
     this.rule = Math.min(fixed, named);
     this.byName = named < fixed;
     return rules.allows(this.rule) ? GO : this.refusal();
+  }
+
+  /** Whether UDP has to be QUIC and show a name: by a rule before `first`, the one that lets it go as it is. */
+  private hasToShow(first: number): boolean {
+    const { flow } = this;
+    flow.protocol = OVER_QUIC;
+    const allowing = this.pinned.allowing();
+    flow.protocol = OVER_UDP;
+    if (allowing >= first) return false;
+    this.rule = allowing;
+    this.byName = true;
+    this.lenient = false;
+    return true;
   }
 
   /** A flow to an address that stands for a name, whatever rules say of addresses. */
@@ -326,67 +348,13 @@ export class Policy implements FlowJudge {
     return this.byName ? CHECK : this.refusal();
   }
 
-  /** The first rule that allows one of the names pinned to the flow's address. Notes the last of them. */
-  private allowingRule(): number {
-    const { flow, pins, rules, pinnedName } = this;
-    let first = NO_RULE;
-    let firstPin = NO_PIN;
-    this.sawPrivate = false;
-    if (!rules.hasNames && !this.config.audit) return NO_RULE;
-    const uptime = this.parts.uptimeMs();
-    for (let pin = pins.firstOf(flow.words, 0); pin !== NO_PIN; pin = pins.nextOf(pin)) {
-      if (!pins.counts(pin, uptime)) continue;
-      pins.readName(pin, pinnedName);
-      const isPrivate = this.isPrivatePin(pin);
-      const rule = rules.allowingRule(pinnedName, flow.port, flow.protocol, pinnedAs(isPrivate));
-      if (isPrivate && rule === NO_RULE)
-        this.sawPrivate ||= rules.allowingRule(pinnedName, flow.port, flow.protocol, PINNED) !== NO_RULE;
-      if (rule < first) {
-        first = rule;
-        firstPin = pin;
-      }
-    }
-    if (firstPin !== NO_PIN) {
-      pins.use(firstPin, uptime);
-      pins.readName(firstPin, pinnedName);
-    }
-    return first;
-  }
-
-  /** Whether the pin's address is private, as things are: this host may have got it since. */
-  private isPrivatePin(pin: number): boolean {
-    const { pins, rules } = this;
-    return !pins.isOwn(pin) && rules.isPrivate(pins.words, pin * WORDS);
-  }
-
-  /** A name leads to the address and would be allowed, were the address not private. */
-  private sawPrivate = false;
-
-  /** The first rule, allowing or denying, of the names pinned to the flow's address. */
-  private decidingRule(): number {
-    const { flow, pins, rules, pinnedName } = this;
-    let first = NO_RULE;
-    let firstPin = NO_PIN;
-    if (!rules.hasNames) return NO_RULE;
-    const uptime = this.parts.uptimeMs();
-    for (let pin = pins.firstOf(flow.words, 0); pin !== NO_PIN; pin = pins.nextOf(pin)) {
-      if (!pins.counts(pin, uptime)) continue;
-      pins.readName(pin, pinnedName);
-      const rule = rules.nameRule(pinnedName, flow.port, flow.protocol, pinnedAs(this.isPrivatePin(pin)));
-      if (rule >= first) continue;
-      first = rule;
-      firstPin = pin;
-    }
-    if (firstPin !== NO_PIN) pins.readName(firstPin, pinnedName);
-    return first;
-  }
-
   /** Why the flow in hand is refused; `rule` decided. */
   private refusal(): number {
     const { flow, rules } = this;
     if (this.rule !== NO_RULE) return refuse(DENIED);
-    if (this.sawPrivate) return refuse(NAME_PRIVATE);
-    const isForNames = rules.firstAllowing(flow.port, flow.protocol) !== NO_RULE;
+    if (this.pinned.sawPrivate) return refuse(NAME_PRIVATE);
+    const protocol = flow.protocol === OVER_UDP ? OVER_QUIC : flow.protocol;
+    const isForNames = rules.firstAllowing(flow.port, protocol) !== NO_RULE;
     return refuse(isForNames ? UNNAMED : NO_SUCH_RULE);
   }
 
@@ -396,11 +364,11 @@ export class Policy implements FlowJudge {
    * Whether a connection to the address at `words[at]`, which leaves by `way`, may go on now that it has shown `name`.
    * Returns HANDLED (0) or the reason why not, which is noted.
    */
-  shown(words: Int32Array, at: number, port: number, way: PolicyWay | null): number {
+  shown(words: Int32Array, at: number, port: number, way: PolicyWay | null, protocol = OVER_TCP): number {
     const { flow } = this;
     const all = flow.candidates(words, at);
     let reason = 0;
-    this.flow.protocol = OVER_TCP;
+    this.flow.protocol = protocol;
     this.flow.port = port;
     for (let i = 0; i < all && reason === 0; i++) {
       flow.take(i, words, at);
@@ -438,7 +406,7 @@ export class Policy implements FlowJudge {
   /** The rule for the flow in hand, whose name is in `name`; `pin` is the one of that name, if any. */
   private judgeShown(pin: number): void {
     const { flow, name, rules } = this;
-    const pinned = pin === NO_PIN ? NOT_PINNED : pinnedAs(this.isPrivatePin(pin));
+    const pinned = pin === NO_PIN ? NOT_PINNED : pinnedAs(this.pinned.isPrivate(pin));
     const isStandIn = this.standIns?.has(flow.words, 0) === true;
     const fixed = isStandIn ? NO_RULE : rules.addressRule(flow.words, 0, flow.port, flow.protocol);
     this.rule = Math.min(fixed, rules.nameRule(name, flow.port, flow.protocol, pinned));
@@ -474,8 +442,8 @@ export class Policy implements FlowJudge {
   }
 
   /** Notes that the connection to this address is not let on for `reason`; a name that was shown is in hand, if any. */
-  refusedFlow(words: Int32Array, at: number, port: number, reason: number): void {
-    this.flow.protocol = OVER_TCP;
+  refusedFlow(words: Int32Array, at: number, port: number, reason: number, protocol = OVER_TCP): void {
+    this.flow.protocol = protocol;
     this.flow.port = port;
     for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
     this.rule = NO_RULE;
@@ -491,8 +459,4 @@ export class Policy implements FlowJudge {
 
 function isLetThrough(verdict: number): boolean {
   return verdict === GO || verdict === CHECK;
-}
-
-function pinnedAs(isPrivate: boolean): number {
-  return isPrivate ? PINNED_PRIVATE : PINNED;
 }

@@ -11,7 +11,7 @@ import { isPrivate4, isPrivate6 } from "../network/addresses.ts";
 import { isMapped } from "../wire/mapped-address.ts";
 import type { Name } from "./name.ts";
 import { type KeyRow, NameKeys, nameHash, TargetKeys } from "./target-keys.ts";
-import { type HostRow, OVER_TCP, OVER_UDP, Targets } from "./targets.ts";
+import { type HostRow, OVER_QUIC, OVER_TCP, OVER_UDP, Targets } from "./targets.ts";
 
 /** Behind every rule: the default decides. */
 export const NO_RULE = 0x7fffffff;
@@ -74,6 +74,8 @@ class Group {
 export class RuleSet {
   readonly count: number;
   readonly allowsByDefault: boolean;
+  /** A rule has names that QUIC has to show. */
+  readonly hasQuic: boolean;
   private readonly flags: Uint8Array;
   private readonly checks: Int8Array;
   private readonly targets: Targets;
@@ -108,6 +110,7 @@ export class RuleSet {
     const { rules } = config;
     this.count = rules.length;
     this.allowsByDefault = config.default === "allow";
+    this.hasQuic = rules.some(({ targets: all }) => all.some(({ quic }) => quic === true));
     this.flags = Uint8Array.from(
       rules,
       ({ verdict, private: isPrivate, way }) =>
@@ -300,7 +303,7 @@ export class RuleSet {
   }
 
   private remember(port: number, protocol: number): number {
-    const key = (port << 2) | protocol;
+    const key = (port << 3) | protocol;
     const slot = Math.imul(key, HASH_PRIME) >>> 24;
     if (this.memoKey[slot] === key) return slot;
     let allow = NO_RULE;
@@ -379,7 +382,7 @@ export class RuleSet {
   private isOpen(entry: number, count: number): boolean {
     const { ports, portsAt, portsEnd, protocols, rule } = this.targets;
     for (let i = portsAt[entry]; i < portsEnd[entry]; i += 2) {
-      for (let protocol = OVER_TCP; protocol <= OVER_UDP; protocol++) {
+      for (let protocol = OVER_TCP; protocol <= OVER_QUIC; protocol <<= 1) {
         if ((protocols[entry] & protocol) === 0) continue;
         if (this.hasGap(ports[i], ports[i + 1], protocol, count, rule[entry])) return true;
       }

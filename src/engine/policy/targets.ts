@@ -4,6 +4,8 @@ import type { PolicyConfig, PolicyHost, PolicyTarget } from "../config.ts";
 /** Bits. */
 export const OVER_TCP = 1;
 export const OVER_UDP = 2;
+/** UDP that shows a name: what goes as UDP goes as QUIC too. */
+export const OVER_QUIC = 4;
 
 /** A host that targets have in common, and which of the sorted targets they are. */
 export interface HostRow {
@@ -48,7 +50,8 @@ export class Targets {
     this.rule = Int32Array.from(sorted, ({ rule }) => rule);
     this.protocols = Uint8Array.from(
       sorted,
-      ({ target }) => (target.tcp ? OVER_TCP : 0) | (target.udp ? OVER_UDP : 0),
+      ({ target: { tcp, udp, quic } }) =>
+        (tcp ? OVER_TCP : 0) | (udp ? OVER_QUIC : 0) | (udp && quic !== true ? OVER_UDP : 0),
     );
     const ports: number[] = [];
     const seen = new Map<string, number>();

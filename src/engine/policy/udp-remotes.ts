@@ -1,6 +1,6 @@
 /** Remotes of UDP and what was decided about each: asked for every datagram. One place for each; the newer takes it. */
 import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
-import { GO } from "../network/destinations.ts";
+import { CHECK, GO } from "../network/destinations.ts";
 
 const WORDS = 4;
 const HASH_PRIME = 0x9e3779b1 | 0;
@@ -26,7 +26,7 @@ export class UdpRemotes {
     if (this.port[i] !== port || nowMs - this.askedAt[i] >= this.timeoutMs) return UNKNOWN;
     for (let word = 0; word < WORDS; word++)
       if (this.words[i * WORDS + word] !== words[at + word]) return UNKNOWN;
-    if (this.verdict[i] === GO) this.askedAt[i] = nowMs;
+    if (this.isOpen(i)) this.askedAt[i] = nowMs;
     else if (this.generation[i] !== generation) return UNKNOWN;
     return this.verdict[i];
   }
@@ -44,9 +44,19 @@ export class UdpRemotes {
   /** The rule that lets datagrams go to the remote, or -1. */
   ruleOf(words: Int32Array, at: number, port: number): number {
     const i = placeOf(words, at, port);
-    if (this.port[i] !== port || this.verdict[i] !== GO) return -1;
+    if (this.port[i] !== port || !this.isOpen(i)) return -1;
     for (let word = 0; word < WORDS; word++) if (this.words[i * WORDS + word] !== words[at + word]) return -1;
     return this.rule[i];
+  }
+
+  /** Datagrams to the remote, which has been judged, count for another rule: that of the name that was shown. */
+  setRule(words: Int32Array, at: number, port: number, rule: number): void {
+    if (this.ruleOf(words, at, port) >= 0) this.rule[placeOf(words, at, port)] = rule;
+  }
+
+  /** Datagrams may go there, if need be once a name was shown. */
+  private isOpen(i: number): boolean {
+    return this.verdict[i] === GO || this.verdict[i] === CHECK;
   }
 
   clear(): void {

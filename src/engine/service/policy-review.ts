@@ -14,6 +14,7 @@ import { CLOSED, type TcpConnection } from "../transport/tcp/connection.ts";
 import type { TcpContext } from "../transport/tcp/context.ts";
 import { abortBoth } from "../transport/tcp/teardown.ts";
 import type { UdpMappings } from "../transport/udp/mappings.ts";
+import type { QuicNames } from "./names/quic-names.ts";
 import type { Detours } from "./ways/detours.ts";
 
 const FLOWS_PER_TURN = 1024;
@@ -25,6 +26,7 @@ export interface PolicyReviewParts {
   readonly mappings: UdpMappings;
   readonly policy: Policy;
   readonly letIn: LetIn;
+  readonly quic: QuicNames;
   readonly detours: Detours;
   /** Whether the connection goes to a guest forward. */
   readonly isService: (c: TcpConnection) => boolean;
@@ -43,16 +45,21 @@ export class PolicyReview {
   /** From the first flow on. */
   begin(): void {
     this.next = 0;
+    this.parts.quic.review();
   }
 
   work(): void {
-    const { ctx, mappings, policy } = this.parts;
+    const { ctx, mappings, policy, quic } = this.parts;
     const { flows } = ctx;
     const end = Math.min(this.next + FLOWS_PER_TURN, flows.end);
     for (let id = this.next; id < end; id++) {
       const c = ctx.connections[id];
       if (c?.state !== undefined && c.state !== CLOSED) this.look(c);
-      mappings.retain(id, CHANGED, (words, port) => policy.holds(words, 0, port, OVER_UDP, false));
+      mappings.retain(
+        id,
+        CHANGED,
+        (words, port) => policy.holds(words, 0, port, OVER_UDP, false) || quic.leadsTo(words, port),
+      );
     }
     this.next = end < flows.end ? end : NOT_UNDER_WAY;
   }

@@ -58,6 +58,19 @@ describe("P1 a target", () => {
       ["time.example:123/udp"],
       ["time.example:123", "time.example:123/tcp"],
     ],
+    [
+      "good.example/quic",
+      "good.example:443/quic",
+      ["good.example/quic", "good.example:443/quic"],
+      ["good.example", "good.example:443/udp", "good.example:444/quic"],
+    ],
+    [
+      "*.good.example:8443/quic",
+      "*.good.example:8443/quic",
+      ["a.good.example:8443/quic"],
+      ["good.example/quic"],
+    ],
+    ["good.example:443/udp", "good.example:443/udp", ["good.example/quic"], ["good.example"]],
     ["good.example:443/tcp", "good.example", ["good.example:443/tcp"], ["good.example:443/udp"]],
     ["203.0.113.9", "203.0.113.9", ["203.0.113.9:1", "203.0.113.9:65535/udp"], ["203.0.113.10:1"]],
     [
@@ -98,7 +111,7 @@ describe("P1 a target", () => {
 
   it("that is denied without ports is denied on all of them", () => {
     const policy = new OfflinePolicy(policyOf({ default: "allow", rules: [{ deny: "bad.example" }] }));
-    for (const flow of ["bad.example", "bad.example:80", "bad.example:9/udp"]) {
+    for (const flow of ["bad.example", "bad.example:80", "bad.example:9/udp", "bad.example/quic"]) {
       expect(policy.judge(parseFlow(flow)), flow).toMatchObject({ allowed: false, reason: "policy-denied" });
     }
   });
@@ -112,7 +125,8 @@ describe("P1 a target", () => {
     ["10.0.0.1/8", "a network whose host part is zero: did you mean 10.0.0.0/8?"],
     ["good.example:0", "a port from 1 to 65535"],
     ["good.example:5-3", "a range that begins with its lower port"],
-    ["good.example/quic", "/tcp or /udp at the end"],
+    ["good.example/sctp", "/tcp, /udp or /quic at the end"],
+    ["203.0.113.9:443/quic", "a name in front of /quic, or /udp: QUIC shows names and no addresses"],
     ["time.example/udp", "ports before /udp, such as time.example.net:123/udp"],
     ["@all", "@public, @private or @any"],
     ["127.1", "an IPv4 address such as 203.0.113.9 or 203.0.113.0/24"],

@@ -37,6 +37,7 @@ describe("C9 a suggestion", () => {
       denied("git.example.net:443", 1),
       denied("git.example.net:22", 13),
       denied("time.example.net:123/udp", 2),
+      denied("video.example.net:443/udp", 2, { reason: "policy-name-mismatch" }),
       denied("203.0.113.9:5432", 3),
       denied("", 1, { host: "2001:db8::1", port: 443 }),
       denied("asked.example/dns", 7),
@@ -50,6 +51,7 @@ rules:
   - allow: asked.example # 7 times; asked for only: port 443 is a guess
   - allow: 203.0.113.9:5432 # 3 times
   - allow: time.example.net:123/udp # 2 times
+  - allow: video.example.net:443/quic # 2 times
   - allow: "[2001:db8::1]:443" # once
   - allow: db.corp.example:5432 # once
     private: true

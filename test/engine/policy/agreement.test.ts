@@ -10,6 +10,7 @@ import {
   type PolicyConfig,
   type PolicyHost,
   type PolicyRule,
+  type PolicyTarget,
   STAND_INS,
 } from "../../../src/engine/config.ts";
 import { CHECK, GO } from "../../../src/engine/network/destinations.ts";
@@ -18,6 +19,7 @@ import { NameTable } from "../../../src/engine/policy/name-table.ts";
 import { OfflinePolicy } from "../../../src/engine/policy/offline.ts";
 import { Pins } from "../../../src/engine/policy/pins.ts";
 import { Policy } from "../../../src/engine/policy/policy.ts";
+import { OVER_QUIC, OVER_TCP } from "../../../src/engine/policy/targets.ts";
 import { type ReferenceFlow, reference } from "./reference.ts";
 
 const FLOWS = Number(process.env["SLUICE_POLICY_FLOWS"] ?? 20_000);
@@ -78,14 +80,25 @@ const target = fc
     udp: fc.boolean(),
   })
   .map((each) => ({ ...each, tcp: each.tcp || !each.udp }));
+/** UDP to a name, which has to show it. */
+const asQuic = (each: PolicyTarget): PolicyTarget =>
+  each.udp && ["name", "names-under", "every-name"].includes(each.host.kind)
+    ? { ...each, tcp: false, quic: true }
+    : each;
 const rule: fc.Arbitrary<PolicyRule> = fc
   .record({
     verdict: fc.constantFrom("allow" as const, "allow" as const, "deny" as const),
     targets: fc.array(target, { minLength: 1, maxLength: 3 }),
     private: fc.boolean(),
     check: fc.constantFrom(undefined, undefined, "tls" as const, "none" as const),
+    quic: fc.boolean(),
   })
-  .map(({ check, ...each }) => ({ ...each, name: "", ...(check === undefined ? {} : { check }) }));
+  .map(({ check, quic, ...each }) => ({
+    ...each,
+    targets: each.targets.map((one) => (quic && each.verdict === "allow" ? asQuic(one) : one)),
+    name: "",
+    ...(check === undefined ? {} : { check }),
+  }));
 const policy: fc.Arbitrary<PolicyConfig> = fc.record({
   default: fc.constantFrom("allow" as const, "deny" as const),
   audit: fc.constant(false),
@@ -131,12 +144,18 @@ function compiled(engine: Policy, each: ReferenceFlow, words: Int32Array): boole
   const isIpv4 = words[2] === 0xffff && words[0] === 0;
   const wish = { guestAddress: 1, remoteAddress: words[3], remotePort: each.port };
   const wish6 = { pair, remotePort: each.port };
-  if (each.protocol === "udp") return (isIpv4 ? engine.udp(wish, 0) : engine.udp6(wish6, 0)) === GO;
-  const verdict = isIpv4 ? engine.tcp(wish) : engine.tcp6(wish6);
+  const isUdp = each.protocol === "udp";
+  const verdict = isUdp
+    ? isIpv4
+      ? engine.udp(wish, 0)
+      : engine.udp6(wish6, 0)
+    : isIpv4
+      ? engine.tcp(wish)
+      : engine.tcp6(wish6);
   if (verdict !== CHECK) return verdict === GO;
   if (each.shown === null) return engine.lenient;
   engine.name.setText(each.shown);
-  return engine.shown(words, 0, each.port, null) === 0;
+  return engine.shown(words, 0, each.port, null, isUdp ? OVER_QUIC : OVER_TCP) === 0;
 }
 
 it("P4 P6 agrees with the plainest evaluation there is", () => {

@@ -283,7 +283,7 @@ describe("an engine without a policy", () => {
       visit(entry);
     expect(reached.size).toBeGreaterThan(100);
     const parts =
-      /^src\/engine\/(policy|policy-layers|service\/names|wire\/(client-hello|http-head|dns-answer))|^src\/config\/policy\/|host-addresses/;
+      /^src\/engine\/(policy|policy-layers|service\/names|wire\/(client-hello|http-head|dns-answer|quic))|^src\/config\/policy\/|host-addresses|quic-keys/;
     expect([...reached].filter((file) => parts.test(file))).toEqual([]);
   });
 });

@@ -22,8 +22,16 @@ function bits(words: readonly number[]): bigint {
   return words.reduce((value, word) => (value << 32n) | BigInt(word >>> 0), 0n);
 }
 
-function hasPort({ ports, tcp, udp }: PolicyTarget, { port, protocol }: ReferenceFlow): boolean {
-  return (protocol === "tcp" ? tcp : udp) && ports.some(([first, last]) => port >= first && port <= last);
+/** `showsName`: UDP that is QUIC. */
+function hasPort(
+  { ports, tcp, udp, quic }: PolicyTarget,
+  { port, protocol }: ReferenceFlow,
+  showsName = false,
+): boolean {
+  return (
+    (protocol === "tcp" ? tcp : udp && (showsName || quic !== true)) &&
+    ports.some(([first, last]) => port >= first && port <= last)
+  );
 }
 
 function hasAddress({ host }: PolicyTarget, { address, isPrivate }: ReferenceFlow): boolean {
@@ -68,23 +76,25 @@ export function reference(policy: PolicyConfig, flow: ReferenceFlow): boolean {
   const isDns = flow.port === 53 && policy.default === "deny" && byAddress < 0;
   if (isDns) return false;
   const rank = (rule: number): number => (rule < 0 ? policy.rules.length : rule);
-  const allowing = first(
-    policy,
-    (rule, target) =>
-      rule.verdict === "allow" &&
-      isOpen(rule) &&
-      hasPort(target, flow) &&
-      flow.pinned.some((name) => hasName(target, name)),
-  );
+  const allowedBy = (showsName: boolean): number =>
+    first(
+      policy,
+      (rule, target) =>
+        rule.verdict === "allow" &&
+        isOpen(rule) &&
+        hasPort(target, flow, showsName) &&
+        flow.pinned.some((name) => hasName(target, name)),
+    );
+  const allowing = allowedBy(false);
   const isAllowed = allows(policy, byAddress);
   const check = checkOf(isAllowed || allowing < 0 ? undefined : policy.rules[allowing], flow.port);
   const isChecked = flow.protocol === "tcp" && check !== "none";
   /** The rule that decides, by the address and the names that are said. */
-  const decide = (names: readonly string[]): boolean => {
+  const decide = (names: readonly string[], showsName = false): boolean => {
     const byName = first(
       policy,
       (rule, target) =>
-        hasPort(target, flow) &&
+        hasPort(target, flow, showsName) &&
         names.some(
           (name) =>
             hasName(target, name) &&
@@ -93,6 +103,10 @@ export function reference(policy: PolicyConfig, flow: ReferenceFlow): boolean {
     );
     return allows(policy, rank(byName) < rank(byAddress) ? byName : byAddress);
   };
+  const asQuic = allowedBy(true);
+  if (flow.protocol === "udp" && asQuic >= 0 && rank(asQuic) < Math.min(rank(allowing), rank(byAddress))) {
+    return flow.shown !== null && decide([flow.shown], true);
+  }
   if (!isChecked) return decide(flow.pinned);
   if (isAllowed) {
     const denying = first(

@@ -13,6 +13,8 @@ const FILES: Readonly<Record<string, string>> = {
   suggest: "test/config/policy/suggest.test.ts",
   clients: "test/e2e/policy.test.ts",
   live: "test/e2e/policy-live.test.ts",
+  quic: "test/engine/policy/quic.test.ts",
+  ngtcp2: "test/e2e/policy-quic.test.ts",
   limits: "test/engine/policy/limits.test.ts",
   ways: "test/engine/policy/ways.test.ts",
   proxies: "test/e2e/policy-ways.test.ts",

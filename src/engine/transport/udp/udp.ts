@@ -26,26 +26,29 @@ import {
   type UdpBatch,
 } from "../../boundary.ts";
 import type { EngineConfig } from "../../config.ts";
-import { UDP_SEGMENTS_MAX } from "../../limits.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
-import { type Destinations, GO, GROUP, reasonOf, TRANSLATED } from "../../network/destinations.ts";
+import { CHECK, type Destinations, GO, GROUP, reasonOf, TRANSLATED } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_UDP, ttl } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_OCTETS } from "../../wire/ipv6.ts";
+import { isMapped } from "../../wire/mapped-address.ts";
 import { type Nat64Prefix, untranslated } from "../../wire/translated-address.ts";
 import type { FlowLedger } from "../flow-ledger.ts";
 import { udpRows } from "../flow-rows.ts";
-import { type FlowTable, NO_FLOW, packPorts, powerOfTwo } from "../flow-table.ts";
+import { type FlowTable, NO_FLOW, packPorts } from "../flow-table.ts";
 import { PAIR_WORDS, Path } from "../path.ts";
+import { type DatagramChecks, datagramOctets, type WayOut } from "./checks.ts";
 import { UdpClients } from "./clients.ts";
+import { awaitsAnswers, groupReach } from "./groups.ts";
 import type { UdpMapping } from "./mapping.ts";
 import { IN_USE_SHORT_MS, UdpMappings } from "./mappings.ts";
 import { UdpOutput } from "./output.ts";
+import { ReadyRing } from "./ready-ring.ts";
 import { UdpTeller } from "./teller.ts";
 
 const DATAGRAMS_FROM_GUEST = counter("udp-datagrams-from-guest");
@@ -70,12 +73,6 @@ export const REMOTES_BY_NAT64 = 1;
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
 const READY_PER_TURN = 32;
-/** 224.0.0.0/24, which no router forwards whatever the TTL (RFC 5771): mDNS asks for 255 there (RFC 6762 section 11). */
-const LOCAL_BLOCK = 0xe00000;
-/** What UPnP 1.0 sends SSDP with; 1.1 takes 2. */
-const GROUP_TTL_MAX = 4;
-/** SSDP asks for answers spread over 5 s (UPnP 1.1 section 1.3.2), mDNS sends them within one: with room for slow ones. */
-const GROUP_ANSWERS_MS = 30_000;
 
 /** The host has no descriptor or no port left. */
 function isShortage(handle: number): boolean {
@@ -99,7 +96,7 @@ export interface UdpParts {
   readonly secret1: number;
 }
 
-export class Udp {
+export class Udp implements WayOut {
   readonly output: UdpOutput;
   readonly mappings: UdpMappings;
   private readonly teller: UdpTeller;
@@ -109,17 +106,16 @@ export class Udp {
   private readonly path = new Path(new Int32Array(PAIR_WORDS));
   /** The address of the host that a datagram leaves from. */
   private readonly from = new Int32Array(ADDRESS_WORDS);
-  /** Ring of mappings whose sockets have datagrams: room for every flow, rounded up to a power of two. */
-  private readonly readyRing: Int32Array;
-  private readonly ringMask: number;
-  private readyHead = 0;
-  private readyCount = 0;
+  /** Mappings whose sockets have datagrams. */
+  private readonly ready: ReadyRing;
   private readonly mappingByAddress: boolean;
   private readonly mappingByPort: boolean;
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
   private nat64: Nat64Prefix | null = null;
+  /** Who is asked about datagrams to remotes that have to be shown a name; without one there are none. */
+  checks: DatagramChecks | null = null;
 
   constructor(
     private readonly parts: UdpParts,
@@ -131,8 +127,7 @@ export class Udp {
     this.teller = new UdpTeller(parts.ledger, parts, parts.batch);
     this.clients = new UdpClients(parts, this.mappings, this.teller);
     this.output = new UdpOutput({ ...parts, mtu: config.mtu });
-    this.readyRing = new Int32Array(powerOfTwo(parts.flows.capacity));
-    this.ringMask = this.readyRing.length - 1;
+    this.ready = new ReadyRing(parts.flows.capacity);
     this.mappingByAddress = config.udpMapping !== "endpoint-independent";
     this.mappingByPort = config.udpMapping === "address-and-port-dependent";
     this.filterByAddress = config.udpFiltering !== "endpoint-independent";
@@ -161,7 +156,12 @@ export class Udp {
 
   private datagramElsewhere(packet: Packet, verdict: number): number {
     if (verdict === GROUP) return this.datagramToGroup(packet);
+    if (verdict === CHECK && this.checks !== null) return this.checks.datagram(packet, this);
     if (verdict !== TRANSLATED) return reasonOf(verdict);
+    return this.passTranslated(packet);
+  }
+
+  private passTranslated(packet: Packet): number {
     // By a socket of IPv6. What goes out as it is has another one.
     const id = this.mappingOf(packet, REMOTES_BY_NAT64, 6);
     return id < 0 ? -id : this.send(id, packet);
@@ -176,8 +176,16 @@ export class Udp {
       if (client?.inbound) return this.answerClient(client, packet);
     }
     const verdict = destinations6?.udp(packet, this.to, packet.nowMs) ?? GO;
-    if (verdict !== GO) return reasonOf(verdict);
+    if (verdict !== GO) return this.datagramElsewhere(packet, verdict);
     const id = this.mappingOf6(packet);
+    return id < 0 ? -id : this.send(id, packet);
+  }
+
+  /** A datagram that need not show a name any more, to the address in `to`. */
+  pass(packet: Packet): number {
+    if (packet.ipOctets === IPV4_HEADER_OCTETS && !isMapped(this.to, 0)) return this.passTranslated(packet);
+    const isIpv4 = packet.ipOctets === IPV4_HEADER_OCTETS;
+    const id = isIpv4 ? this.mappingOf(packet, ANY_REMOTE, 4) : this.mappingOf6(packet);
     return id < 0 ? -id : this.send(id, packet);
   }
 
@@ -240,19 +248,13 @@ export class Udp {
     const id = this.mappingOf(packet, ANY_REMOTE, 4);
     const mapping = id < 0 ? null : this.mappings.byId[id];
     if (mapping === null) return id < 0 ? -id : TABLE_FULL;
-    const isLocal = packet.remoteAddress >>> 8 === LOCAL_BLOCK;
-    const reach = isLocal ? wanted : Math.min(wanted, GROUP_TTL_MAX);
+    const reach = groupReach(packet.remoteAddress, wanted);
     if (mapping.groupTtl !== reach) {
       this.parts.network.udpToGroups(mapping.handle, reach);
       mapping.groupTtl = reach;
     }
     mapping.groupAtMs = this.mappings.now;
     return this.send(id, packet);
-  }
-
-  /** Whether what comes from anybody may be an answer to a datagram to a group. */
-  private awaitsAnswers(mapping: UdpMapping): boolean {
-    return mapping.groupTtl > 0 && ((this.mappings.now - mapping.groupAtMs) | 0) < GROUP_ANSWERS_MS;
   }
 
   /**
@@ -262,8 +264,7 @@ export class Udp {
   private queue(mapping: UdpMapping, packet: Packet, from: AddressWords | null): void {
     const { network, counters } = this.parts;
     const octets = packet.payloadOctets;
-    const size =
-      packet.segmentSize === 0 ? octets : Math.max(packet.segmentSize, Math.ceil(octets / UDP_SEGMENTS_MAX));
+    const size = datagramOctets(packet);
     let sent = 0;
     do {
       const at = packet.payloadAt + sent;
@@ -322,22 +323,19 @@ export class Udp {
     const mapping = this.mappings.byId[id];
     if (!mapping?.live || mapping.ready) return;
     mapping.ready = true;
-    this.readyRing[(this.readyHead + this.readyCount) & this.ringMask] = id;
-    this.readyCount++;
+    this.ready.push(id);
   }
 
   /** Reads sockets that have datagrams. True when some are left. */
   work(): boolean {
-    for (let i = 0; i < READY_PER_TURN && this.readyCount > 0; i++) {
+    for (let i = 0; i < READY_PER_TURN && this.ready.count > 0; i++) {
       if (!this.slotsFree()) break;
-      const mapping = this.mappings.byId[this.readyRing[this.readyHead]];
-      this.readyHead = (this.readyHead + 1) & this.ringMask;
-      this.readyCount--;
+      const mapping = this.mappings.byId[this.ready.shift()];
       if (mapping === null) continue;
       mapping.ready = false;
       if (mapping.live && !mapping.inbound && this.receive(mapping)) this.hostEvent(mapping.id);
     }
-    return this.readyCount > 0 && !this.parts.egress.blocked;
+    return this.ready.count > 0 && !this.parts.egress.blocked;
   }
 
   /** Frames of the last read must have left before their slots are used again. */
@@ -393,7 +391,7 @@ export class Udp {
     const { batch, destinations } = this.parts;
     const port = batch.words[entry * ADDRESS_WORDS + ADDRESS_PORT];
     if (this.filterByAddress && !mapping.knows(address, this.filterByPort ? port : -1)) {
-      if (!this.awaitsAnswers(mapping)) return FILTERED;
+      if (!awaitsAnswers(mapping, this.mappings.now)) return FILTERED;
     }
     const path = this.path;
     path.ipOctets = IPV4_HEADER_OCTETS;
