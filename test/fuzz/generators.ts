@@ -6,6 +6,7 @@ import { clientMessage } from "../support/dhcp-client.ts";
 import { client6Message, SERVER_DUID } from "../support/dhcp6-client.ts";
 import { octets6 } from "../support/frames6.ts";
 import { clientHello, inRecords } from "../support/policy-rig.ts";
+import { crypto } from "../support/quic-client.ts";
 import { encodeScript, type ScriptedFrame } from "./frame-script.ts";
 import { join } from "./target.ts";
 
@@ -353,4 +354,24 @@ export const GENERATORS: Readonly<Record<string, fc.Arbitrary<Uint8Array>>> = {
       fc.oneof(fc.string(), fc.string({ unit: "binary" }), fc.ipV4(), fc.ipV6(), fc.domain(), fc.webUrl()),
     )
     .map(([which, text]) => join([which], Buffer.from(text))),
+  "quic-initial": fc
+    .array(
+      fc.tuple(
+        fc.constantFrom(0, 0, 0, 1, 2, 3, 4, 8, 16, 64, 65),
+        fc.nat(3),
+        fc.nat(9),
+        fc.constantFrom("good.example", "good.example", "evil.example"),
+        fc.constantFrom(0, 0, 60, 100),
+        fc.constantFrom(60, 100, 200),
+      ),
+      { minLength: 1, maxLength: 6 },
+    )
+    .map((list) =>
+      join(
+        ...list.map(([how, ids, number, name, from, to]) => {
+          const frame = crypto(from, clientHello(name).subarray(from, to));
+          return join([how, ids, number, frame.length], frame);
+        }),
+      ),
+    ),
 };

@@ -50,7 +50,7 @@ function carried(policy: PolicyRig, port: number, cut: number, octets: Uint8Arra
 }
 
 /** The name in a stream of TLS records, or null. Slices as it goes, and throws where something is missing. */
-function plainServerName(stream: Buffer): string | null {
+export function plainServerName(stream: Buffer): string | null {
   try {
     let records = stream;
     let handshake = Buffer.alloc(0);
@@ -98,7 +98,7 @@ function plainServerName(stream: Buffer): string | null {
   }
 }
 
-const isGood = (name: string | null): boolean => name !== null && /^good\.example\.?$/i.test(name);
+export const isGood = (name: string | null): boolean => name !== null && /^good\.example\.?$/i.test(name);
 
 export const helloTarget: FuzzTarget = {
   name: "client-hello",

@@ -5,6 +5,7 @@ import { dhcp6Target, ipv6HeadersTarget, ndpTarget } from "./ipv6-targets.ts";
 import { captureTarget, dhcpTarget, dnsTarget, tcpOptionsTarget } from "./message-targets.ts";
 import { answerTarget, headTarget, helloTarget } from "./policy-targets.ts";
 import { proxyTarget } from "./proxy-target.ts";
+import { quicTarget } from "./quic-target.ts";
 import { reassemblyTarget } from "./reassembly-target.ts";
 import { recordTarget } from "./record-target.ts";
 import { stackTarget } from "./stack-target.ts";
@@ -30,5 +31,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   headTarget,
   answerTarget,
   proxyTarget,
+  quicTarget,
   recordTarget,
 ];
