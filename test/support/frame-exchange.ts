@@ -281,7 +281,7 @@ export class HeldLink implements FrameLink {
   readonly out: Uint8Array[] = [];
   /** What the engine said of the last frame of `out`. */
   readonly last = { flags: 0, segmentSize: 0, transportOffset: 0 };
-  private readonly waiting: { octets: Uint8Array; partial: boolean }[] = [];
+  private readonly waiting: { octets: Uint8Array; partial: boolean; segmentSize: number }[] = [];
 
   constructor(
     private readonly arena: Arena,
@@ -290,8 +290,8 @@ export class HeldLink implements FrameLink {
     readonly udpOffload: boolean,
   ) {}
 
-  put(octets: Uint8Array, partial: boolean): void {
-    this.waiting.push({ octets, partial });
+  put(octets: Uint8Array, partial: boolean, segmentSize = 0): void {
+    this.waiting.push({ octets, partial, segmentSize });
   }
   receive(batch: FrameBatch): number {
     batch.reset();
@@ -299,7 +299,7 @@ export class HeldLink implements FrameLink {
     if (next === undefined) return 0;
     const at = this.arena.rxWindowAt + 2;
     this.arena.octets.set(next.octets, at);
-    batch.push(at, next.octets.length, next.partial ? CHECKSUM_PARTIAL : 0, 0);
+    batch.push(at, next.octets.length, next.partial ? CHECKSUM_PARTIAL : 0, next.segmentSize);
     return 1;
   }
   transmit(queue: TransmitQueue): number {
@@ -363,9 +363,9 @@ export class FrameExchange {
     this.core.attach(this.link, this.now);
   }
 
-  /** The guest sends a frame; returns what it gets back at once. */
-  exchange(frame: Uint8Array, partial = false): Uint8Array[] {
-    this.link.put(frame, partial);
+  /** The guest sends a frame, of several segments or datagrams where these have a size; returns what it gets back at once. */
+  exchange(frame: Uint8Array, partial = false, segmentSize = 0): Uint8Array[] {
+    this.link.put(frame, partial, segmentSize);
     this.core.handleEvent(TOKEN_LINK, READABLE, this.now);
     return this.settle();
   }

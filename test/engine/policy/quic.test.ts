@@ -1,8 +1,12 @@
 /** Names shown by QUIC: what leaves of a guest's datagrams to a remote that has to be shown one, and what is refused for which reason. */
 import { describe, expect, it } from "vitest";
 import { QUIC_KEYS_OCTETS } from "../../../src/engine/boundary.ts";
+import { defaultIpv6Config } from "../../../src/engine/config.ts";
 import { QUIC_CRYPTO_OCTETS, QUIC_HANDSHAKES_MAX } from "../../../src/engine/limits.ts";
 import { HostQuicKeys } from "../../../src/host/quic-keys.ts";
+import { udp } from "../../hostile/guest-packets.ts";
+import { ip } from "../../support/frames.ts";
+import { frame6, ip6, udp6 } from "../../support/frames6.ts";
 import { clientHello, PolicyRig } from "../../support/policy-rig.ts";
 import {
   CLIENT_ID,
@@ -16,6 +20,8 @@ import {
 } from "../../support/quic-client.ts";
 
 const GOOD = "203.0.113.10";
+const ROUTER_MAC = [0x52, 0x55, 10, 0, 2, 2];
+const GUEST_MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const OTHER_ID = Buffer.from("0102030405060708", "hex");
 const SHORT = Buffer.concat([Buffer.of(0x40), Buffer.alloc(40, 5)]);
 /** A ClientHello that takes more than one datagram, as those with a post-quantum key share do. */
@@ -254,6 +260,54 @@ describe("a flow", () => {
     expect(left(policy, [early])).toEqual([]);
     expect(left(policy, [first, early])).toEqual([]);
     expect(left(policy, [second, early])).toEqual([first, early, second, early]);
+  });
+
+  it("P14 in a super-frame is looked at datagram by datagram", () => {
+    const policy = known();
+    const { exchange } = policy;
+    const [good] = hello("good.example", { fill: 1165 }) as [Buffer];
+    const [evil] = hello("evil.example", { fill: 1165, id: OTHER_ID }) as [Buffer];
+    expect([good.length, evil.length]).toEqual([1200, 1200]);
+    const short = Buffer.concat([SHORT, Buffer.alloc(1200 - SHORT.length, 1)]);
+    const whole = Buffer.concat([short, good, evil, short, SHORT]);
+    const before = exchange.network.datagrams.length;
+    exchange.exchange(
+      udp({ to: ip(GOOD), sourcePort: 42_000, destinationPort: 443, payload: whole }),
+      false,
+      1200,
+    );
+    expect(exchange.network.datagrams.slice(before).map(({ octets }) => Buffer.from(octets))).toEqual([
+      good,
+      short,
+      SHORT,
+    ]);
+    expect(dropped(policy, "policy-name-missing")).toBe(1);
+    expect(dropped(policy, "policy-name-mismatch")).toBe(1);
+  });
+
+  it("P14 over IPv6 is looked at as over IPv4, and by the address inside", () => {
+    const ipv6 = defaultIpv6Config(Uint8Array.from(ROUTER_MAC));
+    const policy = new PolicyRig({ rules: [{ allow: "good.example/quic" }] }, { ipv6 });
+    // The advertisements of the link's start.
+    policy.exchange.settle();
+    policy.ask("good.example", [{ type: "AAAA", name: "good.example", ttl: 60, data: "2001:db8::7" }], {
+      questions: [{ type: "AAAA", name: "good.example" }],
+    });
+    policy.resolve("good.example", GOOD);
+    const { exchange } = policy;
+    const packets = initialPackets(long("good.example"), 800);
+    for (const destination of ["2001:db8::7", `64:ff9b::${GOOD}`]) {
+      const before = exchange.network.datagrams.length;
+      const send = (octets: Uint8Array, port: number): void => {
+        exchange.exchange(frame6(udp6({ destination }, port, 443, [...octets]), ROUTER_MAC, GUEST_MAC));
+      };
+      for (const octets of [...packets, SHORT]) send(octets, 4000);
+      for (const octets of hello("evil.example")) send(octets, 4001);
+      send(SHORT, 4001);
+      const went = exchange.network.datagrams.slice(before);
+      expect(went.map(({ octets }) => Buffer.from(octets))).toEqual([...packets, SHORT]);
+      expect(went.every(({ words }) => ip6(destination).every((word, i) => word === words[i]))).toBe(true);
+    }
   });
 
   it("P14 after a Retry shows its name again, by keys of the server's id", () => {
