@@ -46,8 +46,9 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
 
 /** Method and path of what the page asks for; nothing else passes. */
 const CARRIED: readonly RegExp[] = [
-  /^GET \/v1\/(?:state|flows|counters|dns|leases|forwards|events)(?:\?|$)/,
+  /^GET \/v1\/(?:state|flows|counters|dns|leases|forwards|questions|events)(?:\?|$)/,
   /^POST \/v1\/why$/,
+  /^POST \/v1\/questions\/\d+$/,
   /^DELETE \/v1\/flows\/\d+$/,
 ];
 

@@ -7,9 +7,15 @@ import type {
   EventType,
   Flow,
   FlowPage,
+  Question,
   State,
   Why,
 } from "../control/schema.ts";
+import type { QuestionAnswer } from "./questions.ts";
+
+interface QuestionList {
+  readonly questions: readonly Question[];
+}
 
 const TOKEN_KEY = "sluice-token";
 const RECONNECT_MS = 1000;
@@ -66,6 +72,15 @@ export class Api {
     return this.#json("POST", "/v1/why", { target });
   }
 
+  async questions(): Promise<readonly Question[]> {
+    const { questions }: QuestionList = await this.#json("GET", "/v1/questions");
+    return questions;
+  }
+
+  async answer(id: number, answer: QuestionAnswer): Promise<void> {
+    await this.#json("POST", `/v1/questions/${id}`, answer);
+  }
+
   async kill(id: number): Promise<void> {
     await this.#json("DELETE", `/v1/flows/${id}`);
   }
@@ -76,7 +91,7 @@ export class Api {
       headers: { ...this.#headers, ...(body ? { "content-type": "application/json" } : {}) },
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
-    const answer = await response.json();
+    const answer = response.status === 204 ? undefined : await response.json();
     if (!response.ok) throw new ApiError(response.status, String(answer.detail ?? response.statusText));
     return answer as T;
   }

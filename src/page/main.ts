@@ -9,12 +9,13 @@ import {
   SORTS,
   type Sort,
 } from "../control/flow-rates.ts";
-import type { ControlEvent, CountersResource, Flow, State } from "../control/schema.ts";
+import type { ControlEvent, CountersResource, Flow, Question, State } from "../control/schema.ts";
 import { formatOctets } from "../supervisor/octets.ts";
 import { Api, ApiError } from "./api.ts";
 import { byId, make, setRows, setText } from "./elements.ts";
 import { FlowTable } from "./flow-table.ts";
 import { formatIdle, Rates } from "./format.ts";
+import { type QuestionAnswer, QuestionList, questionLabel } from "./questions.ts";
 import { RateChart } from "./rate-chart.ts";
 
 const PERIOD_MS = 1000;
@@ -39,7 +40,8 @@ class Page {
   readonly #filter = byId("filter", HTMLInputElement);
   readonly #dialog = byId("why", HTMLDialogElement);
   readonly #table: FlowTable;
-  readonly #questions: string[][] = [];
+  readonly #dns: string[][] = [];
+  readonly #questions: QuestionList;
   #all: readonly RatedFlow[] = [];
   #sort: Sort = "rate";
   #asked: RatedFlow | undefined;
@@ -51,6 +53,12 @@ class Page {
       byId("table", HTMLTableElement),
       byId("rows", HTMLTableSectionElement),
       { why: (flow) => void this.#why(flow), kill: (flow) => void this.#kill(flow) },
+    );
+    this.#questions = new QuestionList(
+      byId("questions", HTMLElement),
+      byId("question-list", HTMLUListElement),
+      this.#filter,
+      (question, answer) => void this.#answer(question, answer),
     );
     this.#filter.addEventListener("input", () => this.#showFlows(false));
     for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-sort]")) {
@@ -64,7 +72,9 @@ class Page {
 
   start(): void {
     void this.#poll();
-    void this.#api.listen(["dns", "records-lost"], (event) => this.#hear(event));
+    void this.#api.listen(["dns", "records-lost", "question", "question-answered"], (event) =>
+      this.#hear(event),
+    );
   }
 
   async #poll(): Promise<void> {
@@ -78,14 +88,16 @@ class Page {
 
   async #refresh(): Promise<void> {
     try {
-      const [state, counters, flows] = await Promise.all([
+      const [state, counters, flows, questions] = await Promise.all([
         this.#api.state(),
         this.#api.counters(),
         this.#api.flows(),
+        this.#api.questions(),
       ]);
       this.#showState(state);
       this.#showCounters(counters);
       this.#takeFlows(flows);
+      this.#showQuestions(questions);
     } catch (error) {
       this.#tell(reasonOf(error), true);
     }
@@ -150,13 +162,38 @@ class Page {
 
   #hear(event: ControlEvent): void {
     if (event.type === "records-lost") this.#tell(`${event.count} records were lost`, false);
+    if (event.type === "question" || event.type === "question-answered") void this.#askForQuestions();
     if (event.type !== "dns") return;
     const { name, questionType, rcode, addresses, durationMs } = event;
     const answer = rcode === null ? "no answer" : addresses.length > 0 ? addresses.join(", ") : rcode;
-    this.#questions.unshift([`${name} ${questionType}`, answer, `${Math.round(durationMs)} ms`]);
-    this.#questions.splice(QUESTIONS_MAX);
-    setRows(byId("dns", HTMLElement), this.#questions, 2);
+    this.#dns.unshift([`${name} ${questionType}`, answer, `${Math.round(durationMs)} ms`]);
+    this.#dns.splice(QUESTIONS_MAX);
+    setRows(byId("dns", HTMLElement), this.#dns, 2);
     byId("dns-none", HTMLElement).hidden = true;
+  }
+
+  #showQuestions(questions: readonly Question[]): void {
+    const [first] = this.#questions.show(questions);
+    if (first !== undefined) this.#tell(`${questionLabel(first)} waits for an answer`, false);
+  }
+
+  async #askForQuestions(): Promise<void> {
+    try {
+      this.#showQuestions(await this.#api.questions());
+    } catch {
+      // The next refresh tells people.
+    }
+  }
+
+  async #answer(question: Question, answer: QuestionAnswer): Promise<void> {
+    try {
+      await this.#api.answer(question.id, answer);
+      const said = answer.verdict === "allow" ? "allowed" : "refused";
+      this.#tell(`${questionLabel(question)} was ${said}`, false);
+    } catch (error) {
+      this.#tell(reasonOf(error), true);
+    }
+    await this.#askForQuestions();
   }
 
   async #why(flow: RatedFlow): Promise<void> {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type PageProxy, startPageProxy } from "../../src/control/page-proxy.ts";
+import type { Question } from "../../src/control/schema.ts";
 import { BROWSER_NEEDS, openBrowser, seriousFindings } from "../support/browser.ts";
 import { until } from "../support/program.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
@@ -151,6 +152,69 @@ describe("the page", () => {
     await page.keyboard.press("Delete");
     await until(() => api.killed.length === 1, "a flow was ended");
     expect(label).toContain(`flow ${api.killed[0]}`);
+  });
+
+  it("asks what waits for an answer, and takes answers by pointer and keyboard", async () => {
+    const question = (id: number, host: string): Question => ({
+      ...{ id, host, port: 443, protocol: "tcp", rule: "others", state: "open", count: id },
+      endsInMs: 41_000,
+    });
+    await open();
+    expect(await page.locator("#questions").isVisible()).toBe(false);
+    api.questions = [
+      question(1, "a.example"),
+      question(2, EVIL),
+      question(3, "2001:db8::1"),
+      question(4, "d.example"),
+    ];
+    api.tell({
+      ...{ type: "question", at: "2026-12-01T09:30:00.000Z", id: 1, host: "a.example", port: 443 },
+      ...{ protocol: "tcp", rule: "others", endsInMs: 41_000 },
+    });
+    await page.getByRole("region", { name: "Waiting for an answer" }).waitFor();
+    const items = page.locator("#question-list li");
+    await items.nth(3).waitFor();
+    expect(await items.nth(0).locator("span").innerText()).toMatch(
+      /^a\.example:443\/tcp, rule others: 1 flow waits, 41/,
+    );
+    expect(await items.nth(1).locator("span").innerText()).toContain(
+      `${EVIL}:443/tcp, rule others: 2 flows wait`,
+    );
+    expect(await textOf("#status")).toBe("a.example:443/tcp waits for an answer");
+    expect(await page.locator("img, script:not([src='page.js'])").count()).toBe(0);
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.getByRole("button", { name: "Allow for 10 minutes: a.example:443/tcp" }).click();
+    await until(async () => (await items.count()) === 3, "it is answered");
+    expect(await textOf("#status")).toBe("a.example:443/tcp was allowed");
+    // The focus was on a question that is gone, and is on the next one; the keyboard goes on from there.
+    const focused = "document.activeElement.getAttribute('aria-label')";
+    await until(async () => (await page.evaluate(focused)) === `Allow once: ${EVIL}:443/tcp`, "the focus");
+    await page.keyboard.press("Enter");
+    await until(async () => (await items.count()) === 2, "it is answered");
+    for (let i = 0; i < 3; i++) await page.keyboard.press("Tab");
+    expect(await page.evaluate(focused)).toBe("Refuse: [2001:db8::1]:443/tcp");
+    // The one at the keyboard keeps its place while others ask.
+    api.questions = [question(9, "z.example"), ...api.questions];
+    await until(async () => (await items.count()) === 3, "another one");
+    expect(await page.evaluate(focused)).toBe("Refuse: [2001:db8::1]:443/tcp");
+    await page.keyboard.press("Space");
+    await until(async () => (await items.count()) === 2, "it is answered");
+    expect(api.answers).toEqual([
+      { id: 1, answer: { verdict: "allow", for: 600 } },
+      { id: 2, answer: { verdict: "allow", for: "once" } },
+      { id: 3, answer: { verdict: "deny", for: "once" } },
+    ]);
+    expect(complaints).toEqual([]);
+    // Somebody else was quicker.
+    await page.route("**/v1/questions/4", (route) => {
+      api.questions = [];
+      return route.continue();
+    });
+    await page.getByRole("button", { name: "Allow until the end: d.example:443/tcp" }).click();
+    await page.locator("#status.bad", { hasText: "question 4 has been answered" }).waitFor();
+    await page.getByRole("region", { name: "Waiting for an answer" }).waitFor({ state: "hidden" });
+    expect(await page.evaluate("document.activeElement.id")).toBe("filter");
+    expect(await page.evaluate("globalThis.owned")).toBeUndefined();
   });
 
   it("keeps the flow that was asked about where it stands, however rates change under the dialog", async () => {

@@ -28,11 +28,16 @@ afterAll(async () => {
 beforeEach(async () => {
   place = new ControlPlace();
   host = new Agent();
+  await start();
+});
+
+/** A guest, and the page's server. */
+async function start(...options: string[]): Promise<void> {
   guest = await NamespaceGuest.start({
-    options: ["--allow-host-loopback", "--name", "agent-7", ...place.options],
+    options: ["--allow-host-loopback", "--name", "agent-7", ...place.options, ...options],
   });
   ui = sluice(["ui", "--control", place.path]);
-});
+}
 afterEach(async () => {
   await page?.close();
   ui?.child.kill("SIGINT");
@@ -48,6 +53,32 @@ async function openPage(): Promise<Page> {
   await page.goto(address);
   return page;
 }
+
+it("answers a question while the guest waits", async () => {
+  ui?.child.kill("SIGINT");
+  await ui?.ended;
+  await guest?.close();
+  const policy = place.file("policy.yaml");
+  writeFileSync(policy, 'version: 1\nunattended: deny\nrules:\n  - { ask: "@any", private: true }\n');
+  await start("--policy", policy);
+  const port = await host.do<number>("tcpServer", { kind: "hold" });
+  const shown = await openPage();
+  await shown.locator("#facts", { hasText: "tap" }).waitFor();
+  const dial = (): Promise<{ outcome: string }> =>
+    guest!.agent.do<{ outcome: string }>("dial", { host: "10.0.2.2", port, timeoutMs: 30_000 });
+  const waits = dial();
+  await shown.getByRole("button", { name: `Allow for 10 minutes: 10.0.2.2:${port}/tcp` }).click();
+  expect((await waits).outcome).toBe("connected");
+  expect((await dial()).outcome).toBe("connected");
+  await shown.getByRole("region", { name: "Waiting for an answer" }).waitFor({ state: "hidden" });
+  const refused = guest!.agent.do<{ outcome: string }>("dial", {
+    host: "10.0.2.2",
+    port: 9,
+    timeoutMs: 30_000,
+  });
+  await shown.getByRole("button", { name: "Refuse: 10.0.2.2:9/tcp" }).click();
+  expect((await refused).outcome).toBe("ECONNREFUSED");
+});
 
 it("has the browser open it without telling anybody the token", async () => {
   const opener = place.file("xdg-open");

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ControlEvent, Flow, State } from "../../src/control/schema.ts";
+import type { ControlEvent, Flow, Question, State } from "../../src/control/schema.ts";
 import { STATE as RIG_STATE } from "./control-rig.ts";
 
 const PAGE_ROWS = 1000;
@@ -51,6 +51,8 @@ export class StandInApi {
   /** Ids in the order in which they were killed, and what was asked about. */
   readonly killed: number[] = [];
   readonly asked: string[] = [];
+  questions: Question[] = [];
+  readonly answers: { readonly id: number; readonly answer: unknown }[] = [];
   requests = 0;
   private readonly begun = performance.now();
   private readonly streams = new Set<ServerResponse>();
@@ -103,6 +105,9 @@ export class StandInApi {
         say({ flows: page.map((flow) => this.now(flow)), next: more ? last : null });
         return;
       }
+      case "GET /v1/questions":
+        say({ questions: this.questions });
+        return;
       case "GET /v1/events":
         response.writeHead(200, { "content-type": "text/event-stream" });
         response.write(":\n\n");
@@ -116,8 +121,33 @@ export class StandInApi {
         });
         return;
       default:
+        if (message.method === "POST" && url.pathname.startsWith("/v1/questions/")) {
+          this.readBody(message, (body) =>
+            this.takeAnswer(Number(url.pathname.split("/").at(-1)), body, response, say),
+          );
+          return;
+        }
         this.kill(message.method ?? "", url.pathname, say);
     }
+  }
+
+  private takeAnswer(
+    id: number,
+    body: string,
+    response: ServerResponse,
+    say: (body: object, status?: number) => void,
+  ): void {
+    const question = this.questions.find((each) => each.id === id);
+    if (question?.state !== "open") {
+      const detail = `question ${id} has been answered`;
+      say({ type: "about:blank", title: "Conflict", status: 409, detail }, 409);
+      return;
+    }
+    const answer = JSON.parse(body);
+    this.answers.push({ id, answer });
+    const state = answer.verdict === "allow" ? "allowed" : "denied";
+    this.questions = this.questions.map((each) => (each.id === id ? { ...each, state } : each));
+    response.writeHead(204).end();
   }
 
   private kill(method: string, path: string, say: (body: object, status?: number) => void): void {
