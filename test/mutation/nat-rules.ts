@@ -58,7 +58,7 @@ export const NAT_RULES: readonly Rule[] = [
   {
     row: "| REQ-8 filtering | Address-dependent",
     file: `${UDP}/udp.ts`,
-    find: "if (!this.awaitsAnswers(mapping)) return FILTERED;",
+    find: "if (!awaitsAnswers(mapping, this.mappings.now)) return FILTERED;",
     replace: "this.queuedSends = true;",
     test: UDP_TEST,
     name: "REQ-8: address-dependent filtering",
