@@ -269,8 +269,8 @@ it("goes to standard output and to a descriptor, for exec as well", async (conte
   expect(wrong.status).toBe(1);
   expect(wrong.stderr).toContain("--flow-log ");
   const closed = await sluice([...words, "fd:77", "--", "true"]).ended;
-  expect(closed.status).toBe(1);
-  expect(closed.stderr).toContain("--flow-log fd:77: no descriptor of this number is open");
+  expect(closed.status).toBe(2);
+  expect(closed.stderr).toContain('--flow-log: found "fd:77"; allowed: a descriptor that is open');
 });
 
 it("goes to the descriptor of a process in the background", async () => {
