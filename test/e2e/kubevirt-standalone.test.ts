@@ -25,6 +25,11 @@ describe("the VM of standalone.yaml", () => {
     timeout: 200_000,
   }, async (context) => {
     needs(context, { root: true, commands: ["podman", "crun", "conmon", "catatonit", "unshare"] });
+    // Podman 4.3 does not always notice that the two have ended, which is not understood yet: two runs of five hang.
+    if (process.env["SLUICE_TEST_KUBE_PLAY"] === undefined) {
+      process.stderr.write("SKIPPED kubevirt-standalone: runs with SLUICE_TEST_KUBE_PLAY=1\n");
+      return context.skip("runs with SLUICE_TEST_KUBE_PLAY=1");
+    }
     const folder = mkdtempSync(join(tmpdir(), "sluice-standalone-"));
     const at = (name: string): string => join(folder, name);
     execFileSync(process.execPath, [join(PROJECT_ROOT, "src/build/image-root.mjs"), at("root")]);
