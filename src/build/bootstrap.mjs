@@ -294,6 +294,7 @@ const ANYBODYS = [
   "boot-clients",
   "completion",
   "ipv6-boot",
+  "kubevirt-kills",
   "package",
   "page",
   "prebuilt",
