@@ -15,6 +15,13 @@ const FIN = 0x01;
 const RST = 0x04;
 const SYN = 0x02;
 const DNS = ip("10.0.2.3");
+const UDP_FORWARD: Forward = {
+  protocol: "udp",
+  hostAddress: 0,
+  hostPort: 53,
+  guestAddress: 0,
+  guestPort: 53,
+};
 
 const text = (length: number): Uint8Array => new Uint8Array(Buffer.alloc(length, "x"));
 
@@ -192,14 +199,7 @@ describe("a UDP mapping", () => {
   });
 
   it("goes with the forward it came by", () => {
-    const forward: Forward = {
-      protocol: "udp",
-      hostAddress: 0,
-      hostPort: 53,
-      guestAddress: 0,
-      guestPort: 53,
-    };
-    const { exchange, tap } = tapped({ forwards: [forward] });
+    const { exchange, tap } = tapped({ forwards: [UDP_FORWARD] });
     const handle = exchange.network.udpForward(0);
     openForward(exchange.core, handle);
     exchange.exchange(udp({ to: REMOTE, destinationPort: 9 }));
@@ -285,14 +285,7 @@ describe("what is dropped", () => {
   });
 
   it("of a forward's client is told with its address as the guest sees it", () => {
-    const forward: Forward = {
-      protocol: "udp",
-      hostAddress: 0,
-      hostPort: 53,
-      guestAddress: 0,
-      guestPort: 53,
-    };
-    const { exchange, tap } = tapped({ forwards: [forward], maxUdpMappings: 1 });
+    const { exchange, tap } = tapped({ forwards: [UDP_FORWARD], maxUdpMappings: 1 });
     const handle = exchange.network.udpForward(0);
     openForward(exchange.core, handle);
     exchange.exchange(udp({ to: REMOTE, sourcePort: 4000, destinationPort: 9 }));
@@ -314,14 +307,7 @@ describe("what is dropped", () => {
   });
 
   it("of a forward's client is told as well where there is a mapping for it", () => {
-    const forward: Forward = {
-      protocol: "udp",
-      hostAddress: 0,
-      hostPort: 53,
-      guestAddress: 0,
-      guestPort: 53,
-    };
-    const { exchange, tap } = tapped({ forwards: [forward] });
+    const { exchange, tap } = tapped({ forwards: [UDP_FORWARD] });
     const handle = exchange.network.udpForward(0);
     openForward(exchange.core, handle);
     exchange.exchange(udp({ to: REMOTE, destinationPort: 9 }));

@@ -11,6 +11,7 @@ import { HookClient } from "../kubevirt/binding/hook-client.ts";
 import { vmiOf } from "../kubevirt/binding/vmi.ts";
 import { Agent } from "../support/agent.ts";
 import { engineOf } from "../support/engine-pid.ts";
+import { LEASE_AND_WEB, READY } from "../support/guest-lab.ts";
 import { MEMORY_GROUP_NEEDS, MemoryGroup } from "../support/memory-group.ts";
 import { HostNamespace, NAMESPACE_NEEDS, NamespaceGuest } from "../support/namespace-guest.ts";
 import { PROGRAM, run } from "../support/program.ts";
@@ -23,7 +24,7 @@ import {
   shellScript,
 } from "../support/qemu-guest.ts";
 import { needs } from "../support/requirements.ts";
-import { LEASE_AND_WEB, READY, sharedCard } from "../support/vhost-guest.ts";
+import { sharedCard } from "../support/vhost-guest.ts";
 
 const GROUP_OCTETS = 64 * 1_048_576;
 /** Somebody who is not this pod. */

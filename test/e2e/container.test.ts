@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { freePort } from "../support/free-port.ts";
-import { GUEST_WEB } from "../support/host-services.ts";
+import { LEASE_AND_WEB } from "../support/guest-lab.ts";
 import { PODMAN_NEEDS, Podman } from "../support/podman.ts";
 import { isAlive, type Running, until } from "../support/program.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
@@ -102,7 +102,7 @@ describe("the image", () => {
       .run("podman", "volume", "inspect", "--format", "{{.Mountpoint}}", "sluice")
       .stdout.trim();
     const netdev = `stream,id=n0,server=off,addr.type=unix,addr.path=${volume}/vm1.sock`;
-    const script = shellScript(`udhcpc -i eth0 -n -q -t 10\n${GUEST_WEB}`);
+    const script = shellScript(LEASE_AND_WEB);
     const guest = bootGuest({ netdev: ["-netdev", netdev, "-device", "virtio-net-pci,netdev=n0"], script });
     try {
       await guest.waitFor(/^guest-ready\n/m);

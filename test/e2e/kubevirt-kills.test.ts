@@ -7,10 +7,11 @@ import { EngineKeeper, type ServedGuest } from "../../src/kubevirt/binding/engin
 import { Agent } from "../support/agent.ts";
 import { engineOf } from "../support/engine-pid.ts";
 import { freePort } from "../support/free-port.ts";
+import { LEASE_AND_WEB, READY } from "../support/guest-lab.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { isAlive, type Running, sluice, until } from "../support/program.ts";
 import { bootGuest, needsGuest, shellScript } from "../support/qemu-guest.ts";
-import { LEASE_AND_WEB, READY, sharedCard } from "../support/vhost-guest.ts";
+import { sharedCard } from "../support/vhost-guest.ts";
 
 const KILLS = 50;
 

@@ -6,12 +6,13 @@ import { afterEach, describe, expect, it } from "vitest";
 import { HookClient } from "../kubevirt/binding/hook-client.ts";
 import { vmiOf } from "../kubevirt/binding/vmi.ts";
 import { UDHCPC_ARGUMENTS, UDHCPC_SCRIPT } from "../kubevirt/vm-guest.ts";
+import { READY } from "../support/guest-lab.ts";
 import { HostNamespace, NAMESPACE_NEEDS } from "../support/namespace-guest.ts";
 import { PROGRAM, type Running, run, until } from "../support/program.ts";
 import { bootGuest, needsGuest, type QemuGuest, shellScript } from "../support/qemu-guest.ts";
 import { Qmp } from "../support/qmp.ts";
 import { needs } from "../support/requirements.ts";
-import { READY, sharedCard } from "../support/vhost-guest.ts";
+import { sharedCard } from "../support/vhost-guest.ts";
 
 /** Somebody who is no pod, and is reached from both. */
 const OUTSIDE = "198.51.100.7";

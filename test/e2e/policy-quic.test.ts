@@ -1,5 +1,3 @@
-/** Names shown by QUIC, as ngtcp2's client meets them on its way to ngtcp2's server: what a policy lets through, and what not. */
-import { spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DnsServer } from "../support/dns-server.ts";
+import { makeCertificate } from "../support/named-servers.ts";
 import { type Ended, type Running, run, sluice, until } from "../support/program.ts";
 import { findCommand, needs, TUN_DEVICE } from "../support/requirements.ts";
 
@@ -46,10 +45,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "sluice-quic-"));
   for (const name of ["documents", "got"]) mkdirSync(join(directory, name));
   writeFileSync(join(directory, "documents", "page"), PAGE);
-  spawnSync("openssl", [
-    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
-    ...["-keyout", join(directory, "key.pem"), "-out", join(directory, "cert.pem"), "-subj", "/CN=good.test"],
-  ]);
+  makeCertificate(directory, "good.test");
   dns = await new DnsServer(GATEWAY).listen();
   ports.plain = await serve();
   ports.retrying = await serve("-V");

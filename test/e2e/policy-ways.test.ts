@@ -1,14 +1,11 @@
-/** Ways out as real programs know them: microsocks, tinyproxy and haproxy, and curl, ssh's kind of server and python behind them. */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer as createHttpServer } from "node:http";
-import { type AddressInfo, connect, createServer, type Server } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createServer as createTlsServer } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DnsServer } from "../support/dns-server.ts";
 import { freePort } from "../support/free-port.ts";
+import { NamedServers } from "../support/named-servers.ts";
 import { type Ended, PROGRAM, type Running, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
@@ -18,38 +15,16 @@ const HOSTS = "127.0.0.1 localhost\n127.0.0.1 tls.test http.test raw.test\n";
 
 let directory: string;
 let dns: DnsServer;
-const ports = { tls: 0, http: 0, raw: 0 };
-const servers: Server[] = [];
+const servers = new NamedServers();
+const { ports } = servers;
 const proxies: Running[] = [];
-
-async function listen(server: Server): Promise<number> {
-  servers.push(server);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return (server.address() as AddressInfo).port;
-}
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "sluice-ways-"));
-  const [key, cert] = [join(directory, "key.pem"), join(directory, "cert.pem")];
-  spawnSync("openssl", [
-    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
-    ...["-keyout", key, "-out", cert, "-subj", "/CN=tls.test"],
-  ]);
   writeFileSync(join(directory, "hosts"), HOSTS);
   dns = await new DnsServer("192.0.2.1").listen();
-  const tls = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (socket) => {
-    socket.on("error", () => {});
-    socket.once("data", () =>
-      socket.end("HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nby name\n"),
-    );
-  });
-  tls.on("tlsClientError", () => {});
-  ports.tls = await listen(tls);
-  ports.http = await listen(
-    createHttpServer((request, response) => response.end(`host ${request.headers.host}\n`)),
-  );
   // As SSH, SMTP and MySQL: the server speaks first.
-  ports.raw = await listen(createServer((socket) => socket.end("SSH-2.0-x\n").on("error", () => {})));
+  await servers.open(directory, "tls.test", "SSH-2.0-x\n");
 });
 
 afterEach(async () => {
@@ -60,7 +35,7 @@ afterEach(async () => {
 });
 
 afterAll(() => {
-  for (const server of servers) server.close();
+  servers.close();
   dns?.close();
   if (directory !== undefined) rmSync(directory, { recursive: true });
 });
@@ -259,7 +234,7 @@ describe("limit", () => {
       socket.on("drain", more).on("error", () => socket.destroy());
       more();
     });
-    const port = await listen(endless);
+    const port = await servers.listen(endless);
     const client = (flows: number): string => `
 import socket,select,time
 all=[socket.create_connection(("10.0.2.2",${port})) for _ in range(${flows})]

@@ -1,13 +1,9 @@
-/** A policy as real programs meet it: what they reach, and what they say of a denial. */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer as createHttpServer } from "node:http";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createServer as createTlsServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DnsServer } from "../support/dns-server.ts";
+import { NamedServers } from "../support/named-servers.ts";
 import { type Ended, PROGRAM, run, sluice } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
@@ -17,43 +13,17 @@ const GATEWAY = "10.0.2.2";
 
 let directory: string;
 let dns: DnsServer;
-/** Octets that reached the TLS and the plain server. */
-let tlsNames: string[];
-const ports = { tls: 0, http: 0, raw: 0 };
-const servers: Server[] = [];
-
-async function listen(server: Server): Promise<number> {
-  servers.push(server);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return (server.address() as AddressInfo).port;
-}
+const servers = new NamedServers();
+const { ports } = servers;
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "sluice-policy-"));
-  const [key, cert] = [join(directory, "key.pem"), join(directory, "cert.pem")];
-  spawnSync("openssl", [
-    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
-    ...["-keyout", key, "-out", cert, "-subj", "/CN=good.test"],
-  ]);
   dns = await new DnsServer(GATEWAY).listen();
-  tlsNames = [];
-  const tls = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (socket) => {
-    tlsNames.push(String(socket.servername));
-    socket.on("error", () => {});
-    socket.once("data", () =>
-      socket.end("HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nby name\n"),
-    );
-  });
-  tls.on("tlsClientError", () => {});
-  ports.tls = await listen(tls);
-  ports.http = await listen(
-    createHttpServer((request, response) => response.end(`host ${request.headers.host}\n`)),
-  );
-  ports.raw = await listen(createServer((socket) => socket.end("raw\n").on("error", () => {})));
+  await servers.open(directory, "good.test", "raw\n");
 });
 
 afterAll(() => {
-  for (const server of servers) server.close();
+  servers.close();
   dns?.close();
   if (directory !== undefined) rmSync(directory, { recursive: true });
 });
@@ -102,7 +72,7 @@ describe("what a rule allows by name", () => {
       curl -s telnet://raw.test:${raw}`);
     expect(stdout).toBe(`by name\nhost good.test:${http}\nby name\nby name\n\nby name\n\nraw\n`);
     expect(status).toBe(0);
-    expect(tlsNames).toEqual(["good.test", "good.test", "good.test", "good.test"]);
+    expect(servers.shown).toEqual(["good.test", "good.test", "good.test", "good.test"]);
   });
 });
 
@@ -111,7 +81,7 @@ describe("what none does", () => {
     needs(context, { ...MACHINE, commands: ["curl", "openssl", "getent"] });
     const { tls, http } = ports;
     const asked = dns.asked.length;
-    const before = tlsNames.length;
+    const before = servers.shown.length;
     const { stdout } = await behind(`
       curl -sS -m 5 https://evil.test:${tls}/ 2>&1
       curl -sS -m 5 http://192.0.2.99:81/ 2>&1
@@ -129,7 +99,7 @@ describe("what none does", () => {
     expect(stdout.match(/alert access denied/g)?.length).toBe(2);
     expect(stdout.trimEnd().endsWith("403")).toBe(true);
     expect(dns.asked.slice(asked).some((question) => question.includes("evil"))).toBe(false);
-    expect(tlsNames.length).toBe(before);
+    expect(servers.shown.length).toBe(before);
   });
 
   it("P7 P8 is NXDOMAIN with EDE 15, over UDP and TCP and at any resolver; nothing of it leaves", async (context) => {

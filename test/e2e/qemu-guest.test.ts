@@ -1,41 +1,11 @@
-/** A Linux guest in QEMU: its life from first boot to the second QEMU, an e1000 card, and QEMU started by us. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { GUEST_WEB, HostServices } from "../support/host-services.ts";
+import { expect, it } from "vitest";
+import { guestLab, LEASE_AND_WEB, READY } from "../support/guest-lab.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { PROGRAM } from "../support/program.ts";
-import {
-  bootGuest,
-  type GuestOptions,
-  needsGuest,
-  type QemuGuest,
-  shellScript,
-} from "../support/qemu-guest.ts";
+import { needsGuest, shellScript } from "../support/qemu-guest.ts";
 
-const LEASE_AND_WEB = `udhcpc -i eth0 -n -q -t 10\n${GUEST_WEB}`;
-const READY = /^guest-ready\n/m;
-
-const directory = mkdtempSync(join(tmpdir(), "sluice-test-qemu-"));
-const services = new HostServices();
-const guests: QemuGuest[] = [];
-
-beforeAll(() => services.open());
-afterEach(async () => {
-  for (const guest of guests.splice(0)) await guest.kill();
-  await services.endEngines();
-});
-afterAll(async () => {
-  await services.close();
-  rmSync(directory, { recursive: true, force: true });
-});
-
-function boot(options: GuestOptions): QemuGuest {
-  const guest = bootGuest(options);
-  guests.push(guest);
-  return guest;
-}
+const { directory, services, boot } = guestLab("qemu");
 
 function streamTo(path: string, device: string): string[] {
   const netdev = `stream,id=n0,server=off,addr.type=unix,addr.path=${path}`;

@@ -5,46 +5,21 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { HostServices } from "../support/host-services.ts";
+import { describe, expect, it } from "vitest";
+import { guestLab, LEASE_AND_WEB, READY } from "../support/guest-lab.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { Running, until } from "../support/program.ts";
-import {
-  bootGuest,
-  type GuestOptions,
-  needsGuest,
-  type QemuGuest,
-  shellScript,
-} from "../support/qemu-guest.ts";
+import { needsGuest, type QemuGuest, shellScript } from "../support/qemu-guest.ts";
 import { Qmp } from "../support/qmp.ts";
 import { needs } from "../support/requirements.ts";
-import { type CardOptions, LEASE_AND_WEB, READY, sharedCard } from "../support/vhost-guest.ts";
+import { type CardOptions, sharedCard } from "../support/vhost-guest.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "sluice-test-fronts-"));
-const services = new HostServices();
-const guests: QemuGuest[] = [];
-
-beforeAll(() => services.open());
-afterEach(async () => {
-  for (const guest of guests.splice(0)) await guest.kill();
-  await services.endEngines();
-});
-afterAll(async () => {
-  await services.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+const { directory, services, boot } = guestLab("fronts");
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-function boot(options: GuestOptions): QemuGuest {
-  const guest = bootGuest(options);
-  guests.push(guest);
-  return guest;
-}
 
 async function expectNoneBad(engine: Running): Promise<void> {
   const { counters, drops } = await reportOf(engine);

@@ -1,36 +1,20 @@
 /** `--vhost-user` from outside: a front-end of the test's own plays the machine, and then QEMU is one. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { native } from "../../src/host/native/native.ts";
-import { HostServices } from "../support/host-services.ts";
+import { guestLab, LEASE_AND_WEB, READY } from "../support/guest-lab.ts";
 import { reportOf } from "../support/namespace-guest.ts";
 import { PROGRAM, type Running } from "../support/program.ts";
-import {
-  bootGuest,
-  type GuestOptions,
-  needsGuest,
-  type QemuGuest,
-  shellScript,
-} from "../support/qemu-guest.ts";
+import { needsGuest, shellScript } from "../support/qemu-guest.ts";
 import { calls, VhostFrontEnd } from "../support/vhost-front-end.ts";
-import { LEASE_AND_WEB, READY, sharedCard, WITHOUT_VECTORS } from "../support/vhost-guest.ts";
+import { sharedCard, WITHOUT_VECTORS } from "../support/vhost-guest.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "sluice-test-vhost-"));
-const services = new HostServices();
-const guests: QemuGuest[] = [];
+const { directory, services, boot } = guestLab("vhost");
 const fronts: VhostFrontEnd[] = [];
 
-beforeAll(() => services.open());
-afterEach(async () => {
+afterEach(() => {
   for (const front of fronts.splice(0)) front.close();
-  for (const guest of guests.splice(0)) await guest.kill();
-  await services.endEngines();
-});
-afterAll(async () => {
-  await services.close();
-  rmSync(directory, { recursive: true, force: true });
 });
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -141,12 +125,6 @@ describe("sluice run --vhost-user", () => {
     expect(readFileSync(capture).includes(ARP_REQUEST)).toBe(true);
   });
 });
-
-function boot(options: GuestOptions): QemuGuest {
-  const guest = bootGuest(options);
-  guests.push(guest);
-  return guest;
-}
 
 describe("a guest in QEMU", () => {
   it("is served, reboots, its QEMU is killed and started again", { timeout: 400_000 }, async (context) => {

@@ -1,10 +1,4 @@
 /** A QEMU that shares its guest's memory with a card of vhost-user. */
-import { GUEST_WEB } from "./host-services.ts";
-
-/** For shellScript: a lease, and a web server for HostServices.expectServed. */
-export const LEASE_AND_WEB = `udhcpc -i eth0 -n -q -t 10\n${GUEST_WEB}`;
-export const READY = /^guest-ready\n/m;
-
 /** QEMU 7.2 falls over by itself when the driver starts under TCG, unless the card has no vectors. */
 export const WITHOUT_VECTORS = ["-global", "virtio-net-pci.vectors=0"];
 
