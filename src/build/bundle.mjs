@@ -16,9 +16,20 @@ const LOADER = "program-loader.js";
 const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 /** Those that the seccomp filter knows; elsewhere a start hashes the C sources. */
 const ARCHITECTURES = ["x64", "arm64"];
-/** What every command but `vm` and `replay` needs, in one file; what only some starts need is in files of its own. */
-const SUPERVISOR =
-  /dist[\\/]src[\\/]((cli|supervisor)[\\/](?!replay|kubevirt|tell-denials|background|service-manager|names|as-name|policy|live-|peer-guard|verbs|verb-table|verb-request|instances|table|completion|top|ui)|host[\\/](?!link[\\/]replay|unreachable|host-copy)|config[\\/](?!policy[\\/]))|[\\/]node_modules[\\/](?!yaml|zod|@xmldom|lru-cache)/;
+/** The commands that start an engine: what they import at once is in one file, what only some starts need in files of its own. */
+const STARTS = ["main", "run", "exec", "qemu"].map((name) => join(ROOT, "dist", "src", "cli", `${name}.js`));
+
+/** Those modules and what they import, however far down, but not by `import()`. */
+function modulesOfStart(context) {
+  const modules = new Set();
+  const left = [...STARTS];
+  for (let id = left.pop(); id !== undefined; id = left.pop()) {
+    if (modules.has(id)) continue;
+    modules.add(id);
+    left.push(...(context.getModuleInfo(id)?.importedIds ?? []));
+  }
+  return modules;
+}
 
 /** Of the C sources, for every architecture: the program may be packed here and run elsewhere. */
 export function fingerprints() {
@@ -129,8 +140,16 @@ async function makeProgram(directory) {
   const { rolldown } = await import("rolldown");
   const engine = await bundle(rolldown, "supervisor/engine-process.js", "engine", directory, true);
   const replay = await bundle(rolldown, "supervisor/replay-process.js", "replay", directory, false);
+  let start;
   const main = await bundle(rolldown, "cli/main.js", "main", directory, {
-    groups: [{ name: "supervisor", test: SUPERVISOR }],
+    groups: [
+      {
+        name: (id, context) => {
+          start ??= modulesOfStart(context);
+          return start.has(id) ? "supervisor" : null;
+        },
+      },
+    ],
   });
   await makePage(rolldown, join(directory, "page"));
   copyFileSync(join(ROOT, "src", "build", "program-loader.cjs"), join(directory, LOADER));
