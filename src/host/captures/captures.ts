@@ -67,7 +67,7 @@ export class Captures implements FrameTap {
       closeSync(fd);
       throw new Error(`there are ${CAPTURES_MAX} captures already`);
     }
-    const file = new PacketFile(fd, this.host.linkName(), spec, wallClock);
+    const file = new PacketFile(fd, this.host.linkName(), spec, wallClock, this.onEnded);
     const filter = new CaptureFilter(spec);
     const capture = { id, file, filter, drops: spec.drops, told: new Set<number>(), isAbout: false };
     this.all.set(id, capture);
@@ -82,7 +82,6 @@ export class Captures implements FrameTap {
     if (capture === undefined) return undefined;
     capture.file.end("stopped");
     this.all.delete(id);
-    this.sweep();
     return stateOf(capture);
   }
 
@@ -105,12 +104,14 @@ export class Captures implements FrameTap {
     core.record().answered = on ? this.answered : null;
   }
 
-  /** Those that have ended are off the frames' path. */
-  private sweep(): void {
-    if (this.running.every(({ file }) => file.ended === null)) return;
-    this.running = this.running.filter(({ file }) => file.ended === null);
-    if (this.running.length === 0) setImmediate(() => this.running.length === 0 && this.watch(false));
-  }
+  /** Those that have ended, by themselves too, are off the frames' path; not in the midst of a frame. */
+  private readonly onEnded = (): void => {
+    setImmediate(() => {
+      if (this.running.every(({ file }) => file.ended === null)) return;
+      this.running = this.running.filter(({ file }) => file.ended === null);
+      if (this.running.length === 0) this.watch(false);
+    });
+  };
 
   // --- frames ------------------------------------------------------------------------------------------------------
 
@@ -140,7 +141,6 @@ export class Captures implements FrameTap {
       const comment = this.comment(capture, flow, reason);
       capture.file.packet(this.inHand, this.inHandOctets, this.inHandAtMs, FROM_GUEST, comment);
     }
-    this.sweep();
   }
 
   sent(at: number, octets: number, restAt: number, restOctets: number): void {
@@ -161,7 +161,6 @@ export class Captures implements FrameTap {
       }
       capture.file.packet(leaving, length, wallClock(), TO_GUEST, this.comment(capture, flow, HANDLED));
     }
-    this.sweep();
   }
 
   private get arena(): Arena {

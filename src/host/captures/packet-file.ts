@@ -34,12 +34,13 @@ export class PacketFile {
   private isOpen = true;
   private lingerUntil = 0;
 
-  /** Takes `fd`, open for writing; `link` is the link's name. */
+  /** Takes `fd`, open for writing; `link` is the link's name. `onEnded` is called once, also from here, when it ends. */
   constructor(
     private readonly fd: number,
     link: string,
     private readonly spec: Pick<CaptureSpec, "snap" | "octets" | "frames" | "seconds">,
     private readonly nowMs: () => number,
+    private readonly onEnded: () => void,
   ) {
     this.until = spec.seconds === 0 ? Number.POSITIVE_INFINITY : nowMs() + spec.seconds * 1000;
     this.grew(pcapng.writeFileHead(this.view, 0, "sluice", plain(link), spec.snap));
@@ -109,8 +110,8 @@ export class PacketFile {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") {
         this.from = 0;
         this.filled = 0;
-        this.ended ??= (error as Error).message;
         this.close();
+        if (this.ended === null) this.over((error as Error).message);
         return;
       }
       this.buffer.copyWithin(0, this.from, this.filled);
@@ -123,12 +124,17 @@ export class PacketFile {
   /** Takes nothing any more; what waits is written. */
   end(why: string): void {
     if (this.ended !== null) return;
-    this.ended = why;
+    this.over(why);
     this.grew(pcapng.STATISTICS_OCTETS);
     const at = this.filled - pcapng.STATISTICS_OCTETS;
     pcapng.writeStatistics(this.view, at, this.microseconds, this.frames + this.lost, this.lost);
     this.lingerUntil = performance.now() + LINGER_MS;
     this.flush();
+  }
+
+  private over(why: string): void {
+    this.ended = why;
+    this.onEnded();
   }
 
   /** At once: what its reader has not taken by then is left behind. */

@@ -20,7 +20,9 @@ let directory = "";
 let tap: FrameTap | null = null;
 let captures: Captures;
 
-beforeEach(() => {
+beforeEach(async () => {
+  // What the captures before left for later is done.
+  await new Promise(setImmediate);
   directory = mkdtempSync(join(tmpdir(), "sluice-captures-"));
   tap = null;
   const core = {
@@ -135,7 +137,32 @@ describe("captures", () => {
     expect(readFileSync(path("2")).length).toBe(byOctets?.octets);
     expect(byOctets?.octets).toBeLessThanOrEqual(4096);
     await until(() => captures.list()[2]?.ended === "its time is up", "its time is up");
-    await until(() => tap === null || captures.list().some(({ ended }) => ended === null), "off the path");
+    await until(() => tap === null, "off the path");
+  });
+
+  it.each([{ drops: true, seconds: 1 }, { frames: 1 }, { octets: 4096 }])(
+    "are off the path when they have ended by themselves: %o",
+    async (spec) => {
+      start(1, spec);
+      for (let i = 0; i < 9; i++) fromGuest(frame(i + 1, 1000));
+      await until(() => tap === null, "off the path");
+      expect(captures.list()[0]?.ended).not.toBeNull();
+    },
+  );
+
+  it("are off the path when they cannot be written, from their first octet or later", async () => {
+    captures.start(1, openSync("/dev/full", "w"), everything());
+    await until(() => tap === null, "off the path");
+    const [ours, theirs] = native.socketPair("stream");
+    captures.start(2, ours, everything());
+    expect(tap).not.toBeNull();
+    closeSync(theirs);
+    fromGuest(frame(1));
+    await until(() => tap === null, "off the path");
+    expect(captures.list().map(({ ended }) => ended)).toEqual([
+      expect.stringContaining("ENOSPC"),
+      expect.stringContaining("EPIPE"),
+    ]);
   });
 
   it("are so many, and no more", () => {
