@@ -159,12 +159,22 @@ export const ORDER_LENGTH_MAX = 67_108_864;
 
 /** Calls `onLine` for every line; a stream that sends one of more than `most` characters is destroyed. */
 export function readLines(stream: Readable, onLine: (line: string) => void, most = LINE_LENGTH_MAX): void {
-  let pending = "";
+  // A long line comes in many pieces: each is looked at once.
+  let held: string[] = [];
+  let length = 0;
   stream.setEncoding("utf8");
   stream.on("data", (chunk: string) => {
-    const lines = (pending + chunk).split("\n");
-    pending = lines.pop() ?? "";
-    for (const line of lines) onLine(line);
-    if (pending.length > most) stream.destroy(new Error(`a control line over ${most >> 20} MiB`));
+    const lines = chunk.split("\n");
+    const rest = lines.pop() ?? "";
+    for (const line of lines) {
+      held.push(line);
+      const whole = held.join("");
+      held = [];
+      length = 0;
+      onLine(whole);
+    }
+    held.push(rest);
+    length += rest.length;
+    if (length > most) stream.destroy(new Error(`a control line over ${most >> 20} MiB`));
   });
 }

@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { defaultEngineConfig } from "../../src/engine/config.ts";
 import { asNews, decodeLine, encodeLine, type Order, readLines } from "../../src/supervisor/control.ts";
 
@@ -49,6 +49,26 @@ describe("lines", () => {
     stream.end();
     await new Promise((resolve) => stream.once("end", resolve));
     expect(lines).toEqual(["ab", "c", "", "d"]);
+  });
+
+  it("cost no more than their length, in however many pieces they come", () => {
+    const split = String.prototype.split;
+    let looked = 0;
+    const spy = vi.spyOn(String.prototype, "split").mockImplementation(function (this: string, ...args) {
+      looked += this.length;
+      return Reflect.apply(split, this, args);
+    });
+    const lines: number[] = [];
+    try {
+      const stream = new PassThrough();
+      readLines(stream, (line) => lines.push(line.length));
+      for (let i = 0; i < 64; i++) stream.emit("data", "x".repeat(65_536));
+      stream.emit("data", "\n");
+    } finally {
+      spy.mockRestore();
+    }
+    expect(lines).toEqual([4_194_304]);
+    expect(looked).toBe(4_194_305);
   });
 
   it("end the stream when one does not end", async () => {
