@@ -174,7 +174,10 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
 }
 
 /** What is loaded when it is first used. */
-function watchedBy(watching: () => Promise<OwnWatch>): Pick<SteeredSluice, "on" | "captures"> {
+function watchedBy(
+  watching: () => Promise<OwnWatch>,
+  failed: (error: unknown) => void,
+): Pick<SteeredSluice, "on" | "captures"> {
   return {
     captures: {
       list: async () => (await watching()).captures(),
@@ -184,9 +187,11 @@ function watchedBy(watching: () => Promise<OwnWatch>): Pick<SteeredSluice, "on" 
     on: (type, listener) => {
       let isOver = false;
       let off = (): void => {};
-      void watching().then((watch) => {
-        if (!isOver) off = watch.on(type, (event) => listener(event as EventOf<typeof type>));
-      });
+      watching()
+        .then((watch) => {
+          if (!isOver) off = watch.on(type, (event) => listener(event as EventOf<typeof type>));
+        })
+        .catch(failed);
       return () => {
         isOver = true;
         off();
@@ -231,7 +236,12 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
     spec = link;
   }
   let watch: Promise<OwnWatch> | undefined;
-  const tell = (record: EngineRecord): void => void watch?.then((watching) => watching.tell(record));
+  const watchFailed = (error: unknown): void => {
+    log.error(`events are not told: ${(error as Error).message}`);
+  };
+  const tell = (record: EngineRecord): void => {
+    watch?.then((watching) => watching.tell(record)).catch(watchFailed);
+  };
   const hooks: Pick<EngineHostOptions, "onLink"> & { allow?: Allow } = {
     onLink: (up, name) => {
       options.onLink?.(up, name);
@@ -253,8 +263,14 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
     tell({ type: "forward", atMs: Date.now(), action, id, rule }),
   );
   const watching = (): Promise<OwnWatch> => {
-    watch ??= import("./supervisor/own-watch.ts").then((module) => new module.OwnWatch(served.host));
+    watch ??= import("./supervisor/own-watch.ts")
+      .then((module) => new module.OwnWatch(served.host))
+      .catch((error) => {
+        // Whoever asks next tries again.
+        watch = undefined;
+        throw error;
+      });
     return watch;
   };
-  return Object.assign(served, { forwards, ...watchedBy(watching) });
+  return Object.assign(served, { forwards, ...watchedBy(watching, watchFailed) });
 }

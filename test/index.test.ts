@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { native } from "../src/host/native/native.ts";
 import {
   ConfigError,
   type ControlEvent,
@@ -184,6 +185,30 @@ describe("an engine", () => {
     await expect(steered.captures.start("/nowhere/x")).rejects.toThrow("ENOENT");
     expect(events).toHaveLength(5);
     guest.destroy();
+  });
+
+  it("says that it cannot tell what happens, and tries again for who asks next", async () => {
+    const errors: string[] = [];
+    const log = { error: (message: string) => errors.push(message), warn() {}, info() {}, debug() {} };
+    const steered = await createEngine({ qemuListen: listener(), log });
+    engine = steered;
+    const events: ControlEvent[] = [];
+    const broken = vi.spyOn(native, "socketPair").mockReturnValue([-24, -1]);
+    try {
+      steered.on("forward", (event) => events.push(event));
+      steered.forwards.add("0:22");
+      await until(() => errors.length === 2, "both are said");
+      await expect(steered.captures.list()).rejects.toThrow("no socket pair");
+    } finally {
+      broken.mockRestore();
+    }
+    expect(new Set(errors)).toEqual(
+      new Set([expect.stringContaining("events are not told: no socket pair for the engine's records")]),
+    );
+    steered.on("forward", (event) => events.push(event));
+    expect(await steered.captures.list()).toEqual([]);
+    steered.forwards.add("0:23");
+    await until(() => events.length === 1, "the second forward is told");
   });
 
   it("is steered while it serves: forwards, flows, leases, the cable", async () => {
