@@ -18,6 +18,8 @@ const IPV4_OPTIONS = [
   "dns",
   "dns-host-name",
   "allow-multicast",
+  // The guest is asked over IPv4.
+  "publish-when-open",
 ] as const satisfies readonly OptionName[];
 
 /** Whether the guest has IPv4. Complaints go to `options.problems`. */

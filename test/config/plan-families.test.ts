@@ -63,8 +63,17 @@ describe("--ipv4 off", () => {
         ["guestfwd", "tcp:10.0.3.100:7-tcp:127.0.0.1:7777"],
         ["allow-multicast"],
         ["no-dhcp-dns"],
+        ["publish-when-open"],
       ],
-      ["--net", "--dhcp-option", "--reserve", "--guestfwd", "--allow-multicast", "--no-dhcp-dns"],
+      [
+        "--net",
+        "--dhcp-option",
+        "--reserve",
+        "--guestfwd",
+        "--allow-multicast",
+        "--no-dhcp-dns",
+        "--publish-when-open",
+      ],
     ],
   ])("N69 is refused with %s", (_name, given, places) => {
     expect(plan(...given).places.sort()).toEqual([...places].sort());
