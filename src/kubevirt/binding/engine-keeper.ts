@@ -1,7 +1,7 @@
 /** The engine of a VM: begun when the VM is defined, begun anew when it dies, ended with the VM. */
 /** A guest that is served by an engine of its own. */
 export interface ServedGuest {
-  /** Settles when the guest is served; rejects with an error of a line for each reason why it is not. */
+  /** Settles when the guest is served; rejects with an error of a line for each reason why it is not, at the end at last. */
   readonly served: Promise<void>;
   /** Settles when it is over. Never rejects. */
   readonly ended: Promise<void>;
@@ -37,6 +37,8 @@ const RESTART_PAUSE_MS = 100;
 export class EngineKeeper {
   #wanted: Wanted | undefined;
   #running: ServedGuest | undefined;
+  /** Settles when `#running`, or what is begun in its place, serves. Rejects when nothing will. */
+  #ready: Promise<void> = Promise.resolve();
   #restarts: number[] = [];
   #isClosed = false;
   /** What is being done about an earlier wish. */
@@ -55,9 +57,10 @@ export class EngineKeeper {
   }
 
   async #change(wanted: Wanted): Promise<void> {
-    if (this.#isClosed) throw new Error("the VM has ended");
-    if (this.#running !== undefined && isSame(this.#wanted, wanted)) return;
+    if (this.#isClosed) throw vmEnded();
+    if (this.#running !== undefined && isSame(this.#wanted, wanted)) return this.#ready;
     await this.#end();
+    if (this.#isClosed) throw vmEnded();
     this.#wanted = wanted;
     await this.#begin(wanted);
   }
@@ -66,11 +69,13 @@ export class EngineKeeper {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#end();
+    await this.#busy;
   }
 
   async #begin(wanted: Wanted): Promise<void> {
     const guest = this.#parts.serve(wanted.argv);
     this.#running = guest;
+    this.#ready = guest.served;
     try {
       await guest.served;
     } catch (error) {
@@ -78,7 +83,7 @@ export class EngineKeeper {
       if (this.#running === guest) this.#running = undefined;
       throw error;
     }
-    void guest.ended.then(() => this.#revive(guest, wanted));
+    this.#watch(guest, wanted);
   }
 
   async #end(): Promise<void> {
@@ -88,36 +93,57 @@ export class EngineKeeper {
     await guest?.ended;
   }
 
-  /** The engine has ended; nobody asked it to, unless another is running or none is to run. */
+  /** Begins another engine when this one ends, unless another is running by then or none is to run. */
+  #watch(guest: ServedGuest, wanted: Wanted): void {
+    void guest.ended.then(() => {
+      if (this.#running !== guest) return;
+      this.#ready = this.#revive(guest, wanted);
+      // Whoever wants the engine hears of it; nobody may.
+      this.#ready.catch(() => {});
+    });
+  }
+
+  /** The engine has ended, and nobody asked it to. Settles when another one serves; rejects when none will. */
   async #revive(guest: ServedGuest, wanted: Wanted): Promise<void> {
-    const { say, lost, nowMs } = this.#parts;
+    const { say, serve } = this.#parts;
     for (let last = guest; this.#running === last; ) {
-      if (!wanted.reconnects) {
-        lost("the engine has ended, and QEMU does not connect to another one with this model of card");
-        return;
-      }
-      const now = nowMs();
-      this.#restarts = this.#restarts.filter((at) => now - at < RESTART_SPAN_MS);
-      if (this.#restarts.length === RESTARTS_MAX) {
-        lost(`the engine has ended ${RESTARTS_MAX + 1} times within ${RESTART_SPAN_MS / 1000} seconds`);
-        return;
-      }
-      this.#restarts.push(now);
+      this.#countRestart(wanted);
       say("the engine has ended; starting it again");
       await new Promise((resolve) => setTimeout(resolve, RESTART_PAUSE_MS));
-      if (this.#isClosed || this.#running !== last) return;
-      const next = this.#parts.serve(wanted.argv);
+      if (this.#isClosed || this.#running !== last) break;
+      const next = serve(wanted.argv);
       this.#running = next;
       try {
         await next.served;
+        this.#watch(next, wanted);
+        return;
       } catch (error) {
         say((error as Error).message);
       }
       await next.ended;
       last = next;
     }
+    throw vmEnded();
+  }
+
+  /** Throws when no other engine may be begun. */
+  #countRestart({ reconnects }: Wanted): void {
+    const { lost, nowMs } = this.#parts;
+    const giveUp = (message: string): never => {
+      lost(message);
+      throw new Error(message);
+    };
+    if (!reconnects)
+      giveUp("the engine has ended, and QEMU does not connect to another one with this model of card");
+    const now = nowMs();
+    this.#restarts = this.#restarts.filter((at) => now - at < RESTART_SPAN_MS);
+    if (this.#restarts.length === RESTARTS_MAX)
+      giveUp(`the engine has ended ${RESTARTS_MAX + 1} times within ${RESTART_SPAN_MS / 1000} seconds`);
+    this.#restarts.push(now);
   }
 }
+
+const vmEnded = (): Error => new Error("the VM has ended");
 
 function isSame(a: Wanted | undefined, b: Wanted): boolean {
   return a !== undefined && a.reconnects === b.reconnects && a.argv.join("\0") === b.argv.join("\0");

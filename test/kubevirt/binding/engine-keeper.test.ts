@@ -12,6 +12,7 @@ class Played implements ServedGuest {
   readonly ended: Promise<void>;
   isStopped = false;
   die: () => void = () => {};
+  serve: () => void = () => {};
 
   constructor(
     readonly argv: readonly string[],
@@ -20,13 +21,18 @@ class Played implements ServedGuest {
     this.ended = new Promise((resolve) => {
       this.die = resolve;
     });
-    this.served = problem === "" ? Promise.resolve() : Promise.reject(new Error(problem));
+    const begun = new Promise<void>((resolve) => {
+      this.serve = resolve;
+    });
+    const early = this.ended.then(() => Promise.reject(new Error(problem || "the engine has ended")));
+    this.served = Promise.race([begun, early]);
     if (problem !== "") this.die();
+    else if (!isSlow) this.serve();
   }
 
   stop(): void {
     this.isStopped = true;
-    this.die();
+    if (!isStubborn) this.die();
   }
 }
 
@@ -34,6 +40,8 @@ let engines: Played[] = [];
 let said: string[] = [];
 let lost: string[] = [];
 let problem = "";
+/** Engines serve when they are told to, end when they are told to. */
+let [isSlow, isStubborn] = [false, false];
 
 const keeper = () =>
   new EngineKeeper({
@@ -50,7 +58,7 @@ const keeper = () =>
 const RECONNECTS = { argv: ["run", "a"], reconnects: true };
 
 beforeEach(() => {
-  [engines, said, lost, problem] = [[], [], [], ""];
+  [engines, said, lost, problem, isSlow, isStubborn] = [[], [], [], "", false, false];
   vi.useFakeTimers();
 });
 afterEach(() => vi.useRealTimers());
@@ -82,6 +90,37 @@ describe("the engine's keeper", () => {
     await vi.runAllTimersAsync();
     expect(lost).toEqual([]);
   });
+
+  it("K22 answers a wish between a death and the next beginning when the next engine serves", async () => {
+    const kept = keeper();
+    await kept.want(RECONNECTS);
+    isSlow = true;
+    engines[0]?.die();
+    await vi.advanceTimersByTimeAsync(50);
+    let answers = 0;
+    const wish = kept.want({ ...RECONNECTS }).then(() => answers++);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([engines.length, answers]).toEqual([2, 0]);
+    engines[1]?.serve();
+    await wish;
+    expect([engines.length, answers, lost]).toEqual([2, 1, []]);
+  });
+
+  it.each([true, false])(
+    "K22 refuses a wish for an engine that is lost (QEMU reconnects: %s)",
+    async (reconnects) => {
+      const kept = keeper();
+      const wanted = { ...RECONNECTS, reconnects };
+      await kept.want(wanted);
+      problem = "no port";
+      engines[0]?.die();
+      const during = expect(kept.want(wanted)).rejects.toThrow("the engine has ended");
+      await vi.runAllTimersAsync();
+      await during;
+      await expect(kept.want(wanted)).rejects.toThrow("the engine has ended");
+      expect(lost).toHaveLength(1);
+    },
+  );
 
   it("K29 starts an engine that has died again, five times a minute and no more", async () => {
     const kept = keeper();
@@ -145,5 +184,44 @@ describe("the engine's keeper", () => {
     await kept.close();
     await vi.runAllTimersAsync();
     expect(engines).toHaveLength(1);
+  });
+
+  it.each([50, 500])(
+    "K30 answers a wish that waits when the end comes %i ms after a death",
+    async (elapsed) => {
+      const kept = keeper();
+      await kept.want(RECONNECTS);
+      isSlow = true;
+      engines[0]?.die();
+      const wish = expect(kept.want(RECONNECTS)).rejects.toThrow("the VM has ended");
+      await vi.advanceTimersByTimeAsync(elapsed);
+      const closed = kept.close();
+      await vi.runAllTimersAsync();
+      await Promise.all([wish, closed]);
+      expect([engines.at(-1)?.isStopped, lost]).toEqual([true, []]);
+    },
+  );
+
+  it("K30 starts none when the end comes while another wish ends the engine", async () => {
+    const kept = keeper();
+    await kept.want(RECONNECTS);
+    isStubborn = true;
+    const wish = expect(kept.want({ ...RECONNECTS, argv: ["run", "b"] })).rejects.toThrow("the VM has ended");
+    await vi.advanceTimersByTimeAsync(10);
+    const closed = kept.close();
+    engines[0]?.die();
+    await closed;
+    await wish;
+    expect(engines.map(({ argv }) => argv[1])).toEqual(["a"]);
+  });
+
+  it("K30 has ended the engine of a wish that is being begun", async () => {
+    const kept = keeper();
+    isSlow = true;
+    const wish = expect(kept.want(RECONNECTS)).rejects.toThrow("the engine has ended");
+    await vi.advanceTimersByTimeAsync(10);
+    await kept.close();
+    await wish;
+    expect(engines.map(({ isStopped }) => isStopped)).toEqual([true]);
   });
 });
