@@ -58,7 +58,7 @@ async function steer(
   try {
     const said = await steer({
       list: () => client.forwards(),
-      add: async (rule) => void (await client.addForward(rule)),
+      add: (rule) => client.addForward(rule),
       remove: (id) => client.removeForward(id),
     });
     writeText(1, said);

@@ -111,10 +111,37 @@ function rulesFor({ protocol, rule }: Extract<Step, { rule: PortRule }>, hasIpv6
   });
 }
 
-async function obey(step: Step, rules: RunningRules, hasIpv6: boolean): Promise<void> {
+interface Rule {
+  readonly id: number;
+  readonly rule: string;
+}
+
+/** Takes back one change. */
+interface Undo {
+  /** What is not as it was when that fails. */
+  readonly rule: string;
+  readonly run: () => Promise<unknown>;
+}
+
+/** The rules of `rules`, each change of which adds to `undo`. */
+function undoable(rules: RunningRules, undo: Undo[]) {
+  return {
+    list: () => rules.list(),
+    add: async (rule: string): Promise<void> => {
+      const { id } = await rules.add(rule);
+      undo.push({ rule, run: () => rules.remove(id) });
+    },
+    remove: async ({ id, rule }: Rule): Promise<void> => {
+      await rules.remove(id);
+      undo.push({ rule, run: () => rules.add(rule) });
+    },
+  };
+}
+
+async function obey(step: Step, rules: ReturnType<typeof undoable>, hasIpv6: boolean): Promise<void> {
   if (step.kind === "clear") {
     const { protocol = "" } = step;
-    for (const { id, rule } of await rules.list()) if (rule.startsWith(protocol)) await rules.remove(id);
+    for (const each of await rules.list()) if (each.rule.startsWith(protocol)) await rules.remove(each);
     return;
   }
   const texts = rulesFor(step, hasIpv6);
@@ -122,10 +149,24 @@ async function obey(step: Step, rules: RunningRules, hasIpv6: boolean): Promise<
   const there = (await rules.list()).find(({ rule }) => texts.includes(rule));
   if (step.kind === "delete") {
     if (there === undefined) throw new Refusal(`Couldn't find forwarding rule to delete: ${text}`);
-    await rules.remove(there.id);
+    await rules.remove(there);
   } else {
     if (there !== undefined) throw new Refusal(`Forwarding configuration conflict: ${text} is there already`);
     await rules.add(text);
+  }
+}
+
+/** Obeys all of it, or leaves what was there: rejects with what stands in the way, and with what could not be put back. */
+async function obeyAll(steps: readonly Step[], rules: RunningRules, hasIpv6: boolean): Promise<void> {
+  const undo: Undo[] = [];
+  const noted = undoable(rules, undo);
+  try {
+    for (const step of steps) await obey(step, noted, hasIpv6);
+  } catch (error) {
+    const left: string[] = [];
+    for (const { rule, run } of undo.reverse()) await run().catch(() => left.push(rule));
+    if (left.length === 0) throw error;
+    throw new Refusal(`${(error as Error).message}; not put back as it was: ${left.join(", ")}`);
   }
 }
 
@@ -154,7 +195,7 @@ function translate(argv: readonly string[], { exists }: Surroundings): Translati
         const { steps, show, isCommand } = words;
         if (!isCommand) return shown("passt/pasta configuration", path, rules);
         const before = show ? await shown("Previous configuration", path, rules) : "";
-        for (const step of steps) await obey(step, rules, exists(IPV6_ADDRESSES));
+        await obeyAll(steps, rules, exists(IPV6_ADDRESSES));
         return show ? before + (await shown("Updated configuration", path, rules)) : "";
       },
     },

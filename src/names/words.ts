@@ -18,7 +18,7 @@ export interface RunningForwards {
 export interface RunningRules {
   list(): Promise<readonly { readonly id: number; readonly rule: string }[]>;
   /** Rejects when a port cannot be had. */
-  add(rule: string): Promise<void>;
+  add(rule: string): Promise<{ readonly id: number }>;
   remove(id: number): Promise<void>;
 }
 

@@ -3,19 +3,36 @@ import { expect, it } from "vitest";
 import { PESTO } from "../../src/names/pesto.ts";
 import { SURROUNDINGS } from "./translated.ts";
 
-/** What is there after `pesto WORDS PATH`, and what is said. */
-async function steered(line: string, before: readonly string[] = [], surroundings = SURROUNDINGS) {
+/** What is there after `pesto WORDS PATH`, and what is said or why it failed. */
+async function outcome(
+  line: string,
+  before: readonly string[],
+  surroundings = SURROUNDINGS,
+  taken: readonly string[] = [],
+) {
   const rules = new Map(before.map((rule, id) => [id, rule]));
   const translation = PESTO.translate([...line.split(" ").filter((word) => word !== ""), "/c"], surroundings);
   if (typeof translation === "string" || translation.steering === undefined)
     throw new Error("nothing to steer");
   let next = before.length;
-  const said = await translation.steering.steer({
+  const steering = translation.steering.steer({
     list: async () => [...rules].map(([id, rule]) => ({ id, rule })),
-    add: async (rule) => void rules.set(next++, rule),
+    add: async (rule) => {
+      if (taken.includes(rule)) throw new Error(`${rule} is taken`);
+      rules.set(next, rule);
+      return { id: next++ };
+    },
     remove: async (id) => void rules.delete(id),
   });
+  const said = await steering.catch((error: Error) => error);
   return { said, rules: [...rules.values()] };
+}
+
+/** What is there after it, and what is said. Rejects with why it failed. */
+async function steered(line: string, before: readonly string[] = [], surroundings = SURROUNDINGS) {
+  const { said, rules } = await outcome(line, before, surroundings);
+  if (said instanceof Error) throw said;
+  return { said, rules };
 }
 
 const THERE = ["tcp:127.0.0.1:80:8080", "udp:0.0.0.0:53:53", "tcp:127.0.0.1:2222-10.0.2.15:22"];
@@ -60,6 +77,26 @@ it.each([
   ["-D -t 127.0.0.1/81", "Couldn't find forwarding rule to delete: tcp:127.0.0.1:81:81"],
 ])("%s fails", async (line, sentence) => {
   await expect(steered(line, THERE)).rejects.toThrow(sentence);
+});
+
+it.each([
+  ["-t 80,443", "tcp:0.0.0.0:443:443 is taken"],
+  ["-A -u 444 -t 443", "tcp:0.0.0.0:443:443 is taken"],
+  ["-C HOST -A -t 443", "tcp:0.0.0.0:443:443 is taken"],
+  ["-D -t 127.0.0.1/80:8080 -t 81", "Couldn't find forwarding rule"],
+])("%s fails and leaves every port that was there", async (line, sentence) => {
+  const { said, rules } = await outcome(line, THERE, SURROUNDINGS, ["tcp:0.0.0.0:443:443"]);
+  expect((said as Error).message).toContain(sentence);
+  expect([...rules].sort()).toEqual([...THERE].sort());
+});
+
+it("says what it could not put back, and puts the rest back", async () => {
+  const taken = ["tcp:0.0.0.0:443:443", "tcp:127.0.0.1:80:8080"];
+  const { said, rules } = await outcome("-C HOST -A -t 443", THERE, SURROUNDINGS, taken);
+  expect((said as Error).message).toBe(
+    "tcp:0.0.0.0:443:443 is taken; not put back as it was: tcp:127.0.0.1:80:8080",
+  );
+  expect([...rules].sort()).toEqual(THERE.slice(1).sort());
 });
 
 it.each([
