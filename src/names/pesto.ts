@@ -173,8 +173,9 @@ async function obeyAll(steps: readonly Step[], rules: RunningRules, hasIpv6: boo
 /** What is forwarded, in pesto's form: `    TCP [127.0.0.1]:8080  =>  80`. */
 async function shown(title: string, path: string, rules: RunningRules): Promise<string> {
   const lines = (await rules.list()).map(({ rule }) => {
-    const [, protocol = "", host = "", ports = "", guest = ports] =
-      /^(tcp|udp):(\[.*?\]|[^:]*):([^:[]*?)(?:[:-](.*))?$/.exec(rule) ?? [];
+    const [, protocol = "", host = "", rest = ""] = /^(tcp|udp):(\[.*?\]|[^:]*):(.*)$/.exec(rule) ?? [];
+    const [, ports = rest, guest = ports] =
+      /^(\d+)-((?:\[.*\]|[\d.]+):\d+)$/.exec(rest) ?? /^([^:]+):([^:]+)$/.exec(rest) ?? [];
     return `    ${protocol.toUpperCase()} [${host.replace(/^\[|\]$/g, "")}]:${ports}  =>  ${guest}\n`;
   });
   return `${title} (${path})\n  HOST\n${lines.join("")}  SPLICE\n`;

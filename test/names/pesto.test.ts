@@ -61,9 +61,17 @@ it("shows what is forwarded, before and after", async () => {
   expect((await steered("-s -C HOST", THERE)).said).toBe(
     `Previous configuration (/c)\n${table}Updated configuration (/c)\n  HOST\n  SPLICE\n`,
   );
-  expect((await steered("", ["tcp:[::1]:80:80", "tcp:*:all,~22"])).said).toContain(
-    "    TCP [::1]:80  =>  80\n    TCP [*]:all,~22  =>  all,~22\n",
-  );
+});
+
+it.each([
+  ["tcp:[::1]:80:80", "TCP [::1]:80  =>  80"],
+  ["udp:[::1%eth0]:80-[fd00::15]:8080", "UDP [::1%eth0]:80  =>  [fd00::15]:8080"],
+  ["tcp:*:all,~22", "TCP [*]:all,~22  =>  all,~22"],
+  ["tcp:*:all,~1024-65535", "TCP [*]:all,~1024-65535  =>  all,~1024-65535"],
+  ["tcp:127.0.0.1:8000-8010:9000-9010", "TCP [127.0.0.1]:8000-8010  =>  9000-9010"],
+  ["tcp:*:80,443,8000-8010", "TCP [*]:80,443,8000-8010  =>  80,443,8000-8010"],
+])("shows %s", async (rule, line) => {
+  expect((await steered("", [rule])).said).toContain(`  HOST\n    ${line}\n  SPLICE\n`);
 });
 
 it("means every address of both families where the host has them, and finds what was added on IPv4's alone", async () => {
