@@ -259,7 +259,7 @@ export class Policy implements FlowJudge {
       const verdict = this.judge();
       if (verdict !== GO && verdict !== CHECK) return verdict;
       // One that may be two, which leave by different ways, has no way.
-      if (i > 0 && this.wayOf(this.rule) !== way) return refuse(NO_SUCH_RULE);
+      if (i > 0 && !isSameWay(this.wayOf(this.rule), way)) return refuse(NO_SUCH_RULE);
       way = this.wayOf(this.rule);
       if (verdict === GO) continue;
       strictest = CHECK;

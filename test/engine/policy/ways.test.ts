@@ -116,6 +116,27 @@ describe("a SOCKS proxy", () => {
     expect(guest.finish()).toBe(true);
   });
 
+  it("P27 is told an address that may be two, where the rules of both say the same way", () => {
+    const vias = ["127.0.0.1:1080", "127.0.0.1:1081"];
+    for (const via of vias) {
+      const rig = new PolicyRig(
+        {
+          rules: [
+            { allow: "203.0.113.10:5432", via: `socks5://${PROXY}` },
+            { allow: "203.0.113.11:5432", via: `socks5://${via}` },
+          ],
+        },
+        { ipv6: defaultIpv6Config(Uint8Array.of(0x52, 0x55, 10, 0, 2, 2)) },
+      );
+      rig.exchange.settle();
+      // Teredo: the server at 203.0.113.10, the client behind 203.0.113.11.
+      const syn = { from: 4000, to: 5432, sequence: 1, flags: 2 };
+      const octets = tcp6({ destination: "2001:0:cb00:710a:0:0:34ff:8ef4" }, syn);
+      rig.exchange.exchange(frame6(octets, [0x52, 0x55, 10, 0, 2, 2], [0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+      expect([via, rig.exchange.network.sockets.length]).toEqual([via, via === PROXY ? 1 : 0]);
+    }
+  });
+
   it("P27 wants a login where it says so, and gets it", () => {
     const rig = new PolicyRig({ rules: [{ allow: "far.example", via: `socks5://me:p%40ss@${PROXY}` }] });
     const { guest, socket, heard } = viaSocks(rig, standIn(rig, "far.example"), 443);
