@@ -179,7 +179,7 @@ export class Policy implements FlowJudge {
     return ticket >= 0 ? wait(ticket, verdict) : other;
   }
 
-  /** UDP is judged once per remote. */
+  /** UDP is judged once per remote: what rules say holds, what a limit or a question says for a moment. */
   private udpVerdictOf(words: Int32Array, at: number, port: number): number {
     const { remotes, flow, asking } = this;
     const uptime = this.uptimeMs();
@@ -196,11 +196,13 @@ export class Policy implements FlowJudge {
       verdict = refuse(NO_UDP);
       this.refused(NO_UDP);
     }
+    const byRules = verdict;
     if (isLetThrough(verdict)) verdict = asking.aboutDatagram(verdict);
     if (isLetThrough(verdict)) {
       const limited = this.limited(verdict, false);
       if (limited !== GO) verdict = limited;
     }
+    if (verdict !== byRules) remotes.keepBriefly(place, uptime);
     remotes.verdict[place] = verdict;
     remotes.rule[place] = this.rule;
     return verdict;

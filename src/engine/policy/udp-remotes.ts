@@ -3,6 +3,8 @@ import { POLICY_UDP_REMOTES_MAX } from "../limits.ts";
 import { CHECK, GO } from "../network/destinations.ts";
 
 const WORDS = 4;
+/** How long a refusal counts that passes by itself: a limit that was reached, a question that is open. */
+const BRIEF_MS = 1000;
 const HASH_PRIME = 0x9e3779b1 | 0;
 
 /** Nothing is known of it. No verdict has so high a number. */
@@ -39,6 +41,11 @@ export class UdpRemotes {
     this.askedAt[i] = nowMs;
     this.generation[i] = generation;
     return i;
+  }
+
+  /** What is decided about the remote at this place, which was just taken, counts only for a moment. */
+  keepBriefly(place: number, nowMs: number): void {
+    this.askedAt[place] = nowMs - Math.max(0, this.timeoutMs - BRIEF_MS);
   }
 
   /** The rule that lets datagrams go to the remote, or -1. */

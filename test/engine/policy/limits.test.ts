@@ -118,8 +118,11 @@ describe("a budget", () => {
     for (let i = 0; i < 2; i++) {
       expect(spend()).toBe(100_000);
       expect(rig.connect(AT, 5432)).toBeNull();
+      expect(rig.sends(AT, 9)).toBe(false);
       expect(rig.exchange.core.resetBudget(0)).toBe(true);
     }
+    rig.exchange.pass(1100);
+    expect(rig.sends(AT, 9)).toBe(true);
     expect([1, -1, 5000].map((index) => rig.exchange.core.resetBudget(index))).toEqual([false, false, false]);
     const none = [
       new PolicyRig(rule({ connections: 1 })),
@@ -168,6 +171,16 @@ describe("beginnings", () => {
     ).toEqual(["NXDOMAIN", "NXDOMAIN", "REFUSED"]);
     const guest = new PolicyRig({ limit: { new: "1/s" }, default: "allow" });
     expect([guest.sends(AT, 9), guest.connect(AT, 80)]).toEqual([true, null]);
+  });
+
+  it("P25 are so many a second of UDP too, and a remote that was one too many may be the next", () => {
+    const rig = new PolicyRig(rule({ new: "2/s" }), { udpTimeoutMs: 300_000 });
+    const sends = (): boolean[] => [7, 8, 9].map((last) => rig.sends(`203.0.113.${last}`, 9));
+    expect(sends()).toEqual([true, true, false]);
+    rig.exchange.pass(500);
+    expect(sends()).toEqual([true, true, false]);
+    rig.exchange.pass(600);
+    expect(sends()).toEqual([true, true, true]);
   });
 
   it("P25 are not counted under audit, nor is anything else", () => {

@@ -186,6 +186,23 @@ describe("a flow that is asked about", () => {
     expect(policy.sends(GOOD, 123)).toBe(true);
   });
 
+  it("P21 over UDP is asked about anew by the next datagram, once nobody has answered or a no has ended", () => {
+    const policy = new PolicyRig({ rules: [{ ask: `${GOOD}:123/udp`, within: "2s" }] });
+    const { exchange } = policy;
+    const next = (): string[] => {
+      expect(policy.sends(GOOD, 123)).toBe(false);
+      return states(policy).map((each) => each.replace(/ \d+$/, ""));
+    };
+    expect(next()).toEqual([`1 ${GOOD}:123 open`]);
+    exchange.pass(2100);
+    expect(states(policy)).toEqual([`1 ${GOOD}:123 expired 1`]);
+    expect(next()).toEqual([`1 ${GOOD}:123 open`]);
+    answer(policy, 1, false, 5000);
+    expect(next()).toEqual([`1 ${GOOD}:123 denied`]);
+    exchange.pass(5100);
+    expect(next()).toEqual([`1 ${GOOD}:123 open`]);
+  });
+
   it("P21 of a policy that is replaced is judged by the new one", () => {
     const policy = asking();
     const { exchange } = policy;
