@@ -110,11 +110,11 @@ export class PolicyLayers {
     const isService = (c: TcpConnection): boolean => this.isService(c);
     const quic = new QuicNames(ctx, policy, scratchAt, this.quicKeys);
     const { mappings } = udp;
-    const review = new PolicyReview({ ctx, mappings, policy, letIn, quic, detours, isService });
+    const { metered } = this;
+    const review = new PolicyReview({ ctx, mappings, policy, letIn, quic, detours, metered, isService });
     this.review = review;
     this.detours = detours;
     ctx.ways = detours;
-    const { metered } = this;
     metered?.over(ctx);
     ctx.checks = names;
     udp.checks = quic;
@@ -185,7 +185,8 @@ export class PolicyLayers {
   /** Another policy: `before` says for each of its rules which one of those there are it was, or -1. */
   replace(policy: PolicyConfig, before: readonly number[], keepOpen: boolean): void {
     this.judge.replace(policy, before);
-    if (!keepOpen) this.review?.begin();
+    this.metered?.limitsChanged();
+    this.review?.begin(keepOpen);
   }
 
   /** Gives a rule its octets anew. False where it has no budget. */

@@ -155,22 +155,30 @@ export class Limits {
   private take(config: PolicyConfig, before: readonly number[]): void {
     const old = this.rules;
     this.rules = config.rules.map(({ limit }, i) => {
-      const kept = before[i] === undefined || before[i] < 0 ? undefined : old[before[i]];
-      return kept ?? (limit === undefined || config.audit ? null : new RuleLimit(limit));
+      if (limit === undefined || config.audit) return null;
+      const kept = before[i] === undefined || before[i] < 0 ? null : old[before[i]];
+      return kept ?? new RuleLimit(limit);
     });
     if (this.ruleByFlow === null && this.rules.some((rule) => rule !== null)) {
       this.ruleByFlow = new Int16Array(this.maxFlows).fill(UNLIMITED);
     }
   }
 
-  /** Another policy: `before` says for each rule which one it was, or -1. What was used of a rule that stays is used. */
+  /**
+   * Another policy: `before` says for each rule which one it was, or -1. What was used of a rule that stays is used. Flows whose
+   * limits are others now count for no rule, until somebody says which one it is.
+   */
   replace(config: PolicyConfig, before: readonly number[]): void {
+    const old = this.rules;
     this.setGuest(config);
     this.take(config, before);
     const { ruleByFlow } = this;
     if (ruleByFlow === null) return;
     for (let flow = 0; flow < ruleByFlow.length; flow++) {
-      if (ruleByFlow[flow] !== UNLIMITED) ruleByFlow[flow] = before.indexOf(ruleByFlow[flow]);
+      const rule = ruleByFlow[flow];
+      if (rule === UNLIMITED) continue;
+      const next = before.indexOf(rule);
+      ruleByFlow[flow] = next >= 0 && this.rules[next] === old[rule] ? next : UNLIMITED;
     }
   }
 

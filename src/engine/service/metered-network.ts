@@ -20,8 +20,9 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { flowEndBy } from "../metrics/flow-end.ts";
 import { FROM_GUEST, type RuleLimit, TO_GUEST } from "../policy/limits.ts";
 import type { Policy } from "../policy/policy.ts";
-import { CLOSED } from "../transport/tcp/connection.ts";
+import { CLOSED, type TcpConnection } from "../transport/tcp/connection.ts";
 import type { TcpContext } from "../transport/tcp/context.ts";
+import { stopPeeking } from "../transport/tcp/peek.ts";
 import { abortBoth } from "../transport/tcp/teardown.ts";
 import { setMapped } from "../wire/mapped-address.ts";
 
@@ -70,9 +71,28 @@ export class MeteredNetwork implements HostNetwork {
     return flow === NO_FLOW ? null : this.policy.limits.ofFlow(flow);
   }
 
+  /** Limits are others: those that wait may have nothing to wait for. */
+  limitsChanged(): void {
+    this.dueAt = this.policy.uptimeMs();
+  }
+
+  /** An open connection counts for this rule from now on. */
+  countFor(ctx: TcpContext, c: TcpConnection, rule: number): void {
+    const { limits } = this.policy;
+    if (limits.isNone || c.handle >= this.flows.length || this.flows[c.handle] !== c.id) return;
+    const old = limits.ofFlow(c.id);
+    const next = limits.ofRule(rule);
+    limits.bind(c.id, rule);
+    if (old === next) return;
+    if (old !== null) old.open--;
+    if (next === null) return;
+    next.open++;
+    if (next.left <= 0) limits.spent = true;
+    if (c.peeking) stopPeeking(ctx, c);
+  }
+
   tcpConnect(token: number, to: AddressWords): number {
-    const handle = this.inner.tcpConnect(token, to);
-    return this.policy.limits.isNone ? handle : this.opened(handle, token);
+    return this.opened(this.inner.tcpConnect(token, to), token);
   }
 
   tcpConnectService(token: number, index: number): number {
@@ -80,8 +100,7 @@ export class MeteredNetwork implements HostNetwork {
   }
 
   tcpConnectOperator(token: number, target: OperatorTarget): number {
-    const handle = this.inner.tcpConnectOperator(token, target);
-    return this.policy.limits.isNone ? handle : this.opened(handle, token);
+    return this.opened(this.inner.tcpConnectOperator(token, target), token);
   }
 
   tcpClose(handle: number, reset: boolean): void {
@@ -93,12 +112,17 @@ export class MeteredNetwork implements HostNetwork {
 
   tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     const limit = this.limitOf(handle);
-    if (limit === null) return this.inner.tcpReceive(handle, scatter, count);
+    if (limit === null || this.hasBeenRead(handle)) return this.inner.tcpReceive(handle, scatter, count);
     const entries = this.clamp(handle, limit, TO_GUEST, scatter, count);
     if (entries === 0) return EAGAIN;
     const got = this.inner.tcpReceive(handle, scatter, entries);
     if (got > 0) this.took(limit, TO_GUEST, got);
     return got;
+  }
+
+  /** What the kernel kept of a flow that had no limit yet is in the guest already (transport/tcp/peek.ts). */
+  private hasBeenRead(handle: number): boolean {
+    return this.ctx?.connections[this.flows[handle]]?.peekEnds === true;
   }
 
   tcpSend(handle: number, gather: Int32Array, count: number): number {

@@ -2,6 +2,8 @@
  * Every open flow judged again after a policy was replaced: one that could not begin any more is reset on both sides. So
  * many a turn that a table full of them holds nobody up.
  *
+ * One that stays counts for the rule that lets it be now, whose limits may be others. Where flows are to be kept open that is all.
+ *
  * Left alone are what others opened to the guest, guest forwards, what ends in the engine, and connections that have yet to
  * show a name: they are judged by what they show.
  */
@@ -14,11 +16,13 @@ import { CLOSED, type TcpConnection } from "../transport/tcp/connection.ts";
 import type { TcpContext } from "../transport/tcp/context.ts";
 import { abortBoth } from "../transport/tcp/teardown.ts";
 import type { UdpMappings } from "../transport/udp/mappings.ts";
+import type { MeteredNetwork } from "./metered-network.ts";
 import type { QuicNames } from "./names/quic-names.ts";
 import type { Detours } from "./ways/detours.ts";
 
 const FLOWS_PER_TURN = 1024;
 const NOT_UNDER_WAY = -1;
+const EVERY_FLOW = Number.POSITIVE_INFINITY;
 const CHANGED = flowEndBy("policy-changed", "sluice");
 
 export interface PolicyReviewParts {
@@ -28,12 +32,15 @@ export interface PolicyReviewParts {
   readonly letIn: LetIn;
   readonly quic: QuicNames;
   readonly detours: Detours;
+  readonly metered: MeteredNetwork | null;
   /** Whether the connection goes to a guest forward. */
   readonly isService: (c: TcpConnection) => boolean;
 }
 
 export class PolicyReview {
   private next = NOT_UNDER_WAY;
+  /** Flows before this one are kept open. */
+  private endsFrom = 0;
   private readonly words = new Int32Array(4);
 
   constructor(private readonly parts: PolicyReviewParts) {}
@@ -42,10 +49,11 @@ export class PolicyReview {
     return this.next !== NOT_UNDER_WAY;
   }
 
-  /** From the first flow on. */
-  begin(): void {
+  /** From the first flow on. `keepOpen`: no flow ends that the review before would not have ended. */
+  begin(keepOpen: boolean): void {
+    this.endsFrom = keepOpen ? Math.max(this.endsFrom, this.isUnderWay ? this.next : EVERY_FLOW) : 0;
     this.next = 0;
-    this.parts.quic.review();
+    if (!keepOpen) this.parts.quic.review();
   }
 
   work(): void {
@@ -55,6 +63,7 @@ export class PolicyReview {
     for (let id = this.next; id < end; id++) {
       const c = ctx.connections[id];
       if (c?.state !== undefined && c.state !== CLOSED) this.look(c);
+      if (id < this.endsFrom) continue;
       mappings.retain(
         id,
         CHANGED,
@@ -65,11 +74,13 @@ export class PolicyReview {
   }
 
   private look(c: TcpConnection): void {
-    const { ctx, policy, letIn, detours, isService } = this.parts;
+    const { ctx, policy, letIn, detours, metered, isService } = this.parts;
     if (!c.outbound || c.handle < 0 || isService(c)) return;
     copyRemote(c, this.words);
     const isNamed = letIn.read(c.id, ctx.ledger.serial[c.id], policy.name) && letIn.isShown(c.id);
     const holds = policy.holds(this.words, 0, c.remotePort, OVER_TCP, isNamed);
-    if (!holds || !detours.isOnItsWay(c)) abortBoth(ctx, c, CHANGED);
+    const { rule } = policy;
+    if (holds && detours.isOnItsWay(c)) metered?.countFor(ctx, c, rule);
+    else if (c.id >= this.endsFrom) abortBoth(ctx, c, CHANGED);
   }
 }

@@ -192,3 +192,64 @@ describe("beginnings", () => {
     expect(rig.connect(AT, 5432)).not.toBeNull();
   });
 });
+
+describe("another policy", () => {
+  const arrived = (guest: TcpGuest, ms: number): number => {
+    const before = guest.received.length;
+    guest.pass(ms);
+    return guest.received.length - before;
+  };
+
+  it("P25 holds no open flow back under audit, and does again once it enforces", () => {
+    for (const keepOpen of [false, true]) {
+      const rig = new PolicyRig(rule({ rate: "1B/s", connections: 1 }));
+      const { guest, socket } = connection(rig);
+      socket.give(Buffer.alloc(900_000, 1));
+      expect(arrived(guest, 2000)).toBeLessThan(70_000);
+      rig.replace({ mode: "audit", ...rule({ rate: "1B/s", connections: 1 }) }, keepOpen, [0]);
+      expect(arrived(guest, 200)).toBeGreaterThan(800_000);
+      rig.replace(rule({ rate: "1B/s", connections: 1 }), keepOpen, [0]);
+      rig.exchange.pass(50);
+      socket.give(Buffer.alloc(900_000, 1));
+      expect(arrived(guest, 2000)).toBeLessThan(70_000);
+      // It counts, once.
+      expect(rig.connect(AT, 5432)).toBeNull();
+      guest.reset();
+      expect([rig.connect(AT, 5432) === null, rig.connect(AT, 5432) === null]).toEqual([false, true]);
+    }
+  });
+
+  it("P25 that says another limit of a rule says it of its open flows too", () => {
+    for (const keepOpen of [false, true]) {
+      for (const first of [{ rate: "1B/s" }, undefined]) {
+        const rig = new PolicyRig(
+          first === undefined ? { rules: [{ allow: "203.0.113.0/24" }] } : rule(first),
+        );
+        const { guest, socket } = connection(rig);
+        rig.replace(rule({ rate: "100kB/s", connections: 1 }), keepOpen);
+        rig.exchange.pass(50);
+        socket.give(Buffer.alloc(900_000, 1));
+        const octets = arrived(guest, 2000);
+        expect([octets > 150_000, octets < 300_000], `${octets}`).toEqual([true, true]);
+        expect(rig.connect(AT, 5432)).toBeNull();
+        guest.reset();
+        expect([rig.connect(AT, 5432) === null, rig.connect(AT, 5432) === null]).toEqual([false, true]);
+      }
+    }
+  });
+
+  it("P25 with a budget that is used up already ends the flows that come to it", () => {
+    const limited = { name: "all", allow: "203.0.113.0/24", limit: { bytes: "100kB" } };
+    const rig = new PolicyRig({ rules: [{ allow: "203.0.113.8" }, limited] });
+    const spender = connection(rig);
+    const other = rig.connect("203.0.113.8", 5432);
+    const { socket } = rig;
+    spender.socket.give(Buffer.alloc(200_000, 1));
+    spender.guest.pass(100);
+    expect([spender.guest.wasReset, socket.state]).toEqual([true, "open"]);
+    rig.replace({ rules: [limited] }, false, [1]);
+    rig.exchange.pass(50);
+    other?.pass(50);
+    expect(socket.state).toBe("reset");
+  });
+});
