@@ -169,7 +169,7 @@ export class InboundForwards {
 
   private serve(slot: number, port: ServedPort): number {
     const { forward } = port;
-    if (forward.whenOpen === true && this.openPorts?.isOpen(slot) !== true) return DRAINED;
+    if (forward.whenOpen === true && this.openPorts?.isOpen(slot, port.guestPort) !== true) return DRAINED;
     this.path.guestPort = port.guestPort;
     if (forward.guestAddress6 !== undefined && !this.isWithout6(forward)) {
       return this.serve6(slot, port, forward.guestAddress6);

@@ -26,12 +26,17 @@ interface AskedPort {
   isOpen: boolean;
   /** Rounds since the last answer. */
   silent: number;
+  /** Another with the same port of the guest, by its place; or NONE. */
+  another: number;
 }
+
+const NONE = -1;
+const PORTS = 65_536;
 
 export class OpenPorts implements PortAnswers {
   private asked: AskedPort[] = [];
-  /** Slots whose sockets listen. */
-  private readonly open = new Set<number>();
+  /** By port of the guest: the place of the one that was added last, or NONE. */
+  private readonly byGuestPort = new Int32Array(PORTS).fill(NONE);
   private readonly path = new Path();
   /** Changes with every walk through the ports: answers to older questions do not count. */
   private sequence = 1;
@@ -50,17 +55,30 @@ export class OpenPorts implements PortAnswers {
 
   add(slot: number, handle: number, port: ServedPort, nowMs: number): void {
     if (this.asked.length === 0) this.dueMs = nowMs;
-    this.asked.push({ slot, handle, port, isOpen: false, silent: 0 });
+    this.place({ slot, handle, port, isOpen: false, silent: 0, another: NONE });
+  }
+
+  private place(one: AskedPort): void {
+    const { guestPort } = one.port;
+    one.another = this.byGuestPort[guestPort];
+    this.byGuestPort[guestPort] = this.asked.length;
+    this.asked.push(one);
   }
 
   /** Forgets the ports of forward `id`. */
   remove(id: number): void {
-    for (const { slot, port } of this.asked) if (port.id === id) this.open.delete(slot);
-    this.asked = this.asked.filter(({ port }) => port.id !== id);
+    const before = this.asked;
+    this.asked = [];
+    this.byGuestPort.fill(NONE);
+    for (const one of before) if (one.port.id !== id) this.place(one);
   }
 
-  isOpen(slot: number): boolean {
-    return this.open.has(slot);
+  /** Whether the socket in `slot`, whose clients go to `guestPort`, listens. */
+  isOpen(slot: number, guestPort: number): boolean {
+    for (let at = this.byGuestPort[guestPort]; at !== NONE; at = this.asked[at].another) {
+      if (this.asked[at].slot === slot) return this.asked[at].isOpen;
+    }
+    return false;
   }
 
   /** Asks those whose turn it is. */
@@ -93,8 +111,9 @@ export class OpenPorts implements PortAnswers {
     if (ends.remotePort !== ASKING_PORT || ends.remoteAddress !== path.remoteAddress) return false;
     if (ends.ipOctets !== path.ipOctets || acknowledgment !== ((sequence + 1) | 0)) return false;
     let isOurs = false;
-    for (const one of this.asked) {
-      if (one.port.guestPort !== ends.guestPort || this.guestOf(one.port) !== ends.guestAddress) continue;
+    for (let at = this.byGuestPort[ends.guestPort]; at !== NONE; at = this.asked[at].another) {
+      const one = this.asked[at];
+      if (this.guestOf(one.port) !== ends.guestAddress) continue;
       isOurs = true;
       one.silent = 0;
       this.set(one, isOpen);
@@ -103,7 +122,9 @@ export class OpenPorts implements PortAnswers {
   }
 
   refused(guestPort: number): void {
-    for (const one of this.asked) if (one.port.guestPort === guestPort) this.set(one, false);
+    for (let at = this.byGuestPort[guestPort]; at !== NONE; at = this.asked[at].another) {
+      this.set(this.asked[at], false);
+    }
   }
 
   private set(one: AskedPort, isOpen: boolean): void {
@@ -111,7 +132,5 @@ export class OpenPorts implements PortAnswers {
     // One that cannot listen is asked about again, and tries again.
     if ((this.network.tcpListen?.(one.handle, isOpen) ?? 0) < 0) return;
     one.isOpen = isOpen;
-    if (isOpen) this.open.add(one.slot);
-    else this.open.delete(one.slot);
   }
 }

@@ -1,8 +1,11 @@
 /** `--publish-when-open`: a forward takes clients while the guest's port is open, which it is asked in vain of its programs. */
 import { beforeEach, describe, expect, it } from "vitest";
-import { TOKEN_FORWARD } from "../../../src/engine/api.ts";
+import { type ServedPort, TOKEN_FORWARD } from "../../../src/engine/api.ts";
 import { type HostNetwork, READABLE } from "../../../src/engine/boundary.ts";
 import { defaultEngineConfig, type Forward } from "../../../src/engine/config.ts";
+import { OpenPorts } from "../../../src/engine/transport/open-ports.ts";
+import type { Ends } from "../../../src/engine/transport/path.ts";
+import type { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
 import { asTcp, GATEWAY, GUEST, tcp } from "../../hostile/guest-packets.ts";
 import { ACK, RST, SYN } from "../../sim/guest-stack/codec.ts";
 import { FrameExchange } from "../../support/frame-exchange.ts";
@@ -168,6 +171,50 @@ describe("ports that are open when the guest's are", () => {
       questions.push(...some.map(({ port }) => port));
     }
     expect(questions.toSorted((a, b) => a - b)).toEqual(ports);
+  });
+
+  it("K33 are found by their number, which costs the same among many", () => {
+    const listens: number[] = [];
+    const network = { tcpListen: (handle: number) => listens.push(handle) } as unknown as HostNetwork;
+    const open = new OpenPorts({ gateway: 0 } as TcpContext, network, () => 0);
+    let looks = 0;
+    const many = 2000;
+    for (let i = 0; i < many; i++) {
+      const port = {
+        id: i,
+        forward: forward(0),
+        get guestPort() {
+          looks++;
+          return 1000 + i;
+        },
+      };
+      open.add(i, i, port as unknown as ServedPort, 0);
+    }
+    const ends = { ipOctets: 20, guestAddress: 0, remoteAddress: 0, remotePort: 1 };
+    for (let i = 0; i < many; i++) {
+      expect(open.answered({ ...ends, guestPort: 1000 + i } as Ends, true, 2)).toBe(true);
+      expect(open.isOpen(i, 1000 + i)).toBe(true);
+      if (i % 2 === 0) open.refused(1000 + i);
+    }
+    expect(listens).toHaveLength(many + many / 2);
+    expect(looks).toBeLessThanOrEqual(4 * many);
+  });
+
+  it("K33 of several forwards to one port of the guest change together, and go each with its own", () => {
+    exchange = new FrameExchange({ forwards: [forward(80), { ...forward(80), hostPort: 81 }] });
+    const host: HostNetwork = exchange.network;
+    host.tcpListen = (handle, on) => {
+      if (on) listening.add(handle);
+      else listening.delete(handle);
+      return 0;
+    };
+    exchange.exchange(tcp({ to: GATEWAY, flags: SYN, sequence: 1, destinationPort: 9 }));
+    for (const slot of [0, 1]) openForward(exchange.core, FIRST_HANDLE + slot, slot);
+    answer(80, asked(1000)[0]!.sequence + 1, SYN | ACK);
+    expect([...listening].toSorted()).toEqual([FIRST_HANDLE, FIRST_HANDLE + 1]);
+    exchange.core.closeForward(1, false, exchange.now);
+    answer(80, asked(1000)[0]!.sequence + 1, RST | ACK);
+    expect([...listening]).toEqual([FIRST_HANDLE]);
   });
 
   it("K33 are no ports of those who did not ask for it", () => {
