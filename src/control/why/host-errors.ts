@@ -16,7 +16,10 @@ const TEXTS: Readonly<Record<string, HostErrorText>> = {
   },
   "timed-out": { because: "nobody answered within four minutes, and this host gave up" },
   "host-reset": { because: "this host's side of the connection broke" },
-  "no-resources": { because: "this host has no descriptor, port or memory left for another connection" },
+  "no-resources": {
+    because:
+      "this host has no descriptor, port or memory left for another connection, or too many wait for an answer",
+  },
   ENETUNREACH: {
     because: "this host itself has no route there",
     change: "a route on this host; `ip route get ADDRESS` shows what it has",

@@ -10,7 +10,7 @@ export const FLOW_END_REASONS = [
   "refused",
   /** TCP: nobody answered in time: the host's peer while connecting, or a guest that fell silent. */
   "timed-out",
-  /** TCP: the host had no descriptor, port or memory for it. */
+  /** TCP: the host had no descriptor, port or memory for it, or too many connections wait to be decided about. */
   "no-resources",
   /** UDP: unused for the time that a mapping lives. */
   "expired",

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { asTcp, tcp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
 import { ALERT_49, hello, PolicyRig } from "../../support/policy-rig.ts";
+import { RecordTap } from "../../support/record-tap.ts";
 import { TcpGuest } from "../../support/tcp-guest.ts";
 
 const GOOD = "203.0.113.10";
@@ -134,6 +135,27 @@ describe("a flow that is asked about", () => {
       exchange.pass(61_000);
     }
     expect(exchange.core.questions().length).toBeLessThanOrEqual(256);
+  });
+
+  it("P21 waits in the place of one that its guest gave up; one that finds none ends for want of it", () => {
+    const policy = asking();
+    const { exchange } = policy;
+    const tap = new RecordTap(exchange.core, exchange.arena);
+    expect(exchange.exchange(syn(40_000))).toEqual([]);
+    for (let n = 1; n <= 2000; n++) {
+      expect(exchange.exchange(syn(40_000 + n))).toEqual([]);
+      exchange.exchange(
+        tcp({ to: ip(GOOD), sourcePort: 40_000 + n, destinationPort: 22, flags: 4, sequence: 6 }),
+      );
+      tap.read();
+    }
+    expect(exchange.core.usage().tcp).toBe(1);
+    for (let n = 1; n < 512; n++) expect(exchange.exchange(syn(50_000 + n))).toEqual([]);
+    tap.read();
+    expect(flagsOf(exchange.exchange(syn(60_000)))).toEqual([RST_ACK]);
+    const ends = tap.read().filter((record) => record.type === "flow-ended");
+    expect(ends).toMatchObject([{ reason: "no-resources", guest: { port: 60_000 } }]);
+    expect(answer(policy, 1, true)).toEqual(["taken", new Array(512).fill(SYN | 16)]);
   });
 
   it("P23 is refused at once where the policy says so and nobody is there to answer", () => {

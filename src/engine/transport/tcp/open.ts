@@ -127,7 +127,7 @@ export function openOutbound(
   if (ticket < 0) return connectOutbound(ctx, c, service);
   // Nothing is said to the guest, which repeats its SYN, until somebody has decided.
   ctx.waiting ??= new Waiting();
-  if (!ctx.waiting.hold(ticket, c)) denyWaiting(ctx, c);
+  if (!ctx.waiting.hold(ticket, c, ctx.connections)) refuseWaiting(ctx, c, NO_RESOURCES);
   return HANDLED;
 }
 
@@ -242,8 +242,12 @@ function refuse(ctx: TcpContext, c: TcpConnection, error: number): void {
 
 /** Whoever was asked about a connection that waits said no. */
 export function denyWaiting(ctx: TcpContext, c: TcpConnection): void {
+  refuseWaiting(ctx, c, DENIED);
+}
+
+function refuseWaiting(ctx: TcpContext, c: TcpConnection, end: number): void {
   sendStrayReset(ctx, c, 0, c.rcvNxt, RST | ACK);
-  removeConnection(ctx, c, DENIED);
+  removeConnection(ctx, c, end);
 }
 
 /** Tells who asked that a connection begins, once its ends and its target are known. */
