@@ -1,6 +1,6 @@
 /** What a supervisor remembers of the records, so that it can say why: bounded, the least recently used gives way. */
 import { LRUCache } from "lru-cache";
-import { DROP_REASONS, type DropReasonName } from "../engine/metrics/drop-reasons.ts";
+import { isDenying } from "../engine/metrics/drop-reasons.ts";
 import type { AskedName, Denial, HostFailure, KnownName, Memories } from "./instance.ts";
 import type { DnsQuestion, Dropped, Endpoint, EngineRecord, FlowEnded } from "./records.ts";
 
@@ -11,11 +11,6 @@ const ADDRESSES_PER_NAME = 32;
 const FAILURES_MAX = 1024;
 const DENIALS_MAX = 1024;
 const DROPS_MAX = 1024;
-
-/** Drops that the configuration asked for. */
-const DENIAL_REASONS: ReadonlySet<DropReasonName> = new Set(
-  DROP_REASONS.filter((reason) => /^(destination|policy|control)-|-spoofed-source$/.test(reason)),
-);
 
 /** Ends that say something about the target. */
 const FAILURES: ReadonlySet<FlowEnded["reason"]> = new Set([
@@ -71,7 +66,7 @@ export class BoundedMemories implements Memories {
   private noteDrop(record: Dropped): void {
     this.dropped.set(++this.lastDrop, record);
     const { reason, protocol, guest, remote, atMs, times } = record;
-    if (!DENIAL_REASONS.has(reason) || protocol === null || guest === null || remote === null) return;
+    if (!isDenying(reason) || protocol === null || guest === null || remote === null) return;
     const key = [reason, protocol, guest.address, endText(remote.address, remote.port)].join(" ");
     const known = this.denied.get(key);
     this.denied.set(key, {

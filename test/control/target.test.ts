@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { Unacceptable } from "../../src/config/problem.ts";
+import { isDeniedFlow } from "../../src/control/flow-log/denials.ts";
+import type { Instance } from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
 import { concerns, parseTarget } from "../../src/control/target.ts";
+import { gatherFacts } from "../../src/control/why/facts.ts";
+import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { DROP_REASONS } from "../../src/engine/metrics/drop-reasons.ts";
+import { AT_MS, dropped } from "./record-samples.ts";
 
 describe("a target", () => {
   it.each([
@@ -103,6 +109,31 @@ describe("memories", () => {
     expect(memories.failures()).toMatchObject([
       { address: "203.0.113.7", port: 443, atMs: 6, hostError: "ETIMEDOUT", times: 2 },
     ]);
+  });
+
+  it("hold as denials, once for why, what a flow log tells as such but for want of room", async () => {
+    const noRoom = ["flow-table-full", "udp-mappings-full"];
+    for (const reason of DROP_REASONS.slice(1)) {
+      const memories = new BoundedMemories();
+      const record = dropped({ reason });
+      memories.note(record);
+      const isDenial = memories.denials().length === 1;
+      expect(isDeniedFlow(record), reason).toBe(isDenial || noRoom.includes(reason));
+      expect(isDenial, reason).toBe(
+        /^(destination|policy|proxy)-/.test(reason) ||
+          ["control-refused", "ipv4-spoofed-source", "ipv6-spoofed-source"].includes(reason),
+      );
+      const instance = {
+        memories,
+        forwards: { list: () => [] },
+        state: async () => ({ link: { up: true } }),
+        counters: async () => ({ counters: {}, drops: {} }),
+        flows: async () => ({ flows: [], next: null }),
+      } as unknown as Instance;
+      const sources = { instance, config: defaultEngineConfig(), nowMs: () => AT_MS };
+      const { denials } = await gatherFacts(sources, { kind: "last" });
+      if (isDenial) expect(denials, reason).toMatchObject([{ reason, times: 1 }]);
+    }
   });
 
   it("remember so many and no more, the least recently used giving way", () => {

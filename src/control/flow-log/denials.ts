@@ -3,17 +3,11 @@
  * client that tries again and again would fill the log with one sentence.
  */
 import { LRUCache } from "lru-cache";
-import type { DropReasonName } from "../../engine/metrics/drop-reasons.ts";
+import { type DropReasonName, isDenying } from "../../engine/metrics/drop-reasons.ts";
 import type { Dropped, Endpoint } from "../records.ts";
 
-/** Reasons that say no to a flow: where it may not go, and what there is no room for. */
-const DENIALS: readonly DropReasonName[] = [
-  "destination-refused",
-  "destination-restricted",
-  "destination-no-service",
-  "flow-table-full",
-  "udp-mappings-full",
-];
+/** What is no denial but says no to a flow all the same: no room. */
+const NO_ROOM: readonly DropReasonName[] = ["flow-table-full", "udp-mappings-full"];
 
 /** A drop that was a denial of a flow. */
 export type DeniedFlow = Dropped & {
@@ -26,7 +20,7 @@ export function isDeniedFlow(record: Dropped): record is DeniedFlow {
   const { reason, from, protocol, guest, remote } = record;
   return (
     from === "guest" &&
-    (DENIALS.includes(reason) || reason.startsWith("policy-")) &&
+    (isDenying(reason) || NO_ROOM.includes(reason)) &&
     protocol !== null &&
     guest !== null &&
     remote !== null

@@ -105,14 +105,12 @@ const REFUSALS: readonly DropReasonName[] = [
   "inbound-filtered",
   "inbound-no-guest",
 ];
-const POLICY = "policy-";
 
 /** Denials, and drops that come to the same, the newest first. */
 function denialsOf(memories: Memories): Denial[] {
   const refusals = new Map<string, Denial>();
   for (const { reason, protocol, guest, remote, atMs, times } of memories.drops()) {
-    const isRefusal = REFUSALS.includes(reason) || reason.startsWith(POLICY);
-    if (!isRefusal || protocol === null || guest === null || remote === null) continue;
+    if (!REFUSALS.includes(reason) || protocol === null || guest === null || remote === null) continue;
     const key = [reason, protocol, guest.address, remote.address, remote.port].join(" ");
     const newer = refusals.get(key);
     const denial = { reason, protocol, guest, remote, firstMs: atMs, lastMs: atMs, times };

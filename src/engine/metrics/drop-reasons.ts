@@ -110,6 +110,15 @@ export const DROP_REASONS = [
 
 export type DropReasonName = (typeof DROP_REASONS)[number];
 
+const DENYING: ReadonlySet<string> = new Set(
+  DROP_REASONS.filter((name) => /^(destination|policy|control|proxy)-|-spoofed-source$/.test(name)),
+);
+
+/** Whether a drop for this reason is a denial: the configuration says that the flow may not be. */
+export function isDenying(name: string): boolean {
+  return DENYING.has(name);
+}
+
 /** The int of a reason, looked up once at module load. */
 export function dropReason(name: DropReasonName): number {
   return DROP_REASONS.indexOf(name);

@@ -153,16 +153,27 @@ export class Recorder {
 
   /** A datagram of the host's, for the guest's end of `ends` from its remote, was dropped. */
   droppedToGuest(reason: number, protocol: number, ends: Ends, octets: number): void {
+    const at = this.dropBetween(reason, protocol, ends, octets);
+    if (at >= 0) this.view.setUint8(at + record.DROP_FROM_HOST, 1);
+  }
+
+  /** The guest's flow between `ends` was denied after its first frame. */
+  denied(reason: number, protocol: number, ends: Ends): void {
+    this.dropBetween(reason, protocol, ends, 0);
+  }
+
+  /** Returns where the record is, or -1. */
+  private dropBetween(reason: number, protocol: number, ends: Ends, octets: number): number {
     const at = this.beginDrop(reason, 0);
-    if (at < 0) return;
+    if (at < 0) return at;
     const { view } = this;
-    view.setUint8(at + record.DROP_FROM_HOST, 1);
     view.setUint8(at + record.DROP_PROTOCOL, protocol);
     view.setUint32(at + record.DROP_LENGTH, octets);
     view.setUint16(at + record.DROP_GUEST_PORT, ends.guestPort);
     view.setUint16(at + record.DROP_REMOTE_PORT, ends.remotePort);
     this.guest(at + record.DROP_GUEST, ends);
     this.remote(at + record.DROP_REMOTE, ends);
+    return at;
   }
 
   private beginDrop(reason: number, sample: number): number {

@@ -5,6 +5,7 @@ import { defaultIpv6Config } from "../../../src/engine/config.ts";
 import { ip } from "../../support/frames.ts";
 import { frame6, tcp6, udp6 } from "../../support/frames6.ts";
 import { ALERT_49, hello, PolicyRig } from "../../support/policy-rig.ts";
+import { RecordTap } from "../../support/record-tap.ts";
 
 const PROXY = "127.0.0.1:1080";
 const PROXY_WORDS = [0, 0, 0xffff, 0x7f000001];
@@ -219,9 +220,20 @@ describe("a SOCKS proxy", () => {
   it("P27 that is not there, or says half and nothing more, is a reset too", () => {
     const rig = new PolicyRig({ rules: [{ allow: "far.example", via: `socks5://${PROXY}` }] });
     const at = standIn(rig, "far.example");
+    const tap = new RecordTap(rig.exchange.core, rig.exchange.arena);
     rig.exchange.network.connectTo = () => -111;
     const refused = rig.begin(at, 443);
     expect([refused.finish(), refused.wasReset]).toEqual([false, true]);
+    expect(tap.read().filter(({ type }) => type === "drop")).toMatchObject([
+      {
+        reason: "proxy-unreachable",
+        from: "guest",
+        protocol: "tcp",
+        guest: { address: "10.0.2.15" },
+        remote: { address: at, port: 443 },
+        times: 1,
+      },
+    ]);
     rig.exchange.network.connectTo = () => 0;
     const { guest, socket } = viaSocks(rig, at, 443);
     socket.give(Buffer.of(5, 0));

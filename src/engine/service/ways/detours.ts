@@ -36,7 +36,7 @@ import {
   ConnectAnswers,
   writeConnectRequest,
 } from "../../wire/http-connect.ts";
-import { IPV4_HEADER_OCTETS } from "../../wire/ipv4.ts";
+import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { writeProxyHeader } from "../../wire/proxy-protocol.ts";
 import {
   CHOICE_OCTETS,
@@ -116,7 +116,9 @@ export class Detours implements Ways {
     private readonly lookup: NameLookup,
   ) {
     this.placeOf = new Int16Array(ctx.flows.capacity);
-    lookup.found = (n) => this.earlier(n);
+    lookup.found = () => {
+      this.earliestDue = ctx.now;
+    };
   }
 
   /** By what way a connection left; null: straight. */
@@ -398,11 +400,12 @@ export class Detours implements Ways {
 
   /** Counts and notes what ends a connection. */
   private note(n: number, reason: number): void {
-    const { policy } = this;
-    const { end } = this.detours[n];
+    const { policy, ctx } = this;
+    const { end, connection } = this.detours[n];
     if (end.nameOctets === 0 || !policy.name.readText(end.name, 0, end.nameOctets)) policy.name.labels = 0;
     policy.refusedFlow(end.words, 0, end.port, reason);
-    this.ctx.counters.drop(reason);
+    ctx.counters.drop(reason);
+    if (connection !== null) ctx.ledger.recorder?.denied(reason, PROTOCOL_TCP, connection);
   }
 
   // --- names that are asked for ------------------------------------------------------------------------------------
@@ -437,10 +440,6 @@ export class Detours implements Ways {
     const { ctx } = this;
     this.detours[n].dueAt = (ctx.now + HANDSHAKE_MS) | 0;
     if (this.open === 1) this.earliestDue = this.detours[n].dueAt;
-  }
-
-  private earlier(_n: number): void {
-    this.earliestDue = this.ctx.now;
   }
 
   /** Ends what has taken too long, and goes on with what has been resolved. */

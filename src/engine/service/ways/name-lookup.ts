@@ -43,7 +43,7 @@ export interface NameLookupParts {
 
 export class NameLookup {
   /** Told that place `n` has its answer. */
-  found: (n: number) => void = () => {};
+  found: () => void = () => {};
   private readonly answer = new DnsAnswer();
   private readonly name = new Name();
   private readonly pair = new Int32Array(2 * WORDS);
@@ -100,7 +100,7 @@ export class NameLookup {
       }
     }
     detour.step = RESOLVED;
-    this.found(n);
+    this.found();
     return true;
   }
 
