@@ -1,8 +1,9 @@
 /** `sluice kubevirt-binding`: the sidecar of KubeVirt's network binding plugin, until its VM ends. */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { formatProblem, nearest, type Problem, quote } from "../../config/problem.ts";
+import { formatProblem, type Problem } from "../../config/problem.ts";
 import { EXIT_FAILED, EXIT_OK, EXIT_WRONG } from "../commands/exit-status.ts";
+import { unknownOption, valueProblem } from "../commands/option-problem.ts";
 import type { VmIo } from "../commands/vm-io.ts";
 import { EngineKeeper, type ServeGuest } from "./engine-keeper.ts";
 import { grpcServer } from "./grpc.ts";
@@ -48,7 +49,8 @@ export async function bindingCommand(argv: readonly string[], io: VmIo, serve: S
     io.stdout.write(BINDING_HELP);
     return EXIT_OK;
   }
-  const problems = tokens.flatMap(problemOf);
+  const seen = new Set<string>();
+  const problems = tokens.flatMap((token) => problemOf(token, seen) ?? []);
   for (const problem of problems) io.stderr.write(`sluice kubevirt-binding: ${formatProblem(problem)}\n`);
   if (problems.length > 0) return EXIT_WRONG;
   const text = (name: "hooks-dir" | "binding-name" | "plugin-socket"): string | undefined => {
@@ -71,24 +73,24 @@ export async function bindingCommand(argv: readonly string[], io: VmIo, serve: S
 
 type Token = NonNullable<ReturnType<typeof parseArgs>["tokens"]>[number];
 
-function problemOf(token: Token): Problem[] {
-  if (token.kind === "positional")
-    return [{ place: "arguments", found: token.value, allowed: "options only" }];
-  if (token.kind !== "option") return [];
-  const { name, rawName, value } = token;
+/** `seen`: the options before this one. */
+function problemOf(token: Token, seen: Set<string>): Problem | undefined {
+  if (token.kind === "positional") return { place: "arguments", found: token.value, allowed: "options only" };
+  if (token.kind !== "option") return undefined;
+  const { name, rawName, value = "" } = token;
   if (!Object.hasOwn(OPTIONS, name)) {
-    const guess = nearest(name, Object.keys(OPTIONS));
-    const meant = guess === undefined ? "" : `; did you mean --${guess}?`;
-    const known = Object.keys(OPTIONS).map((option) => `--${option}`);
-    return [{ place: quote(rawName).slice(1, -1), allowed: `one of ${known.join(", ")}${meant}` }];
+    return unknownOption("sluice kubevirt-binding", rawName, Object.keys(OPTIONS));
   }
-  const { type } = OPTIONS[name as keyof typeof OPTIONS];
-  if (type === "boolean")
-    return value === undefined ? [] : [{ place: rawName, found: value, allowed: "no value" }];
-  if (value === undefined || value === "") return [{ place: rawName, allowed: "a value after it" }];
+  const problem = valueProblem(
+    token,
+    OPTIONS[name as keyof typeof OPTIONS].type === "string",
+    seen.has(name),
+  );
+  seen.add(name);
+  if (problem !== undefined) return problem;
   return name === "binding-name" && !/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(value)
-    ? [{ place: rawName, found: value, allowed: "a name of lower-case letters, digits, - and ." }]
-    : [];
+    ? { place: rawName, found: value, allowed: "a name of lower-case letters, digits, - and ." }
+    : undefined;
 }
 
 const END_SIGNALS = ["SIGTERM", "SIGINT"] as const;

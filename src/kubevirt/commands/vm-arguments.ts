@@ -1,6 +1,7 @@
 /** Arguments of a `sluice vm` command: Node's parser cuts them up; everything wrong is collected. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import { nearest, type Problem, quote, Unacceptable } from "../../config/problem.ts";
+import { type Problem, Unacceptable } from "../../config/problem.ts";
+import { unknownOption, valueProblem } from "./option-problem.ts";
 import { UsageError } from "./usage-error.ts";
 import { VM_COMMANDS, type VmCommandName } from "./vm-commands.ts";
 
@@ -43,7 +44,7 @@ export function parseVmArguments(command: VmCommandName, argv: readonly string[]
       const option = Object.hasOwn(known, token.name) ? known[token.name] : undefined;
       const problem =
         option === undefined
-          ? unknownOption(command, token.rawName, Object.keys(known))
+          ? unknownOption(`sluice vm ${command}`, token.rawName, Object.keys(known))
           : valueProblem(token, option.placeholder !== undefined, options.has(token.name));
       if (problem !== undefined) problems.push(problem);
       else if (option?.repeat === true)
@@ -52,34 +53,6 @@ export function parseVmArguments(command: VmCommandName, argv: readonly string[]
     }
   }
   return { options, lists, words, rest, help, problems };
-}
-
-interface OptionToken {
-  readonly rawName: string;
-  readonly value?: string | undefined;
-  readonly inlineValue?: boolean | undefined;
-}
-
-function valueProblem(token: OptionToken, takesValue: boolean, again: boolean): Problem | undefined {
-  const { rawName, value } = token;
-  if (again) return { place: rawName, allowed: "the option once" };
-  if (!takesValue)
-    return value === undefined ? undefined : { place: rawName, found: value, allowed: "no value" };
-  if (value === undefined || value === "") return { place: rawName, allowed: "a value after it" };
-  // `--uplink --name x` is a forgotten value; one that does begin with a dash is written `--uplink=-value`.
-  if (token.inlineValue !== true && value.startsWith("-") && value.length > 1) {
-    return { place: rawName, found: value, allowed: `a value after it (or ${rawName}=VALUE)` };
-  }
-  return undefined;
-}
-
-function unknownOption(command: VmCommandName, rawName: string, known: readonly string[]): Problem {
-  const guess = nearest(rawName.replace(/^-+/, ""), known);
-  const meant = guess === undefined ? "" : `; did you mean --${guess}?`;
-  return {
-    place: quote(rawName).slice(1, -1),
-    allowed: `an option that sluice vm ${command} has (sluice vm ${command} --help lists them)${meant}`,
-  };
 }
 
 /** The value of an option that is one of a few words. */
