@@ -2,7 +2,7 @@
  * Whether the host itself uses addresses of the guest's subnet (a nested 10.0.2.0/24): the guest could then not reach
  * them, and the start says so with a subnet that is free.
  */
-import { formatNetwork, type Network, netmask } from "../config/address.ts";
+import { formatNetwork, type Network, netmask, prefixLengthOf } from "../config/address.ts";
 import { type Route4, routes4 } from "../host/kernel-routes.ts";
 
 function overlaps(a: Network, b: Network): boolean {
@@ -31,10 +31,8 @@ export function overlapWarning(
 
 /** The networks that this host has IPv4 routes to, but for default ones. */
 export function hostRoutes(routes: readonly Route4[] = routes4()): Network[] {
-  return routes
-    .filter(({ mask }) => mask !== 0)
-    .map(({ destination, mask }) => ({
-      network: destination,
-      prefixLength: 32 - Math.log2((~mask >>> 0) + 1),
-    }));
+  return routes.flatMap(({ destination, mask }) => {
+    const prefixLength = prefixLengthOf(mask);
+    return prefixLength ? [{ network: destination, prefixLength }] : [];
+  });
 }

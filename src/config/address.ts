@@ -28,6 +28,12 @@ export function netmask(prefixLength: number): number {
   return prefixLength === 0 ? 0 : (-1 << (32 - prefixLength)) | 0;
 }
 
+/** The prefix length of a netmask (int32), 0 to 32; undefined for a mask with a hole. */
+export function prefixLengthOf(mask: number): number | undefined {
+  const host = ~mask;
+  return (host & (host + 1)) === 0 ? Math.clz32(host) : undefined;
+}
+
 export function inNetwork(address: number, net: Network): boolean {
   return (address & netmask(net.prefixLength)) === net.network;
 }

@@ -1,6 +1,6 @@
 /** What the guest's network takes over from the host's: `--copy-host`, and the address behind `--host-alias …=host`. */
 import { networkInterfaces } from "node:os";
-import { formatNetwork, netmask, parseIpv4 } from "../config/address.ts";
+import { formatNetwork, netmask, parseIpv4, prefixLengthOf } from "../config/address.ts";
 import { isLinkLocal6, parseIpv6, parseNetwork6 } from "../config/address6.ts";
 import { parseDomainName } from "../config/domain-name.ts";
 import { CORE6 } from "../config/ipv6-options.ts";
@@ -41,11 +41,11 @@ export function hostNetwork(device: string | "auto"): HostNetwork | undefined {
   const name = device === "auto" ? routes[0]?.device : device;
   if (name === undefined) return ALONE;
   const found = networkInterfaces()[name]?.find(({ family }) => family === "IPv4");
-  if (found === undefined) return undefined;
-  const mask = parseIpv4(found.netmask);
+  const prefixLength = found === undefined ? undefined : prefixLengthOf(parseIpv4(found.netmask));
+  if (found === undefined || prefixLength === undefined) return undefined;
   return {
     address: parseIpv4(found.address),
-    prefixLength: 32 - Math.log2((~mask >>> 0) + 1),
+    prefixLength,
     gateway: routes.find((route) => route.device === name)?.gateway ?? 0,
   };
 }

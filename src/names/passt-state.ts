@@ -1,5 +1,5 @@
 /** What the command lines of passt(1) and pasta(1) come to, and how that is written for `sluice run`. */
-import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
+import { isIpv4, netmask, parseIpv4, prefixLengthOf } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
 import { FORWARDS_MOST } from "../config/limit-options.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
@@ -88,14 +88,9 @@ export function noteAddress(words: PasstWords, text: string): void {
 
 /** A prefix length, or a mask in its dotted form. */
 export function prefixOf(text: string): number {
-  if (isIpv4(text)) {
-    const inverse = ~parseIpv4(text) >>> 0;
-    const length = 32 - Math.log2(inverse + 1);
-    if (Number.isInteger(length)) return length;
-  } else if (/^\d{1,2}$/.test(text) && Number(text) >= 1 && Number(text) <= 32) {
-    return Number(text);
-  }
-  throw new Refusal(`invalid netmask "${text}"`);
+  const length = isIpv4(text) ? prefixLengthOf(parseIpv4(text)) : /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (length === undefined || length < 1 || length > 32) throw new Refusal(`invalid netmask "${text}"`);
+  return length;
 }
 
 /** The prefix of an address's class (RFC 791), which is what passt takes where it is told none. */

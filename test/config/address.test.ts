@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatMac, parseIpv4, parseMac, parseNetwork, parseResolver } from "../../src/config/address.ts";
+import {
+  formatMac,
+  netmask,
+  parseIpv4,
+  parseMac,
+  parseNetwork,
+  parseResolver,
+  prefixLengthOf,
+} from "../../src/config/address.ts";
 import { Unacceptable } from "../../src/config/problem.ts";
 import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
 
@@ -31,6 +39,14 @@ describe("IPv4 addresses", () => {
 });
 
 describe("networks", () => {
+  it("have a mask for each prefix length and back, and none for one with a hole", () => {
+    for (let length = 0; length <= 32; length++) expect(prefixLengthOf(netmask(length))).toBe(length);
+    const masks = new Set(Array.from({ length: 33 }, (_, length) => netmask(length)));
+    fc.assert(fc.property(fc.integer(), (mask) => masks.has(mask) === (prefixLengthOf(mask) !== undefined)));
+    for (const text of ["255.0.255.0", "0.0.0.1", "127.255.255.255"])
+      expect(prefixLengthOf(parseIpv4(text))).toBeUndefined();
+  });
+
   it("take an address and a prefix", () => {
     expect(parseNetwork("192.168.64.0/22")).toEqual({ network: 0xc0a84000 | 0, prefixLength: 22 });
   });
