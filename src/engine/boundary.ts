@@ -213,7 +213,7 @@ export interface FrameTap {
  */
 export interface UdpBatch {
   readonly capacity: number;
-  /** After a call that gave entries: nothing more was waiting. */
+  /** Nothing more was waiting. Set before the call, which clears it where there may be more, whatever it has given. */
   drained: boolean;
   readonly at: Int32Array;
   readonly length: Int32Array;

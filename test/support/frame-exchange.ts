@@ -258,7 +258,7 @@ export class HeldNetwork implements HostNetwork {
     batch.words.set([...datagram.words, datagram.port]);
     batch.local.fill(0);
     this.arrivedOn = datagram.local;
-    batch.drained = true;
+    batch.drained = !this.arriving.some((other) => other.handle === handle);
     return 1;
   }
   udpReceiveLocal(handle: number, batch: UdpBatch): number {

@@ -12,3 +12,8 @@ export function makeUdpBatch(capacity: number): UdpBatch {
     local: new Int32Array(capacity * ADDRESS_WORDS),
   };
 }
+
+/** How many datagrams an entry is: one, or those of a run. */
+export function datagramsOf({ segment, length }: UdpBatch, entry: number): number {
+  return segment[entry] === 0 ? 1 : Math.ceil(length[entry] / segment[entry]);
+}

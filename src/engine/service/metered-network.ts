@@ -15,6 +15,7 @@ import {
   type UdpBatch,
 } from "../boundary.ts";
 import type { OperatorTarget } from "../config.ts";
+import { datagramsOf } from "../memory/udp-batch.ts";
 import type { Counters } from "../metrics/counters.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
 import { flowEndBy } from "../metrics/flow-end.ts";
@@ -250,7 +251,7 @@ export class MeteredNetwork implements HostNetwork {
   // --- datagrams ---------------------------------------------------------------------------------------------------
 
   udpSend(handle: number, to: AddressWords, at: number, length: number): void {
-    if (this.passes(to, 0, to[ADDRESS_PORT], FROM_GUEST, length)) this.inner.udpSend(handle, to, at, length);
+    if (this.passes(to, 0, FROM_GUEST, length, 1)) this.inner.udpSend(handle, to, at, length);
   }
 
   udpReceive(handle: number, batch: UdpBatch): number {
@@ -262,8 +263,7 @@ export class MeteredNetwork implements HostNetwork {
     let kept = 0;
     for (let i = 0; i < count; i++) {
       const words = i * ADDRESS_WORDS;
-      const port = batch.words[words + ADDRESS_PORT];
-      if (!this.passes(batch.words, words, port, TO_GUEST, batch.length[i])) continue;
+      if (!this.passes(batch.words, words, TO_GUEST, batch.length[i], datagramsOf(batch, i))) continue;
       batch.at[kept] = batch.at[i];
       batch.length[kept] = batch.length[i];
       batch.segment[kept] = batch.segment[i];
@@ -274,12 +274,19 @@ export class MeteredNetwork implements HostNetwork {
     return kept;
   }
 
-  private passes(words: Int32Array, at: number, port: number, direction: number, length: number): boolean {
+  /** Whether so many datagrams, of `length` octets together, may pass to or from the address at `words[at]`. */
+  private passes(
+    words: Int32Array,
+    at: number,
+    direction: number,
+    length: number,
+    datagrams: number,
+  ): boolean {
     if (this.policy.limits.isNone) return true;
-    const limit = this.limitOfRemote(words, at, port);
+    const limit = this.limitOfRemote(words, at, words[at + ADDRESS_PORT]);
     if (limit === null) return true;
     if (limit.allowance(direction, this.policy.uptimeMs()) < length) {
-      this.counters.drop(limit.left < length ? BUDGET : RATE);
+      this.counters.drops[limit.left < length ? BUDGET : RATE] += datagrams;
       return false;
     }
     this.took(limit, direction, length);

@@ -29,6 +29,7 @@ import type { EngineConfig } from "../../config.ts";
 import type { Egress } from "../../link/egress.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Packet } from "../../memory/packet.ts";
+import { datagramsOf } from "../../memory/udp-batch.ts";
 import { type Counters, counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
@@ -349,9 +350,10 @@ export class Udp implements WayOut {
     const batch = this.parts.batch;
     for (let round = 0; round < BATCHES_PER_TURN; round++) {
       if (!this.slotsFree()) return true;
+      batch.drained = true;
       const count = this.parts.network.udpReceive(mapping.handle, batch);
       // An error is one a datagram of ours caused earlier; nothing of it is ours to tell.
-      if (count <= 0) return false;
+      if (count < 0) return false;
       for (let i = 0; i < count; i++) {
         const result = this.toGuest(mapping, i);
         if (result === HANDLED) this.countToGuest(mapping, i);
@@ -365,15 +367,9 @@ export class Udp implements WayOut {
     return true;
   }
 
-  /** Datagrams of a run, or one. */
-  private datagramsOf(entry: number): number {
-    const { segment, length } = this.parts.batch;
-    return segment[entry] === 0 ? 1 : Math.ceil(length[entry] / segment[entry]);
-  }
-
   /** Counts every datagram of a run. */
   private dropEntry(reason: number, entry: number): void {
-    this.parts.counters.drops[reason] += this.datagramsOf(entry);
+    this.parts.counters.drops[reason] += datagramsOf(this.parts.batch, entry);
   }
 
   private toGuest(mapping: UdpMapping, entry: number): number {
@@ -404,7 +400,7 @@ export class Udp implements WayOut {
 
   private countToGuest(mapping: UdpMapping, entry: number): void {
     mapping.octetsToGuest += this.parts.batch.length[entry];
-    mapping.packetsToGuest = (mapping.packetsToGuest + this.datagramsOf(entry)) | 0;
+    mapping.packetsToGuest = (mapping.packetsToGuest + datagramsOf(this.parts.batch, entry)) | 0;
   }
 
   private toGuest6(mapping: UdpMapping, entry: number): number {
@@ -430,6 +426,7 @@ export class Udp implements WayOut {
    */
   receiveForward(forward: number, handle: number, to: Path): boolean {
     const batch = this.parts.batch;
+    batch.drained = true;
     const count = this.parts.network.udpReceiveLocal(handle, batch);
     for (let i = 0; i < count; i++) {
       const client = this.clients.of(forward, handle, i, to);
@@ -445,7 +442,7 @@ export class Udp implements WayOut {
         this.teller.droppedOf(client, result, i);
       }
     }
-    return count > 0 && !batch.drained;
+    return count >= 0 && !batch.drained;
   }
 
   /** Global addresses are reached by this prefix from now on, or as they are: open sockets lead elsewhere. */
