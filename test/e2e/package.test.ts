@@ -66,7 +66,7 @@ describe("the package", () => {
       "dist/program/licenses.txt",
     ])
       expect(paths).toContain(path);
-    expect(paths.length).toBeLessThan(170);
+    expect(paths.length).toBeLessThan(230);
   });
 
   it("installs offline, with a command and man pages", () => {
