@@ -13,7 +13,7 @@ import { IPV6_MTU_MIN } from "../engine/limits.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { QuestionRow } from "../engine/policy/questions.ts";
-import { everything } from "./captures/capture-spec.ts";
+import { everything, OWN_ID } from "./captures/capture-spec.ts";
 import { Captures } from "./captures/captures.ts";
 import { tellShortage } from "./descriptor-shortage.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
@@ -360,7 +360,7 @@ export class EngineHost {
     const { pcap, pcapng, log } = this.options;
     if (pcap === undefined) return;
     if (pcapng === true) {
-      this.captures.start(0, openCaptureFile(pcap), everything());
+      this.captures.start(OWN_ID, openCaptureFile(pcap), everything());
       return;
     }
     const capture = CaptureFile.open(pcap, log);

@@ -17,10 +17,12 @@ import {
   type CaptureSpec,
   type CaptureState,
   NAMES_MAX,
+  OWN_ID,
 } from "../host/captures/capture-spec.ts";
 import { native } from "../host/native/native.ts";
 import { addressWords } from "./address-words.ts";
 import type { EngineCalls } from "./calls.ts";
+import { Turns } from "./turns.ts";
 
 export interface CaptureParts {
   readonly calls: EngineCalls;
@@ -40,7 +42,9 @@ const NOTHING_YET: Omit<CaptureState, "id"> = { octets: 0, frames: 0, lost: 0, e
 export class EngineCaptures implements LiveCaptures {
   /** In the order in which they began, with how each was last seen. */
   private readonly entries = new Map<number, CaptureResource>();
-  private lastId = 0;
+  private lastId = OWN_ID;
+  /** Who finds room has it: nobody else begins one meanwhile. */
+  private readonly turns = new Turns();
 
   constructor(private readonly parts: CaptureParts) {}
 
@@ -59,13 +63,19 @@ export class EngineCaptures implements LiveCaptures {
     return seen;
   }
 
-  async start({ path, ...wish }: CaptureRequest): Promise<CaptureResource> {
-    const spec = await this.specOf(wish);
-    await this.makeRoom();
-    return this.begin(path, wish, spec, openFile(path));
+  start({ path, ...wish }: CaptureRequest): Promise<CaptureResource> {
+    return this.turns.take(async () => {
+      const spec = await this.specOf(wish);
+      await this.makeRoom();
+      return this.begin(path, wish, spec, openFile(path));
+    });
   }
 
-  async stream(wish: Wish): Promise<Readable> {
+  stream(wish: Wish): Promise<Readable> {
+    return this.turns.take(() => this.openStream(wish));
+  }
+
+  private async openStream(wish: Wish): Promise<Readable> {
     const spec = await this.specOf(wish);
     await this.makeRoom();
     const [ours, theirs] = native.socketPair("stream");

@@ -48,7 +48,9 @@ export interface CaptureState {
   readonly ended: string | null;
 }
 
-/** Captures of an engine at a time, those that have ended and that nobody has stopped included. */
+/** The number of the capture that an engine begins by itself, with --pcap. */
+export const OWN_ID = 0;
+/** Others of an engine at a time, those that have ended and that nobody has stopped included. */
 export const CAPTURES_MAX = 16;
 /** Octets kept of a frame by default: all of any super-frame. */
 export const SNAP_MAX = 262_144;

@@ -13,11 +13,11 @@ import { FRAME_ENDS_OCTETS, FrameEnds } from "../../engine/wire/frame-ends.ts";
 import { nameText } from "../../engine/wire/name-text.ts";
 import { FROM_GUEST, TO_GUEST } from "../../engine/wire/pcapng.ts";
 import { CaptureFilter } from "./capture-filter.ts";
-import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "./capture-spec.ts";
+import { CAPTURES_MAX, type CaptureSpec, type CaptureState, OWN_ID } from "./capture-spec.ts";
 import { PacketFile } from "./packet-file.ts";
 
 const WORDS = 4;
-/** Flows whose first frame has its comment, by capture; beyond it one may get another. */
+/** Flows whose first frame has its comment, and addresses whose name is told, by capture; beyond it one may be told again. */
 const TOLD_MAX = 65_536;
 /** Names remembered for comments. */
 const NAMES_MAX = 4096;
@@ -33,6 +33,8 @@ interface Capture {
   readonly filter: CaptureFilter;
   readonly drops: boolean;
   readonly told: Set<number>;
+  /** Names that its file has, by address. */
+  readonly named: Map<string, string>;
   /** It is about the frame in hand. */
   isAbout: boolean;
 }
@@ -61,24 +63,28 @@ export class Captures implements FrameTap {
 
   constructor(private readonly host: CaptureHost) {}
 
-  /** Begins to write to `fd`, which is ours from now on. Throws when there are too many. */
+  /**
+   * Begins to write to `fd`, which is ours from now on. Throws when there are too many: the one that is there from the
+   * start on (OWN_ID) is not of those that may be asked for, and is none that anybody sees or stops.
+   */
   start(id: number, fd: number, spec: CaptureSpec): void {
-    if (this.all.size >= CAPTURES_MAX) {
+    if (id !== OWN_ID && this.asked().length >= CAPTURES_MAX) {
       closeSync(fd);
       throw new Error(`there are ${CAPTURES_MAX} captures already`);
     }
     const file = new PacketFile(fd, this.host.linkName(), spec, wallClock, this.onEnded);
     const filter = new CaptureFilter(spec);
-    const capture = { id, file, filter, drops: spec.drops, told: new Set<number>(), isAbout: false };
+    const { drops, names } = spec;
+    const capture = { id, file, filter, drops, told: new Set<number>(), named: new Map(), isAbout: false };
     this.all.set(id, capture);
-    for (const { address, name } of spec.names) this.learn([capture], address, name);
+    for (const { address, name } of names) this.learn([capture], address, name);
     if (this.running.length === 0) this.watch(true);
     this.running = [...this.running, capture];
   }
 
   /** Ends it, and forgets it. Undefined where there is none. */
   stop(id: number): CaptureState | undefined {
-    const capture = this.all.get(id);
+    const capture = this.asked().find((each) => each.id === id);
     if (capture === undefined) return undefined;
     capture.file.end("stopped");
     this.all.delete(id);
@@ -86,7 +92,11 @@ export class Captures implements FrameTap {
   }
 
   list(): CaptureState[] {
-    return [...this.all.values()].map(stateOf);
+    return this.asked().map(stateOf);
+  }
+
+  private asked(): Capture[] {
+    return [...this.all.values()].filter(({ id }) => id !== OWN_ID);
   }
 
   close(): void {
@@ -138,7 +148,7 @@ export class Captures implements FrameTap {
     const flow = this.host.core.flowOf(this.ends);
     for (const capture of this.running) {
       if (!capture.isAbout || (capture.drops && reason === HANDLED)) continue;
-      const comment = this.comment(capture, flow, reason);
+      const comment = this.introduce(capture, flow, reason);
       capture.file.packet(this.inHand, this.inHandOctets, this.inHandAtMs, FROM_GUEST, comment);
     }
   }
@@ -159,7 +169,7 @@ export class Captures implements FrameTap {
         flow = this.host.core.flowOf(ends);
         leaving.set(arena.subarray(restAt + head, restAt + restOctets), octets + head);
       }
-      capture.file.packet(leaving, length, wallClock(), TO_GUEST, this.comment(capture, flow, HANDLED));
+      capture.file.packet(leaving, length, wallClock(), TO_GUEST, this.introduce(capture, flow, HANDLED));
     }
   }
 
@@ -167,13 +177,24 @@ export class Captures implements FrameTap {
     return this.host.arena;
   }
 
-  /** What is said of a frame: why it was dropped; of the first of a flow, which. */
-  private comment({ told }: Capture, flow: number, reason: number): string {
+  /**
+   * Has the file say what the frame's remote is called, where it has not. Returns what is said of the frame itself: why it was
+   * dropped; of the first of a flow, which.
+   */
+  private introduce({ file, named, told }: Capture, flow: number, reason: number): string {
+    const { words } = this.ends;
+    const address = this.names.size === 0 ? "" : formatAddress(words, WORDS);
+    const name = this.names.get(address);
+    if (name !== undefined && named.get(address) !== name) {
+      if (named.size >= TOLD_MAX) named.clear();
+      named.set(address, name);
+      const isIpv4 = words[WORDS] === 0 && words[WORDS + 1] === 0 && words[WORDS + 2] === V4_MAPPED;
+      file.name(words.subarray(WORDS), isIpv4, name);
+    }
     const dropped = reason === HANDLED ? "" : `dropped: ${DROP_REASONS[reason]}`;
     if (flow === 0 || told.has(flow)) return dropped;
     if (told.size >= TOLD_MAX) told.clear();
     told.add(flow);
-    const name = this.names.get(formatAddress(this.ends.words, WORDS));
     return [`flow ${flow}`, ...(name === undefined ? [] : [name]), ...(dropped === "" ? [] : [dropped])].join(
       ", ",
     );
@@ -197,10 +218,7 @@ export class Captures implements FrameTap {
     this.names.delete(key);
     if (this.names.size >= NAMES_MAX) this.names.delete(this.names.keys().next().value ?? "");
     this.names.set(key, name);
-    for (const { file, filter } of captures) {
-      filter.named(name, words);
-      file.name(words, words[2] === V4_MAPPED && words[0] === 0 && words[1] === 0, name);
-    }
+    for (const { filter } of captures) filter.named(name, words);
   }
 }
 

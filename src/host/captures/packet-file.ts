@@ -76,19 +76,25 @@ export class PacketFile {
     if (this.spec.frames > 0 && this.frames >= this.spec.frames) this.end("it has the frames it was to have");
   }
 
-  /** Says that an address has a name. */
+  /** Says that an address has a name, if there is room: a name never ends a file. */
   name(words: ArrayLike<number>, isIpv4: boolean, name: string): void {
-    if (this.ended !== null || !this.hasRoom(TEXT_MAX + 64)) return;
+    if (this.ended !== null || !this.fits(TEXT_MAX + 64) || !this.hasBuffer(TEXT_MAX + 64)) return;
     this.grew(pcapng.writeName(this.view, this.filled, words, isIpv4, plain(name)));
   }
 
   /** Room for a block, of the buffer and of what the file may have. */
   private hasRoom(octets: number): boolean {
+    if (this.fits(octets)) return this.hasBuffer(octets);
+    this.end("it has the octets it was to have");
+    return false;
+  }
+
+  private fits(octets: number): boolean {
     const { spec } = this;
-    if (spec.octets > 0 && this.octets + octets + pcapng.STATISTICS_OCTETS > spec.octets) {
-      this.end("it has the octets it was to have");
-      return false;
-    }
+    return spec.octets === 0 || this.octets + octets + pcapng.STATISTICS_OCTETS <= spec.octets;
+  }
+
+  private hasBuffer(octets: number): boolean {
     // The last block has its place kept.
     const most = BUFFER_OCTETS - pcapng.STATISTICS_OCTETS;
     if (this.filled + octets <= most) return true;

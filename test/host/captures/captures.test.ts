@@ -9,7 +9,12 @@ import { Arena } from "../../../src/engine/memory/arena.ts";
 import { dropReason, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../../src/engine/network/reassembly.ts";
 import { readCapture } from "../../../src/engine/wire/pcap.ts";
-import { CAPTURES_MAX, type CaptureSpec, everything } from "../../../src/host/captures/capture-spec.ts";
+import {
+  CAPTURES_MAX,
+  type CaptureSpec,
+  everything,
+  OWN_ID,
+} from "../../../src/host/captures/capture-spec.ts";
 import { Captures } from "../../../src/host/captures/captures.ts";
 import { native } from "../../../src/host/native/native.ts";
 import { until } from "../../support/link-rig.ts";
@@ -165,11 +170,42 @@ describe("captures", () => {
     ]);
   });
 
+  it("have a known name before the first frame that it is about, and room for frames beside a thousand names", () => {
+    const names = Array.from({ length: 1024 }, (_, i) => ({
+      address: [0, 0, 0xffff, (0xcb007107 + i) | 0],
+      name: `name-${i}.example`,
+    }));
+    start(1, { octets: 16_384, names });
+    start(2, { octets: 16_384, names, drops: true });
+    for (let i = 0; i < 3; i++) fromGuest(frame(80, 1000));
+    for (let i = 0; i < 3; i++) fromGuest(frame(0, 1000), REFUSED);
+    for (const id of [1, 2]) {
+      captures.stop(id);
+      const text = readFileSync(path(`${id}`), "latin1");
+      expect(read(`${id}`)).toHaveLength(id === 1 ? 6 : 3);
+      // Once as a name, and where the flow is told.
+      expect(text.match(/name-\d+\.example/g)).toEqual(new Array(id === 1 ? 2 : 1).fill("name-0.example"));
+    }
+  });
+
   it("are so many, and no more", () => {
     for (let id = 1; id <= CAPTURES_MAX; id++) start(id);
     expect(() => start(99)).toThrow("captures already");
     captures.stop(4);
     start(100);
+  });
+
+  it("are as many beside the one that was there from the start, which is nobody else's", () => {
+    start(OWN_ID);
+    for (let id = 1; id <= CAPTURES_MAX; id++) start(id);
+    expect(() => start(99)).toThrow("captures already");
+    expect(captures.list().map(({ id }) => id)).toEqual(
+      Array.from({ length: CAPTURES_MAX }, (_, i) => i + 1),
+    );
+    expect(captures.stop(OWN_ID)).toBeUndefined();
+    fromGuest(frame(1));
+    captures.close();
+    expect(read(`${OWN_ID}`)).toHaveLength(1);
   });
 
   it("lose what a slow reader has no room for, and say how much", () => {
