@@ -1,4 +1,4 @@
-/** Which addresses this host has: a policy takes them for private. */
+/** Which addresses this host has: a policy takes them for private, and who listens on all of them is found there. */
 import { networkInterfaces } from "node:os";
 import { isIpv4, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
@@ -6,10 +6,10 @@ import type { EngineCore } from "../engine/api.ts";
 import type { Ipv6Words } from "../engine/config.ts";
 
 /** An interface that comes up is noticed within this. */
-const LOOK_MS = 5000;
+export const LOOK_MS = 5000;
 
 /** Four words each. */
-function hostAddresses(): Ipv6Words[] {
+export function hostAddresses(): Ipv6Words[] {
   return Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
     .flatMap(({ address }): Ipv6Words[] => {

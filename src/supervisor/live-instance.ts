@@ -239,6 +239,7 @@ export class LiveInstance implements Instance {
   close(): void {
     this.records.close();
     this.policy.close();
+    this.keptPorts.close();
   }
 }
 
