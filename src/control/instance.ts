@@ -53,20 +53,23 @@ export interface LiveForwards {
   remove(id: number, cut?: boolean): Promise<void>;
 }
 
-/** A policy that changes while it is kept. Everything rejects with a ControlRefusal (409) where the instance has none. */
+/**
+ * A policy that changes while it is kept. Where the instance has none, `denials` and `questions` are empty, `answer` rejects
+ * with a ControlRefusal (404), everything else with one (409).
+ */
 export interface LivePolicy {
   show(): Promise<PolicyResource>;
   /** What it would change, and what is wrong with it: rejects with a ControlRefusal (400) that has every problem. */
   check(request: PolicyRequest): Promise<PolicyChangeResource>;
   /**
-   * Another policy in place of the one there is. Rejects like `check`, and with a ControlRefusal (412) when the policy is not
-   * of generation `expected` any more.
+   * Another policy in place of the one there is. Rejects like `check`. This and what adds and removes rules reject with a
+   * ControlRefusal (412) when the policy is not of generation `expected` any more.
    */
   set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource>;
   /** A rule in front of all others. */
-  addRule(request: RuleRequest): Promise<PolicyRuleResource>;
+  addRule(request: RuleRequest, expected?: number): Promise<PolicyRuleResource>;
   /** Rejects with a ControlRefusal (404) when there is no such rule. */
-  removeRule(id: number): Promise<void>;
+  removeRule(id: number, expected?: number): Promise<void>;
   /** Gives a rule its octets anew. Rejects with a ControlRefusal: 404 when there is no such rule, 409 when it has no budget. */
   resetBudget(id: number): Promise<void>;
   /** What was denied, or under audit would have been. */

@@ -65,9 +65,13 @@ async function addForward(instance: Instance, rule: string): Promise<schema.Forw
   }
 }
 
-async function addRule(instance: Instance, request: schema.RuleRequest): Promise<schema.PolicyRuleResource> {
+async function addRule(
+  instance: Instance,
+  request: schema.RuleRequest,
+  expected: number | undefined,
+): Promise<schema.PolicyRuleResource> {
   try {
-    return await instance.policy.addRule(request);
+    return await instance.policy.addRule(request, expected);
   } catch (error) {
     throw refusalOf(error, "target", request.target);
   }
@@ -219,7 +223,7 @@ export const ROUTES: readonly Route[] = [
     body: schema.ruleRequestSchema,
     response: schema.policyRuleSchema,
     status: 201,
-    run: ({ instance, body }) => addRule(instance, body as schema.RuleRequest),
+    run: ({ instance, body, expected }) => addRule(instance, body as schema.RuleRequest, expected),
   },
   {
     method: "DELETE",
@@ -227,7 +231,7 @@ export const ROUTES: readonly Route[] = [
     summary: "Take a rule out of the policy",
     verb: "sluice policy rm ID",
     status: 204,
-    run: ({ instance, id }) => instance.policy.removeRule(id),
+    run: ({ instance, id, expected }) => instance.policy.removeRule(id, expected),
   },
   {
     method: "POST",

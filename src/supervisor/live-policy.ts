@@ -23,6 +23,7 @@ import { operatorSockets, type PolicyConfig, type PolicyRule } from "../engine/c
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../engine/limits.ts";
 import type { EngineCalls } from "./calls.ts";
 import { isSocket } from "./own-socket.ts";
+import { Turns } from "./turns.ts";
 
 export interface PolicyParts {
   readonly calls: EngineCalls;
@@ -39,7 +40,7 @@ export class EnginePolicy implements LivePolicy {
   private readonly revisions: Revisions | null;
   /** Of rules that go by themselves: when, by id. */
   private readonly expiries = new Map<number, { readonly atMs: number; readonly timer: NodeJS.Timeout }>();
-  private last: Promise<unknown> = Promise.resolve();
+  private readonly turns = new Turns();
 
   constructor(private readonly parts: PolicyParts) {
     this.revisions = parts.policy && new Revisions(parts.policy);
@@ -100,11 +101,7 @@ export class EnginePolicy implements LivePolicy {
   }
 
   set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource> {
-    return this.inTurn(async () => {
-      const { current } = this.kept;
-      if (expected !== undefined && expected !== current.generation) {
-        throw new ControlRefusal(412, `the policy is of generation ${current.generation}, not ${expected}`);
-      }
+    return this.inTurn(expected, async () => {
       const read = await this.read(request);
       return described(await this.change(read.config, request.keepOpen), read);
     });
@@ -129,8 +126,8 @@ export class EnginePolicy implements LivePolicy {
     );
   }
 
-  addRule(request: RuleRequest): Promise<PolicyRuleResource> {
-    return this.inTurn(async () => {
+  addRule(request: RuleRequest, expected?: number): Promise<PolicyRuleResource> {
+    return this.inTurn(expected, async () => {
       const { verdict, target } = request;
       const { config } = this.kept.current;
       const rule = { verdict, name: `sluice ${verdict} ${target}`, targets: [parseTarget(target, verdict)] };
@@ -153,8 +150,8 @@ export class EnginePolicy implements LivePolicy {
     this.expiries.set(id, { atMs: Date.now() + ms, timer });
   }
 
-  removeRule(id: number): Promise<void> {
-    return this.inTurn(async () => {
+  removeRule(id: number, expected?: number): Promise<void> {
+    return this.inTurn(expected, async () => {
       const { config, ids } = this.kept.current;
       if (!ids.includes(id)) throw new ControlRefusal(404, `there is no rule ${id}`);
       await this.change({ ...config, rules: config.rules.filter((_, i) => ids[i] !== id) }, false);
@@ -162,7 +159,7 @@ export class EnginePolicy implements LivePolicy {
   }
 
   resetBudget(id: number): Promise<void> {
-    return this.inTurn(async () => {
+    return this.inTurn(undefined, async () => {
       const rule = this.kept.current.ids.indexOf(id);
       if (rule < 0) throw new ControlRefusal(404, `there is no rule ${id}`);
       const { reset } = await this.parts.calls.call<"reset-budget">({ name: "reset-budget", rule });
@@ -206,10 +203,13 @@ export class EnginePolicy implements LivePolicy {
     return change;
   }
 
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.last.then(work);
-    this.last = done.catch(() => {});
-    return done;
+  /** Changes are made one at a time; one that is about another generation than there is by then is refused (412). */
+  private inTurn<T>(expected: number | undefined, work: () => Promise<T>): Promise<T> {
+    return this.turns.take(() => {
+      const { generation } = this.kept.current;
+      if (expected === undefined || expected === generation) return work();
+      throw new ControlRefusal(412, `the policy is of generation ${generation}, not ${expected}`);
+    });
   }
 
   close(): void {

@@ -24,26 +24,30 @@ interface Answer {
   readonly json: () => unknown;
 }
 
-function ask(method: string, path: string, body?: unknown, type = "application/json"): Promise<Answer> {
+function ask(
+  method: string,
+  path: string,
+  body?: unknown,
+  type = "application/json",
+  more: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const asked = request(
-      { socketPath: rig.path, method, path, headers: body === undefined ? {} : { "Content-Type": type } },
-      (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (chunk: string) => {
-          text += chunk;
-        });
-        response.on("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            type: response.headers["content-type"] ?? "",
-            headers: response.headers,
-            text,
-            json: () => JSON.parse(text),
-          }),
-        );
-      },
-    );
+    const headers = { ...(body === undefined ? {} : { "Content-Type": type }), ...more };
+    const asked = request({ socketPath: rig.path, method, path, headers }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => {
+        text += chunk;
+      });
+      response.on("end", () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          type: response.headers["content-type"] ?? "",
+          headers: response.headers,
+          text,
+          json: () => JSON.parse(text),
+        }),
+      );
+    });
     asked.on("error", reject);
     asked.end(typeof body === "string" || body === undefined ? body : JSON.stringify(body));
   });
@@ -178,6 +182,19 @@ describe("what is wrong", () => {
     expect(problem.status).toBe(status);
     expect((problem.problems ?? []).map(({ place }) => place)).toEqual(places);
     expect(answer.headers["allow"]).toBe(status === 405 ? "GET, DELETE" : undefined);
+  });
+
+  it.each([
+    ["PUT", "/v1/policy", { text: "version: 1" }],
+    ["POST", "/v1/rules", { verdict: "deny", target: "a.example" }],
+    ["DELETE", "/v1/rules/1", undefined],
+  ])("%s %s of another generation of the policy is refused", async (method, path, body) => {
+    const under = async (tag: string): Promise<number> =>
+      (await ask(method, path, body, undefined, { "If-Match": tag })).status;
+    expect([await under('"7"'), await under("W/x")]).toEqual([412, 412]);
+    const { generation } = (await ask("GET", "/v1/policy")).json() as { generation: number };
+    expect(await under(`"${generation}"`)).toBeLessThan(300);
+    expect(await under("*")).toBeLessThan(300);
   });
 
   it("says what is allowed in words", async () => {

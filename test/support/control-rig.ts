@@ -137,6 +137,11 @@ const CAPTURE: CaptureResource = {
   ended: null,
 };
 
+function checkGeneration(expected: number | undefined): void {
+  if (expected === undefined || expected === POLICY.generation) return;
+  throw new ControlRefusal(412, `the policy is of generation ${POLICY.generation}, not ${expected}`);
+}
+
 export class HeldInstance implements Instance {
   /** What was asked of it, in order. */
   readonly asked: unknown[] = [];
@@ -179,18 +184,18 @@ export class HeldInstance implements Instance {
     },
     set: async (request: PolicyRequest, expected?: number): Promise<PolicyChangeResource> => {
       this.asked.push({ set: request, expected });
-      if (expected !== undefined && expected !== POLICY.generation) {
-        throw new ControlRefusal(412, `the policy is of generation ${POLICY.generation}, not ${expected}`);
-      }
+      checkGeneration(expected);
       return CHANGE;
     },
-    addRule: async (request: RuleRequest): Promise<PolicyRuleResource> => {
+    addRule: async (request: RuleRequest, expected?: number): Promise<PolicyRuleResource> => {
       this.asked.push({ rule: request });
+      checkGeneration(expected);
       if (request.target === "a..b") throw new Unacceptable("a host name", request.target);
       return { ...RULE, id: 9, name: request.target };
     },
-    removeRule: async (id: number): Promise<void> => {
+    removeRule: async (id: number, expected?: number): Promise<void> => {
       this.asked.push({ removeRule: id });
+      checkGeneration(expected);
       if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
     },
     resetBudget: async (id: number): Promise<void> => {
