@@ -19,6 +19,7 @@ import type { EngineConfig, Forward } from "../engine/config.ts";
 import { closeForwards, type OpenPort, openable, openForwards } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { EngineCalls } from "./calls.ts";
+import { Turns } from "./turns.ts";
 
 /** Descriptors on the way to the engine at a time: few enough for the socket's buffer. */
 const PORTION = 64;
@@ -40,7 +41,7 @@ export class EngineForwards implements LiveForwards {
   private readonly sockets = new Map<number, number>();
   private lastId = 0;
   private ports = 0;
-  private last: Promise<unknown> = Promise.resolve();
+  private readonly turns = new Turns();
 
   constructor(private readonly parts: ForwardParts) {
     let at = 0;
@@ -56,9 +57,7 @@ export class EngineForwards implements LiveForwards {
 
   add(...rule: Forward[]): Promise<ForwardResource> {
     // One after the other: descriptors of two would not find their calls, nor room.
-    const added = this.last.then(() => this.addNow(rule));
-    this.last = added.catch(() => {});
-    return added;
+    return this.turns.take(() => this.addNow(rule));
   }
 
   private async addNow(asked: readonly Forward[]): Promise<ForwardResource> {
