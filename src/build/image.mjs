@@ -1,6 +1,7 @@
 /**
- * Makes what docs/Containerfile copies: the root directory of an image in which there is Node, the libraries that it is
- * linked with, sluice, and nothing else: no shell, no package manager. Takes all of it from this machine.
+ * Makes what docs/Containerfile and docs/kubevirt/Containerfile copy: the root directory of an image in which there is
+ * Node, the libraries that it is linked with, sluice, and nothing else: no shell, no package manager. Takes all of it
+ * from this machine.
  *
  * Usage: node src/build/image.mjs [--node PROGRAM] DIRECTORY    (a directory that is not there yet, or is empty)
  */
@@ -28,14 +29,28 @@ const NODE = "usr/bin/node";
 const SLUICE = "usr/lib/node_modules/sluice";
 /** Who runs there: the number that images without a shell have agreed on for nobody in particular. */
 const ID = 65532;
+/** The user that KubeVirt runs launchers and sidecars as. */
+const QEMU_ID = 107;
 
 const FILES = {
-  "etc/passwd": `root:x:0:0:root:/:/sbin/nologin\nsluice:x:${ID}:${ID}:sluice:/:/sbin/nologin\n`,
-  "etc/group": `root:x:0:\nsluice:x:${ID}:\n`,
+  "etc/passwd": [
+    "root:x:0:0:root:/:/sbin/nologin\n",
+    `sluice:x:${ID}:${ID}:sluice:/:/sbin/nologin\n`,
+    `qemu:x:${QEMU_ID}:${QEMU_ID}::/tmp:/sbin/nologin\n`,
+  ].join(""),
+  "etc/group": `root:x:0:\nsluice:x:${ID}:\nqemu:x:${QEMU_ID}:\n`,
   "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 };
 /** Mount points, and where sockets go. */
-const DIRECTORIES = { dev: 0o755, proc: 0o755, sys: 0o755, run: 0o755, "run/sluice": 0o1777, tmp: 0o1777 };
+const DIRECTORIES = {
+  dev: 0o755,
+  proc: 0o755,
+  sys: 0o755,
+  run: 0o755,
+  "run/sluice": 0o1777,
+  tmp: 0o1777,
+  "var/run/kubevirt-hooks": 0o755,
+};
 
 /** Why it could not be made, in one sentence. */
 class ImageError extends Error {

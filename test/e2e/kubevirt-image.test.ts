@@ -57,12 +57,13 @@ function processesWith(word: string): number[] {
 describe("the sidecar's image", () => {
   it("K32 K37 is made of the program alone, and serves as user 107 without rights, mounts or namespaces", async (context) => {
     needs(context, { root: true, commands: ["podman", "crun", "unshare"] });
-    const root = join(folder, "root");
-    execFileSync(process.execPath, [join(PROJECT_ROOT, "src/build/image-root.mjs"), root]);
+    const image = join(folder, "image");
+    const root = join(image, "root");
+    execFileSync(process.execPath, [join(PROJECT_ROOT, "src/build/image.mjs"), root]);
     expect(readdirSync(join(root, "usr/bin"))).toEqual(["node"]);
     const file = join(PROJECT_ROOT, "docs/kubevirt/Containerfile");
-    const built = await podman("build", "--network", "none", "--tag", "sluice-kubevirt", "--file", file, root)
-      .ended;
+    const words = ["build", "--network", "none", "--tag", "sluice-kubevirt", "--file", file];
+    const built = await podman(...words, image).ended;
     expect([built.status, built.stderr]).toEqual([0, expect.anything()]);
     const hooks = join(folder, "hooks");
     mkdirSync(hooks);
@@ -101,7 +102,7 @@ describe("the sidecar's image", () => {
     );
     await sidecar.says(/ready: vhost-user/);
     expect(sidecar.stderr.match(/the engine is less confined than it could be/g)).toHaveLength(1);
-    const engine = processesWith("/sluice/dist/program/engine-process.js").at(-1) ?? 0;
+    const engine = processesWith("/usr/lib/node_modules/sluice/dist/program/engine-process.js").at(-1) ?? 0;
     const { Uid, CapEff, CapBnd, NoNewPrivs, Seccomp } = statusOf(engine);
     expect(Uid?.split("\t")).toEqual(["107", "107", "107", "107"]);
     expect([CapEff, CapBnd, NoNewPrivs, Seccomp]).toEqual(["0000000000000000", "0000000000000000", "1", "2"]);

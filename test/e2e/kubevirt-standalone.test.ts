@@ -12,7 +12,7 @@ import { needs } from "../support/requirements.ts";
 const PLAY = `set -e
 if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
 build() { podman build --quiet --network none --tag "$1" --file "$2" "$3"; }
-build sluice-kubevirt "$1/docs/kubevirt/Containerfile" root
+build sluice-kubevirt "$1/docs/kubevirt/Containerfile" image
 build launcher launcher/Containerfile launcher
 trap 'podman kube down pod.yaml; podman rm --all --force --time 0' EXIT
 podman kube play --network none pod.yaml
@@ -32,7 +32,7 @@ describe("the VM of standalone.yaml", () => {
     }
     const folder = mkdtempSync(join(tmpdir(), "sluice-standalone-"));
     const at = (name: string): string => join(folder, name);
-    execFileSync(process.execPath, [join(PROJECT_ROOT, "src/build/image-root.mjs"), at("root")]);
+    execFileSync(process.execPath, [join(PROJECT_ROOT, "src/build/image.mjs"), at("image/root")]);
     mkdirSync(at("launcher"));
     copyFileSync(join(PROJECT_ROOT, "test/support/guest-programs/launcher.mjs"), at("launcher/launcher.mjs"));
     writeFileSync(
