@@ -128,7 +128,10 @@ function pasta(id: EngineId, title: string, more: Partial<Engine>): Definition {
   };
 }
 
-/** `more`: what it needs for its kind of link. It has no segmentation offload in shared memory. */
+/**
+ * `more`: what it needs for its kind of link. It has no segmentation offload in shared memory. That of October 2026 ends by an
+ * assertion of its own (tcp_vu.c:294) as soon as much is to go down, whatever the size of the ring and of its buffers.
+ */
 function passt(id: EngineId, title: string, link: "stream" | "vhost", more: readonly string[]): Definition {
   return {
     id,
