@@ -71,8 +71,6 @@ export class DnsServer {
     this.#udp.on("message", (octets, from) => {
       // What asks nothing is for whoever had this port a moment ago.
       if (octets.length < DNS_HEADER_OCTETS || octets.readUInt16BE(4) === 0) return;
-      // Meant for whoever had this port before.
-      if (octets.length < 12 || octets.readUInt16BE(4) === 0) return;
       const answer = this.answer("udp", octets, from.port);
       this.later(() => this.#udp.send(answer, from.port, from.address));
     });

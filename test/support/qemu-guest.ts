@@ -135,6 +135,7 @@ export class QemuGuest {
   readonly exited: Promise<number>;
   readonly process: ChildProcess;
   private readonly boot: GuestBoot;
+  private readonly killSignal: NodeJS.Signals;
   private readonly waiters = new Set<() => void>();
   private ended = false;
   private lines = 0;
@@ -142,6 +143,8 @@ export class QemuGuest {
   constructor(options: GuestOptions) {
     this.boot = new GuestBoot(options);
     const [command, ...words] = options.command ?? [this.boot.program];
+    // What started QEMU ends it, and cannot when it is killed itself: QEMU would go on, with these pipes.
+    this.killSignal = options.command === undefined ? this.boot.killSignal : "SIGTERM";
     const reboot = options.reboots ? [] : this.boot.endsOnReboot;
     this.process = spawn(command, [...words, ...this.boot.args, ...reboot, ...options.netdev], {
       stdio: ["pipe", "pipe", "pipe", ...(options.descriptors ?? [])],
@@ -207,7 +210,7 @@ export class QemuGuest {
   }
 
   /** Ends QEMU at once, and waits for that. */
-  async kill(signal: NodeJS.Signals = this.boot.killSignal): Promise<void> {
+  async kill(signal: NodeJS.Signals = this.killSignal): Promise<void> {
     if (!this.ended) this.process.kill(signal);
     await this.exited.catch(() => {});
   }
