@@ -2,21 +2,17 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sharedMemoryArguments } from "../config/qemu-memory.ts";
 import type { LinkSpec } from "../host/engine-options.ts";
 import { SocketFile } from "../host/link/socket-file.ts";
 import { native } from "../host/native/native.ts";
 import { LINK_FD } from "../supervisor/control.ts";
 
 export const NETDEV = "sluice0";
-/** QEMU's names for the socket and the memory. */
+/** QEMU's name for the socket. */
 const CHARDEV = `${NETDEV}-socket`;
-const MEMORY = `${NETDEV}-memory`;
 /** Descriptor of the socket in QEMU, or the first after it that QEMU was not given for something else. */
 const QEMU_FD = 3;
-/** Of a card in shared memory: the largest ring of receive buffers there is, or a busy guest runs out of them. */
-export const SHARED_RINGS = ",rx_queue_size=1024";
-/** What QEMU gives a machine without -m. */
-const DEFAULT_MEMORY = "128M";
 
 export interface QemuCard {
   /** Behind QEMU's own arguments. */
@@ -54,7 +50,7 @@ export function sharedCard(words: readonly string[], device: readonly string[]):
   const file = SocketFile.open(path, "stream", "--vhost-user");
   return {
     words: [
-      ...memoryArguments(words),
+      ...sharedMemoryArguments(words),
       ...["-chardev", `socket,id=${CHARDEV},path=${path.replaceAll(",", ",,")}`],
       ...["-netdev", `vhost-user,id=${NETDEV},chardev=${CHARDEV}`, ...device],
     ],
@@ -65,21 +61,4 @@ export function sharedCard(words: readonly string[], device: readonly string[]):
       rmSync(directory, { recursive: true, force: true });
     },
   };
-}
-
-/** Has QEMU share its memory, unless its arguments say already where that comes from. */
-function memoryArguments(words: readonly string[]): string[] {
-  if (words.some((word) => /\bmem(ory-backend|dev)=/.test(word))) return [];
-  const size = memorySize(words);
-  return [
-    ...["-object", `memory-backend-memfd,id=${MEMORY},size=${size},share=on`],
-    ...["-machine", `memory-backend=${MEMORY}`],
-  ];
-}
-
-/** What `-m` says, with the unit that QEMU takes it in. */
-function memorySize(words: readonly string[]): string {
-  const at = words.findLastIndex((word) => word === "-m" || word === "--m");
-  const [, size, unit = ""] = /^(?:.*,)?(?:size=)?(\d[\d.]*)([a-z]?)(?:,|$)/i.exec(words[at + 1] ?? "") ?? [];
-  return at < 0 || size === undefined ? DEFAULT_MEMORY : `${size}${unit === "" ? "M" : unit}`;
 }

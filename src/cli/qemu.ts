@@ -4,6 +4,7 @@ import { formatMac } from "../config/address.ts";
 import type { HostPlan } from "../config/host-plan.ts";
 import { planHost } from "../config/plan.ts";
 import type { Problem } from "../config/problem.ts";
+import { SHARED_RINGS } from "../config/qemu-memory.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { MTU_DEFAULT } from "../engine/limits.ts";
 import { planEngineHere } from "../host/engine-plan.ts";
@@ -21,7 +22,7 @@ import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { checkInherited, ownDescriptors } from "./inherited.ts";
 import { resolveOutbound } from "./outbound.ts";
-import { NETDEV, type QemuCard, SHARED_RINGS, sharedCard, socketCard } from "./qemu-card.ts";
+import { NETDEV, type QemuCard, sharedCard, socketCard } from "./qemu-card.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
@@ -75,7 +76,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
     const passes = takeGivenDescriptors(ownDescriptors(host));
     const open = (): QemuCard =>
       shared
-        ? sharedCard(rest, deviceArguments(model, config, SHARED_RINGS))
+        ? sharedCard(rest, deviceArguments(model, config, `,${SHARED_RINGS}`))
         : socketCard(passes, deviceArguments(model, config));
     return await runWithEngine({ words: rest, passes, open, config, host, outbound, folder });
   } catch (error) {

@@ -52,6 +52,19 @@ describe("sluice vm run", () => {
     expect(readdirSync(join(folder, "sluice", "vm"))).toEqual([]);
   });
 
+  it("has QEMU share its memory with --vhost-user", async () => {
+    const script = "console.log(JSON.stringify(process.argv.slice(1)))";
+    const qemu = ["--", process.execPath, "-e", script, "--"];
+    const { status, stdout, stderr } = await vm("run", "--vhost-user", ...qemu, "-m", "1G").ended;
+    expect([status, stderr]).toEqual([0, ""]);
+    const [, , object, memory, machine, backend, , chardev, , netdev] = JSON.parse(stdout) as string[];
+    expect([object, machine]).toEqual(["-object", "-machine"]);
+    expect(memory).toBe("memory-backend-memfd,id=sluice-memory,size=1G,share=on");
+    expect(backend).toBe("memory-backend=sluice-memory");
+    expect(chardev).toMatch(/^socket,id=socket-red,path=.*\/red-\w{6}\.sock$/);
+    expect(netdev).toBe("vhost-user,id=net-red,chardev=socket-red");
+  });
+
   it("passes signals on to QEMU, and the end by a signal back", async () => {
     const running = vm(
       "run",
@@ -85,6 +98,14 @@ describe("sluice vm run", () => {
       2,
       "sluice vm run: --: allowed: QEMU's command line behind it: FILE -- qemu-system-x86_64 ...\n",
     ]);
+  });
+
+  it("says which card cannot be in shared memory", async () => {
+    writeFileSync(spec, newForm("[{name: red, model: e1000, slirp: {}}]"));
+    const { status, stdout } = await vm("plan", "--vhost-user").ended;
+    expect(status).toBe(0);
+    expect(stdout).toContain("red: e1000 has no vhost-user; its frames go over a stream socket");
+    expect(stdout).toContain("stream,id=net-red");
   });
 
   it("a wrong spec changes nothing and says so", async () => {

@@ -14,6 +14,7 @@ import {
 import type { GuestKernel } from "../support/guest-kernel.ts";
 import { needsGuest } from "../support/qemu-guest.ts";
 import { needs } from "../support/requirements.ts";
+import { WITHOUT_VECTORS } from "../support/vhost-guest.ts";
 
 let rig: PodRig;
 let guest: VmGuest | undefined;
@@ -165,6 +166,23 @@ describe("slirp on the pod network", () => {
     expect(fetchFromCluster(rig, "10.244.1.5")).toBe("ECONNREFUSED");
     expect(datagramFromCluster(rig, "10.244.1.5", 5353, "hello")).toBe("silence");
     expect(await vm.powerOff()).toBe(0);
+  });
+});
+
+describe("slirp in shared memory", () => {
+  it("gives a virtio card to the engine by vhost-user, and takes its ports", async (context) => {
+    needsVm(context, "virtio");
+    rig = new PodRig();
+    await startCluster(rig);
+    const spec = newForm("[{name: red, slirp: {}, ports: [{port: 80}]}]");
+    guest = new VmGuest(rig, spec, { more: ["--vhost-user"], qemu: WITHOUT_VECTORS });
+    await guest.ready();
+    await guest.lease();
+    expect(await guest.shell(`nc ${FAR_HOST} ${FAR_PORT}`)).toContain("10.244.1.5");
+    expect(fetchFromCluster(rig, "10.244.1.5")).toBe("from-the-guest\n");
+    expect(fetchFromCluster(rig, "10.244.1.5", 81)).toBe("ECONNREFUSED");
+    expect(await guest.powerOff()).toBe(0);
+    expect(fetchFromCluster(rig, "10.244.1.5")).toBe("ECONNREFUSED");
   });
 });
 

@@ -93,6 +93,8 @@ export class VmGuest {
       readonly env?: Readonly<Record<string, string>>;
       /** Options of `sluice vm run`. */
       readonly more?: readonly string[];
+      /** Arguments of QEMU. */
+      readonly qemu?: readonly string[];
     } = {},
   ) {
     this.specFile = join(rig.folder, "vm.yaml");
@@ -100,7 +102,7 @@ export class VmGuest {
     const variables = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`);
     const words = ["ip", "netns", "exec", rig.pod, "env", ...variables, process.execPath, PROGRAM];
     this.guest = bootGuest({
-      netdev: [],
+      netdev: options.qemu ?? [],
       script: GUEST_SCRIPT,
       kernel: options.kernel ?? "virtio",
       files: { "/lease.script": UDHCPC_SCRIPT, "/guest-echo": readFileSync(echoProgram(rig)) },

@@ -1,6 +1,7 @@
 /** `up`, `down`, `status`, `run` and `qemu-args`: the commands that change the machine, or look at what they changed. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
+import { sharedMemoryArguments } from "../../config/qemu-memory.ts";
 import { waitForDevice } from "../machine/device-wait.ts";
 import { type Host, thisHost } from "../machine/host.ts";
 import { bringUp, type Health, health, repair, takeDown } from "../machine/lifecycle.ts";
@@ -170,7 +171,9 @@ export function runCommand(args: VmArguments, io: VmIo): Promise<number> {
       const state = await up(args, io, thisHost, interrupted);
       try {
         if (interrupted.aborted) throw new Refusal("interrupted before QEMU was started");
-        const argv = [...ownArguments, ...state.plan.qemuArguments];
+        const isShared = state.plan.nics.some(({ netdev }) => netdev.kind === "vhost-user");
+        const memory = isShared ? sharedMemoryArguments(ownArguments) : [];
+        const argv = [...ownArguments, ...memory, ...state.plan.qemuArguments];
         return await runQemu(program, argv, state, io, signals);
       } finally {
         signals.ignore();

@@ -80,9 +80,17 @@ const POD_OPTIONS = {
   ...VM_OPTIONS,
 } as const;
 
+/** Options of the commands that say how QEMU's cards are connected. */
+const CARD_OPTIONS = {
+  ...POD_OPTIONS,
+  "vhost-user": {
+    help: "Cards of slirp in memory that QEMU shares (sluice run --vhost-user), where their model is virtio: much faster than a socket. `run` has QEMU share it; who starts QEMU otherwise says so itself (-object memory-backend-memfd,id=ID,size=SIZE,share=on -machine memory-backend=ID).",
+  },
+} as const;
+
 /** Options of the commands that start engines, or show how. */
 const ENGINE_OPTIONS = {
-  ...POD_OPTIONS,
+  ...CARD_OPTIONS,
   "no-sandbox": { help: "Do not confine the engine processes (sluice run --no-sandbox)." },
 } as const;
 
@@ -156,7 +164,7 @@ export const VM_COMMANDS: Readonly<Record<VmCommandName, VmCommandDescription>> 
     description: "Prints the arguments for QEMU of a VM that is up, or of one that `up` would bring up now.",
     options: {
       format: { placeholder: "shell|json", help: "Quoted for a shell, or a JSON list (default shell)." },
-      ...POD_OPTIONS,
+      ...CARD_OPTIONS,
     },
     examples: [
       ['eval "qemu-system-x86_64 -m 1G disk.qcow2 $(sluice vm qemu-args vm.yaml)"', "start QEMU yourself"],

@@ -109,6 +109,7 @@ export function planRequest(args: VmArguments, vm: FoundVm, io: VmIo): PlanReque
     uplink: uplinkOf(args),
     runDirectory: join(runRoot(args, io.env), name),
     sandbox: !args.options.has("no-sandbox"),
+    ...(args.options.has("vhost-user") ? { sharesMemory: true } : {}),
     ...(owner === undefined ? {} : { owner }),
     ...(label === undefined ? {} : { hostname: label }),
     ...(Object.keys(devices).length === 0 ? {} : { devices }),

@@ -55,7 +55,11 @@ function slirpGraph(nic: NicPlan, index: number): Graph {
     ],
     outside: [CLUSTER],
     edges: [
-      { from: `nic${index}`, to: `engine${index}`, label: "framed socket" },
+      {
+        from: `nic${index}`,
+        to: `engine${index}`,
+        label: nic.netdev.kind === "vhost-user" ? "shared memory" : "framed socket",
+      },
       { from: `engine${index}`, to: `sockets${index}`, label: "TCP and UDP out" },
       ...(forwarded === ""
         ? []

@@ -59,6 +59,8 @@ export interface PlanRequest {
   readonly uplink: string;
   /** Folder of the VM's sockets. */
   readonly runDirectory: string;
+  /** Engines and QEMU share the machine's memory, where the card is virtio. */
+  readonly sharesMemory?: boolean;
   /** False: engines are not confined. */
   readonly sandbox?: boolean;
   /** Who QEMU runs as. */
@@ -202,13 +204,17 @@ class Planner {
   }
 
   private slirp(nic: VmNic): Part {
-    const { vm, runDirectory, hostname, sandbox = true } = this.request;
+    const { vm, runDirectory, hostname, sandbox = true, sharesMemory = false } = this.request;
+    const isShared = sharesMemory && nic.model === "virtio";
+    if (sharesMemory && !isShared) {
+      this.warnings.push(`${nic.name}: ${nic.model} has no vhost-user; its frames go over a stream socket`);
+    }
     const socket = `${runDirectory}/${socketName(vm, nic.name)}`;
     const mac = nic.mac ?? localMac(vm, nic.name, "");
     const { argv, warnings } = engineArguments({
       nic,
       mac,
-      link: ["--qemu-listen", `unix:${socket}`],
+      link: [isShared ? "--vhost-user" : "--qemu-listen", `unix:${socket}`],
       hostname,
       sandbox,
       resolver: this.resolver,
@@ -221,7 +227,7 @@ class Planner {
         model: nic.model,
         mac,
         mtu: MTU_DEFAULT,
-        netdev: { kind: "stream", path: socket },
+        netdev: { kind: isShared ? "vhost-user" : "stream", path: socket },
         way: "slirp",
         network: "pod",
         ports: nic.ports,

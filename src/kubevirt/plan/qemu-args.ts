@@ -1,4 +1,5 @@
 /** QEMU arguments for a VM's network interfaces. */
+import { SHARED_RINGS } from "../../config/qemu-memory.ts";
 import type { NicModel } from "../spec/spec-schema.ts";
 import type { CardPlace } from "../spec/vm-model.ts";
 
@@ -12,7 +13,7 @@ export interface QemuNic {
   readonly place?: CardPlace;
   readonly netdev:
     | { readonly kind: "tap"; readonly device: string }
-    | { readonly kind: "stream"; readonly path: string };
+    | { readonly kind: "stream" | "vhost-user"; readonly path: string };
 }
 
 const MTU_OF_ETHERNET = 1500;
@@ -20,17 +21,25 @@ const MTU_OF_ETHERNET = 1500;
 /** `-netdev` and `-device` for each NIC; `-nic none` when there is none, or QEMU would add a NAT NIC of its own. */
 export function qemuArguments(nics: readonly QemuNic[]): string[] {
   if (nics.length === 0) return ["-nic", "none"];
-  return nics.flatMap((nic) => ["-netdev", netdevOf(nic), "-device", deviceOf(nic)]);
+  return nics.flatMap((nic) => [...netdevOf(nic), "-device", deviceOf(nic)]);
 }
 
-function netdevOf({ name, netdev }: QemuNic): string {
+function netdevOf({ name, netdev }: QemuNic): string[] {
   const id = `id=net-${name}`;
-  return netdev.kind === "tap"
-    ? `tap,${id},ifname=${escaped(netdev.device)},script=no,downscript=no`
-    : `stream,${id},server=off,addr.type=unix,addr.path=${escaped(netdev.path)}`;
+  switch (netdev.kind) {
+    case "tap":
+      return ["-netdev", `tap,${id},ifname=${escaped(netdev.device)},script=no,downscript=no`];
+    case "stream":
+      return ["-netdev", `stream,${id},server=off,addr.type=unix,addr.path=${escaped(netdev.path)}`];
+    case "vhost-user":
+      return [
+        ...["-chardev", `socket,id=socket-${name},path=${escaped(netdev.path)}`],
+        ...["-netdev", `vhost-user,${id},chardev=socket-${name}`],
+      ];
+  }
 }
 
-function deviceOf({ name, model, mac, mtu, place = {} }: QemuNic): string {
+function deviceOf({ name, model, mac, mtu, netdev, place = {} }: QemuNic): string {
   const virtio = place.transitional === true ? "virtio-net-pci-transitional" : "virtio-net-pci";
   const { bootOrder, acpiIndex, pciSlot } = place;
   return [
@@ -39,6 +48,7 @@ function deviceOf({ name, model, mac, mtu, place = {} }: QemuNic): string {
     `id=nic-${name}`,
     `mac=${mac}`,
     ...(model === "virtio" && mtu !== MTU_OF_ETHERNET ? [`host_mtu=${mtu}`] : []),
+    ...(netdev.kind === "vhost-user" ? [SHARED_RINGS] : []),
     ...(bootOrder === undefined ? [] : [`bootindex=${bootOrder}`]),
     ...(acpiIndex === undefined ? [] : [`acpi-index=${acpiIndex}`]),
     ...(pciSlot === undefined ? [] : [`addr=${pciSlot}`]),

@@ -41,6 +41,18 @@ describe("QEMU arguments", () => {
     );
   });
 
+  it("a card in shared memory has a socket of its own and large rings", () => {
+    const nic = { name: "red", model: "virtio", mac: "02:00:00:00:00:01", mtu: 1500 } as const;
+    expect(qemuArguments([{ ...nic, netdev: { kind: "vhost-user", path: "/run/a,b/red.sock" } }])).toEqual([
+      "-chardev",
+      "socket,id=socket-red,path=/run/a,,b/red.sock",
+      "-netdev",
+      "vhost-user,id=net-red,chardev=socket-red",
+      "-device",
+      "virtio-net-pci,netdev=net-red,id=nic-red,mac=02:00:00:00:00:01,rx_queue_size=1024",
+    ]);
+  });
+
   it("D11 whatever a spec says, it adds no argument and no option", () => {
     const text = fc.oneof(
       fc.string(),
