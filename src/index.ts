@@ -22,7 +22,18 @@ import type { PolicyDocument } from "./config/policy/schema.ts";
 import { checkStandIns } from "./config/policy-plan.ts";
 import { ConfigError, nearest } from "./config/problem.ts";
 import type { EngineRecord } from "./control/records.ts";
-import type { CaptureResource, CaptureStreamQuery, ControlEvent, EventType } from "./control/schema.ts";
+import type {
+  CaptureResource,
+  CaptureStreamQuery,
+  ControlEvent,
+  EventType,
+  PolicyChangeResource,
+  PolicyResource,
+  PolicyRuleResource,
+  Question,
+  State,
+  Why,
+} from "./control/schema.ts";
 import type { Logger } from "./engine/boundary.ts";
 import type { PolicyConfig } from "./engine/config.ts";
 import type { Allow } from "./host/asked-program.ts";
@@ -34,11 +45,23 @@ import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Sluice, serve } from "./serve.ts";
-import type { OwnWatch } from "./supervisor/own-watch.ts";
+import type { AnswerWish, OwnWatch, RuleWish } from "./supervisor/own-watch.ts";
+import { questionRecord } from "./supervisor/question-record.ts";
 
 export type { PolicyDocument } from "./config/policy/schema.ts";
 export { ConfigError, type Problem } from "./config/problem.ts";
-export type { CaptureResource, CaptureStreamQuery, ControlEvent, EventType } from "./control/schema.ts";
+export type {
+  CaptureResource,
+  CaptureStreamQuery,
+  ControlEvent,
+  EventType,
+  PolicyChangeResource,
+  PolicyResource,
+  PolicyRuleResource,
+  Question,
+  State,
+  Why,
+} from "./control/schema.ts";
 export type { FlowRow, LeaseRow } from "./engine/api.ts";
 export type { Logger } from "./engine/boundary.ts";
 export type { DenialRow } from "./engine/policy/denials.ts";
@@ -47,6 +70,7 @@ export type { EngineEnd } from "./host/engine-options.ts";
 export type { LiveForwards, OwnForward } from "./host/own-forwards.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Sluice } from "./serve.ts";
+export type { AnswerWish, RuleWish } from "./supervisor/own-watch.ts";
 
 /** An engine of this process, with what reaches its guest. */
 export interface SteeredSluice extends Sluice {
@@ -54,6 +78,30 @@ export interface SteeredSluice extends Sluice {
   readonly forwards: LiveForwards;
   /** Captures of the link's frames that come and go. */
   readonly captures: OwnCaptures;
+  /** The policy, which changes while it is kept. */
+  readonly policy: OwnPolicy;
+  /** What it is and how it is: link, network, and of each pool what is in use. */
+  state(): Promise<State>;
+  /** Everything that is counted, as OpenMetrics text for Prometheus. */
+  metrics(): Promise<string>;
+  /**
+   * Why `target` (an address, a name, either with a port, or a flow's number; by default what failed last) does not work, or
+   * what became of it. What happened is known from the first call of this or of `on` on, with `remember` from the start. Rejects
+   * with a ConfigError for what is no target.
+   *
+   * @example
+   * ```ts
+   * import { createEngine } from "sluice";
+   *
+   * const engine = await createEngine({ qemuListen: "unix:/tmp/vm.sock", restrict: true });
+   * const { lines } = await engine.why("203.0.113.7:443");
+   * console.log(lines[0]?.label); // unknown
+   * await engine.stop();
+   * ```
+   */
+  why(target?: string): Promise<Why>;
+  /** Resets every flow with an address, a name, or either with a port. Returns how many; rejects like `why`. */
+  killHost(target: string): Promise<number>;
   /**
    * Calls `listener` with each event of a type, from soon on: what `sluice events` tells, and `records-lost` where this process
    * was too busy to read them. Returns what ends that.
@@ -76,6 +124,55 @@ export interface SteeredSluice extends Sluice {
 /** What happened, by its type. */
 export type EventOf<T extends EventType> = Extract<ControlEvent, Record<"type", T>>;
 
+/**
+ * A policy while it is kept. All but `questions` reject where the engine was made without one: `policy: { version: 1, default:
+ * "allow" }` is one that allows everything.
+ *
+ * @example
+ * ```ts
+ * import { createEngine } from "sluice";
+ *
+ * const engine = await createEngine({
+ *   qemuListen: "unix:/tmp/vm.sock",
+ *   policy: { version: 1, rules: [{ name: "packages", allow: "packages.example.com" }] },
+ * });
+ * const { generation } = await engine.policy.show();
+ * const { added } = await engine.policy.set(
+ *   { version: 1, rules: [{ allow: "packages.example.com" }, { name: "database", allow: "10.20.0.7:5432" }] },
+ *   { generation },
+ * );
+ * console.log(added); // [ 'rule-1', 'database' ]
+ * const { id } = await engine.policy.addRule({ verdict: "deny", target: "10.20.0.0/16", for: 600 });
+ * await engine.policy.removeRule(id);
+ * console.log((await engine.policy.show()).generation); // 4
+ * await engine.stop();
+ * ```
+ */
+export interface OwnPolicy {
+  /** As it holds now, with what its rules have decided. */
+  show(): Promise<PolicyResource>;
+  /** What a policy would change. Rejects with a ConfigError that has everything wrong with it. */
+  check(policy: PolicyDocument | string): Promise<PolicyChangeResource>;
+  /**
+   * Another policy in place of the one there is; flows that it does not allow are reset, unless `keepOpen`. Rejects like
+   * `check`, and when there is another `generation` than this by now.
+   */
+  set(
+    policy: PolicyDocument | string,
+    how?: { readonly keepOpen?: boolean; readonly generation?: number },
+  ): Promise<PolicyChangeResource>;
+  /** A rule in front of all others, for good or for a time. Rejects like `set`. */
+  addRule(rule: RuleWish, generation?: number): Promise<PolicyRuleResource>;
+  /** Takes a rule out; rejects when there is none of this id, and like `set`. */
+  removeRule(id: number, generation?: number): Promise<void>;
+  /** Gives a rule its octets anew; rejects when there is no such rule, or it has no limit of bytes. */
+  resetBudget(id: number): Promise<void>;
+  /** What flows wait for somebody to say, or waited for lately: the open ones first. `on("question", ...)` hears of new ones. */
+  questions(): Promise<readonly Question[]>;
+  /** Answers one; rejects when there is no such question, or somebody was quicker. */
+  answer(id: number, answer: AnswerWish): Promise<void>;
+}
+
 /** Captures in pcapng, with what is known of each frame; sixteen at a time. */
 export interface OwnCaptures {
   /** Those there are, as they are now. */
@@ -84,6 +181,8 @@ export interface OwnCaptures {
   start(path: string, wish?: CaptureStreamQuery): Promise<CaptureResource>;
   /** Ends it; rejects when there is none of this id. */
   stop(id: number): Promise<CaptureResource>;
+  /** The octets of one as they come: it begins when they are first asked for, and ends when whoever reads them stops. */
+  stream(wish?: CaptureStreamQuery): AsyncIterable<Uint8Array>;
 }
 
 /** `sluice run`'s options as properties: text or numbers for values, lists for those that repeat, booleans for flags. */
@@ -97,6 +196,8 @@ export interface SluiceOptions extends CommandOptions {
   readonly policy?: PolicyDocument | string;
   /** Decides about each new flow, at once or later; by default all that the options and the policy allow may be. */
   readonly allow?: Allow;
+  /** Remember from the start on what failed and was dropped lately, for `why`. */
+  readonly remember?: boolean;
   /** Gets what happens, in sentences; nothing by default. */
   readonly log?: Logger;
   /** Called when the guest's link came up or went down; `name` is that of `linkName`. */
@@ -104,7 +205,7 @@ export interface SluiceOptions extends CommandOptions {
 }
 
 const SILENT: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
-const HOOKS = ["allow", "log", "onLink", "policy"];
+const HOOKS = ["allow", "log", "onLink", "policy", "remember"];
 
 const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
   optionsOf("run")
@@ -177,12 +278,30 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
 function watchedBy(
   watching: () => Promise<OwnWatch>,
   failed: (error: unknown) => void,
-): Pick<SteeredSluice, "on" | "captures"> {
+): Omit<SteeredSluice, keyof Sluice | "forwards"> {
   return {
+    state: async () => (await watching()).state(),
+    metrics: async () => (await watching()).metrics(),
+    why: async (target = "") => (await watching()).why(target),
+    killHost: async (target) => (await watching()).killHost(target),
+    policy: {
+      show: async () => (await watching()).policy(),
+      check: async (policy) => (await watching()).checkPolicy(policy),
+      set: async (policy, { keepOpen = false, generation } = {}) =>
+        (await watching()).setPolicy(policy, keepOpen, generation),
+      addRule: async (rule, generation) => (await watching()).addRule(rule, generation),
+      removeRule: async (id, generation) => (await watching()).removeRule(id, generation),
+      resetBudget: async (id) => (await watching()).resetBudget(id),
+      questions: async () => (await watching()).questions(),
+      answer: async (id, answer) => (await watching()).answer(id, answer),
+    },
     captures: {
       list: async () => (await watching()).captures(),
       start: async (path, wish = {}) => (await watching()).startCapture(path, wish),
       stop: async (id) => (await watching()).stopCapture(id),
+      stream: async function* (wish = {}) {
+        yield* await (await watching()).streamCapture(wish);
+      },
     },
     on: (type, listener) => {
       let isOver = false;
@@ -193,6 +312,7 @@ function watchedBy(
         })
         .catch(failed);
       return () => {
+        if (isOver) return;
         isOver = true;
         off();
       };
@@ -242,11 +362,13 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
   const tell = (record: EngineRecord): void => {
     watch?.then((watching) => watching.tell(record)).catch(watchFailed);
   };
-  const hooks: Pick<EngineHostOptions, "onLink"> & { allow?: Allow } = {
+  const hooks: Pick<EngineHostOptions, "onLink" | "onQuestion" | "records"> & { allow?: Allow } = {
     onLink: (up, name) => {
       options.onLink?.(up, name);
       tell({ type: "link", atMs: Date.now(), up, name });
     },
+    onQuestion: (question) => tell(questionRecord(question)),
+    records: options.remember === true,
     ...(options.allow ? { allow: options.allow } : {}),
   };
   const served = await serve({
@@ -264,7 +386,7 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
   );
   const watching = (): Promise<OwnWatch> => {
     watch ??= import("./supervisor/own-watch.ts")
-      .then((module) => new module.OwnWatch(served.host))
+      .then((module) => new module.OwnWatch({ host: served.host, config, forwards }))
       .catch((error) => {
         // Whoever asks next tries again.
         watch = undefined;

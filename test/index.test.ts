@@ -2,7 +2,7 @@
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
@@ -16,7 +16,7 @@ import {
   type SluiceOptions,
   StartError,
 } from "../src/index.ts";
-import { ip, udpFrame } from "./support/frames.ts";
+import { sendDatagram as send } from "./support/library-guest.ts";
 import { until } from "./support/program.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-test-library-"));
@@ -248,18 +248,3 @@ describe("an engine", () => {
     guest.destroy();
   });
 });
-
-/** A datagram of the guest to the gateway's address, in QEMU's framing. */
-function send(guest: Socket, destinationPort: number, destination = "10.0.2.2"): void {
-  const frame = udpFrame({
-    source: ip("10.0.2.15"),
-    sourcePort: 4000,
-    destination: ip(destination),
-    destinationPort,
-    payload: Buffer.from("hello"),
-  });
-  frame.set([0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56], 0);
-  const head = Buffer.alloc(4);
-  head.writeUInt32BE(frame.length);
-  guest.write(Buffer.concat([head, frame]));
-}

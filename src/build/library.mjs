@@ -15,7 +15,7 @@ const COMPILED = join(ROOT, "dist", "src");
 
 /** Public declarations and the files they stand in, in the order in which a reader wants them. */
 const DECLARATIONS = [
-  ["index", ["createEngine", "SluiceOptions", "SteeredSluice", "EventOf", "OwnCaptures"]],
+  ["index", ["createEngine", "SluiceOptions", "SteeredSluice", "EventOf", "OwnCaptures", "OwnPolicy"]],
   ["host/asked-program", ["Allow", "FlowRequest"]],
   ["serve", ["Sluice"]],
   ["host/own-forwards", ["OwnForward", "LiveForwards"]],
@@ -42,8 +42,12 @@ function declaration(text, name) {
 
 const load = (name) => import(pathToFileURL(join(COMPILED, `${name}.js`)).href);
 
+/** Schemas that stand in others under a name, and what the library calls them. */
+const NAMED = { PolicyRule: "PolicyRuleResource" };
+
 /** A type that says what a JSON Schema says of forms; of patterns and bounds a type knows nothing. */
 function typeOf(schema, indent = "") {
+  if (schema.$ref !== undefined) return NAMED[schema.$ref.split("/").at(-1)];
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   const forms = schema.oneOf ?? schema.anyOf;
@@ -92,10 +96,11 @@ async function madeTypes() {
   ];
 }
 
-/** What the control API says of events and captures: the library tells the same. */
+/** What the control API says of an instance: the library tells the same. */
 async function apiTypes(dropReasons) {
   const { z } = await import("zod");
-  const { eventSchema, captureSchema, captureRequestSchema } = await load("control/schema");
+  const schema = await load("control/schema");
+  const { eventSchema, captureSchema, captureRequestSchema } = schema;
   const named = dropReasons.map((name) => JSON.stringify(name)).join(" | ");
   const type = (schema, io) => {
     const json = z.toJSONSchema(schema, { io });
@@ -103,7 +108,25 @@ async function apiTypes(dropReasons) {
     const root = json.$ref === undefined ? json : json.$defs[json.$ref.split("/").at(-1)];
     return typeOf(root).replaceAll(named, "DropReasonName");
   };
+  const made = [
+    ["State", "An engine as it is now.", "state", "output"],
+    [
+      "Why",
+      "What became of a target: the first line says what happened, the others explain.",
+      "why",
+      "output",
+    ],
+    ["PolicyResource", "A policy as it holds.", "policy", "output"],
+    ["PolicyRuleResource", "A rule of it.", "policyRule", "output"],
+    ["PolicyChangeResource", "What a policy changes.", "policyChange", "output"],
+    ["RuleWish", "A rule to be added.", "ruleRequest", "input"],
+    ["Question", "What flows wait for somebody to say.", "question", "output"],
+    ["AnswerWish", "What somebody says.", "answer", "input"],
+  ];
   return [
+    ...made.map(
+      ([name, about, of, io]) => `/** ${about} */\nexport type ${name} = ${type(schema[`${of}Schema`], io)};`,
+    ),
     `/** What happened. */\nexport type ControlEvent = ${type(eventSchema, "output")};`,
     `/** The kinds of events there are. */\nexport type EventType = ControlEvent["type"];`,
     `/** A capture as it is now. */\nexport type CaptureResource = ${type(captureSchema, "output")};`,

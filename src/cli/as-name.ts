@@ -2,13 +2,13 @@
 import { existsSync } from "node:fs";
 import { formatProblem, quote } from "../config/problem.ts";
 import type { Instance } from "../control/instance.ts";
+import { ownVersion } from "../host/version.ts";
 import { findProgram, PROGRAM_NAMES } from "../names/programs.ts";
 import { helpText } from "../names/texts.ts";
 import { type Program, Refusal, type RunningForwards, type Translation } from "../names/words.ts";
 import { writeText } from "../supervisor/log.ts";
 import { type Manner, runGuest } from "./run.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
-import { ownVersion } from "./version.ts";
 
 /** Runs `sluice as ARGV`. Every failure is status 1, which is what those programs' callers know. */
 export async function asCommand(argv: readonly string[]): Promise<number> {

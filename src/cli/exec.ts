@@ -18,6 +18,7 @@ import { deviceConfig, forConfiguredDevice, tapSpec } from "../host/link/tap-ope
 import { type GuestCommandRequest, prepareGuestCommand } from "../host/process/guest-command.ts";
 import { HelperError } from "../host/process/helper.ts";
 import { RESOLV_CONF, readResolvConf } from "../host/resolv-conf.ts";
+import { ownVersion } from "../host/version.ts";
 import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
@@ -32,7 +33,6 @@ import { describeService } from "./ready-line.ts";
 import type { Manner } from "./run.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
-import { ownVersion } from "./version.ts";
 
 /** Name of the device the command sees. */
 const DEVICE = "tap0";

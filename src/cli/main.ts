@@ -1,10 +1,10 @@
 /** The `sluice` command: which of its commands was meant. Commands are loaded only when they run. */
 import { nearest, quote } from "../config/problem.ts";
 import { noteGivenState } from "../host/process/given-state.ts";
+import { ownVersion } from "../host/version.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
 import { isVerb, VERBS } from "./verb-descriptions.ts";
-import { ownVersion } from "./version.ts";
 
 type Run = (argv: readonly string[]) => Promise<number>;
 

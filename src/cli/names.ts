@@ -13,6 +13,7 @@ import { homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { quote } from "../config/problem.ts";
 import { helperPath, launcherPath, packageRoot } from "../host/native/native-loader.ts";
+import { ownVersion } from "../host/version.ts";
 import {
   InstallationError,
   type Installed,
@@ -24,7 +25,6 @@ import {
 import { findProgram, PROGRAM_NAMES, PROGRAMS } from "../names/programs.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./start-problem.ts";
-import { ownVersion } from "./version.ts";
 
 const HELP = `Usage: sluice names
        sluice names install [DIRECTORY [NAME...]]

@@ -11,6 +11,7 @@ import { planEngineHere } from "../host/engine-plan.ts";
 import { native } from "../host/native/native.ts";
 import { givenArgs, takeGivenDescriptors } from "../host/process/given-state.ts";
 import { FIRST_CHANNEL, runHelper } from "../host/process/helper.ts";
+import { ownVersion } from "../host/version.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
@@ -26,7 +27,6 @@ import { NETDEV, type QemuCard, sharedCard, socketCard } from "./qemu-card.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { fail, refuse } from "./start-problem.ts";
-import { ownVersion } from "./version.ts";
 
 /** QEMU's name for a model's -device. */
 const DEVICES = {

@@ -11,6 +11,7 @@ import { forLink } from "../host/link/tap-opening.ts";
 import { releaseAfterStart } from "../host/process/memory.ts";
 import { StartError } from "../host/start-error.ts";
 import { lookUpUser, type UserIds } from "../host/users.ts";
+import { ownVersion } from "../host/version.ts";
 import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
@@ -27,7 +28,6 @@ import { resolveOutbound } from "./outbound.ts";
 import { describeService } from "./ready-line.ts";
 import { resolveFolder } from "./served-folder.ts";
 import { EXIT_FAILED, fail, refuse } from "./start-problem.ts";
-import { ownVersion } from "./version.ts";
 
 function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
   if (host.user === undefined) return undefined;

@@ -53,6 +53,10 @@ export interface LiveForwards {
   remove(id: number, cut?: boolean): Promise<void>;
 }
 
+/** A policy as somebody wants it: as text, or as a value that has no lines. */
+export type PolicyOrder = Omit<PolicyRequest, "text"> &
+  ({ readonly text: string } | { readonly value: unknown });
+
 /**
  * A policy that changes while it is kept. Where the instance has none, `denials` and `questions` are empty, `answer` rejects
  * with a ControlRefusal (404), everything else with one (409).
@@ -60,12 +64,12 @@ export interface LiveForwards {
 export interface LivePolicy {
   show(): Promise<PolicyResource>;
   /** What it would change, and what is wrong with it: rejects with a ControlRefusal (400) that has every problem. */
-  check(request: PolicyRequest): Promise<PolicyChangeResource>;
+  check(order: PolicyOrder): Promise<PolicyChangeResource>;
   /**
    * Another policy in place of the one there is. Rejects like `check`. This and what adds and removes rules reject with a
    * ControlRefusal (412) when the policy is not of generation `expected` any more.
    */
-  set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource>;
+  set(order: PolicyOrder, expected?: number): Promise<PolicyChangeResource>;
   /** A rule in front of all others. */
   addRule(request: RuleRequest, expected?: number): Promise<PolicyRuleResource>;
   /** Rejects with a ControlRefusal (404) when there is no such rule. */

@@ -2,6 +2,7 @@
  * Counters as OpenMetrics text (version 1.0.0): base units, labels that are bounded (directions, reasons, pools), never names
  * or addresses of anybody.
  */
+import type { Instance } from "./instance.ts";
 import type { CountersResource, State } from "./schema.ts";
 
 interface Sample {
@@ -89,7 +90,7 @@ function poolFamily(state: State, name: string, help: string, field: "used" | "s
 }
 
 /** The whole exposition. */
-export function metricsText(state: State, resource: CountersResource): string {
+function metricsText(state: State, resource: CountersResource): string {
   const families: Family[] = [
     {
       name: "sluice_build",
@@ -150,4 +151,10 @@ export function metricsText(state: State, resource: CountersResource): string {
     },
   ];
   return `${families.map(familyText).join("\n")}\n# EOF\n`;
+}
+
+/** The exposition of an instance as it is now. */
+export async function metricsOf(instance: Pick<Instance, "state" | "counters">): Promise<string> {
+  const [state, counters] = await Promise.all([instance.state(), instance.counters()]);
+  return metricsText(state, counters);
 }

@@ -4,7 +4,7 @@ import { parseForwardRule } from "../config/forward-rule.ts";
 import { Unacceptable } from "../config/problem.ts";
 import { StartError } from "../host/start-error.ts";
 import { ControlRefusal, type FlowFilter, type Instance, type Target } from "./instance.ts";
-import { metricsText } from "./metrics.ts";
+import { metricsOf } from "./metrics.ts";
 import * as schema from "./schema.ts";
 import { parseTarget } from "./target.ts";
 
@@ -294,7 +294,7 @@ export const ROUTES: readonly Route[] = [
     verb: "sluice metrics",
     mediaType: "application/openmetrics-text; version=1.0.0; charset=utf-8",
     status: 200,
-    run: async ({ instance }) => metricsText(await instance.state(), await instance.counters()),
+    run: ({ instance }) => metricsOf(instance),
   },
   {
     method: "GET",

@@ -30,7 +30,9 @@ export const stateSchema = z
   .strictObject({
     version: z.string(),
     name: z.string().meta({ description: "of the instance: --name, or its process id" }),
-    command: z.enum(["run", "exec", "qemu"]),
+    command: z
+      .enum(["run", "exec", "qemu", "library"])
+      .meta({ description: "that serves it; library: a program's own engine" }),
     pid: id.meta({ description: "of the supervisor" }),
     enginePid: id,
     startedAt: instant,

@@ -327,6 +327,10 @@ export class EngineHost {
     return pipe;
   }
 
+  get pulled(): boolean {
+    return this.isPulled;
+  }
+
   /** Pulls the guest's cable, or plugs it in again. */
   setLink(up: boolean): void {
     if (up === !this.isPulled) return;

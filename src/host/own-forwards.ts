@@ -42,8 +42,17 @@ export interface LiveForwards {
   remove(id: number, cut?: boolean): boolean;
 }
 
+/** A rule with its ports, as they are served. */
+export interface ServedRule {
+  readonly id: number;
+  readonly rule: readonly Forward[];
+  readonly hostPort: number;
+  /** Of the engine's options, or added later. */
+  readonly origin: "start" | "added";
+}
+
 export class OwnForwards implements LiveForwards {
-  private readonly rules = new Map<number, OwnForward>();
+  private readonly rules = new Map<number, ServedRule>();
   private lastId = 0;
 
   /** `config`: the forwards the engine was started with. */
@@ -54,12 +63,17 @@ export class OwnForwards implements LiveForwards {
   ) {
     let at = 0;
     for (const rule of forwardRules(config)) {
-      this.enter(++this.lastId, rule, host.forwardPorts[at] ?? 0);
+      this.enter(++this.lastId, rule, host.forwardPorts[at] ?? 0, "start");
       at += rule.length;
     }
   }
 
   list(): readonly OwnForward[] {
+    return this.served().map(shown);
+  }
+
+  /** The same with all that is known of them. */
+  served(): readonly ServedRule[] {
     return [...this.rules.values()];
   }
 
@@ -74,7 +88,7 @@ export class OwnForwards implements LiveForwards {
       this.host.removeForward(id, true);
       throw error;
     }
-    const added = this.enter(id, forwards, hostPort);
+    const added = this.enter(id, forwards, hostPort, "added");
     this.changed("added", added);
     return added;
   }
@@ -84,15 +98,24 @@ export class OwnForwards implements LiveForwards {
     if (entry === undefined) return false;
     this.rules.delete(id);
     const removed = this.host.removeForward(id, cut);
-    this.changed("removed", entry);
+    this.changed("removed", shown(entry));
     return removed;
   }
 
-  private enter(id: number, rule: readonly Forward[], hostPort: number): OwnForward {
-    const entry = { id, rule: ruleText(rule, hostPort), hostPort };
+  private enter(
+    id: number,
+    rule: readonly Forward[],
+    hostPort: number,
+    origin: ServedRule["origin"],
+  ): OwnForward {
+    const entry: ServedRule = { id, rule, hostPort, origin };
     this.rules.set(id, entry);
-    return entry;
+    return shown(entry);
   }
+}
+
+function shown({ id, rule, hostPort }: ServedRule): OwnForward {
+  return { id, rule: ruleText(rule, hostPort), hostPort };
 }
 
 function parsed(rule: string): Forward[] {

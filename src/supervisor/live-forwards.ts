@@ -3,15 +3,7 @@
  * descriptors, in portions that fit the socket they travel over, and serves them.
  */
 
-import {
-  forwardRules,
-  onePort,
-  portsOf,
-  ruleGuest,
-  ruleHost,
-  ruleText,
-  socketsOf,
-} from "../config/forward-rule.ts";
+import { forwardRules, onePort, socketsOf } from "../config/forward-rule.ts";
 import { ControlRefusal, type LiveForwards } from "../control/instance.ts";
 import type { EngineRecord } from "../control/records.ts";
 import type { ForwardResource } from "../control/schema.ts";
@@ -19,6 +11,7 @@ import type { EngineConfig, Forward } from "../engine/config.ts";
 import { closeForwards, type OpenPort, openable, openForwards } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { EngineCalls } from "./calls.ts";
+import { forwardResource } from "./forward-resource.ts";
 import { Turns } from "./turns.ts";
 
 /** Descriptors on the way to the engine at a time: few enough for the socket's buffer. */
@@ -122,19 +115,7 @@ export class EngineForwards implements LiveForwards {
     hostPort: number,
     origin: "start" | "added",
   ): ForwardResource {
-    const [first] = rule;
-    if (first === undefined) throw new RangeError("a rule without a port");
-    const entry: ForwardResource = {
-      id,
-      rule: ruleText(rule, hostPort),
-      protocol: first.protocol,
-      hostAddress: ruleHost(rule),
-      hostPort,
-      guestAddress: ruleGuest(rule),
-      guestPort: first.guestPort,
-      ports: portsOf(rule),
-      origin,
-    };
+    const entry = forwardResource({ id, rule, hostPort, origin });
     this.entries.set(id, entry);
     this.sockets.set(id, socketsOf(rule));
     this.ports += socketsOf(rule);

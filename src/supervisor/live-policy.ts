@@ -7,13 +7,12 @@ import type { ReadPolicy } from "../config/policy/read.ts";
 import { type PolicyChange, Revisions } from "../config/policy/revision.ts";
 import { formatTarget, parseTarget } from "../config/policy/target.ts";
 import { formatProblem, type Problem } from "../config/problem.ts";
-import { ControlRefusal, type LivePolicy } from "../control/instance.ts";
+import { ControlRefusal, type LivePolicy, type PolicyOrder } from "../control/instance.ts";
 import type { EngineRecord } from "../control/records.ts";
 import type {
   Answer,
   PolicyChangeResource,
   PolicyDenial,
-  PolicyRequest,
   PolicyResource,
   PolicyRuleResource,
   Question,
@@ -29,6 +28,8 @@ export interface PolicyParts {
   readonly calls: EngineCalls;
   /** The control socket, where there is one. */
   readonly controlPath: string | undefined;
+  /** The engine sees only the directories of sockets that the policy named when it was started. */
+  readonly isConfined: boolean;
   /** What the instance was started with. */
   readonly policy: PolicyConfig | null;
   readonly tell: (record: EngineRecord) => void;
@@ -94,22 +95,22 @@ export class EnginePolicy implements LivePolicy {
     };
   }
 
-  async check(request: PolicyRequest): Promise<PolicyChangeResource> {
+  async check(order: PolicyOrder): Promise<PolicyChangeResource> {
     const { kept } = this;
-    const read = await this.read(request);
+    const read = await this.read(order);
     return { ...described(kept.next(read.config), read), generation: kept.current.generation };
   }
 
-  set(request: PolicyRequest, expected?: number): Promise<PolicyChangeResource> {
+  set(order: PolicyOrder, expected?: number): Promise<PolicyChangeResource> {
     return this.inTurn(expected, async () => {
-      const read = await this.read(request);
-      return described(await this.change(read.config, request.keepOpen), read);
+      const read = await this.read(order);
+      return described(await this.change(read.config, order.keepOpen), read);
     });
   }
 
   /** Reads a policy and sees that what it names can be reached. Throws a ControlRefusal with everything that is wrong. */
-  private async read(request: PolicyRequest): Promise<ReadPolicy> {
-    const read = await readRequest(request, this.kept.current.config);
+  private async read(order: PolicyOrder): Promise<ReadPolicy> {
+    const read = await readOrder(order, this.kept.current.config);
     const { controlPath } = this.parts;
     const own = operatorSockets(read.config).find(
       (path) => controlPath !== undefined && isSocket(controlPath, path),
@@ -117,6 +118,7 @@ export class EnginePolicy implements LivePolicy {
     if (own !== undefined) {
       throw new ControlRefusal(409, `to: unix:${own} is the control socket, which the guest may not reach`);
     }
+    if (!this.parts.isConfined) return read;
     const seen = new Set(operatorSockets(this.parts.policy).map((path) => dirname(path)));
     const hidden = operatorSockets(read.config).filter((path) => !seen.has(dirname(path)));
     if (hidden.length === 0) return read;
@@ -218,14 +220,14 @@ export class EnginePolicy implements LivePolicy {
 }
 
 /** Throws a ControlRefusal with everything that is wrong. */
-async function readRequest(
-  { text, label, directory }: PolicyRequest,
+async function readOrder(
+  { directory, keepOpen: _, ...given }: PolicyOrder,
   current: PolicyConfig,
 ): Promise<ReadPolicy> {
   const { readPolicy } = await import("../config/policy/read.ts");
   const { passwordsOf } = await import("../config/policy/way.ts");
   const problems: Problem[] = [];
-  const source = { label, text, directory: directory ?? null };
+  const source = { ...given, directory: directory ?? null };
   const hidden = passwordsOf(current);
   const policy = readPolicy({ flags: [], source, fallback: undefined, audit: false, hidden }, problems);
   if (policy === undefined) throw new ControlRefusal(400, problems.map(formatProblem).join("\n"), problems);

@@ -13,6 +13,7 @@ import { type ControlSocket, openControlSocket } from "./control-socket.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
 import type { LineLog } from "./log.ts";
 import { wayToSocket } from "./own-socket.ts";
+import { questionRecord } from "./question-record.ts";
 
 export class Live {
   private readonly socket: ControlSocket | undefined;
@@ -92,9 +93,9 @@ export class Live {
   };
 
   /** A policy asks: whoever follows that is told, and who started this of the first. */
-  readonly questionAsked = ({ id, host, port, protocol, rule, endsInMs }: QuestionRow): void => {
-    const record = { id, host, port, protocol, rule, endsInMs: endsInMs ?? 0 };
-    this.instance?.tell({ type: "question", atMs: Date.now(), ...record });
+  readonly questionAsked = (question: QuestionRow): void => {
+    const { host, port, protocol } = question;
+    this.instance?.tell(questionRecord(question));
     if (this.hasAsked || this.log.level === "error") return;
     this.hasAsked = true;
     const target = `${host.includes(":") ? `[${host}]` : host}:${port}${protocol === "udp" ? "/udp" : ""}`;

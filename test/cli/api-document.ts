@@ -21,13 +21,22 @@ export interface Entry {
 /** Sections, in the order in which a reader wants them. */
 const SECTIONS: readonly (readonly [title: string, names: readonly string[]])[] = [
   ["Start", ["createEngine", "SluiceOptions", "CommandOptions"]],
-  ["A running engine", ["SteeredSluice", "Sluice", "EngineEnd", "FlowRow", "LeaseRow", "DenialRow"]],
+  [
+    "A running engine",
+    ["SteeredSluice", "Sluice", "EngineEnd", "FlowRow", "LeaseRow", "DenialRow", "State", "Why"],
+  ],
   ["Forwards", ["LiveForwards", "OwnForward"]],
   [
     "Events and captures",
     ["ControlEvent", "EventType", "EventOf", "OwnCaptures", "CaptureStreamQuery", "CaptureResource"],
   ],
-  ["Where the guest may go", ["Allow", "FlowRequest", "PolicyDocument"]],
+  [
+    "Where the guest may go",
+    [
+      ...["Allow", "FlowRequest", "PolicyDocument", "OwnPolicy", "PolicyResource", "PolicyRuleResource"],
+      ...["PolicyChangeResource", "RuleWish", "Question", "AnswerWish"],
+    ],
+  ],
   ["Errors", ["ConfigError", "Problem", "StartError", "StartProblem"]],
   ["Log", ["Logger"]],
 ];

@@ -1,8 +1,8 @@
 /** docs/openapi.json, made from the routes and the schemas that check requests: openapi.test.ts keeps them together. */
 import { z } from "zod";
-import { ownVersion } from "../../src/cli/version.ts";
 import { ROUTES, type Route } from "../../src/control/routes.ts";
 import * as schema from "../../src/control/schema.ts";
+import { ownVersion } from "../../src/host/version.ts";
 
 type Json = Record<string, unknown>;
 

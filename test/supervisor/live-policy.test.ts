@@ -24,7 +24,13 @@ function begin(config: PolicyConfig | null): EnginePolicy {
     },
     { counters: 0, drops: 0 },
   );
-  return new EnginePolicy({ calls, controlPath: undefined, policy: config, tell: () => {} });
+  return new EnginePolicy({
+    calls,
+    controlPath: undefined,
+    isConfined: true,
+    policy: config,
+    tell: () => {},
+  });
 }
 
 beforeEach(() => {

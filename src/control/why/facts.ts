@@ -7,7 +7,15 @@ import { DROP_REASONS, type DropReasonName } from "../../engine/metrics/drop-rea
 import { Destinations, reasonOf } from "../../engine/network/destinations.ts";
 import { Destinations6 } from "../../engine/network/destinations6.ts";
 import { formatIpv4 } from "../../engine/wire/address-text.ts";
-import type { AskedName, Denial, HostFailure, Instance, KnownName, Memories } from "../instance.ts";
+import type {
+  AskedName,
+  Denial,
+  HostFailure,
+  Instance,
+  KnownName,
+  LiveForwards,
+  Memories,
+} from "../instance.ts";
 import type { Endpoint } from "../records.ts";
 import type { Flow, ForwardResource } from "../schema.ts";
 import type { WhyTarget } from "./target.ts";
@@ -40,9 +48,13 @@ export interface WhyFacts {
   readonly drops: Readonly<Record<string, number>>;
 }
 
-/** Whom the facts are gathered from. */
+/** What the facts are gathered from. */
+export interface WhyInstance extends Pick<Instance, "memories" | "state" | "counters" | "flows"> {
+  readonly forwards: Pick<LiveForwards, "list">;
+}
+
 export interface WhySources {
-  readonly instance: Instance;
+  readonly instance: WhyInstance;
   readonly config: EngineConfig;
   readonly nowMs: () => number;
 }
@@ -86,7 +98,7 @@ export async function gatherFacts(sources: WhySources, asked: WhyTarget): Promis
 }
 
 /** The flow with this number, if there still is one: the table has no order by it. */
-async function flowOf(instance: Instance, id: number): Promise<Flow | undefined> {
+async function flowOf(instance: WhyInstance, id: number): Promise<Flow | undefined> {
   let after: number | null = 0;
   while (after !== null) {
     const page: Awaited<ReturnType<Instance["flows"]>> = await instance.flows({}, after, FLOWS_READ);
@@ -138,7 +150,7 @@ function resolveLast({ instance, config }: WhySources, asked: WhyTarget): WhyTar
 }
 
 async function flowsWith(
-  instance: Instance,
+  instance: WhyInstance,
   addresses: readonly string[],
   port: number | null,
 ): Promise<Flow[]> {

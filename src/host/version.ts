@@ -1,7 +1,7 @@
 /** The version of this package. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../host/native/native-loader.ts";
+import { packageRoot } from "./native/native-loader.ts";
 
 export function ownVersion(): string {
   const text = readFileSync(join(packageRoot(), "package.json"), "utf8");

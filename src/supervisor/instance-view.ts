@@ -1,0 +1,220 @@
+/**
+ * A running engine as its watcher sees it, whoever began it: what the control API, the flow log and the library's own methods
+ * are built on (live-instance.ts, own-watch.ts).
+ */
+import { formatNetwork } from "../config/address.ts";
+import type { FlowFilter, LiveForwards } from "../control/instance.ts";
+import { BoundedMemories } from "../control/memories.ts";
+import type { FlowRecord } from "../control/record-decoder.ts";
+import type { EngineRecord } from "../control/records.ts";
+import type { CountersResource, Flow, LeaseResource, LogLevelName, State, Why } from "../control/schema.ts";
+import { concerns } from "../control/target.ts";
+import { answerWhy } from "../control/why/why.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import {
+  DNS_QUERIES_MAX,
+  DNS_TCP_QUERIES_MAX,
+  REASSEMBLY_QUEUES_MAX,
+  TX_QUEUE_MAX,
+} from "../engine/limits.ts";
+import { chunksOf } from "../engine/memory/chunk-pool.ts";
+import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
+import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
+import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
+import type { EngineCalls } from "./calls.ts";
+import { EngineCaptures } from "./live-captures.ts";
+import { EnginePolicy } from "./live-policy.ts";
+import { LiveRecords } from "./live-records.ts";
+
+export interface ViewParts {
+  readonly calls: EngineCalls;
+  readonly sendDescriptor: (fd: number) => void;
+  /** The engine said what is no record. */
+  readonly distrust: () => void;
+  readonly enginePid: number;
+  readonly config: EngineConfig;
+  readonly command: State["command"];
+  readonly name: string;
+  readonly version: string;
+  readonly linkName: string;
+  /** Of the control socket, where there is one. */
+  readonly controlPath: string | undefined;
+  /** The engine sees no more of the file system than its policy named when it was started. */
+  readonly isConfined: boolean;
+  readonly log: { readonly level: LogLevelName };
+}
+
+/** Places of the flow table asked for in one call, and flows reset in one. */
+const PLACES_PER_CALL = 16_384;
+const KILLS_PER_CALL = 1024;
+
+export abstract class InstanceView {
+  readonly memories = new BoundedMemories();
+  readonly records: LiveRecords;
+  readonly policy: EnginePolicy;
+  readonly captures: EngineCaptures;
+  abstract readonly forwards: Pick<LiveForwards, "list">;
+  /** The guest's cable was pulled. */
+  abstract readonly isPulled: boolean;
+  private readonly startedAtMs = Date.now();
+
+  constructor(protected readonly view: ViewParts) {
+    const { calls, sendDescriptor, distrust, config, controlPath, isConfined } = view;
+    const note = (record: EngineRecord): void => this.memories.note(record);
+    this.records = new LiveRecords({ calls, sendDescriptor, distrust, note });
+    const tell = (record: EngineRecord): void => this.tell(record);
+    this.policy = new EnginePolicy({ calls, controlPath, isConfined, policy: config.policy, tell });
+    const flowOf = (id: number) => this.records.rowOf(id);
+    this.captures = new EngineCaptures({ calls, sendDescriptor, memories: this.memories, flowOf });
+  }
+
+  /** The process that connects for the guest. */
+  get enginePid(): number {
+    return this.view.enginePid;
+  }
+
+  /** What the engine does not record itself: the link, mostly. */
+  tell(record: EngineRecord): void {
+    this.records.tell(record);
+  }
+
+  refresh(): Promise<void> {
+    return this.records.refresh();
+  }
+
+  async state(): Promise<State> {
+    const { calls, config, command, name, version, linkName, log, enginePid } = this.view;
+    const chunks = chunksOf(config.payloadOctets);
+    const { uptimeMs, linked, usage } = await calls.call<"status">({ name: "status" });
+    return {
+      version,
+      name,
+      command,
+      pid: process.pid,
+      enginePid,
+      startedAt: new Date(this.startedAtMs).toISOString(),
+      uptimeMs: Math.round(uptimeMs),
+      link: { name: linkName, up: linked && !this.isPulled, pulled: this.isPulled },
+      network: networkOf(config),
+      logLevel: log.level,
+      forwards: this.forwards.list().length,
+      pools: {
+        tcpFlows: { used: usage.tcp, size: config.maxFlows },
+        udpMappings: { used: usage.udp, size: config.maxUdpMappings },
+        dnsQuestions: { used: usage.dns, size: DNS_QUERIES_MAX + DNS_TCP_QUERIES_MAX },
+        smallChunks: { used: usage.smallChunks, size: chunks.small },
+        largeChunks: { used: usage.largeChunks, size: chunks.large },
+        transmitQueue: { used: usage.queuedFrames, size: TX_QUEUE_MAX },
+        reassembly: { used: usage.reassembly, size: REASSEMBLY_QUEUES_MAX },
+      },
+      records: { lost: this.records.lost },
+    };
+  }
+
+  async flows(
+    filter: FlowFilter,
+    after: number,
+    limit: number,
+  ): Promise<{ flows: Flow[]; next: number | null }> {
+    const flows: Flow[] = [];
+    let from = after;
+    do {
+      const most = isEverything(filter) ? limit - flows.length : PLACES_PER_CALL;
+      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, most);
+      for (const row of rows) {
+        if (!this.holds(row, filter)) continue;
+        // More was looked at than fits the page: the rest is looked at again.
+        if (flows.length === limit) return { flows, next: row.place };
+        flows.push(this.flowOf(row));
+      }
+      from = next;
+    } while (from > 0 && flows.length < limit);
+    return { flows, next: from === 0 ? null : from };
+  }
+
+  private holds(row: FlowRecord, { protocol, state, hosts }: FlowFilter): boolean {
+    return (
+      (protocol === undefined || row.protocol === protocol) &&
+      (state === undefined || row.state.toLowerCase() === state.toLowerCase()) &&
+      (hosts === undefined || hosts.some((host) => concerns(host, row, this.memories)))
+    );
+  }
+
+  private flowOf({ flow: id, place: _, ...row }: FlowRecord): Flow {
+    const names = this.memories.namesOf(row.target.address).map(({ name }) => name);
+    return { id, ...row, names };
+  }
+
+  async killFlow(id: number): Promise<boolean> {
+    return (await this.kill([id])) > 0;
+  }
+
+  async killFlows(filter: FlowFilter): Promise<number> {
+    let killed = 0;
+    let from = 0;
+    do {
+      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
+      const ids = rows.filter((row) => this.holds(row, filter)).map(({ flow }) => flow);
+      for (let at = 0; at < ids.length; at += KILLS_PER_CALL) {
+        killed += await this.kill(ids.slice(at, at + KILLS_PER_CALL));
+      }
+      from = next;
+    } while (from > 0);
+    return killed;
+  }
+
+  private async kill(flows: readonly number[]): Promise<number> {
+    const { killed } = await this.view.calls.call<"kill">({ name: "kill", flows });
+    return killed;
+  }
+
+  async leases(): Promise<LeaseResource[]> {
+    const { leases } = await this.view.calls.call<"leases">({ name: "leases" });
+    return leases.map((lease) => ({ ...lease }));
+  }
+
+  async counters(): Promise<CountersResource> {
+    const { counters, drops } = await this.view.calls.call<"counters">({ name: "counters" });
+    const named = (names: readonly string[], counts: readonly number[]): Record<string, number> =>
+      Object.fromEntries(names.map((name, i) => [name, counts[i] ?? 0] as const).filter(([, n]) => n !== 0));
+    const { handled: _, ...reasons } = named(DROP_REASONS, drops);
+    return { counters: named(COUNTER_NAMES, counters), drops: reasons };
+  }
+
+  async why(target: string): Promise<Why> {
+    await this.refresh();
+    return answerWhy({ instance: this, config: this.view.config, nowMs: Date.now }, target);
+  }
+
+  close(): void {
+    this.records.close();
+    this.policy.close();
+  }
+}
+
+function isEverything({ protocol, state, hosts }: FlowFilter): boolean {
+  return protocol === undefined && state === undefined && hosts === undefined;
+}
+
+function networkOf({
+  mtu,
+  network,
+  prefixLength,
+  gateway,
+  dns,
+  guestAddress,
+  ipv6,
+}: EngineConfig): State["network"] {
+  return {
+    mtu,
+    subnet: formatNetwork({ network, prefixLength }),
+    gateway: formatIpv4(gateway),
+    dns: dns === 0 ? null : formatIpv4(dns),
+    guest: formatIpv4(guestAddress),
+    ipv6: ipv6 && {
+      prefix: `${formatIpv6(ipv6.prefix)}/64`,
+      gateway: formatIpv6(ipv6.gateway),
+      dns: ipv6.dns && formatIpv6(ipv6.dns),
+    },
+  };
+}
