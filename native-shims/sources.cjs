@@ -3,7 +3,7 @@
  * that the loader can use it synchronously from src/ as well as from dist/src/.
  */
 const { readdirSync, readFileSync } = require("node:fs");
-const { join } = require("node:path");
+const { isAbsolute, join } = require("node:path");
 
 const FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"];
 const MARK = "sluice-fingerprint:";
@@ -48,4 +48,21 @@ function prebuiltPath(product, architecture = process.arch) {
   return join(PREBUILT, `linux-${architecture}`, PRODUCTS[product].output);
 }
 
-module.exports = { PRODUCTS, MARK, PREBUILT, sourcesOf, fingerprintOf, isCurrent, prebuiltPath };
+/**
+ * The user's cache (XDG Base Directory Specification, which has relative paths ignored), or undefined where there is no
+ * home: a service's environment is empty, and a container's user may be in no user database. Here is what is built for a user
+ * who cannot write in the package: the native part, and code caches (src/build/program-loader.cjs).
+ */
+function cacheDirectory() {
+  const cache = process.env.XDG_CACHE_HOME ?? "";
+  if (isAbsolute(cache)) return cache;
+  try {
+    // HOME, or what the user database says.
+    const home = process.env.HOME ? process.env.HOME : require("node:os").userInfo().homedir;
+    return isAbsolute(home) ? join(home, ".cache") : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+module.exports = { PRODUCTS, MARK, PREBUILT, sourcesOf, fingerprintOf, isCurrent, prebuiltPath, cacheDirectory };

@@ -12,8 +12,6 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const LOADER = "program-loader.js";
-/** Files without a code cache. */
-const PLAIN = [LOADER, "main.js", "engine-process.js", "replay-process.js"];
 /** Those that the seccomp filter knows; elsewhere a start hashes the C sources. */
 const ARCHITECTURES = ["x64", "arm64"];
 /** The commands that start an engine: what they import at once is in one file, what only some starts need in files of its own. */
@@ -102,17 +100,10 @@ function writeEntry(directory, name, file) {
 
 /**
  * Makes the code caches for this Node, where the files stay: stack traces get their names from them. Without them
- * everything works, a little later.
+ * everything works, a little later; another build may just be putting its own files in place.
  */
 export function makeCaches(directory) {
-  let files;
-  try {
-    files = readdirSync(directory).filter((name) => name.endsWith(".js") && !PLAIN.includes(name));
-  } catch {
-    // Another build is just putting its own in place.
-    return;
-  }
-  spawnSync(process.execPath, [LOADER, ...files.map((name) => join(directory, name))], { cwd: directory });
+  spawnSync(process.execPath, [join(directory, LOADER)]);
 }
 
 /** The page of `sluice ui`: its script in one file, which asks nothing of anybody but its own server. */

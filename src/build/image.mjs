@@ -135,6 +135,11 @@ function makeRoot(root, node) {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     writeFileSync(join(root, path), text);
   }
+  output(node, [
+    join(root, SLUICE, "dist/program/program-loader.js"),
+    "--for",
+    join("/", SLUICE, "dist/program"),
+  ]);
 }
 
 function main() {

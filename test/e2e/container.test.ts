@@ -23,6 +23,18 @@ const wordsOf = (start: string): string[] => {
 /** The directory that the document makes the image of. */
 const CONTEXT = "image";
 
+/** Prints how many files of the program have a cache, how many of those V8 rejects, and how many there are. */
+const LOOK_AT_CACHES = `const { readdirSync, readFileSync } = require("node:fs"), { Script } = require("node:vm");
+process.chdir("/usr/lib/node_modules/sluice/dist/program");
+const names = readdirSync(".").filter((name) => /-[\\w-]{8}\\.js$/.test(name));
+const caches = readdirSync(".").filter((name) => name.endsWith(".cache"));
+const rejected = names.filter((name) => {
+  const source = "(function (exports, require, module, __filename, __dirname) { " + readFileSync(name, "latin1") + "\\n})";
+  const cachedData = readFileSync(caches.find((cache) => cache.startsWith(name + ".")));
+  return new Script(source, { cachedData }).cachedDataRejected;
+});
+console.log(JSON.stringify([caches.length, rejected.length, names.length]));`;
+
 describe("the image", () => {
   const podman = new Podman();
   const context = join(podman.directory, CONTEXT);
@@ -88,6 +100,23 @@ describe("the image", () => {
       "true",
     );
     expect([shell.status, shell.stderr]).toEqual([127, expect.stringContaining("/bin/sh")]);
+  });
+
+  it("holds a code cache of each file of the program that its Node takes", (test) => {
+    needs(test, PODMAN_NEEDS);
+    const words = [
+      "run",
+      "--rm",
+      "--network",
+      "none",
+      "--entrypoint",
+      "/usr/bin/node",
+      "localhost/sluice",
+      "-e",
+    ];
+    const [made, rejected, files] = JSON.parse(podman.run("podman", ...words, LOOK_AT_CACHES).stdout);
+    expect(files).toBeGreaterThan(20);
+    expect([made, rejected]).toEqual([files, 0]);
   });
 
   it("serves a guest, confined, and ends in order without an init", async (test) => {

@@ -78,6 +78,14 @@ describe("the package", () => {
     expect(readdirSync(join(prefix, "share/man/man1")).sort()).toEqual(pages);
     const version = spawnSync(join(prefix, "bin/sluice"), ["--version"], { encoding: "utf8" });
     expect(version.stdout).toMatch(/^sluice \d+\.\d+\.\d+\n$/);
+    const caches = (): string[] =>
+      readdirSync(join(prefix, "lib/node_modules/sluice/dist/program")).filter((name) =>
+        name.endsWith(".cache"),
+      );
+    expect(caches()).toEqual([]);
+    const rebuilt = npm(["rebuild", "--global", "--prefix", prefix, "sluice"], project);
+    expect(rebuilt.status).toBe(0);
+    expect(caches().length).toBeGreaterThan(20);
   });
 
   it("names what is bundled in it, with licences and as a bill of materials", () => {

@@ -8,8 +8,7 @@
  */
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { userInfo } from "node:os";
-import { dirname, isAbsolute, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Native } from "./calls.ts";
 
@@ -21,6 +20,8 @@ interface Sources {
   fingerprintOf(product: Product): string;
   isCurrent(path: string, fingerprint: string): boolean;
   prebuiltPath(product: Product): string;
+  /** The user's cache, or undefined where there is no home. */
+  cacheDirectory(): string | undefined;
 }
 
 /**
@@ -84,20 +85,9 @@ function loadSources(root: string): Sources {
   }
 }
 
-/**
- * The user's cache (XDG Base Directory Specification, which has relative paths ignored), or undefined where there is no
- * home: a service's environment is empty, and a container's user may be in no user database.
- */
+/** The user's cache, or undefined where there is no home. Throws ShimError (SHIM_PACKAGE). */
 export function cacheDirectory(): string | undefined {
-  const cache = process.env["XDG_CACHE_HOME"] ?? "";
-  if (isAbsolute(cache)) return cache;
-  try {
-    // HOME, or what the user database says.
-    const home = process.env["HOME"] ? process.env["HOME"] : userInfo().homedir;
-    return isAbsolute(home) ? join(home, ".cache") : undefined;
-  } catch {
-    return undefined;
-  }
+  return loadSources(packageRoot()).cacheDirectory();
 }
 
 /** Where a built file may lie, best first. */

@@ -12,6 +12,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN, NOBODY } from "../native/linux.ts";
 import { addonPath, cacheDirectory, packageRoot } from "../native/native-loader.ts";
+import { ownCodeCaches } from "./code-caches.ts";
 import {
   type Channel,
   FIRST_CHANNEL,
@@ -73,10 +74,10 @@ interface View {
 function packageView(root: string): Pick<View, "read" | "execute"> {
   const shim = join(root, "native-shims");
   const addon = dirname(addonPath());
+  const caches = ownCodeCaches();
+  const own = [join(root, "package.json"), join(root, "dist", "src"), join(root, "dist", "program")];
   return {
-    read: [join(root, "package.json"), join(root, "dist", "src"), join(root, "dist", "program")].filter(
-      (path) => existsSync(path),
-    ),
+    read: [...own.filter((path) => existsSync(path)), ...(caches === undefined ? [] : [caches])],
     execute: addon.startsWith(shim) ? [shim] : [shim, addon],
   };
 }
