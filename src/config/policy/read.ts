@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
+  PIN_GRACE_MS,
   type PolicyConfig,
   type PolicyRule,
   type PolicyTarget,
@@ -51,7 +52,6 @@ export interface ReadPolicy {
 }
 
 const VERDICTS = ["allow", "deny", "ask"] as const;
-const PIN_GRACE = "60s";
 /** No guest's SYN lives much longer. */
 const WITHIN_MAX_MS = 120_000;
 /** Of a list of targets, octets. */
@@ -111,7 +111,7 @@ function configOf(
   rules: readonly PolicyRule[],
   { way, standIns }: { way: PolicyWay | undefined; standIns: PolicyConfig["standIns"] },
 ): PolicyConfig {
-  const { message } = document;
+  const { message, "pin-grace": pinGrace } = document;
   const limit = guestLimitOf(document);
   // Rules that only deny leave the rest open, and so does a proxy alone.
   const hasOnlyDenials =
@@ -123,7 +123,7 @@ function configOf(
     rules: fallback === "ask" ? [...rules, ...ASK_ABOUT_ALL] : rules,
     answers: document.answers ?? "nxdomain",
     refuseEch: document.ech === "refuse",
-    pinGraceMs: parseDuration(document["pin-grace"] ?? PIN_GRACE),
+    pinGraceMs: pinGrace === undefined ? PIN_GRACE_MS : parseDuration(pinGrace),
     standIns,
     ...(way === undefined ? {} : { way }),
     ...(limit === undefined ? {} : { limit }),
@@ -132,13 +132,12 @@ function configOf(
   };
 }
 
-const EVERYTHING = { ports: [[1, 65_535]], tcp: true, udp: true } as const;
 /** What a default of ask comes to: about the name where one leads there. */
-const ASK_ABOUT_ALL = (["every-name", "every-address"] as const).map(
-  (kind): PolicyRule => ({
+const ASK_ABOUT_ALL = [["*:1-65535", "*:1-65535/udp"], ["@any"]].map(
+  (texts): PolicyRule => ({
     verdict: "ask",
     name: "default",
-    targets: [{ ...EVERYTHING, host: { kind } }],
+    targets: texts.map((text) => parseTarget(text, "ask")),
     private: false,
   }),
 );

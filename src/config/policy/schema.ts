@@ -1,6 +1,7 @@
 /** What a policy file may say. Each part's error is what would be right there, as half a sentence. */
 import { z } from "zod";
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../../engine/limits.ts";
+import { DURATION } from "./duration.ts";
 
 const OCTETS = /^[1-9]\d{0,8}(B|kB|MB|GB|KiB|MiB|GiB)$/;
 const OCTETS_PER_SECOND = /^[1-9]\d{0,8}(B|kB|MB|GB|KiB|MiB|GiB)\/s$/;
@@ -124,7 +125,7 @@ const rule = z
       via: via.optional(),
       within: z
         .string({ error: WITHIN })
-        .regex(/^\d{1,6}(ms|s|m)$/, { error: WITHIN })
+        .regex(DURATION, { error: WITHIN })
         .optional()
         .describe("of ask: how long a flow waits for an answer; 60s, at most 120s"),
       limit: ruleLimit.optional(),
@@ -191,7 +192,7 @@ export const policySchema = z
         .describe("refuse a ClientHello with an encrypted one inside; current browsers all send one"),
       "pin-grace": z
         .string({ error: "a time such as 60s or 5m" })
-        .regex(/^\d{1,6}(ms|s|m|h)$/, { error: "a time such as 60s or 5m" })
+        .regex(DURATION, { error: "a time such as 60s or 5m" })
         .optional()
         .describe("how long an address counts beyond the TTL it was answered with; 60s"),
       message: message.optional(),

@@ -199,7 +199,7 @@ export function formatTarget({ host, ports, tcp, udp, quic }: PolicyTarget, verd
   const portText = ports.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(",");
   const isName = host.kind === "name" || host.kind === "names-under" || host.kind === "every-name";
   if (isName && verdict !== "deny" && portText === `${HTTPS_PORT}` && tcp) return formatHost(host);
-  if (isEvery && tcp && udp) return formatHost(host);
+  if (isEvery && tcp && udp && (!isName || verdict === "deny")) return formatHost(host);
   return `${formatHost(host)}:${portText}${quic === true ? "/quic" : udp ? "/udp" : ""}`;
 }
 

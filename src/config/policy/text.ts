@@ -1,7 +1,8 @@
 /** A policy as a file says it, from what was read: `readPolicy` reads the same from it, once it is told the passwords. */
 import { stringify } from "yaml";
-import { type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
+import { PIN_GRACE_MS, type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
 import { formatNetwork } from "../address.ts";
+import { formatDuration } from "./duration.ts";
 import { guestLimitDocument, limitDocument } from "./limit.ts";
 import { isRuleName } from "./schema.ts";
 import { formatTarget } from "./target.ts";
@@ -18,7 +19,7 @@ export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
     ...(check === undefined ? {} : { check }),
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),
-    ...(withinMs === undefined ? {} : { within: `${withinMs}ms` }),
+    ...(withinMs === undefined ? {} : { within: formatDuration(withinMs) }),
     ...(limit === undefined ? {} : { limit: limitDocument(limit) }),
   };
 }
@@ -34,7 +35,7 @@ function headDocument(config: PolicyConfig): Record<string, unknown> {
     ...(answers === "nxdomain" ? {} : { answers }),
     ...(refuseEch ? { ech: "refuse" } : {}),
     ...(refuseUnattended === undefined ? {} : { unattended: "deny" }),
-    ...(pinGraceMs === 60_000 ? {} : { "pin-grace": `${pinGraceMs}ms` }),
+    ...(pinGraceMs === PIN_GRACE_MS ? {} : { "pin-grace": formatDuration(pinGraceMs) }),
     ...(message === undefined ? {} : { message }),
     ...(way === undefined ? {} : wayDocument(way)),
     ...(limit === undefined ? {} : { limit: guestLimitDocument(limit) }),

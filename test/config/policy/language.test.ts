@@ -341,6 +341,21 @@ describe("P26 P27 a way out", () => {
     });
   });
 
+  it.each(["0s", "999999ms", "1500ms", "90s", "60s", "1h", "2d"])(
+    "is written with a pin-grace of %s",
+    (time) => {
+      const config = policyOf({ "pin-grace": time, rules: [{ ask: "a.example", within: "2m" }] });
+      expect(policyOf(policyText(config))).toEqual(config);
+      expect(policyText(config)).toContain("within: 2m");
+      if (time !== "60s") expect(policyText(config)).toContain(`pin-grace: ${time}\n`);
+    },
+  );
+
+  it("is written with what a default of ask comes to", () => {
+    const config = policyOf({ default: "ask", rules: [{ deny: ["*", "a.example:1-65535/udp"] }] });
+    expect(policyOf(policyText(config))).toEqual(config);
+  });
+
   it("is written as it is read", () => {
     const document = {
       via: "http://me:p%40ss%3A@[::1]:3128",
