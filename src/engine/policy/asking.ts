@@ -49,11 +49,16 @@ export class Asking {
   }
 
   /** So many flows waited for an answer. */
-  private answered({ flow, name, rule }: AskedFlow, count: number, isAllowed: boolean, reason: number): void {
+  private answered(
+    { flow, name, rule, verdict }: AskedFlow,
+    count: number,
+    isAllowed: boolean,
+    reason: number,
+  ): void {
     const { counts, denials } = this.policy;
     for (let i = 0; i < count; i++) {
-      if (isAllowed) counts.allow(rule < 0 ? NO_RULE : rule);
-      else counts.deny(rule < 0 ? NO_RULE : rule);
+      if (!isAllowed) counts.deny(rule < 0 ? NO_RULE : rule);
+      else if (verdict === GO) counts.allow(rule < 0 ? NO_RULE : rule);
     }
     if (isAllowed) return;
     for (let i = 0; i < Math.max(count, 1); i++) denials.note(flow, name, reason, rule);
@@ -74,7 +79,11 @@ export class Asking {
   /** A connection that is let through with this verdict. A program that takes its time cannot be asked beside a person. */
   about(verdict: number): number {
     if (!this.isAsking) return verdict;
-    if (verdict === GO || verdict === CHECK) return this.question(verdict, this.subject, true);
+    if (verdict === GO || verdict === CHECK) {
+      const answer = this.question(verdict, this.subject, true);
+      if (answer === GO) this.policy.counts.allow(this.policy.rule);
+      return answer;
+    }
     return ticketOf(verdict) < 0 ? verdict : this.deny(HOOK_FAILED, this.subject);
   }
 
@@ -97,11 +106,10 @@ export class Asking {
 
   /** What becomes of the flow in hand, whose rule asks. `canWait`: until somebody has answered. */
   private question(verdict: number, name: Name | null, canWait: boolean): number {
-    const { config, flow, rule, counts } = this.policy;
+    const { config, flow, rule } = this.policy;
     const within = config.rules[rule].withinMs ?? WITHIN_MS;
     const mayWait = config.refuseUnattended !== true;
     const answer = this.questions.ask(flow, name, rule, within, mayWait, verdict, canWait);
-    if (answer === GO) counts.allow(rule);
     if (answer === GO || answer === CHECK || ticketOf(answer) >= 0) return answer;
     return this.deny(reasonOf(answer), name);
   }

@@ -85,6 +85,8 @@ export class Policy implements FlowJudge {
   private hostAddresses: readonly Ipv6Words[] = [];
   readonly remotes: UdpRemotes;
   readonly limits: Limits;
+  /** What decided last would have refused it, but for the audit: it is counted and noted. */
+  private isNoted = false;
 
   constructor(private readonly parts: PolicyParts) {
     this.config = parts.config;
@@ -143,6 +145,7 @@ export class Policy implements FlowJudge {
     this.takeWay(wish.remoteAddress);
     const limited = this.limited(verdict, true);
     if (limited !== GO) return limited;
+    this.countAllowed(verdict);
     return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp(wish) ?? GO));
   }
 
@@ -154,6 +157,7 @@ export class Policy implements FlowJudge {
     this.takeWay(NO_ADDRESS);
     const limited = this.limited(verdict, true);
     if (limited !== GO) return limited;
+    this.countAllowed(verdict);
     return this.asking.about(this.narrow(verdict, this.parts.narrower?.tcp6(wish) ?? GO));
   }
 
@@ -203,6 +207,7 @@ export class Policy implements FlowJudge {
       if (limited !== GO) verdict = limited;
     }
     if (verdict !== byRules) remotes.keepBriefly(place, uptime);
+    else if (verdict === GO && !this.isNoted) this.counts.allow(this.rule);
     remotes.verdict[place] = verdict;
     remotes.rule[place] = this.rule;
     return verdict;
@@ -210,17 +215,22 @@ export class Policy implements FlowJudge {
 
   /** Under audit what would be refused goes, and nothing is waited for; it is noted either way. */
   private settle(verdict: number): number {
+    this.isNoted = false;
     if (verdict === HERE || verdict === refuse(RESOLVER)) return verdict;
     const { audit } = this.config;
     if (verdict === CHECK && !audit) return CHECK;
-    if (verdict === GO || verdict === CHECK) {
-      if (audit || !this.rules.asks(this.rule)) this.counts.allow(this.rule);
-      return GO;
-    }
+    if (verdict === GO || verdict === CHECK) return GO;
+    this.isNoted = true;
     this.counts.deny(this.rule);
     const named = this.pinnedName.labels > 0 ? this.pinnedName : null;
     this.denials.note(this.flow, named, reasonOf(verdict), this.rule === NO_RULE ? -1 : this.rule);
     return audit ? GO : verdict;
+  }
+
+  /** Nothing is left that could refuse the connection but an answer, or the name it shows, which count it then. */
+  private countAllowed(verdict: number): void {
+    if (verdict !== GO || this.isNoted) return;
+    if (this.config.audit || !this.rules.asks(this.rule)) this.counts.allow(this.rule);
   }
 
   /** GO, or the refusal of a flow that there are enough of. Which rule's a flow is that has to show a name is seen then. */
@@ -364,7 +374,7 @@ export class Policy implements FlowJudge {
 
   /**
    * Whether a connection to the address at `words[at]`, which leaves by `way`, may go on now that it has shown `name`.
-   * Returns HANDLED (0) or the reason why not, which is noted.
+   * Returns HANDLED (0) or the reason why not, which is noted. Once no limit refuses it either, `counts` has to hear of it.
    */
   shown(words: Int32Array, at: number, port: number, way: PolicyWay | null, protocol = OVER_TCP): number {
     const { flow } = this;
@@ -376,7 +386,6 @@ export class Policy implements FlowJudge {
       flow.take(i, words, at);
       reason = this.shownAt(way);
     }
-    if (reason === 0 && !this.rules.asks(this.rule)) this.counts.allow(this.rule);
     return reason;
   }
 
@@ -443,12 +452,15 @@ export class Policy implements FlowJudge {
     return verdict === GO || (verdict === CHECK && this.lenient);
   }
 
-  /** Notes that the connection to this address is not let on for `reason`; a name that was shown is in hand, if any. */
-  refusedFlow(words: Int32Array, at: number, port: number, reason: number, protocol = OVER_TCP): void {
+  /**
+   * Notes that the flow to this address is not let on for `reason`, which is no rule's or a limit's of `rule`; a name that was
+   * shown is in hand, if any.
+   */
+  refusedFlow(words: Int32Array, port: number, protocol: number, reason: number, rule = NO_RULE): void {
     this.flow.protocol = protocol;
     this.flow.port = port;
-    for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[at + word];
-    this.rule = NO_RULE;
+    for (let word = 0; word < WORDS; word++) this.flow.words[word] = words[word];
+    this.rule = rule;
     this.refused(reason);
   }
 

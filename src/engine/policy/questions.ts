@@ -64,6 +64,8 @@ export interface AskedFlow {
   readonly flow: FlowInHand;
   readonly name: Name | null;
   readonly rule: number;
+  /** Of those that wait, once they are allowed: GO, or CHECK where they have yet to show a name. */
+  readonly verdict: number;
 }
 
 export interface QuestionsParts {
@@ -91,6 +93,7 @@ export class Questions {
   private readonly port = new Int32Array(QUESTIONS_MAX);
   private readonly protocol = new Uint8Array(QUESTIONS_MAX);
   private readonly rule = new Int32Array(QUESTIONS_MAX);
+  private readonly verdict = new Int32Array(QUESTIONS_MAX);
   private readonly count = new Float64Array(QUESTIONS_MAX);
 
   constructor(private readonly parts: QuestionsParts) {}
@@ -122,6 +125,7 @@ export class Questions {
     if (slot === NOT_THERE) return FULL;
     this.state[slot] = OPEN;
     this.rule[slot] = rule;
+    this.verdict[slot] = verdict;
     this.until[slot] = now + withinMs;
     this.count[slot]++;
     this.openCount++;
@@ -190,7 +194,7 @@ export class Questions {
     const name = length > 0 ? new Name() : null;
     name?.copy(this.octets, slot * NAME_SLOT_OCTETS, length);
     const flow = { words, port: this.port[slot], protocol: this.protocol[slot] };
-    return { flow, name, rule: this.rule[slot] };
+    return { flow, name, rule: this.rule[slot], verdict: this.verdict[slot] };
   }
 
   /** Ends what is out of time. */

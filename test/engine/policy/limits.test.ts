@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { asUdp, udp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
-import { hello, PolicyRig } from "../../support/policy-rig.ts";
+import { ALERT_49, hello, PolicyRig } from "../../support/policy-rig.ts";
 import type { TcpGuest } from "../../support/tcp-guest.ts";
 
 const AT = "203.0.113.7";
@@ -213,6 +213,38 @@ describe("beginnings", () => {
     guest.pass(50);
     expect(guest.received.length).toBe(10_000);
     expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+});
+
+describe("what a limit refuses", () => {
+  it("P25 counts as denied by its rule, and not as let through as well", () => {
+    const tcp = new PolicyRig(rule({ connections: 1 }));
+    for (let i = 0; i < 3; i++) tcp.connect(AT, 5432);
+    expect(tcp.exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [2, 0] });
+    const datagrams = new PolicyRig(rule({ new: "1/s" }));
+    for (const last of [7, 8, 9]) datagrams.sends(`203.0.113.${last}`, 9);
+    expect(datagrams.exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [2, 0] });
+  });
+
+  it("P25 once a name was shown, is noted with the name", () => {
+    const rig = new PolicyRig({ rules: [{ allow: "a.example", limit: { connections: 1 } }] });
+    rig.resolve("a.example", AT);
+    const guests = [1, 2, 3].map(() => connection(rig, 443).guest);
+    for (const guest of guests) guest.send(hello("a.example"));
+    expect(guests.map(({ received }) => Buffer.from(received).equals(ALERT_49))).toEqual([false, true, true]);
+    expect(rig.denials).toEqual(["a.example:443 policy-connections"]);
+    expect(rig.exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [2, 0] });
+  });
+
+  it("P25 is no yes of somebody who answers", () => {
+    const rig = new PolicyRig({ rules: [{ ask: "a.example", limit: { new: "1/s" } }] });
+    rig.resolve("a.example", AT);
+    const guest = rig.begin(AT, 443);
+    const { exchange } = rig;
+    exchange.core.answerQuestion(1, true, null, exchange.now);
+    guest.pass(10);
+    guest.send(hello("a.example"));
+    expect(exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [0, 0] });
   });
 });
 

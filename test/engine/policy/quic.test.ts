@@ -424,6 +424,7 @@ describe("rules", () => {
     expect(left(policy, hello("good.example"))).toHaveLength(1);
     expect(left(policy, hello("good.example", { id: OTHER_ID }))).toEqual([]);
     expect(dropped(policy, "policy-new-rate")).toBe(1);
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [1, 0] });
   });
 
   it("P14 that are replaced end what they do not allow, and keep what they do", () => {

@@ -15,6 +15,7 @@ import type { LetIn } from "../../policy/let-in.ts";
 import type { Name } from "../../policy/name.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { CHECK_TLS } from "../../policy/rule-set.ts";
+import { OVER_TCP } from "../../policy/targets.ts";
 import { copyRemote } from "../../transport/path.ts";
 import type { TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
@@ -214,8 +215,7 @@ export class HeldNames implements LocalService, NameChecks {
     const isLenient = (c.check & LENIENT) !== 0;
     const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
     if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
-      const shown = policy.shown(this.wordsOf(c), 0, c.remotePort, this.detours?.wayOf(c) ?? null);
-      const reason = shown === HANDLED ? policy.limits.rebind(c.id, policy.rule, policy.uptimeMs()) : shown;
+      const reason = this.judge(c);
       if (reason === HANDLED) {
         this.noteName(c, policy.name, true);
         this.release(n, c);
@@ -236,10 +236,23 @@ export class HeldNames implements LocalService, NameChecks {
     else this.refuse(n, c, reason);
   }
 
+  /** What rules say of the name that was shown, and then the limits of the one that allows it. HANDLED, or the drop reason. */
+  private judge(c: TcpConnection): number {
+    const { policy } = this;
+    const words = this.wordsOf(c);
+    const shown = policy.shown(words, 0, c.remotePort, this.detours?.wayOf(c) ?? null);
+    if (shown !== HANDLED) return shown;
+    const { rule, limits, counts } = policy;
+    const limited = limits.rebind(c.id, rule, policy.uptimeMs());
+    if (limited === HANDLED) counts.allow(rule);
+    else policy.refusedFlow(words, c.remotePort, OVER_TCP, limited, rule);
+    return limited;
+  }
+
   /** Counts and notes a connection that ends without a name that could be judged. */
   private count(c: TcpConnection, reason: number): void {
     this.policy.name.labels = 0;
-    this.policy.refusedFlow(this.wordsOf(c), 0, c.remotePort, reason);
+    this.policy.refusedFlow(this.wordsOf(c), c.remotePort, OVER_TCP, reason);
     this.ctx.counters.drop(reason);
   }
 

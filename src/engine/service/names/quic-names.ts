@@ -299,9 +299,10 @@ export class QuicNames implements DatagramChecks {
     const limit = isFirst ? limits.ofRule(rule) : null;
     const limited = limit === null ? HANDLED : limit.admit(false, policy.uptimeMs());
     if (limited !== HANDLED) {
-      policy.refusedFlow(words, 0, port, limited, OVER_QUIC);
+      policy.refusedFlow(words, port, OVER_QUIC, limited, rule);
       return limited;
     }
+    policy.counts.allow(rule);
     this.flows.setName(flow, policy.name);
     policy.remotes.setRule(words, 0, port, rule);
     return HANDLED;
@@ -314,7 +315,7 @@ export class QuicNames implements DatagramChecks {
     const { policy, words, flows } = this;
     for (let word = 0; word < 4; word++) words[word] = flows.pair[4 + word];
     policy.name.labels = 0;
-    policy.refusedFlow(words, 0, this.port, reason, OVER_QUIC);
+    policy.refusedFlow(words, this.port, OVER_QUIC, reason);
     return reason;
   }
 
@@ -329,7 +330,7 @@ export class QuicNames implements DatagramChecks {
     const { policy, words } = this;
     const port = this.flows.remoteOf(handshake.flow, words);
     policy.name.labels = 0;
-    policy.refusedFlow(words, 0, port, reason, OVER_QUIC);
+    policy.refusedFlow(words, port, OVER_QUIC, reason);
     this.ctx.counters.drop(reason);
   }
 

@@ -25,6 +25,7 @@ import { dropReason } from "../../metrics/drop-reasons.ts";
 import { GO } from "../../network/destinations.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { NO_RULE } from "../../policy/rule-set.ts";
+import { OVER_TCP } from "../../policy/targets.ts";
 import { isSameWay } from "../../policy/ways.ts";
 import { CONNECTING, type TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
@@ -403,7 +404,7 @@ export class Detours implements Ways {
     const { policy, ctx } = this;
     const { end, connection } = this.detours[n];
     if (end.nameOctets === 0 || !policy.name.readText(end.name, 0, end.nameOctets)) policy.name.labels = 0;
-    policy.refusedFlow(end.words, 0, end.port, reason);
+    policy.refusedFlow(end.words, end.port, OVER_TCP, reason);
     ctx.counters.drop(reason);
     if (connection !== null) ctx.ledger.recorder?.denied(reason, PROTOCOL_TCP, connection);
   }
