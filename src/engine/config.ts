@@ -307,9 +307,6 @@ export interface PolicyConfig {
 /** 198.19.0.0/16: half of what is set aside for measurements (RFC 2544), which no network routes. */
 export const STAND_INS: StandInNetwork = { address: (198 << 24) | (19 << 16), prefixLength: 16 };
 
-/** How long an address counts beyond its TTL, where a policy does not say. */
-export const PIN_GRACE_MS = 60_000;
-
 /** Unix sockets that connections of this policy may be sent to. */
 export function operatorSockets(policy: PolicyConfig | null): string[] {
   const ways = policy === null ? [] : [policy.way, ...policy.rules.map(({ way }) => way)];

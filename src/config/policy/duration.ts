@@ -3,6 +3,8 @@ import { Unacceptable } from "../unacceptable.ts";
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const ALLOWED = "a time such as 60s, 10m or 2h";
+/** How long an address counts beyond its TTL, where a policy does not say. */
+export const PIN_GRACE_MS = 60_000;
 /** What `parseDuration` reads. */
 export const DURATION = /^(\d{1,6})(ms|s|m|h|d)$/;
 

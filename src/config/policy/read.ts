@@ -5,7 +5,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
-  PIN_GRACE_MS,
   type PolicyConfig,
   type PolicyRule,
   type PolicyTarget,
@@ -17,7 +16,7 @@ import { OfflinePolicy, type OfflineVerdict } from "../../engine/policy/offline.
 import { hideLogin } from "../hidden-login.ts";
 import { type Problem, Unacceptable } from "../problem.ts";
 import { type Place, type PolicySource, readDocument } from "./document.ts";
-import { parseDuration } from "./duration.ts";
+import { PIN_GRACE_MS, parseDuration } from "./duration.ts";
 import { parseFlow } from "./flow.ts";
 import { guestLimitOf, limitOf } from "./limit.ts";
 import { type PolicyDocument, RULE_KEYS, type RuleDocument } from "./schema.ts";

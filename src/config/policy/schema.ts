@@ -75,20 +75,18 @@ export const RULE_LIMIT_KEYS = ["rate", "bytes", "connections", "new"] as const;
 export const GUEST_LIMIT_KEYS = ["new", "dns"] as const;
 
 export const RULE_KEYS = [
-  ...[
-    "allow",
-    "deny",
-    "ask",
-    "name",
-    "private",
-    "check",
-    "message",
-    "within",
-    "to",
-    "proxy-protocol",
-    "via",
-    "limit",
-  ],
+  "allow",
+  "deny",
+  "ask",
+  "name",
+  "private",
+  "check",
+  "message",
+  "within",
+  "to",
+  "proxy-protocol",
+  "via",
+  "limit",
 ] as const;
 
 const rule = z

@@ -1,15 +1,15 @@
 /** A policy as a file says it, from what was read: `readPolicy` reads the same from it, once it is told the passwords. */
 import { stringify } from "yaml";
-import { PIN_GRACE_MS, type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
+import { type PolicyConfig, type PolicyRule, STAND_INS } from "../../engine/config.ts";
 import { formatNetwork } from "../address.ts";
-import { formatDuration } from "./duration.ts";
+import { formatDuration, PIN_GRACE_MS } from "./duration.ts";
 import { guestLimitDocument, limitDocument } from "./limit.ts";
 import { isRuleName } from "./schema.ts";
 import { formatTarget } from "./target.ts";
 import { wayDocument } from "./way.ts";
 
 /** A rule's members, in the order people write them. */
-export function ruleDocument(rule: PolicyRule): Record<string, unknown> {
+function ruleDocument(rule: PolicyRule): Record<string, unknown> {
   const { name, verdict, check, message, way, limit, withinMs } = rule;
   const targets = rule.targets.map((target) => formatTarget(target, verdict));
   return {

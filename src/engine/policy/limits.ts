@@ -77,11 +77,6 @@ export class RuleLimit {
     this.fresh = countBucket(newFlows);
   }
 
-  /** Whether it counts octets. */
-  get meters(): boolean {
-    return this.rate.length > 0 || this.limit.bytes !== undefined;
-  }
-
   /** Octets that may pass now. */
   allowance(direction: number, nowMs: number): number {
     const bucket = this.rate[direction];

@@ -72,7 +72,6 @@ class Group {
 }
 
 export class RuleSet {
-  readonly count: number;
   readonly allowsByDefault: boolean;
   /** A rule has names that QUIC has to show. */
   readonly hasQuic: boolean;
@@ -108,7 +107,6 @@ export class RuleSet {
 
   constructor(config: PolicyConfig) {
     const { rules } = config;
-    this.count = rules.length;
     this.allowsByDefault = config.default === "allow";
     this.hasQuic = rules.some(({ targets: all }) => all.some(({ quic }) => quic === true));
     this.flags = Uint8Array.from(
@@ -341,16 +339,6 @@ export class RuleSet {
     return (
       this.hasGap(1, PORT_MAX, OVER_TCP, count, NO_RULE) || this.hasGap(1, PORT_MAX, OVER_UDP, count, NO_RULE)
     );
-  }
-
-  /** Whether an allow rule names it and says that it may lead to private addresses. */
-  mayBePrivate(name: Name): boolean {
-    const count = this.gather(name);
-    for (let i = 0; i < count; i++) {
-      const flags = this.flags[this.targets.rule[this.naming[i]]];
-      if ((flags & ALLOW) !== 0 && (flags & PRIVATE) !== 0) return true;
-    }
-    return false;
   }
 
   /** Whether a rule that allows this name says by what way it is reached. */
