@@ -35,6 +35,7 @@ import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { type ControlPort, ControlPorts } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
+import { earlier } from "./time/earlier.ts";
 import { NO_FLOW } from "./transport/flow-table.ts";
 import { flowOfFrame } from "./transport/frame-flow.ts";
 import { Recorder } from "./transport/recorder.ts";
@@ -376,10 +377,4 @@ class Engine implements EngineCore {
     this.layers.v6?.close();
     this.layers.egress.flush();
   }
-}
-
-/** Of two delays in milliseconds, -1 meaning none, the shorter. */
-function earlier(a: number, b: number): number {
-  if (a < 0) return b;
-  return b >= 0 && b < a ? b : a;
 }

@@ -31,7 +31,7 @@ import type { FlowJudge } from "./network/judge.ts";
 import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
 import { Strangers } from "./network/strangers.ts";
-import type { PolicyLayers, PolicyLayersParts, TurnService } from "./policy-layers.ts";
+import type { Destined, PolicyLayers, PolicyLayersParts, TurnService } from "./policy-layers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
 import { Dns } from "./service/dns/dns.ts";
 import { DnsReplies } from "./service/dns/replies.ts";
@@ -73,8 +73,8 @@ export class Layers {
   readonly tftp: Tftp | null;
   /** The step of the turn of DNS and of who else serves the guest's connections. */
   readonly services: TurnService;
+  private readonly destined: Destined;
   /** Null where nothing but the options says where the guest may go. */
-  private readonly ways: Ways;
   readonly policy: PolicyLayers | null;
   readonly inbound: InboundForwards;
   readonly idleMemory: IdleMemory;
@@ -103,8 +103,8 @@ export class Layers {
     const strangers = new Strangers(ports.warn, subnet, guestAddress);
     const flows = new FlowTable(entropy, config.maxFlows);
     const { policy, judge, network } = judgesOf(config, ports, counters, uptimeMs, makePolicy);
-    this.ways = waysOf(config, judge);
-    const { destinations, destinations6 } = this.ways;
+    this.destined = destinedOf(config, judge);
+    const { destinations, destinations6 } = this.destined;
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
     const ledger = new FlowLedger(config.maxFlows, uptimeMs);
     const world = { network, flows, ledger, destinations, destinations6, ...secrets };
@@ -127,7 +127,7 @@ export class Layers {
     this.services = policy?.over(this.tcp.ctx, this.udp, this.dns, world) ?? this.dns;
     this.dhcp = new DhcpService({ ...shared, scratch, neighbours, sources });
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
-    this.nat64 = this.nat64Of(config, view, this.ways, now);
+    this.nat64 = this.nat64Of(config, view, this.destined, now);
     this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
     this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
     const { tcp, udp, v6, arp, reassembly } = this;
@@ -162,12 +162,12 @@ export class Layers {
 
   /** The guest reaches none of these. */
   setControlPorts(ports: ControlPorts | null): void {
-    const { destinations, destinations6 } = this.ways;
+    const { destinations, destinations6 } = this.destined;
     destinations.controlPorts = ports;
     if (destinations6 !== null) destinations6.controlPorts = ports;
   }
 
-  private nat64Of(config: EngineConfig, view: DataView, ways: Ways, now: () => number): Nat64 | null {
+  private nat64Of(config: EngineConfig, view: DataView, destined: Destined, now: () => number): Nat64 | null {
     const { dns, udp, dhcp, v6, policy } = this;
     dns.ownAnswer = (at, length) => this.ownAnswer(at, length, now());
     if (config.nat64 === null || config.restrict) return null;
@@ -176,8 +176,8 @@ export class Layers {
       ask: (message, nowMs) => dns.ask(message, nowMs),
       isOutside: (prefix) => isOutside(prefix, config.ipv6),
       changed: (outward, known) => {
-        ways.destinations.translate(outward);
-        ways.destinations6?.setNat64(known);
+        destined.destinations.translate(outward);
+        destined.destinations6?.setNat64(known);
         policy?.setNat64(known);
         udp.translate(outward);
         v6?.setNat64(known);
@@ -187,12 +187,7 @@ export class Layers {
   }
 }
 
-interface Ways {
-  readonly destinations: Destinations;
-  readonly destinations6: Destinations6 | null;
-}
-
-function waysOf(config: EngineConfig, judge: FlowJudge | null): Ways {
+function destinedOf(config: EngineConfig, judge: FlowJudge | null): Destined {
   const destinations6 = config.ipv6 && new Destinations6(config, config.ipv6, judge);
   return { destinations: new Destinations(config, judge), destinations6 };
 }

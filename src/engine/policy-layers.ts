@@ -19,6 +19,7 @@ import { QuicNames } from "./service/names/quic-names.ts";
 import { PolicyReview } from "./service/policy-review.ts";
 import { Detours } from "./service/ways/detours.ts";
 import { NameLookup } from "./service/ways/name-lookup.ts";
+import { earlier } from "./time/earlier.ts";
 import { copyRemote } from "./transport/path.ts";
 import { CLOSED, type TcpConnection } from "./transport/tcp/connection.ts";
 import type { TcpContext } from "./transport/tcp/context.ts";
@@ -90,7 +91,7 @@ export class PolicyLayers {
   }
 
   /** On top of TCP, UDP and DNS, whose step of the turn it joins. */
-  over(ctx: TcpContext, udp: Udp, dns: AskedService, ways: Destined): TurnService {
+  over(ctx: TcpContext, udp: Udp, dns: AskedService, destined: Destined): TurnService {
     const scratchAt = ctx.arena.dnsAt + DNS_REGION_OCTETS - DNS_SCRATCH_OCTETS;
     const { judge: policy } = this;
     const { questions } = policy.asking;
@@ -104,7 +105,7 @@ export class PolicyLayers {
     const letIn = new LetIn(this.parts.config.maxFlows, isOpen);
     const ask = (message: Uint8Array, nowMs: number): void => dns.ask(message, nowMs);
     const { allowLinkLocal } = this.parts.config;
-    const lookup = new NameLookup({ ...ways, view: ctx.view, policy, allowLinkLocal, ask });
+    const lookup = new NameLookup({ ...destined, view: ctx.view, policy, allowLinkLocal, ask });
     const detours = new Detours(ctx, policy, scratchAt, lookup);
     const names = new HeldNames(ctx, policy, letIn, scratchAt, detours);
     const isService = (c: TcpConnection): boolean => this.isService(c);
@@ -217,12 +218,6 @@ export class PolicyLayers {
   setHostAddresses(addresses: readonly Ipv6Words[]): void {
     this.judge.setHostAddresses(addresses);
   }
-}
-
-/** Of two delays in milliseconds, -1 meaning none, the shorter. */
-function earlier(a: number, b: number): number {
-  if (a < 0) return b;
-  return b >= 0 && b < a ? b : a;
 }
 
 /** Local connections are DNS's up to a number, and those that have to show a name from there on. */

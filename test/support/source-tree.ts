@@ -184,6 +184,8 @@ function isNumber(parameter: Node): boolean {
   const inner = (parameter["parameter"] ?? parameter["left"] ?? parameter) as Node;
   const right = parameter["right"] as Node | undefined;
   if (right?.type === "Literal" && typeof right["value"] === "number") return true;
+  // A default that has a name is a constant, and those of the packet path are numbers.
+  if (right?.type === "Identifier" && /^[A-Z][A-Z0-9_]*$/.test(nameOf(right) ?? "")) return true;
   const annotation = (inner["typeAnnotation"] as Node | null)?.["typeAnnotation"] as Node | undefined;
   return annotation?.type === "TSNumberKeyword";
 }

@@ -29,8 +29,10 @@ export const DENIED = 1;
 export const NO_DATA = 2;
 /** Not for us. */
 export const REFUSED = 3;
-/** It has the address `QuestionJudge.standIn`, of the question's type, for a few seconds. */
+/** It has the address `QuestionJudge.standIn`, of the question's type. */
 export const STANDS_IN = 4;
+/** How long the guest may remember that; the pin lasts longer. */
+export const STAND_IN_SECONDS = 5;
 /** Too many were asked. */
 export const LIMITED = 5;
 

@@ -33,6 +33,8 @@ export class Asking {
   readonly questions: Questions;
   /** Somebody is there who answers questions. */
   isAttended = false;
+  /** Of the flow in hand: one for all, since every SYN may be asked about. */
+  private readonly terms = { rule: 0, withinMs: 0, canBeUnattended: true, verdict: GO, canWait: true };
   /** Told of each question; and has the flows under its ticket go on or end, and says how many they were. */
   asked: (row: QuestionRow) => void = () => {};
   decide: (ticket: number, isAllowed: boolean, reason: number) => number = () => 0;
@@ -107,9 +109,13 @@ export class Asking {
   /** What becomes of the flow in hand, whose rule asks. `canWait`: until somebody has answered. */
   private question(verdict: number, name: Name | null, canWait: boolean): number {
     const { config, flow, rule } = this.policy;
-    const within = config.rules[rule].withinMs ?? WITHIN_MS;
-    const mayWait = config.refuseUnattended !== true;
-    const answer = this.questions.ask(flow, name, rule, within, mayWait, verdict, canWait);
+    const { terms } = this;
+    terms.rule = rule;
+    terms.withinMs = config.rules[rule].withinMs ?? WITHIN_MS;
+    terms.canBeUnattended = config.refuseUnattended !== true;
+    terms.verdict = verdict;
+    terms.canWait = canWait;
+    const answer = this.questions.ask(flow, name, terms);
     if (answer === GO || answer === CHECK || ticketOf(answer) >= 0) return answer;
     return this.deny(reasonOf(answer), name);
   }

@@ -59,6 +59,19 @@ export interface QuestionRow {
 /** What became of an answer: it counts; somebody was quicker; there is no such question. */
 export type AnswerResult = "taken" | "answered" | "unknown";
 
+/** How a flow is asked about. */
+export interface Terms {
+  /** The one that asks. */
+  readonly rule: number;
+  readonly withinMs: number;
+  /** It may be asked while nobody is there to answer. */
+  readonly canBeUnattended: boolean;
+  /** Of the flow, once it is allowed. */
+  readonly verdict: number;
+  /** It can wait until somebody has answered. */
+  readonly canWait: boolean;
+}
+
 /** What a question is about. */
 export interface AskedFlow {
   readonly flow: FlowInHand;
@@ -99,18 +112,11 @@ export class Questions {
   constructor(private readonly parts: QuestionsParts) {}
 
   /**
-   * The flow in hand, whose rule asks. Returns `verdict` where it is allowed, a refusal, or for TCP `verdict` once the question
+   * The flow in hand, whose rule asks. Returns `terms.verdict` where it is allowed, a refusal, or for what can wait the same once the question
    * has been answered. What cannot wait is refused for the time being.
    */
-  ask(
-    flow: FlowInHand,
-    name: Name | null,
-    rule: number,
-    withinMs: number,
-    canBeUnattended: boolean,
-    verdict: number,
-    canWait: boolean,
-  ): number {
+  ask(flow: FlowInHand, name: Name | null, terms: Terms): number {
+    const { rule, verdict, canWait } = terms;
     const now = this.parts.uptimeMs();
     let slot = this.find(flow, name);
     if (slot !== NOT_THERE && now < this.until[slot]) {
@@ -119,14 +125,14 @@ export class Questions {
       if (this.state[slot] === DENIED) return REFUSED;
       if (this.state[slot] === OPEN) return canWait ? wait(ticketOfSlot(slot), verdict) : WAITS;
     }
-    if (!canBeUnattended && !this.parts.isAttended()) return UNATTENDED;
+    if (!terms.canBeUnattended && !this.parts.isAttended()) return UNATTENDED;
     if (this.openCount >= QUESTIONS_OPEN_MAX) return FULL;
     if (slot === NOT_THERE) slot = this.make(flow, name, now);
     if (slot === NOT_THERE) return FULL;
     this.state[slot] = OPEN;
     this.rule[slot] = rule;
     this.verdict[slot] = verdict;
-    this.until[slot] = now + withinMs;
+    this.until[slot] = now + terms.withinMs;
     this.count[slot]++;
     this.openCount++;
     this.parts.opened(this.rowOf(slot, now));

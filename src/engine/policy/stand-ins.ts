@@ -7,11 +7,11 @@
  */
 import { V4_MAPPED } from "../boundary.ts";
 import type { StandInNetwork } from "../config.ts";
+import { STAND_IN_SECONDS } from "../network/judge.ts";
+import { isMapped } from "../wire/mapped-address.ts";
 import { Name } from "./name.ts";
 import { NO_PIN, type Pins } from "./pins.ts";
 
-/** What a client is told to remember; the pin lasts longer. */
-const STAND_IN_SECONDS = 5;
 /** Places tried for a name. With four times as many places as there can be pins none is free once in a billion. */
 const PLACES_TRIED = 16;
 const HASH_PRIME = 0x9e3779b1 | 0;
@@ -32,8 +32,7 @@ export class StandIns {
 
   /** Whether this is one, of a name or of none. IPv4 as v4-mapped. */
   has(words: Int32Array, at: number): boolean {
-    const isIpv4 = (words[at] | words[at + 1]) === 0 && words[at + 2] === V4_MAPPED;
-    return isIpv4 && (words[at + 3] & this.mask) === this.network.address;
+    return isMapped(words, at) && (words[at + 3] & this.mask) === this.network.address;
   }
 
   /** The pin of the stand-in at `words[at]`, or NO_PIN where it is nobody's now. */

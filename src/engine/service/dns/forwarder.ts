@@ -16,7 +16,15 @@ import type { Ipv6Words, ResolverAddress } from "../../config.ts";
 import { DNS_QUERY_OCTETS_MAX, DNS_REGION_OCTETS, DNS_TCP_QUERIES_MAX } from "../../limits.ts";
 import { counter } from "../../metrics/counters.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
-import { DENIED, LIMITED, NO_DATA, PASSES, type QuestionJudge, STANDS_IN } from "../../network/judge.ts";
+import {
+  DENIED,
+  LIMITED,
+  NO_DATA,
+  PASSES,
+  type QuestionJudge,
+  STAND_IN_SECONDS,
+  STANDS_IN,
+} from "../../network/judge.ts";
 import type { FlowLedger } from "../../transport/flow-ledger.ts";
 import { type Ends, PAIR_WORDS, Path } from "../../transport/path.ts";
 import {
@@ -41,7 +49,7 @@ import { Askers, NO_ASKER } from "./askers.ts";
 import { HostNames, NOT_OURS } from "./host-names.ts";
 import { NO_STREAM, Query } from "./query.ts";
 import { isOverTcp, NO_QUESTION, QUESTIONS_MAX } from "./questions.ts";
-import { explain, payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
+import { explain, OwnAnswer, payloadMax, REPLY_OCTETS, truncate, writeReply } from "./reply.ts";
 import { type AnswerListener, Resolution } from "./resolution.ts";
 import { Resolvers } from "./resolvers.ts";
 import { BY_NOBODY, BY_SLUICE, DnsTeller } from "./teller.ts";
@@ -49,9 +57,6 @@ import type { UpstreamParts } from "./upstream.ts";
 
 /** Where answers of our own are made, with room for a length in front. */
 const REPLY_OFFSET = DNS_REGION_OCTETS - REPLY_OCTETS;
-
-/** How long an address that stands for a name may be remembered. */
-const STAND_IN_SECONDS = 5;
 
 /** The port of no guest. */
 const OURSELVES = 0;
@@ -103,6 +108,7 @@ export class DnsForwarder implements AnswerListener {
   private readonly hostNames: HostNames;
   private readonly replyAt: number;
   private readonly inHand = new Query();
+  private readonly own = new OwnAnswer();
   /** Told of answers to questions of our own, at an offset; failures are answers. */
   ownAnswer: (at: number, length: number) => void = () => {};
   /** The ends of an answer over UDP. */
@@ -206,7 +212,7 @@ export class DnsForwarder implements AnswerListener {
   refuse(ends: Ends, at: number, length: number): void {
     const { options, view, replyAt, path } = this;
     if (checkQuery(view, at, length) !== HANDLED) return;
-    const octets = writeReply(options.octets, view, at, length, replyAt, RCODE_REFUSED, 0);
+    const octets = writeReply(options.octets, view, at, length, replyAt, this.own.be(RCODE_REFUSED));
     path.copyEnds(ends);
     options.reply(path, replyAt, octets);
   }
@@ -254,7 +260,8 @@ export class DnsForwarder implements AnswerListener {
       this.options.policy?.answeredHere(this.view, query.at, query.end, address);
     const bits = isRefused ? RCODE_REFUSED : FLAG_AUTHORITATIVE;
     const record = isRefused ? 0 : address;
-    const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, bits, record);
+    const own = this.own.be(bits, record);
+    const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, own);
     this.answerQuery(query, length);
     if (this.teller.isHeard) this.tellHere(query, bits & RCODE_MASK, isRefused ? 0 : address);
     if (isRefused) return RESTRICTED;
@@ -270,7 +277,8 @@ export class DnsForwarder implements AnswerListener {
     const address = verdict === STANDS_IN ? policy.standIn : 0;
     const isNone = verdict === NO_DATA || address !== 0;
     const rcode = isNone ? 0 : isDenied && !policy.refuses ? RCODE_NXDOMAIN : RCODE_REFUSED;
-    let length = writeReply(octets, view, query.at, query.length, replyAt, rcode, address, STAND_IN_SECONDS);
+    const own = this.own.be(rcode, address, STAND_IN_SECONDS);
+    let length = writeReply(octets, view, query.at, query.length, replyAt, own);
     if (isDenied) length = explain(octets, view, replyAt, length, policy.explain());
     this.answerQuery(query, length);
     if (this.teller.isHeard) this.tellHere(query, rcode, address);
@@ -367,7 +375,8 @@ export class DnsForwarder implements AnswerListener {
       this.teller.ownAnswer(BY_NOBODY, -1, 0);
       this.tellAll(entry);
     }
-    const length = writeReply(this.options.octets, this.view, slot, queryOctets, replyAt, rcode, 0);
+    const own = this.own.be(rcode);
+    const length = writeReply(this.options.octets, this.view, slot, queryOctets, replyAt, own);
     this.answerAll(entry, replyAt, length, resolution.questions.end[entry]);
   }
 

@@ -36,10 +36,25 @@ const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER_OCTETS;
 /** As long as the stub may remember: the network of a guest does not change while it runs. */
 const A_RECORD_TTL_SECONDS = 60;
 
+/** What an answer of our own says. */
+export class OwnAnswer {
+  /** Of the flags: a code, AA. */
+  bits = 0;
+  /** Of an A record, or for an AAAA question of a record in 64:ff9b::/96; 0: none. */
+  address = 0;
+  ttlSeconds = 0;
+
+  be(bits: number, address = 0, ttlSeconds = A_RECORD_TTL_SECONDS): this {
+    this.bits = bits;
+    this.address = address;
+    this.ttlSeconds = ttlSeconds;
+    return this;
+  }
+}
+
 /**
- * Makes an answer to the query of `length` octets at `from`: its id and question, `bits` for the flags (a code, AA), an A
- * record unless `address` is 0, or for an AAAA question a record of that address in 64:ff9b::/96, and an OPT record of ours
- * if the query has one. Returns the length, at most REPLY_OCTETS.
+ * Makes an answer to the query of `length` octets at `from`: its id and question, what `answer` says, and an OPT record of
+ * ours if the query has one. Returns the length, at most REPLY_OCTETS.
  */
 export function writeReply(
   octets: Uint8Array,
@@ -47,9 +62,7 @@ export function writeReply(
   from: number,
   length: number,
   to: number,
-  bits: number,
-  address: number,
-  ttlSeconds = A_RECORD_TTL_SECONDS,
+  { bits, address, ttlSeconds }: Readonly<OwnAnswer>,
 ): number {
   const end = questionEnd(view, from, length);
   const optAt = additionals(view, from) > 0 ? findOpt(view, from, length) : 0;
