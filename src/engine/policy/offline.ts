@@ -3,8 +3,9 @@
 import { V4_MAPPED } from "../boundary.ts";
 import type { PolicyConfig } from "../config.ts";
 import type { DropReasonName } from "../metrics/drop-reasons.ts";
-import { EMBEDDED_MAX, embeddedIpv4, isIsatap, isLegitimate4, isLegitimate6 } from "../network/addresses.ts";
+import { isLegitimate4, isLegitimate6 } from "../network/addresses.ts";
 import { isMapped } from "../wire/mapped-address.ts";
+import { JudgedFlow } from "./judged-flow.ts";
 import { Name } from "./name.ts";
 import { NO_RULE, PINNED, RuleSet } from "./rule-set.ts";
 import { OVER_QUIC, OVER_TCP, OVER_UDP } from "./targets.ts";
@@ -35,7 +36,7 @@ const SOME_ADDRESS = Int32Array.of(0, 0, V4_MAPPED, 0xf0000001);
 export class OfflinePolicy {
   private readonly rules: RuleSet;
   private readonly name = new Name();
-  private readonly embedded = new Int32Array(EMBEDDED_MAX);
+  private readonly flow = new JudgedFlow();
 
   constructor(config: PolicyConfig) {
     this.rules = new RuleSet(config);
@@ -60,15 +61,15 @@ export class OfflinePolicy {
 
   /** The rule for an address: of all that it may be, one that denies before one that allows. */
   private addressRule(words: Int32Array, port: number, over: number): number {
-    const { rules, embedded } = this;
-    const isIpv4 = isMapped(words, 0);
-    const inside = isIpv4 ? 0 : embeddedIpv4(words, 0, embedded);
+    const { rules, flow } = this;
+    const all = flow.candidates(words, 0);
     let found = NO_RULE;
-    for (let i = 0; i < inside; i++) {
-      found = rules.addressRule(Int32Array.of(0, 0, V4_MAPPED, embedded[i]), 0, port, over);
-      if (!rules.allows(found)) return found;
+    for (let i = 0; i < all; i++) {
+      flow.take(i, words, 0);
+      found = rules.addressRule(flow.words, 0, port, over);
+      if (!rules.allows(found)) break;
     }
-    return inside > 0 && !isIsatap(words, 0) ? found : rules.addressRule(words, 0, port, over);
+    return found;
   }
 }
 

@@ -4,12 +4,8 @@
  */
 import {
   answers,
-  CLASS_IN,
-  DNS_HEADER_OCTETS,
-  FLAG_RECURSION_DESIRED,
-  FLAGS,
   flags,
-  QUESTIONS,
+  makeQuestion,
   questionEnd,
   RCODE_MASK,
   recordAt,
@@ -27,17 +23,7 @@ const NAME_ERROR = 3;
 const ADDRESS_OCTETS = 16;
 
 /** ipv4only.arpa, AAAA, IN, with recursion; CD is clear (section 3). */
-export const IPV4ONLY_QUESTION = question(["ipv4only", "arpa"]);
-
-function question(labels: readonly string[]): Uint8Array {
-  const octets = new Array<number>(DNS_HEADER_OCTETS).fill(0);
-  octets[FLAGS] = FLAG_RECURSION_DESIRED >>> 8;
-  octets[QUESTIONS + 1] = 1;
-  for (const label of labels) {
-    octets.push(label.length, ...Array.from(label, (letter) => letter.charCodeAt(0)));
-  }
-  return Uint8Array.from([...octets, 0, 0, TYPE_AAAA, 0, CLASS_IN]);
-}
+export const IPV4ONLY_QUESTION = makeQuestion(0, new TextEncoder().encode("ipv4only.arpa"), TYPE_AAAA);
 
 /**
  * What the answer at `at` says: a prefix, or that there is none (null), and for how long that holds (0 for what is not

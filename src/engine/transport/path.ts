@@ -128,6 +128,12 @@ export class Path implements Ends {
   }
 }
 
+/** Puts the guest's address into four words. */
+export function copyGuest({ ipOctets, guestAddress, pair, pairAt }: Ends, to: Int32Array): void {
+  if (ipOctets === IPV6_HEADER_OCTETS) for (let word = 0; word < 4; word++) to[word] = pair[pairAt + word];
+  else setMapped(to, 0, guestAddress);
+}
+
 /** Puts the remote's address into four words. */
 export function copyRemote({ ipOctets, remoteAddress, pair, pairAt }: Ends, to: Int32Array): void {
   if (ipOctets === IPV6_HEADER_OCTETS)

@@ -62,6 +62,7 @@ export const RECORD_FIXED_OCTETS = 10;
 export const RECORD_CLASS = 2;
 export const RECORD_TTL = 4;
 export const RECORD_LENGTH = 8;
+const DOT = 0x2e;
 const LABEL_MAX = 63;
 const POINTER_MIN = 0xc0;
 /** Longest name, with its length octets and the root. */
@@ -105,6 +106,28 @@ export function setId(view: DataView, at: number, value: number): void {
 }
 export function setFlags(view: DataView, at: number, value: number): void {
   view.setUint16(at + FLAGS, value);
+}
+
+/** A question of our own, which asks for recursion. `name`: labels parted by dots. */
+export function makeQuestion(id: number, name: Uint8Array, type: number): Uint8Array {
+  const message = new Uint8Array(DNS_HEADER_OCTETS + name.length + 2 + QUESTION_FIXED_OCTETS);
+  const view = new DataView(message.buffer);
+  setId(view, 0, id);
+  setFlags(view, 0, FLAG_RECURSION_DESIRED);
+  view.setUint16(QUESTIONS, 1);
+  let at = DNS_HEADER_OCTETS;
+  let labelAt = at++;
+  for (const octet of name) {
+    if (octet === DOT) labelAt = at++;
+    else {
+      message[at++] = octet;
+      message[labelAt]++;
+    }
+  }
+  at++;
+  view.setUint16(at, type);
+  view.setUint16(at + 2, CLASS_IN);
+  return message;
 }
 
 /** Sets how many records follow the question. */

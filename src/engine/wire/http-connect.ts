@@ -8,21 +8,18 @@
  * Behind the empty line of the answer octets of the other end follow, so no more is read than surely belongs to the head.
  */
 import { formatAddress } from "./address-text.ts";
+import { HEAD_ENDED, headProgress } from "./http-head.ts";
 import type { RemoteEnd } from "./remote-end.ts";
 
 /** The longest head of an answer. */
 const ANSWER_OCTETS_MAX = 16_384;
 
-const CR = 0x0d;
 const LF = 0x0a;
 const NUL = 0;
 /** "HTTP/1.x 200": what is looked at of the first line. */
 const STATUS_AT = 9;
 const STATUS_END = 12;
 const BEGINNING = Uint8Array.from("HTTP/1.", (letter) => letter.charCodeAt(0));
-
-/** The head's end is CR LF CR LF: how much of it has been seen last. */
-const HEAD_ENDED = 4;
 
 /** Results of `ConnectAnswer.take`. */
 export const ANSWER_UNDER_WAY = 0;
@@ -50,58 +47,46 @@ function hostText({ words, name, nameOctets }: RemoteEnd): string {
   return address.includes(":") ? `[${address}]` : address;
 }
 
-/** What has come of answers, one for each connection that waits for one. */
-export class ConnectAnswers {
+/** What has come of an answer. */
+export class ConnectAnswer {
+  /** The code of one that has ended. */
+  status = 0;
   /** Octets taken. */
-  private readonly taken: Int32Array;
-  private readonly seen: Uint8Array;
-  private readonly code: Int32Array;
+  private taken = 0;
+  /** How much of the head's end has been seen last. */
+  private seen = 0;
 
-  constructor(count: number) {
-    this.taken = new Int32Array(count);
-    this.seen = new Uint8Array(count);
-    this.code = new Int32Array(count);
-  }
-
-  begin(n: number): void {
-    this.taken[n] = 0;
-    this.seen[n] = 0;
-    this.code[n] = 0;
+  begin(): void {
+    this.status = 0;
+    this.taken = 0;
+    this.seen = 0;
   }
 
   /** Octets that surely belong to the head still: so many may be read. */
-  expected(n: number): number {
-    return HEAD_ENDED - this.seen[n];
-  }
-
-  /** The status code of an answer that has ended. */
-  status(n: number): number {
-    return this.code[n];
+  get expected(): number {
+    return HEAD_ENDED - this.seen;
   }
 
   /** Takes `length` octets, at most as many as were expected. */
-  take(n: number, octets: Uint8Array, at: number, length: number): number {
-    for (let i = 0; i < length; i++) if (!this.takeOctet(n, octets[at + i])) return NOT_AN_ANSWER;
-    if (this.seen[n] < HEAD_ENDED) return ANSWER_UNDER_WAY;
-    const isStatus = this.taken[n] >= STATUS_END && this.code[n] >= 100 && this.code[n] <= 999;
+  take(octets: Uint8Array, at: number, length: number): number {
+    for (let i = 0; i < length; i++) if (!this.takeOctet(octets[at + i])) return NOT_AN_ANSWER;
+    if (this.seen < HEAD_ENDED) return ANSWER_UNDER_WAY;
+    const isStatus = this.taken >= STATUS_END && this.status >= 100 && this.status <= 999;
     return isStatus ? ANSWER_ENDED : NOT_AN_ANSWER;
   }
 
-  private takeOctet(n: number, octet: number): boolean {
-    const at = this.taken[n]++;
+  private takeOctet(octet: number): boolean {
+    const at = this.taken++;
     if (at >= ANSWER_OCTETS_MAX || octet === NUL) return false;
     if (at < BEGINNING.length && octet !== BEGINNING[at]) return false;
     if (at >= STATUS_AT && at < STATUS_END) {
       const digit = octet - 0x30;
       if (digit < 0 || digit > 9) return false;
-      this.code[n] = this.code[n] * 10 + digit;
+      this.status = this.status * 10 + digit;
     }
-    const seen = this.seen[n];
-    const isCrDue = (seen & 1) === 0;
     // A line feed by itself ends a line for some: whoever sends it means something else than we read.
-    if (octet === LF && isCrDue) return false;
-    if (octet === (isCrDue ? CR : LF)) this.seen[n] = seen + 1;
-    else this.seen[n] = octet === CR ? 1 : 0;
+    if (octet === LF && this.seen % 2 === 0) return false;
+    this.seen = headProgress(this.seen, octet);
     return true;
   }
 }

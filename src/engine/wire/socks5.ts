@@ -5,7 +5,7 @@
  *   login      | 1 | length (1) | user | length (1) | password |      answer  | 1 | 0 |
  *   request    | 5 | CONNECT | 0 | type | address | port (2) |       reply   | 5 | code | 0 | type | address | port (2) |
  */
-import { V4_MAPPED } from "../boundary.ts";
+import { isMapped } from "./mapped-address.ts";
 import type { RemoteEnd } from "./remote-end.ts";
 
 const VERSION = 5;
@@ -68,7 +68,7 @@ export function writeConnect(octets: Uint8Array, view: DataView, at: number, end
     for (let i = 0; i < end.nameOctets; i++) octets[to++] = end.name[i];
   } else {
     const { words } = end;
-    const isIpv4 = (words[0] | words[1]) === 0 && words[2] === V4_MAPPED;
+    const isIpv4 = isMapped(words, 0);
     octets[at + 3] = isIpv4 ? TYPE_IPV4 : TYPE_IPV6;
     for (let word = isIpv4 ? 3 : 0; word < 4; word++, to += 4) view.setInt32(to, words[word]);
   }

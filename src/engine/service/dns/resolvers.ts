@@ -3,8 +3,9 @@
  * first choice for a while. What it says about a name, a failure too, says nothing about the resolver: another first
  * choice could mean other answers, where resolvers know different names.
  */
-import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords, V4_MAPPED } from "../../boundary.ts";
+import { ADDRESS_PORT, ADDRESS_WORDS, type AddressWords } from "../../boundary.ts";
 import type { ResolverAddress } from "../../config.ts";
+import { isMapped } from "../../wire/mapped-address.ts";
 
 /** A resolver may take questions over UDP and none over TCP, or the other way about. */
 export const OVER_UDP = 0;
@@ -75,6 +76,6 @@ function toResolver(address: ResolverAddress): Resolver {
   const words = new Int32Array(ADDRESS_WORDS);
   words.set(address.words);
   words[ADDRESS_PORT] = address.port;
-  const mapped = address.words[0] === 0 && address.words[1] === 0 && address.words[2] === V4_MAPPED;
-  return { address, words, family: mapped ? 4 : 6, failed: [false, false], failedAtMs: new Int32Array(2) };
+  const family = isMapped(words, 0) ? 4 : 6;
+  return { address, words, family, failed: [false, false], failedAtMs: new Int32Array(2) };
 }

@@ -1,6 +1,7 @@
 /** One connection that does not go straight, from its SYN until its octets may flow. */
 import type { PolicyWay } from "../../config.ts";
 import type { TcpConnection } from "../../transport/tcp/connection.ts";
+import { ConnectAnswer } from "../../wire/http-connect.ts";
 import { RemoteEnd } from "../../wire/remote-end.ts";
 import { REPLY_OCTETS_MAX } from "../../wire/socks5.ts";
 
@@ -40,6 +41,8 @@ export class Detour {
   readonly heard = new Uint8Array(REPLY_OCTETS_MAX);
   heardOctets = 0;
   wantedOctets = 0;
+  /** What an HTTP proxy has answered. */
+  readonly answer = new ConnectAnswer();
   /** Of a name that is asked for: whether for its IPv6 addresses. */
   asksIpv6 = false;
   /** Addresses that the resolver gave: four words each. */

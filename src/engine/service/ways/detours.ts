@@ -17,7 +17,6 @@ import {
   ENETUNREACH,
   ENOBUFS,
   ETIMEDOUT,
-  V4_MAPPED,
 } from "../../boundary.ts";
 import type { PolicyWay } from "../../config.ts";
 import { DETOURS_MAX } from "../../limits.ts";
@@ -27,16 +26,12 @@ import type { Policy } from "../../policy/policy.ts";
 import { NO_RULE } from "../../policy/rule-set.ts";
 import { OVER_TCP } from "../../policy/targets.ts";
 import { isSameWay } from "../../policy/ways.ts";
+import { copyGuest, copyRemote } from "../../transport/path.ts";
 import { CONNECTING, type TcpConnection } from "../../transport/tcp/connection.ts";
 import type { TcpContext } from "../../transport/tcp/context.ts";
 import { connectOutbound, failConnect } from "../../transport/tcp/open.ts";
 import { PENDING, STRAIGHT, type Ways } from "../../transport/tcp/ways.ts";
-import {
-  ANSWER_ENDED,
-  ANSWER_UNDER_WAY,
-  ConnectAnswers,
-  writeConnectRequest,
-} from "../../wire/http-connect.ts";
+import { ANSWER_ENDED, ANSWER_UNDER_WAY, writeConnectRequest } from "../../wire/http-connect.ts";
 import { IPV4_HEADER_OCTETS, PROTOCOL_TCP } from "../../wire/ipv4.ts";
 import { writeProxyHeader } from "../../wire/proxy-protocol.ts";
 import {
@@ -96,7 +91,6 @@ const FAILED = 2;
 
 export class Detours implements Ways {
   private readonly detours: Detour[] = [];
-  private readonly answers = new ConnectAnswers(DETOURS_MAX);
   /** Places that are free. */
   private readonly free = new Int32Array(DETOURS_MAX);
   private freeCount = 0;
@@ -144,7 +138,8 @@ export class Detours implements Ways {
     this.wayByFlow[c.id] = way;
     policy.limits.bind(c.id, c.check === 0 ? policy.rule : NO_RULE);
     this.placeOf[c.id] = 0;
-    const words = this.wordsOf(c);
+    const { words } = this;
+    copyRemote(c, words);
     const isNamed = policy.standIns?.has(words, 0) === true;
     if (way === null && !isNamed) return;
     const n = this.place();
@@ -259,7 +254,7 @@ export class Detours implements Ways {
     else if (way.kind === "to") detour.begin(SAY_HEADER);
     else if (way.kind === "socks5") detour.begin(SAY_GREETING);
     else detour.begin(SAY_CONNECT);
-    this.answers.begin(n);
+    detour.answer.begin();
     this.schedule(n);
   }
 
@@ -351,7 +346,8 @@ export class Detours implements Ways {
       case SAY_CONNECT:
         return writeConnectRequest(octets, at, end, (way?.kind === "http" ? way.credentials : null) ?? null);
       default:
-        return writeProxyHeader(octets, view, at, this.guestOf(c), 0, c.guestPort, end);
+        copyGuest(c, this.words);
+        return writeProxyHeader(octets, view, at, this.words, c.guestPort, end);
     }
   }
 
@@ -366,14 +362,14 @@ export class Detours implements Ways {
     return HEARD;
   }
 
-  private hearAnswer(n: number, _detour: Detour, c: TcpConnection): number {
-    const { answers, ctx, scratchAt } = this;
+  private hearAnswer(n: number, { answer }: Detour, c: TcpConnection): number {
+    const { ctx, scratchAt } = this;
     for (;;) {
-      const got = this.receive(c, answers.expected(n));
+      const got = this.receive(c, answer.expected);
       if (got <= 0) return got === EAGAIN ? BLOCKED : FAILED;
-      const result = answers.take(n, ctx.arena.octets, scratchAt, got);
+      const result = answer.take(ctx.arena.octets, scratchAt, got);
       if (result === ANSWER_UNDER_WAY) continue;
-      const status = answers.status(n);
+      const { status } = answer;
       const isConnected = result === ANSWER_ENDED && status >= 200 && status < 300;
       if (isConnected) return HEARD;
       this.refused(n, c, status === 403 || status === 407 ? EACCES : ECONNREFUSED);
@@ -471,26 +467,6 @@ export class Detours implements Ways {
   /** Milliseconds from `nowMs` until `work` has something to do by itself, or -1. */
   nextDeadlineMs(nowMs: number): number {
     return this.open === 0 ? -1 : Math.max(0, (this.earliestDue - nowMs) | 0);
-  }
-
-  /** The guest's name for where the connection goes. */
-  private wordsOf(c: TcpConnection): Int32Array {
-    return this.side(c, c.remoteAddress, 4);
-  }
-
-  private guestOf(c: TcpConnection): Int32Array {
-    return this.side(c, c.guestAddress, 0);
-  }
-
-  private side(c: TcpConnection, address: number, half: number): Int32Array {
-    const { words } = this;
-    const isIpv4 = c.ipOctets === IPV4_HEADER_OCTETS;
-    for (let word = 0; word < 4; word++) words[word] = isIpv4 ? 0 : c.pair[c.pairAt + half + word];
-    if (isIpv4) {
-      words[2] = V4_MAPPED;
-      words[3] = address;
-    }
-    return words;
   }
 }
 

@@ -1,5 +1,5 @@
 /** Asks a resolver for names that a guest has only a stand-in of, once a connection may go there straight. */
-import { ADDRESS_PORT, type AddressWords, V4_MAPPED } from "../../boundary.ts";
+import { ADDRESS_PORT, type AddressWords } from "../../boundary.ts";
 import type { PolicyWay } from "../../config.ts";
 import { dropReason } from "../../metrics/drop-reasons.ts";
 import { isLegitimate6 } from "../../network/addresses.ts";
@@ -10,22 +10,22 @@ import type { Policy } from "../../policy/policy.ts";
 import { NO_RULE, PINNED, PINNED_PRIVATE } from "../../policy/rule-set.ts";
 import { OVER_TCP } from "../../policy/targets.ts";
 import {
-  CLASS_IN,
   DNS_HEADER_OCTETS,
   flags,
+  makeQuestion,
   questionEnd,
   RCODE_MASK,
   TYPE_A,
   TYPE_AAAA,
 } from "../../wire/dns.ts";
 import { DnsAnswer } from "../../wire/dns-answer.ts";
+import { isMapped } from "../../wire/mapped-address.ts";
 import { type Detour, FOUND_MAX, RESOLVED, TO_RESOLVE } from "./detour.ts";
 
 const DENIED = dropReason("policy-denied");
 const MISMATCH = dropReason("policy-name-mismatch");
 const NAME_PRIVATE = dropReason("policy-name-private");
 
-const FLAGS_RECURSION_DESIRED = 0x0100;
 const WORDS = 4;
 /** Numbers of places fit into as many bits of an id; the others tell questions of one place apart. */
 const PLACE_BITS = 10;
@@ -58,25 +58,10 @@ export class NameLookup {
 
   /** Asks for the name of `detour`, which has place `n`. */
   ask(n: number, { end, asksIpv6 }: Detour, nowMs: number): void {
-    const message = new Uint8Array(DNS_HEADER_OCTETS + end.nameOctets + 2 + 4);
-    const view = new DataView(message.buffer);
     this.round = (this.round + 1) & (0xffff >> PLACE_BITS);
-    view.setUint16(0, (this.round << PLACE_BITS) | n);
-    view.setUint16(2, FLAGS_RECURSION_DESIRED);
-    view.setUint16(4, 1);
-    let at = DNS_HEADER_OCTETS;
-    let label = at++;
-    for (let i = 0; i < end.nameOctets; i++) {
-      if (end.name[i] === DOT) label = at++;
-      else {
-        message[at++] = end.name[i];
-        message[label]++;
-      }
-    }
-    at++;
-    view.setUint16(at, asksIpv6 ? TYPE_AAAA : TYPE_A);
-    view.setUint16(at + 2, CLASS_IN);
-    this.parts.ask(message, nowMs);
+    const id = (this.round << PLACE_BITS) | n;
+    const name = end.name.subarray(0, end.nameOctets);
+    this.parts.ask(makeQuestion(id, name, asksIpv6 ? TYPE_AAAA : TYPE_A), nowMs);
   }
 
   /** Whether an answer to one of our own questions belongs to one of these; it is noted then. */
@@ -137,8 +122,7 @@ export class NameLookup {
 
   private isReachable(words: Int32Array, at: number, port: number, to: AddressWords): boolean {
     const { destinations, destinations6, allowLinkLocal } = this.parts;
-    const isIpv4 = (words[at] | words[at + 1]) === 0 && words[at + 2] === V4_MAPPED;
-    if (isIpv4) {
+    if (isMapped(words, at)) {
       const verdict = destinations.reach(words[at + 3], port, to);
       return verdict === GO || verdict === TRANSLATED;
     }
@@ -149,5 +133,3 @@ export class NameLookup {
     return isLegitimate6(words, at, allowLinkLocal) && !destinations.controlPorts?.has(to);
   }
 }
-
-const DOT = 0x2e;
