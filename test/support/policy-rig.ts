@@ -107,7 +107,8 @@ export class PolicyRig {
     this.answer(sent, records);
   }
 
-  private answer({ octets, handle, words, port }: SentDatagram, answers: readonly Answer[]): void {
+  /** Answers a question that left. */
+  answer({ octets, handle, words, port }: SentDatagram, answers: readonly Answer[]): void {
     const asked = packet.decode(Buffer.from(octets));
     const [question] = asked.questions ?? [];
     this.left.push(`${question?.name} ${question?.type}`);

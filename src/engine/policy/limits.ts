@@ -108,11 +108,17 @@ export class RuleLimit {
     return missing <= 0 ? 0 : Math.max(1, Math.ceil((missing * 1000) / bucket.perSecond));
   }
 
+  /** Whether there is room for one more connection: 0, or the drop reason that says why not. */
+  room(isTcp: boolean): number {
+    if (this.left <= 0) return BUDGET;
+    const { connections } = this.limit;
+    return isTcp && connections !== undefined && this.open >= connections ? CONNECTIONS : 0;
+  }
+
   /** Whether another flow may begin: 0, or the drop reason that says why not. */
   admit(isTcp: boolean, nowMs: number): number {
-    if (this.left <= 0) return BUDGET;
-    if (isTcp && this.limit.connections !== undefined && this.open >= this.limit.connections)
-      return CONNECTIONS;
+    const reason = this.room(isTcp);
+    if (reason !== 0) return reason;
     return this.fresh === null || this.fresh.takeOne(nowMs) ? 0 : NEW_RATE;
   }
 }
@@ -185,6 +191,11 @@ export class Limits {
   /** The limits a flow counts for, or null. */
   ofFlow(flow: number): RuleLimit | null {
     return this.ruleByFlow === null ? null : this.ofRule(this.ruleByFlow[flow]);
+  }
+
+  /** The rule of a flow that `ofFlow` has limits of. */
+  ruleOf(flow: number): number {
+    return this.ruleByFlow === null ? NO_RULE : this.ruleByFlow[flow];
   }
 
   /** Flow `flow`, which has no socket yet, counts for this rule. */

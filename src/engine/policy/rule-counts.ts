@@ -14,6 +14,11 @@ export class RuleCounts {
     this.allowed[rule === NO_RULE ? this.allowed.length - 1 : rule]++;
   }
 
+  /** A limit refuses a flow after all that the rule had let through. */
+  takeBack(rule: number): void {
+    this.allowed[rule === NO_RULE ? this.allowed.length - 1 : rule]--;
+  }
+
   deny(rule: number): void {
     this.denied[rule === NO_RULE ? this.denied.length - 1 : rule]++;
   }

@@ -1,11 +1,13 @@
 /** What the flows of a rule may take together: rates, a budget, connections, beginnings; and the guest's own. */
 import { describe, expect, it } from "vitest";
-import { asUdp, udp } from "../../hostile/guest-packets.ts";
+import { asTcp, asUdp, udp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
 import { ALERT_49, hello, PolicyRig } from "../../support/policy-rig.ts";
 import type { TcpGuest } from "../../support/tcp-guest.ts";
 
 const AT = "203.0.113.7";
+const SYN_ACK = 18;
+const RST_ACK = 20;
 const rule = (limit: object, allow = "203.0.113.0/24") => ({ rules: [{ name: "all", allow, limit }] });
 
 /** One connection of a rig, whose guest takes what comes. */
@@ -164,6 +166,44 @@ describe("connections", () => {
     expect(rig.denials).toEqual([`${AT}:5432 policy-connections`]);
     one?.guest.reset();
     expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+
+  it("P25 that waited for an answer are not more than may be either", () => {
+    const rig = new PolicyRig({ rules: [{ ask: "203.0.113.0/24", limit: { connections: 1 } }] });
+    const { exchange } = rig;
+    const guests = [1, 2, 3].map(() => rig.begin(AT, 5432));
+    exchange.core.answerQuestion(1, true, null, exchange.now);
+    expect(exchange.settle().map((frame) => asTcp(frame).flags)).toEqual([SYN_ACK, RST_ACK, RST_ACK]);
+    expect(exchange.network.sockets).toHaveLength(1);
+    expect(rig.denials).toEqual([`${AT}:5432 policy-connections`]);
+    expect(exchange.core.counters.dropped("policy-connections")).toBe(2);
+    expect(exchange.core.policyCounts()).toEqual({ allowed: [1, 0], denied: [2, 0] });
+    guests[0]?.reset();
+    exchange.settle();
+    expect(rig.connect(AT, 5432)).not.toBeNull();
+  });
+
+  it("P25 that waited for a resolver are not more than may be either", () => {
+    const rig = new PolicyRig({
+      rules: [
+        { allow: "a.example:5432", limit: { connections: 1 } },
+        { allow: "a.example:443", via: "socks5://127.0.0.1:1080" },
+      ],
+    });
+    const [record] = rig.ask("a.example")?.answers ?? [];
+    const at = record?.type === "A" ? record.data : "";
+    const questions = [1, 2].map(() => {
+      rig.begin(at, 5432);
+      return rig.exchange.network.datagrams.at(-1);
+    });
+    for (const question of questions) {
+      if (question !== undefined) rig.answer(question, [{ type: "A", name: "a.example", ttl: 60, data: AT }]);
+    }
+    const told = [...rig.exchange.settle(), ...rig.exchange.pass(10)].map((frame) => asTcp(frame).flags);
+    expect(told).toEqual([SYN_ACK, RST_ACK]);
+    expect(rig.exchange.network.sockets).toHaveLength(1);
+    expect(rig.denials).toEqual([`${at}:5432 policy-connections`]);
+    expect(rig.exchange.core.policyCounts()).toEqual({ allowed: [1, 0, 0], denied: [1, 0, 0] });
   });
 
   it("P25 of a name that was shown count for its rule", () => {

@@ -166,6 +166,10 @@ export class Detours implements Ways {
 
   connect(token: number, c: TcpConnection): number {
     const n = this.find(c);
+    if (this.isFull(c)) {
+      if (n >= 0) this.release(n);
+      return ECONNREFUSED;
+    }
     if (n === NO_PLACE) return ENOBUFS;
     if (n < 0) return STRAIGHT;
     const detour = this.detours[n];
@@ -180,6 +184,22 @@ export class Detours implements Ways {
     }
     this.release(n);
     return STRAIGHT;
+  }
+
+  /** Whether its rule has no room for it any more: others may have begun while it waited for an answer or an address. */
+  private isFull(c: TcpConnection): boolean {
+    const { policy, words } = this;
+    const { limits, counts } = policy;
+    const reason = limits.ofFlow(c.id)?.room(true) ?? 0;
+    if (reason === 0) return false;
+    const rule = limits.ruleOf(c.id);
+    counts.takeBack(rule);
+    copyRemote(c, words);
+    policy.name.labels = 0;
+    policy.refusedFlow(words, c.remotePort, OVER_TCP, reason, rule);
+    this.ctx.counters.drop(reason);
+    this.ctx.ledger.recorder?.denied(reason, PROTOCOL_TCP, c);
+    return true;
   }
 
   connected(c: TcpConnection): boolean {
