@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from "vitest";
 import { PROJECT_ROOT } from "../support/project-root.ts";
 import { needs } from "../support/requirements.ts";
 
@@ -202,6 +202,13 @@ export const back: (sluice: ours.Sluice) => sources.Sluice = (sluice) => sluice;
   });
 });
 
+/** Skips, and says so, what npm could not reach somebody for. */
+function skipWithoutNetwork(context: TestContext, name: string, stderr: string): void {
+  if (!/E(AI_AGAIN|NOTFOUND|TIMEDOUT|CONNREFUSED)|ENOTCACHED|from a supported registry/.test(stderr)) return;
+  process.stderr.write(`SKIPPED ${name}: it cannot be fetched\n`);
+  context.skip("it cannot be fetched");
+}
+
 describe("the checkers of packages", () => {
   // The command begins as a shell script on purpose (src/cli/sluice.cjs), which publint takes for no program.
   const EXPECTED = /^1\. pkg\.bin\.sluice is src\/cli\/sluice\.cjs but the file is not executable\./;
@@ -214,15 +221,20 @@ describe("the checkers of packages", () => {
     const target = name === "attw" ? archive : join(project, "node_modules/sluice");
     const words = ["exec", "--yes", `--package=${spec}`, "--", name, ...args, target];
     const { status, stdout, stderr } = npm(words, directory, false);
-    if (/E(AI_AGAIN|NOTFOUND|TIMEDOUT|CONNREFUSED)|ENOTCACHED/.test(stderr)) {
-      process.stderr.write(`SKIPPED ${name}: it cannot be fetched\n`);
-      context.skip("it cannot be fetched");
-    }
+    skipWithoutNetwork(context, name, stderr);
     if (name === "attw") {
       expect([status, stdout], stderr).toEqual([0, expect.stringContaining("No problems found")]);
       return;
     }
     const findings = stdout.split("\n").filter((line) => /^\d+\. /.test(line) && !EXPECTED.test(line));
     expect([findings, stdout], stderr).toEqual([[], expect.stringContaining("Linting")]);
+  });
+
+  it("npm finds what is built with signed by its registry", (context) => {
+    needs(context, { commands: ["npm"] });
+    const { status, stdout, stderr } = npm(["audit", "signatures", "--fetch-retries=0"], PROJECT_ROOT, false);
+    skipWithoutNetwork(context, "npm audit signatures", stderr);
+    expect([status, stdout], stderr).toEqual([0, expect.stringContaining("verified registry signatures")]);
+    expect(stdout).not.toMatch(/invalid|missing/);
   });
 });
