@@ -41,7 +41,10 @@ const FILES = {
   "etc/group": `root:x:0:\nsluice:x:${ID}:\nqemu:x:${QEMU_ID}:\n`,
   "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 };
-/** Mount points, and where sockets go. */
+/**
+ * Mount points, and where sockets go. Podman gives an empty volume the owner and the mode of the directory that it is first
+ * mounted at.
+ */
 const DIRECTORIES = {
   dev: 0o755,
   proc: 0o755,
@@ -49,7 +52,7 @@ const DIRECTORIES = {
   run: 0o755,
   "run/sluice": 0o1777,
   tmp: 0o1777,
-  "var/run/kubevirt-hooks": 0o755,
+  "var/run/kubevirt-hooks": 0o1777,
 };
 
 /** Why it could not be made, in one sentence. */

@@ -1,6 +1,6 @@
 /**
  * buildah and podman with a store of their own in a temporary directory, in a mount namespace that has control groups as
- * podman wants them (version 2 alone). Nothing of the machine's containers is seen or changed. Needs root.
+ * podman wants them (of one version alone). Nothing of the machine's containers is seen or changed. Needs root.
  */
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -14,7 +14,10 @@ export const PODMAN_NEEDS: Needs = {
   commands: ["buildah", "podman", "crun", "conmon", "unshare", "nsenter"],
 };
 
-const HOLDER = `umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup && echo made && exec sleep 3600`;
+const HOLD = "echo made && exec sleep 3600";
+const NO_GROUPS = `umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup && ${HOLD}`;
+/** One kind of control groups, which is all that crun takes: of two the old one, which asks for no right to load BPF. */
+const GROUPS = `[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified; ${HOLD}`;
 
 /** What a container may have where root lacks CAP_SYS_RESOURCE; podman takes the lesser of these for processes itself. */
 function limitsHere(): string {
@@ -29,9 +32,12 @@ function limitsHere(): string {
 export class Podman {
   readonly directory = mkdtempSync(join(tmpdir(), "sluice-test-podman-"));
   readonly #env: NodeJS.ProcessEnv;
+  readonly #groups: boolean;
   #holder: Running | undefined;
 
-  constructor() {
+  /** `groups`: with the machine's control groups, which pods cannot be without. */
+  constructor({ groups = false }: { readonly groups?: boolean } = {}) {
+    this.#groups = groups;
     const at = (name: string): string => join(this.directory, name);
     writeFileSync(
       at("storage.conf"),
@@ -39,7 +45,7 @@ export class Podman {
     );
     writeFileSync(
       at("containers.conf"),
-      `[containers]\ncgroups = "disabled"\ndefault_ulimits = [${limitsHere()}]\n
+      `[containers]\n${groups ? "" : 'cgroups = "disabled"\n'}default_ulimits = [${limitsHere()}]\n
 [engine]\ncgroup_manager = "cgroupfs"\nruntime = "crun"\nevents_logger = "file"\ntmp_dir = "${at("tmp")}"\n`,
     );
     this.#env = {
@@ -52,7 +58,8 @@ export class Podman {
   }
 
   async open(): Promise<void> {
-    this.#holder = run("unshare", ["--mount", "--propagation", "private", "sh", "-c", HOLDER]);
+    const holder = this.#groups ? GROUPS : NO_GROUPS;
+    this.#holder = run("unshare", ["--mount", "--propagation", "private", "sh", "-c", holder]);
     await this.#holder.says(/made/, "stdout");
   }
 

@@ -83,6 +83,12 @@ describe("the files for a cluster", () => {
     expect(sidecar.securityContext).toMatchObject({ runAsUser: 107, readOnlyRootFilesystem: true });
     expect(mount(launcher)).toBe(`${mount(sidecar)}/${sidecar.name}`);
     const vmi = launcher.env.find(({ name }: { name: string }) => name === "STANDALONE_VMI").value;
+    // Whichever container podman starts first: the volumes are that user's.
+    expect(launcher.securityContext.runAsUser).toBe(sidecar.securityContext.runAsUser);
+    const { metadata, spec } = JSON.parse(vmi);
+    const { namespace, name, uid } = metadata;
+    expect(launcher.args.join(" ")).toContain(`--namespace ${namespace} --name ${name} --uid ${uid} `);
+    expect(spec.domain).toMatchObject({ features: { acpi: {} }, firmware: { uuid: expect.anything() } });
     const place = {
       binding: sidecar.env[1].value,
       hooksDirectory: mount(sidecar),

@@ -1,3 +1,4 @@
+#!/usr/bin/node
 /**
  * What a launcher without a cluster does with a sidecar: waits for its hook socket, has the domain of STANDALONE_VMI made, says it, and
  * says that the VM has ended.
