@@ -13,15 +13,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { median } from "./compare/measurement.ts";
 
 const ROOT = resolve(fileURLToPath(import.meta.url), "..", "..", "..");
 const RUNS = 11;
 const KILLS = 20;
 const STREAM_SECONDS = 3;
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
 
 /** Milliseconds that a program takes until it ends. */
 function duration(program: string, words: readonly string[]): number {

@@ -1,5 +1,6 @@
 /** Many engines on one host, none of which has anything to do. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
 import { type Engine, socketOf } from "./engines.ts";
 import type { Laboratory } from "./laboratory.ts";
 import type { Measurement } from "./measurement.ts";
@@ -27,8 +28,6 @@ function runNanoseconds(pid: number): number {
     0,
   );
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function startOne(laboratory: Laboratory, engine: Engine, index: number): Promise<Program> {
   const common = socketOf(laboratory);

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { formatProblem, quote } from "../config/problem.ts";
 import type { Instance } from "../control/instance.ts";
+import { defaultDevice } from "../host/kernel-routes.ts";
 import { ownVersion } from "../host/version.ts";
 import { findProgram, PROGRAM_NAMES } from "../names/programs.ts";
 import { helpText } from "../names/texts.ts";
@@ -84,7 +85,6 @@ async function serveAs(
   words: readonly string[],
   say: (line: string) => void,
 ): Promise<number> {
-  const { defaultDevice } = await import("../host/host-copy.ts");
   const translation = program.translate(words, { exists: existsSync, defaultDevice });
   if (translation === "help" || translation === "version") {
     writeText(1, translation === "help" ? helpText(program) : program.version(ownVersion()));

@@ -14,8 +14,9 @@ import { option } from "./option-definition.ts";
 const FLOWS_LEAST = 64;
 /** Octets of a MiB. */
 export const MIB = 1_048_576;
-const MEMORY_LEAST = PAYLOAD_OCTETS_MIN / MIB;
-const MEMORY_MOST = PAYLOAD_OCTETS_MAX / MIB;
+/** Of `--memory`, in MiB. */
+export const MEMORY_LEAST = PAYLOAD_OCTETS_MIN / MIB;
+export const MEMORY_MOST = PAYLOAD_OCTETS_MAX / MIB;
 /** Every port of the host, TCP and UDP, of both families. */
 export const FORWARDS_MOST = 262_140;
 

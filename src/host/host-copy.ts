@@ -7,7 +7,7 @@ import { CORE6 } from "../config/ipv6-options.ts";
 import type { OptionSet } from "../config/option-set.ts";
 import { ADDRESS_PORT, ADDRESS_WORDS } from "../engine/boundary.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
-import { defaultRoutes6, type Route4, routes4 } from "./kernel-routes.ts";
+import { defaultDevice, defaultRoutes, defaultRoutes6 } from "./kernel-routes.ts";
 import { SO_BINDTOIFINDEX, SOL_SOCKET } from "./native/linux.ts";
 import { native } from "./native/native.ts";
 import { RESOLV_CONF, readResolvConf } from "./resolv-conf.ts";
@@ -22,18 +22,6 @@ export interface HostNetwork {
 
 /** What a guest has where the host has no network, and a gateway for an interface without one: link-local, so nobody's. */
 const ALONE: HostNetwork = { address: 0xa9fe0201 | 0, prefixLength: 16, gateway: 0xa9fe0202 | 0 };
-
-/** The IPv4 default routes among these, the best first. */
-export function defaultRoutes(routes: readonly Route4[] = routes4()): Route4[] {
-  return routes
-    .filter(({ destination, mask }) => destination === 0 && mask === 0)
-    .sort((a, b) => a.metric - b.metric);
-}
-
-/** The interface of the host's best default route, or undefined. */
-export function defaultDevice(): string | undefined {
-  return defaultRoutes()[0]?.device;
-}
 
 /** What the host has on `device`, or where its default route goes; undefined when that has no IPv4 address. */
 export function hostNetwork(device: string | "auto"): HostNetwork | undefined {

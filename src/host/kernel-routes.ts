@@ -73,6 +73,18 @@ export function routes4(): Route4[] {
   return parseRoutes4(textOf("/proc/net/route"));
 }
 
+/** The IPv4 default routes among these, the best first. */
+export function defaultRoutes(routes: readonly Route4[] = routes4()): Route4[] {
+  return routes
+    .filter(({ destination, mask }) => destination === 0 && mask === 0)
+    .sort((a, b) => a.metric - b.metric);
+}
+
+/** The interface of the host's best default route, or undefined. */
+export function defaultDevice(): string | undefined {
+  return defaultRoutes()[0]?.device;
+}
+
 export function defaultRoutes6(): DefaultRoute6[] {
   return parseDefaultRoutes6(textOf("/proc/net/ipv6_route"));
 }

@@ -161,6 +161,19 @@ export function ruleArguments(
   return [`--${option}`, `${protocol}:${bound}:${rest}`];
 }
 
+/** Whether the host's kernel has IPv6. */
+export function hasIpv6(exists: (path: string) => boolean): boolean {
+  return exists("/proc/net/if_inet6");
+}
+
+/** Ports that the namespace would reach on the host's loopback: none, ever. Throws a Refusal. */
+export function refuseUnlessNone(form: string, spec: string): void {
+  if (spec === "none") return;
+  throw new Refusal(
+    `${form} ${spec} is not offered: none; what listens on the host's loopback is reached by pasta's --map-host-loopback`,
+  );
+}
+
 /** Whether some of it comes and goes with who listens in the namespace. */
 export function isAuto({ rules }: ForwardWords): boolean {
   return rules.some(({ rest }) => rest.split(",").includes("auto"));

@@ -4,7 +4,7 @@ import { readIpv6 } from "../config/address6.ts";
 import { FORWARDS_MOST } from "../config/limit-options.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import { encodeDomainList } from "../engine/wire/domain-list.ts";
-import { EVERYWHERE, type ForwardWords, ruleArguments } from "./passt-ports.ts";
+import { EVERYWHERE, type ForwardWords, hasIpv6, ruleArguments } from "./passt-ports.ts";
 import { type Question, Refusal, type Surroundings } from "./words.ts";
 
 /** What passt and pasta begin with, which is the most they take. */
@@ -185,9 +185,6 @@ function portArguments(protocol: "tcp" | "udp", { rules }: ForwardWords, everywh
   return rules.flatMap((rule) => ruleArguments(protocol, rule, everywhere));
 }
 
-/** There where the host's kernel has IPv6. */
-const IPV6_ADDRESSES = "/proc/net/if_inet6";
-
 const given = (option: string, value: string | undefined): string[] =>
   value === undefined ? [] : [option, value];
 
@@ -211,7 +208,7 @@ function withoutIpv4(words: PasstWords): PasstWords {
 /** The guest's network, whoever serves it. */
 export function networkArguments(all: PasstWords, exists: Surroundings["exists"]): string[] {
   const words = all.ipv4 ? all : withoutIpv4(all);
-  const everywhere = isIpv6(words) && exists(IPV6_ADDRESSES) ? EVERYWHERE : "0.0.0.0";
+  const everywhere = isIpv6(words) && hasIpv6(exists) ? EVERYWHERE : "0.0.0.0";
   return [
     ...subnetArguments(words),
     ...dnsArguments(words),

@@ -1,6 +1,6 @@
 /** pasta(1): the network of a namespace, by a TAP that it makes there. In the background once that is set up. */
 
-import { notePorts } from "./passt-ports.ts";
+import { notePorts, refuseUnlessNone } from "./passt-ports.ts";
 import { emptyWords, networkArguments, type PasstWords, processArguments } from "./passt-state.ts";
 import { COMMON_WORDS, RELEASE } from "./passt-words.ts";
 import {
@@ -25,17 +25,6 @@ interface Words extends PasstWords {
   userns?: string;
   configure: boolean;
   mac?: string;
-}
-
-/** Ports that the namespace would reach on the host's loopback: none, ever. */
-function noteNone(form: string): (words: Words, text: string) => void {
-  return (_, text) => {
-    if (text !== "none") {
-      throw new Refusal(
-        `${form} ${text} is not offered: none; what listens on the host's loopback is reached by --map-host-loopback`,
-      );
-    }
-  };
 }
 
 const sets = setter<Words>();
@@ -63,13 +52,13 @@ const OWN: readonly Word<Words>[] = [
     forms: ["-T", "--tcp-ns"],
     placeholder: "SPEC",
     help: "none, which is also the default: the host's loopback is not the namespace's.",
-    note: noteNone("--tcp-ns"),
+    note: (_, spec) => refuseUnlessNone("--tcp-ns", spec),
   },
   {
     forms: ["-U", "--udp-ns"],
     placeholder: "SPEC",
     help: "The same.",
-    note: noteNone("--udp-ns"),
+    note: (_, spec) => refuseUnlessNone("--udp-ns", spec),
   },
 ];
 

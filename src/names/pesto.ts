@@ -4,7 +4,15 @@
  */
 import { parseForwardRule, ruleText } from "../config/forward-rule.ts";
 import { Unacceptable } from "../config/problem.ts";
-import { EVERYWHERE, isAuto, notePorts, type PortRule, ruleArguments } from "./passt-ports.ts";
+import {
+  EVERYWHERE,
+  hasIpv6,
+  isAuto,
+  notePorts,
+  type PortRule,
+  refuseUnlessNone,
+  ruleArguments,
+} from "./passt-ports.ts";
 import { RELEASE } from "./passt-words.ts";
 import {
   type Program,
@@ -38,7 +46,6 @@ interface Words {
 
 /** The forwarding tables by the name of their interface; into the namespace's loopback nothing is ever forwarded. */
 const TABLES = ["HOST", "SPLICE"] as const;
-const IPV6_ADDRESSES = "/proc/net/if_inet6";
 
 function notes(protocol: Protocol): (words: Words, spec: string) => void {
   return (words, spec) => {
@@ -58,8 +65,7 @@ function notes(protocol: Protocol): (words: Words, spec: string) => void {
 function noteNone(form: string): (words: Words, spec: string) => void {
   return (words, spec) => {
     words.isCommand = true;
-    if (spec !== "none")
-      throw new Refusal(`${form} ${spec} is not offered: none; the host's loopback is not the namespace's`);
+    refuseUnlessNone(form, spec);
   };
 }
 
@@ -196,7 +202,7 @@ function translate(argv: readonly string[], { exists }: Surroundings): Translati
         const { steps, show, isCommand } = words;
         if (!isCommand) return shown("passt/pasta configuration", path, rules);
         const before = show ? await shown("Previous configuration", path, rules) : "";
-        await obeyAll(steps, rules, exists(IPV6_ADDRESSES));
+        await obeyAll(steps, rules, hasIpv6(exists));
         return show ? before + (await shown("Updated configuration", path, rules)) : "";
       },
     },

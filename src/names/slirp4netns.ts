@@ -4,6 +4,8 @@
  */
 import { isIpv4, netmask, parseIpv4 } from "../config/address.ts";
 import { readIpv6 } from "../config/address6.ts";
+import { parseSocketPath } from "../config/forward-grammar.ts";
+import { Unacceptable } from "../config/problem.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { Slirp4netnsApi, serveApi } from "./slirp4netns-api.ts";
 import {
@@ -26,7 +28,6 @@ const MTU_MAX = 65_521;
 const PREFIX_MAX = 25;
 const OFFSETS = { gateway: 2, dns: 3, dhcp: 15, guest: 100 } as const;
 const LEASES = 16;
-const SOCKET_PATH_OCTETS_MAX = 107;
 
 interface Words {
   question?: Question;
@@ -63,11 +64,12 @@ function readCidr(words: Words, text: string): void {
 }
 
 function readApiSocket(words: Words, text: string): void {
-  const octets = new TextEncoder().encode(text).length;
-  if (octets === 0 || octets > SOCKET_PATH_OCTETS_MAX) {
-    throw new Refusal(`the path of --api-socket has 1 to ${SOCKET_PATH_OCTETS_MAX} octets`);
+  try {
+    words.apiSocket = parseSocketPath(text);
+  } catch (error) {
+    if (!(error instanceof Unacceptable)) throw error;
+    throw new Refusal(`--api-socket: ${error.allowed} is needed`);
   }
-  words.apiSocket = text;
 }
 
 function readNetnsType(words: Words, text: string): void {

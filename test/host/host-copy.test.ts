@@ -3,14 +3,8 @@ import { describe, expect, it } from "vitest";
 import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import { formatProblem } from "../../src/config/problem.ts";
 import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
-import {
-  aliasedHost,
-  copyHost,
-  defaultRoutes,
-  hostNetwork,
-  outboundAddress,
-} from "../../src/host/host-copy.ts";
-import { parseDefaultRoutes6, parseRoutes4 } from "../../src/host/kernel-routes.ts";
+import { aliasedHost, copyHost, hostNetwork, outboundAddress } from "../../src/host/host-copy.ts";
+import { defaultRoutes, parseDefaultRoutes6, parseRoutes4 } from "../../src/host/kernel-routes.ts";
 import { ip } from "../support/frames.ts";
 
 const ROUTES = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT

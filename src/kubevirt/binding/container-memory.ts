@@ -1,12 +1,9 @@
 /** What an engine may hold in a container whose memory is bounded: VMs with dedicated CPUs have sidecars of 64 MB. */
-import { FLOWS_MAX, PAYLOAD_OCTETS_MAX, PAYLOAD_OCTETS_MIN, UDP_MAPPINGS_MAX } from "../../engine/limits.ts";
-
-const MIB = 1_048_576;
+import { MEMORY_LEAST, MEMORY_MOST, MIB } from "../../config/limit-options.ts";
+import { FLOWS_MAX, UDP_MAPPINGS_MAX } from "../../engine/limits.ts";
 
 /** Of both processes under load, without what the options below bound: 30 MiB measured at rest. */
 const OWN_MIB = 40;
-const MEMORY_LEAST = PAYLOAD_OCTETS_MIN / MIB;
-const MEMORY_MOST = PAYLOAD_OCTETS_MAX / MIB;
 /** Below this a guest's receive buffers are no small part of it. */
 const TIGHT_MIB = 128;
 /**

@@ -12,7 +12,7 @@ import { hostLabel, isDualStack, readResolver } from "../machine/pod-network.ts"
 import { LEASE_SECONDS } from "../plan/delegation.ts";
 import { engineArguments } from "../plan/engine-arguments.ts";
 import { guestResolver } from "../plan/resolver.ts";
-import { localMac } from "../plan/stable-name.ts";
+import { hash, localMac } from "../plan/stable-name.ts";
 import type { VmNic } from "../spec/vm-model.ts";
 import { type BoundNic, boundNic } from "./bound-nic.ts";
 import { memoryArguments, memoryNotes, takesGuestMemory } from "./container-memory.ts";
@@ -111,13 +111,6 @@ function sourceOf(nic: VmNic, container: string): CardSource {
     "INVALID_ARGUMENT",
     `interface ${nic.name}: its ports leave none from ${first} to ${first + count - 1} for the link to QEMU, which a card of model ${nic.model} needs`,
   );
-}
-
-/** FNV-1a, 32 bits. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (const octet of Buffer.from(text)) value = Math.imul(value ^ octet, 0x01000193);
-  return value >>> 0;
 }
 
 function cardOf(bound: BoundNic, mac: string, source: CardSource, takesMemory: boolean): Card {

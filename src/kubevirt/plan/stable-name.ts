@@ -5,7 +5,7 @@
 import { formatMac } from "../../config/address.ts";
 
 /** FNV-1a, 32 bits, of the UTF-16 units of a text. */
-function hash(text: string): number {
+export function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
