@@ -288,8 +288,8 @@ export interface PolicyConfig {
   /** Nothing is denied or delayed; what would have been is noted. */
   readonly audit: boolean;
   readonly rules: readonly PolicyRule[];
-  /** What a question for a denied name gets. */
-  readonly answers: "nxdomain" | "refused";
+  /** What a question for a denied name gets; `explain`: an address where connections are told why. */
+  readonly answers: "nxdomain" | "refused" | "explain";
   /** Refuse a ClientHello that has an encrypted one inside. */
   readonly refuseEch: boolean;
   /** How long a pin lasts beyond its TTL. */

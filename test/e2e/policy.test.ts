@@ -120,6 +120,40 @@ describe("what none does", () => {
     expect(dns.asked.slice(asked).every((question) => question.includes("good.test"))).toBe(true);
   });
 
+  it("P18 is explained to curl where the policy says so, and nothing of it leaves", async (context) => {
+    needs(context, { ...MACHINE, commands: ["curl", "openssl"] });
+    const asked = dns.asked.length;
+    const path = join(directory, "explaining.yaml");
+    writeFileSync(
+      path,
+      `version: 1
+answers: explain
+message: ask the operator
+rules:
+  - { name: ads, deny: "*.ads.test" }
+  - { name: web, allow: "good.test:${ports.tls}", private: true, check: tls }
+`,
+    );
+    const { stdout } = await behind(
+      `curl -s -m 5 -w '%{http_code}\\n' http://evil.test/a/b
+      curl -s -m 5 http://x.ads.test:8080/
+      curl -sS -m 5 https://evil.test/ 2>&1
+      openssl s_client -connect evil.test:8443 -servername evil.test 2>&1 </dev/null | grep -o 'alert access denied'
+      curl -sS -m 5 http://evil.test:81/ 2>&1
+      curl -sk https://good.test:${ports.tls}/`,
+      "--policy",
+      path,
+    );
+    expect(stdout).toContain(
+      "sluice: denied: policy-no-rule: no rule names evil.test (rule default)\nask the operator\n403\n",
+    );
+    expect(stdout).toContain("sluice: denied: policy-denied: x.ads.test is denied (rule ads)\n");
+    expect(stdout.match(/alert access denied/g)?.length).toBe(2);
+    expect(stdout).toMatch(/evil\.test port 81 after \d+ ms: Couldn't connect/);
+    expect(stdout.endsWith("by name\n")).toBe(true);
+    expect(dns.asked.slice(asked).every((question) => question.includes("good.test"))).toBe(true);
+  });
+
   it("P20 is told at the end, and not with --log-level error", async (context) => {
     needs(context, { ...MACHINE, commands: ["getent"] });
     const command = "getent hosts evil.test; getent hosts evil.test; getent ahostsv4 bad.test; true";

@@ -181,9 +181,11 @@ export const policySchema = z
         .max(POLICY_RULES_MAX, { error: `at most ${POLICY_RULES_MAX} rules` })
         .optional(),
       answers: z
-        .enum(["nxdomain", "refused"], { error: "nxdomain or refused" })
+        .enum(["nxdomain", "refused", "explain"], { error: "nxdomain, refused or explain" })
         .optional()
-        .describe("what a question for a denied name gets"),
+        .describe(
+          "what a question for a denied name gets; explain: an address where connections are told why",
+        ),
       ech: z
         .enum(["allow", "refuse"], { error: "allow or refuse" })
         .optional()

@@ -26,6 +26,11 @@ export const HERE = -2;
 /** The host may be asked, and the connection has to show a name before octets flow. (No drop reason has so high a number.) */
 export const CHECK = -0x10000;
 /**
+ * The connection is refused, and ends in the engine, which says why once it has shown the name that its port's protocol says.
+ * (No drop reason has so high a number either.)
+ */
+export const EXPLAIN = CHECK + 1;
+/**
  * Verdicts for connections about which somebody has yet to decide carry the ticket by which the decision will come: one
  * range of numbers for those that are then to GO, and one below it for those that are to CHECK.
  */

@@ -78,7 +78,7 @@ export class DnsPolicy implements QuestionJudge {
     }
     if (!rules.mayAsk(name)) {
       this.deny(rules.decidedBy === NO_RULE ? BY_DEFAULT : BY_RULE, rules.decidedBy);
-      if (!config.audit) return DENIED;
+      if (!config.audit) return this.denied(questionType(view, at, end));
       if (config.way === undefined) return PASSES;
     }
     const type = questionType(view, at, end);
@@ -89,6 +89,15 @@ export class DnsPolicy implements QuestionJudge {
     }
     const isBeside = type === TYPE_HTTPS || type === TYPE_SVCB || type === TYPE_ANY;
     return isBeside && rules.hasNames && !config.audit ? NO_DATA : PASSES;
+  }
+
+  /** A name that is denied exists where connections to it are told why. */
+  private denied(type: number): number {
+    const { config, standIns, name } = this.policy;
+    if (config.answers !== "explain" || standIns === null) return DENIED;
+    if (type !== this.standInType) return NO_DATA;
+    this.standIn = standIns.of(name, this.policy.uptimeMs());
+    return this.standIn === 0 ? DENIED : STANDS_IN;
   }
 
   private deny(reason: number, rule: number): void {

@@ -143,6 +143,13 @@ export class Pins {
     this.used--;
   }
 
+  /** Takes off all pins of addresses that are such. */
+  removeOf(isSuch: (words: Int32Array, at: number) => boolean): void {
+    for (let pin = 0; pin < this.live.length; pin++) {
+      if (this.live[pin] !== 0 && isSuch(this.words, pin * WORDS)) this.remove(pin);
+    }
+  }
+
   /** The first pin of an address, over or not; NO_PIN when there is none. */
   firstOf(words: Int32Array, at: number): number {
     return this.sameFrom(this.heads[this.bucket(words, at)], words, at);

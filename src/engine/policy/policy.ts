@@ -10,7 +10,7 @@
  */
 import type { Ipv6Words, PolicyConfig, PolicyWay } from "../config.ts";
 import { dropReason } from "../metrics/drop-reasons.ts";
-import { CHECK, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
+import { CHECK, EXPLAIN, GO, HERE, reasonOf, refuse, ticketOf, wait } from "../network/destinations.ts";
 import type { FlowJudge, Wish, Wish6 } from "../network/judge.ts";
 import { setMapped } from "../wire/mapped-address.ts";
 import type { Nat64Prefix } from "../wire/translated-address.ts";
@@ -77,7 +77,7 @@ export class Policy implements FlowJudge {
   byName = false;
   /** By what way the flow that was let through last leaves; null: straight. */
   way: PolicyWay | null = null;
-  /** Null where everything goes straight. */
+  /** Null where everything goes straight, and denied names have no address. */
   standIns: StandIns | null = null;
   readonly flow = new JudgedFlow();
   private readonly pinned = new PinnedRules(this);
@@ -102,8 +102,12 @@ export class Policy implements FlowJudge {
   private takeNames(): void {
     const { config, pins, parts } = this;
     this.ownsDns = parts.hasDns && (config.way !== undefined || (config.default === "deny" && !config.audit));
+    const before = this.standIns;
     const hasWays = config.way !== undefined || config.rules.some(({ way }) => way !== undefined);
-    this.standIns = hasWays ? new StandIns(config.standIns, pins) : null;
+    this.standIns = hasWays || config.answers === "explain" ? new StandIns(config.standIns, pins) : null;
+    // No name of ours leads there any more: nobody's address may be one of somebody's.
+    if (before !== null && this.standIns?.isOf(before) !== true)
+      pins.removeOf((words, at) => before.has(words, at));
   }
 
   uptimeMs(): number {
@@ -216,7 +220,7 @@ export class Policy implements FlowJudge {
   /** Under audit what would be refused goes, and nothing is waited for; it is noted either way. */
   private settle(verdict: number): number {
     this.isNoted = false;
-    if (verdict === HERE || verdict === refuse(RESOLVER)) return verdict;
+    if (verdict === HERE || verdict === EXPLAIN || verdict === refuse(RESOLVER)) return verdict;
     const { audit } = this.config;
     if (verdict === CHECK && !audit) return CHECK;
     if (verdict === GO || verdict === CHECK) return GO;
@@ -336,12 +340,21 @@ export class Policy implements FlowJudge {
     pins.readName(pin, pinnedName);
     this.byName = true;
     this.rule = rules.nameRule(pinnedName, flow.port, flow.protocol, PINNED);
-    if (!rules.allows(this.rule)) return refuse(this.rule === NO_RULE ? NO_SUCH_RULE : DENIED);
+    if (!rules.allows(this.rule)) return this.refuseStandIn();
     this.check = flow.protocol === OVER_TCP ? rules.checkOf(this.rule, flow.port) : CHECK_NONE;
     // What no rule names passes whatever it shows, but for what a rule denies.
     this.lenient = this.rule === NO_RULE;
     if (this.lenient && rules.firstDenying(flow.port, flow.protocol) === NO_RULE) this.check = CHECK_NONE;
     return this.check === CHECK_NONE ? GO : CHECK;
+  }
+
+  /** A flow to an address that stands for a name which is denied. */
+  private refuseStandIn(): number {
+    const { flow, config } = this;
+    const isExplained = config.answers === "explain" && !config.audit && flow.protocol === OVER_TCP;
+    this.check = isExplained ? checkOfPort(flow.port) : CHECK_NONE;
+    if (this.check !== CHECK_NONE) return EXPLAIN;
+    return refuse(this.rule === NO_RULE ? NO_SUCH_RULE : DENIED);
   }
 
   /** A flow to a port whose protocol says a name. */

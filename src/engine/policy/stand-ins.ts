@@ -30,6 +30,11 @@ export class StandIns {
     this.mask = (-1 << (32 - network.prefixLength)) | 0;
   }
 
+  /** Whether both take their addresses from the same network. */
+  isOf({ network }: StandIns): boolean {
+    return network.address === this.network.address && network.prefixLength === this.network.prefixLength;
+  }
+
   /** Whether this is one, of a name or of none. IPv4 as v4-mapped. */
   has(words: Int32Array, at: number): boolean {
     return isMapped(words, at) && (words[at + 3] & this.mask) === this.network.address;

@@ -560,6 +560,117 @@ describe("under a default of allow", () => {
   });
 });
 
+describe("a denied name that is explained", () => {
+  const explaining = (over: object = {}): PolicyRig =>
+    new PolicyRig({
+      answers: "explain",
+      rules: [{ name: "ads", deny: "*.ads.example", message: "no ads" }, { allow: "good.example:22,80,443" }],
+      ...over,
+    });
+  const addressOf = (policy: PolicyRig, name: string): string => {
+    const [answer] = (policy.ask(name)?.answers ?? []) as { data: string; ttl: number }[];
+    expect(answer?.ttl).toBe(5);
+    return answer?.data ?? "";
+  };
+  const told = (policy: PolicyRig, at: string, port: number, octets: Uint8Array): Buffer => {
+    const guest = policy.connect(at, port);
+    guest?.send(octets);
+    expect(guest?.ended).toBe(true);
+    return Buffer.from(guest?.received ?? []);
+  };
+  const request = (host: string): Buffer => Buffer.from(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+
+  it("P18 has an address, where connections are told why, and nothing leaves", () => {
+    const policy = explaining();
+    const evil = addressOf(policy, "evil.example");
+    expect(evil).toMatch(/^198\.19\./);
+    expect(told(policy, evil, 80, request("evil.example")).toString()).toContain(
+      "\r\n\r\nsluice: denied: policy-no-rule: no rule names evil.example (rule default)\n",
+    );
+    const ads = addressOf(policy, "x.ads.example");
+    expect(told(policy, ads, 8080, request("x.ads.example")).toString()).toContain(
+      "sluice: denied: policy-denied: x.ads.example is denied (rule ads)\nno ads\n",
+    );
+    expect(told(policy, evil, 443, hello("evil.example"))).toEqual(ALERT_49);
+    expect(policy.left).toEqual([]);
+    expect(policy.exchange.network.sockets).toEqual([]);
+    expect(policy.denials).toEqual(
+      expect.arrayContaining([
+        "evil.example:0 policy-no-rule",
+        "evil.example:80 policy-no-rule",
+        "evil.example:443 policy-no-rule",
+        "x.ads.example:8080 policy-denied",
+      ]),
+    );
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 0], denied: [1, 0, 2] });
+  });
+
+  it("P18 has none of another type, and other ports of it are a reset, and UDP silence", () => {
+    const policy = explaining();
+    for (const type of ["AAAA", "TXT", "HTTPS"] as const) {
+      const reply = policy.ask("evil.example", [], {
+        questions: [{ type: type as "A", name: "evil.example" }],
+      });
+      expect([reply?.rcode, reply?.answers], type).toEqual(["NOERROR", []]);
+    }
+    const evil = addressOf(policy, "evil.example");
+    expect(policy.connect(evil, 22)).toBeNull();
+    expect(policy.sends(evil, 443)).toBe(false);
+    expect(policy.denials).toContain("evil.example:22 policy-no-rule");
+    expect(policy.left).toEqual([]);
+  });
+
+  it("P18 is no way to a name that is allowed, nor for who shows none", () => {
+    const policy = explaining();
+    policy.resolve("good.example", GOOD);
+    const evil = addressOf(policy, "evil.example");
+    expect(told(policy, evil, 80, request("good.example")).toString()).toContain(
+      "policy-name-mismatch: good.example is not allowed at this address",
+    );
+    expect(told(policy, evil, 443, hello("good.example"))).toEqual(ALERT_49);
+    expect(told(policy, evil, 80, Buffer.from("GET / HTTP/1.1\r\n\r\n")).toString()).toContain(
+      "policy-name-missing",
+    );
+    const silent = policy.connect(evil, 443);
+    silent?.pass(10_100);
+    expect(silent?.wasReset).toBe(true);
+    const other = policy.connect(evil, 443);
+    other?.send(Buffer.from("SSH-2.0-x\r\n"));
+    expect(other?.wasReset).toBe(true);
+    expect(policy.exchange.network.sockets).toEqual([]);
+    // Once it is allowed the client is let in at its next try.
+    const open = policy.connect(evil, 443);
+    policy.replace({ answers: "explain", rules: [{ allow: "evil.example" }] });
+    open?.send(hello("evil.example"));
+    expect(open?.received).toEqual(ALERT_49);
+    policy.resolve("evil.example", GOOD);
+    const next = policy.connect(GOOD, 443);
+    next?.send(hello("evil.example"));
+    expect(policy.socket.octets.length).toBeGreaterThan(0);
+  });
+
+  it("P18 leaves allowed names, and audit, as they are", () => {
+    const policy = explaining();
+    expect(policy.resolve("good.example", GOOD)?.answers).toMatchObject([{ data: GOOD }]);
+    expect(policy.left).toEqual(["good.example A"]);
+    const audited = explaining({ mode: "audit" });
+    expect(audited.resolve("evil.example", OTHER)?.answers).toMatchObject([{ data: OTHER }]);
+    const guest = audited.connect(OTHER, 443);
+    guest?.send(hello("evil.example"));
+    expect(audited.socket.octets.length).toBeGreaterThan(0);
+  });
+
+  it("P18 is bounded as all that waits to show its name is", () => {
+    const policy = explaining({ rules: [{ allow: "good.example" }] });
+    const evil = addressOf(policy, "evil.example");
+    const guests = Array.from({ length: 1100 }, () => policy.connect(evil, 443));
+    expect(guests.every((guest) => guest !== null)).toBe(true);
+    expect(policy.exchange.core.counters.dropped("policy-peek-full")).toBe(1100 - 1024);
+    policy.exchange.pass(11_000);
+    expect(policy.exchange.core.usage()).toMatchObject({ tcp: 0 });
+  });
+});
+
 describe("audit", () => {
   it("denies nothing, delays nothing, and notes what would have been", () => {
     const policy = new PolicyRig({ mode: "audit", rules: [{ allow: "good.example" }] });

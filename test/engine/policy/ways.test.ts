@@ -24,8 +24,26 @@ function viaSocks(rig: PolicyRig, to: string, port: number) {
   return { guest, socket: rig.socket, heard: () => Buffer.from(rig.socket.octets).toString("latin1") };
 }
 
+const SYN = 2;
+const ACK = 16;
 const ESTABLISHED = Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
 const NAMED_REPLY = Buffer.from([5, 0, 0, 3, 3, 0x61, 0x2e, 0x62, 1, 2]);
+
+/** A guest that has IPv6 alone. */
+function overIpv6(document: ConstructorParameters<typeof PolicyRig>[0]) {
+  const ipv6 = defaultIpv6Config(Uint8Array.of(0x52, 0x55, 10, 0, 2, 2));
+  const rig = new PolicyRig(document, { ipv4: false, ipv6 });
+  const send = (octets: Uint8Array): Uint8Array[] =>
+    rig.exchange.exchange(frame6(octets, [0x52, 0x55, 10, 0, 2, 2], [0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+  // The advertisements of the link's start.
+  rig.exchange.settle();
+  const ask = (type: "A" | "AAAA", name: string) => {
+    const query = packet.encode({ type: "query", id: 7, questions: [{ type, name }] });
+    const reply = send(udp6({ destination: "fd71:1ae0:d44d:2::3" }, 4000, 53, [...query])).at(-1);
+    return packet.decode(Buffer.from(reply ?? []).subarray(14 + 40 + 8)).answers as { data: string }[];
+  };
+  return { rig, send, ask };
+}
 
 describe("stand-ins", () => {
   it("P27 answer for names whose rules say a way, and no question leaves", () => {
@@ -62,28 +80,32 @@ describe("stand-ins", () => {
   });
 
   it("P27 are told as AAAA to a guest that has IPv6 alone, in 64:ff9b::/96, and lead to the proxy", () => {
-    const ipv6 = defaultIpv6Config(Uint8Array.of(0x52, 0x55, 10, 0, 2, 2));
-    const rig = new PolicyRig(
-      { rules: [{ allow: "far.example:22", via: `socks5://${PROXY}` }] },
-      { ipv4: false, ipv6 },
-    );
-    const send = (octets: Uint8Array): Uint8Array[] =>
-      rig.exchange.exchange(frame6(octets, [0x52, 0x55, 10, 0, 2, 2], [0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-    // The advertisements of the link's start.
-    rig.exchange.settle();
-    const ask = (type: "A" | "AAAA") => {
-      const query = packet.encode({ type: "query", id: 7, questions: [{ type, name: "far.example" }] });
-      const reply = send(udp6({ destination: "fd71:1ae0:d44d:2::3" }, 4000, 53, [...query])).at(-1);
-      return packet.decode(Buffer.from(reply ?? []).subarray(14 + 40 + 8)).answers as { data: string }[];
-    };
-    expect(ask("A")).toEqual([]);
-    const [answer] = ask("AAAA");
+    const { rig, send, ask } = overIpv6({ rules: [{ allow: "far.example:22", via: `socks5://${PROXY}` }] });
+    expect(ask("A", "far.example")).toEqual([]);
+    const [answer] = ask("AAAA", "far.example");
     expect(answer?.data).toMatch(/^64:ff9b::c613:/);
     send(tcp6({ destination: answer?.data ?? "" }, { from: 4000, to: 22, sequence: 1, flags: 2 }));
     rig.socket.give(Buffer.of(5, 0));
     rig.exchange.settle();
     expect(Buffer.from(rig.socket.octets).toString("latin1")).toContain("\x03\x0bfar.example\x00\x16");
     expect(rig.left).toEqual([]);
+  });
+});
+
+describe("a denied name", () => {
+  it("P18 is explained to a guest that has IPv6 alone", () => {
+    const { rig, send, ask } = overIpv6({ answers: "explain", rules: [{ allow: "far.example" }] });
+    const destination = ask("AAAA", "evil.example")[0]?.data ?? "";
+    expect(destination).toMatch(/^64:ff9b::c613:/);
+    const syn = tcp6({ destination }, { from: 4000, to: 80, sequence: 1, flags: 2 });
+    const answer = Buffer.from(send(syn).at(-1) ?? []).subarray(14 + 40);
+    expect(answer[13]).toBe(SYN | ACK);
+    const acknowledgment = answer.readUInt32BE(4) + 1;
+    const payload = [...Buffer.from("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")];
+    const flow = { from: 4000, to: 80, sequence: 2, acknowledgment, flags: ACK, payload };
+    const told = Buffer.concat(send(tcp6({ destination }, flow))).toString("latin1");
+    expect(told).toContain("sluice: denied: policy-no-rule: no rule names evil.example (rule default)");
+    expect([rig.left, rig.exchange.network.sockets]).toEqual([[], []]);
   });
 });
 
@@ -512,5 +534,14 @@ describe("another policy", () => {
     expect(rig.socket.port).toBe(1080);
     rig.replace({ rules });
     expect(rig.connect(at, 22)).toBeNull();
+  });
+
+  it("P5 P18 without stand-ins leads nobody to an address that was one, nor does one with others", () => {
+    for (const over of [{}, { "stand-ins": "100.64.0.0/16", answers: "explain" as const }]) {
+      const rig = new PolicyRig({ answers: "explain", rules: [] });
+      const at = standIn(rig, "far.example");
+      rig.replace({ rules: [{ allow: "far.example:22" }], ...over });
+      expect([rig.connect(at, 22) === null, rig.exchange.network.sockets.length]).toEqual([true, 0]);
+    }
   });
 });

@@ -6,11 +6,14 @@
  *   host answers -> hold -> guest's octets -> look: the name is allowed     -> release: an ordinary connection from now on
  *                                              it is not, or none came      -> told so in its own protocol, host side reset
  *
+ * One that is refused in any case, and whose name has an address only so that it can be told why, ends here from its SYN on.
+ *
  * Bounded in number and octets: the one that has waited longest gives way.
  */
 import { DNS_STREAMS_MAX, HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../limits.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
+import { explain } from "../../policy/explain.ts";
 import type { LetIn } from "../../policy/let-in.ts";
 import type { Name } from "../../policy/name.ts";
 import type { Policy } from "../../policy/policy.ts";
@@ -43,6 +46,9 @@ const COURTESY_MS = 500;
 /** How long the guest has to close its side after ours. */
 const LINGER_MS = 10_000;
 
+/** The host's side of one is closed, or never was: it is refused, whatever it shows. */
+const NO_SOCKET = -1;
+
 const FREE = 0;
 /** Half open. */
 const HELD = 1;
@@ -65,8 +71,7 @@ export class HeldNames implements LocalService, NameChecks {
   open = 0;
   private readonly connections = new Array<TcpConnection | null>(HELD_NAMES_MAX).fill(null);
   private readonly state = new Uint8Array(HELD_NAMES_MAX);
-  /** The host's sockets; -1 once closed. */
-  private readonly handle = new Int32Array(HELD_NAMES_MAX).fill(-1);
+  private readonly handle = new Int32Array(HELD_NAMES_MAX).fill(NO_SOCKET);
   private readonly since = new Int32Array(HELD_NAMES_MAX);
   private readonly dueAt = new Int32Array(HELD_NAMES_MAX);
   /** Octets of each that wait, as last looked at, and of all. */
@@ -100,6 +105,14 @@ export class HeldNames implements LocalService, NameChecks {
     if (!isChecked) return;
     c.check = check | (lenient ? LENIENT : 0);
     c.windowTarget = HELD_NAME_OCTETS;
+  }
+
+  explain(c: TcpConnection): void {
+    this.noteName(c, null, false);
+    c.check = this.policy.check;
+    c.windowTarget = HELD_NAME_OCTETS;
+    c.handle = NO_SOCKET;
+    this.hold(c);
   }
 
   /** By which name it was let in. */
@@ -155,7 +168,7 @@ export class HeldNames implements LocalService, NameChecks {
 
   private closeHost(n: number): void {
     if (this.handle[n] >= 0) this.ctx.network.tcpClose(this.handle[n], true);
-    this.handle[n] = -1;
+    this.handle[n] = NO_SOCKET;
   }
 
   private schedule(n: number, ms: number): void {
@@ -215,7 +228,7 @@ export class HeldNames implements LocalService, NameChecks {
     const isLenient = (c.check & LENIENT) !== 0;
     const isNamed = found === SHOWN_NAME && this.first.readName(policy.name);
     if (isNamed && !(policy.config.refuseEch && this.first.isEncrypted)) {
-      const reason = this.judge(c);
+      const reason = this.judge(n, c);
       if (reason === HANDLED) {
         this.noteName(c, policy.name, true);
         this.release(n, c);
@@ -237,9 +250,10 @@ export class HeldNames implements LocalService, NameChecks {
   }
 
   /** What rules say of the name that was shown, and then the limits of the one that allows it. HANDLED, or the drop reason. */
-  private judge(c: TcpConnection): number {
+  private judge(n: number, c: TcpConnection): number {
     const { policy } = this;
     const words = this.wordsOf(c);
+    if (this.handle[n] === NO_SOCKET) return explain(policy, words, c.remotePort);
     const shown = policy.shown(words, 0, c.remotePort, this.detours?.wayOf(c) ?? null);
     if (shown !== HANDLED) return shown;
     const { rule, limits, counts } = policy;
@@ -260,7 +274,7 @@ export class HeldNames implements LocalService, NameChecks {
   private release(n: number, c: TcpConnection): void {
     const { ctx } = this;
     c.handle = this.handle[n];
-    this.handle[n] = -1;
+    this.handle[n] = NO_SOCKET;
     this.free(n);
     c.check = 0;
     c.windowTarget = WINDOW_INITIAL;

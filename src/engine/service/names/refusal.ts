@@ -8,6 +8,7 @@ const ALERT = Uint8Array.of(21, 3, 3, 0, 2, 2, 49);
 
 const MISMATCH = dropReason("policy-name-mismatch");
 const DENIED = dropReason("policy-denied");
+const NO_SUCH_RULE = dropReason("policy-no-rule");
 const MISSING = dropReason("policy-name-missing");
 
 /** Longest answer: name, rule and message are bounded by themselves, this bounds them together. */
@@ -17,6 +18,7 @@ function sentence(reason: number, policy: Policy): string {
   const { name, rule, config } = policy;
   const decided = `(rule ${rule === NO_RULE ? "default" : config.rules[rule].name})`;
   if (reason === MISMATCH) return `${name.text} is not allowed at this address ${decided}`;
+  if (reason === NO_SUCH_RULE) return `no rule names ${name.text} ${decided}`;
   if (reason === DENIED) return `${name.text} is denied ${decided}`;
   return reason === MISSING ? "the request names no host" : "the request's head cannot be read";
 }

@@ -23,6 +23,8 @@ export interface NameChecks {
   begin(c: TcpConnection, isChecked: boolean): void;
   /** The host has answered it: its socket is kept, and the connection ends here for the time being. */
   hold(c: TcpConnection): void;
+  /** One begins that is refused, and has no socket: it is told why once it has shown a name. */
+  explain(c: TcpConnection): void;
 }
 
 /** The guest has acknowledged our SYN. */

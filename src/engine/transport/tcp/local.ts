@@ -18,7 +18,7 @@ import { SYN_RECEIVED, type TcpConnection } from "./connection.ts";
 import type { TcpContext } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { releaseBacklog } from "./holdings.ts";
-import { LOCAL } from "./local-service.ts";
+import { LOCAL, type NameChecks } from "./local-service.ts";
 import { newConnection, sendSyn, takeSyn, tellBegin } from "./open.ts";
 import { appendChunk } from "./peek.ts";
 import type { Segment } from "./segment.ts";
@@ -29,8 +29,11 @@ const OPENED = counter("tcp-opened");
 const OCTETS_TO_GUEST = counter("tcp-octets-to-guest");
 const TABLE_FULL = dropReason("flow-table-full");
 
-/** The guest's SYN `s` between `ends`: answered at once. Returns HANDLED or a drop reason. */
-export function openLocal(ctx: TcpContext, ends: Ends, s: Segment): number {
+/**
+ * The guest's SYN `s` between `ends`: answered at once. `refuser`: who says no to it, once it has shown a name; null: a service's.
+ * Returns HANDLED or a drop reason.
+ */
+export function openLocal(ctx: TcpContext, ends: Ends, s: Segment, refuser: NameChecks | null): number {
   const c = newConnection(ctx, ends);
   if (c === null) return TABLE_FULL;
   c.state = SYN_RECEIVED;
@@ -41,6 +44,7 @@ export function openLocal(ctx: TcpContext, ends: Ends, s: Segment): number {
   c.setTargetRemote(ends);
   ctx.ledger.connected(c.id);
   tellBegin(ctx, c);
+  refuser?.explain(c);
   ctx.counters.add(OPENED, 1);
   sendSyn(ctx, c);
   startRetransmitTimer(ctx, c);

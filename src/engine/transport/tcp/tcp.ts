@@ -14,7 +14,7 @@ import type { Packet } from "../../memory/packet.ts";
 import { dropReason, HANDLED } from "../../metrics/drop-reasons.ts";
 import { flowEndBy } from "../../metrics/flow-end.ts";
 import { isUnicast6 } from "../../network/addresses.ts";
-import { CHECK, type Destinations, GO, HERE, reasonOf } from "../../network/destinations.ts";
+import { CHECK, type Destinations, EXPLAIN, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum } from "../../wire/ipv4.ts";
 import { addressSum6 } from "../../wire/ipv6.ts";
@@ -170,7 +170,8 @@ export class Tcp {
           ? this.destinations.tcp(packet, this.to)
           : (this.destinations6?.tcp(packet, this.to) ?? GO);
       if (verdict >= GO || verdict <= CHECK) return openOutbound(ctx, packet, s, this.to, verdict);
-      if (verdict === HERE) return openLocal(ctx, packet, s);
+      if (verdict === HERE) return openLocal(ctx, packet, s, null);
+      if (verdict === EXPLAIN) return openLocal(ctx, packet, s, ctx.checks);
       reason = reasonOf(verdict);
       if (reason === SILENT) return reason;
     }
