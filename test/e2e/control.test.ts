@@ -159,11 +159,11 @@ describe("an instance", () => {
     const running = await place.exec(
       "told",
       ["--allow-host-loopback"],
-      `console.log("up");
-       process.on("SIGUSR1", () => {
+      `process.on("SIGUSR1", () => {
          const s = require("net").connect(${server.port}, "10.0.2.2", () => s.end("hello"));
          s.resume();
        });
+       console.log("up");
        setInterval(() => {}, 1000);`,
     );
     const events = place.start("events", "flow-opened,flow-ended,forward");
@@ -473,12 +473,12 @@ describe("a supervisor that does not read", () => {
          const socket = dgram.createSocket("udp4");
          socket.bind(port++, () => socket.send("x", ${sink.address().port}, "10.0.2.2", () => { socket.close(); resolve(); }));
        });
-       console.log("up");
        process.on("SIGUSR2", one);
        process.on("SIGUSR1", async () => {
          for (let i = 0; i < ${flows}; i += 20) await Promise.all(Array.from({ length: 20 }, one));
          console.log("sent");
        });
+       console.log("up");
        setInterval(() => {}, 1000);`,
     );
     const client = controlClient(place.socket("deaf"));

@@ -2,7 +2,7 @@
  * Starts where something is missing that a login would have: a home, a place for temporary files, standard streams, a
  * working directory. And what is left of a start or a service that ends by SIGKILL.
  */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -81,11 +81,17 @@ describe("a working directory that is gone", () => {
   });
 });
 
+/** What a package has for a start and for the native part; the headers are for a Node that has none beside it. */
+const PACKED = [
+  ...["package.json", "dist/program", "src/cli/sluice.cjs", "src/build", "native-shims"],
+  "node_modules/node-api-headers",
+];
+
 describe("a native part that is not built", () => {
   /** The package as npm installs it, without what was built of C; `spoil` puts things in the way. */
   function unbuilt(spoil: (root: string) => void): string {
     const root = mkdtempSync(join(directory, "package-"));
-    for (const name of ["package.json", "dist/program", "src/cli/sluice.cjs", "src/build", "native-shims"])
+    for (const name of PACKED)
       cpSync(join(PROJECT_ROOT, name), join(root, name), {
         recursive: true,
         filter: (path) => path !== join(PROJECT_ROOT, "native-shims", "build"),
@@ -124,7 +130,6 @@ describe("a native part that is not built", () => {
     const root = unbuilt((at) => {
       rmSync(join(at, "dist"), { recursive: true });
       inTheWay("dist")(at);
-      mkdirSync(join(at, "node_modules"));
       writeFileSync(join(at, "package.json"), '{ "name": "sluice", "version": "0.0.0" }');
       for (const name of ["tsconfig.json", "tsconfig.build.json", "package-lock.json"])
         writeFileSync(join(at, name), "{}");
