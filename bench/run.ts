@@ -17,6 +17,7 @@ const FILES = [
   ["shim calls and checksum", "host/native/checksum.bench.js"],
   ["flow table", "engine/transport/flow-table.bench.js"],
   ["the whole core, link and host simulated", "engine/engine.bench.js"],
+  ["the same over IPv6", "engine/engine-ipv6.bench.js"],
   ["a policy of 1,000 rules", "engine/policy.bench.js"],
 ] as const;
 

@@ -16,7 +16,7 @@ import {
   type UdpBatch,
   WRITABLE,
 } from "../../src/engine/boundary.ts";
-import { defaultEngineConfig } from "../../src/engine/config.ts";
+import { defaultEngineConfig, defaultIpv6Config } from "../../src/engine/config.ts";
 import { createEngineCore } from "../../src/engine/engine.ts";
 import { Arena } from "../../src/engine/memory/arena.ts";
 import { CHECKSUM_VALID, type FrameBatch } from "../../src/engine/memory/frame-batch.ts";
@@ -24,14 +24,29 @@ import type { TransmitQueue } from "../../src/engine/memory/transmit-queue.ts";
 import { counter } from "../../src/engine/metrics/counters.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../../src/engine/network/reassembly.ts";
 import { JavaScriptChecksum } from "../../src/engine/wire/checksum.ts";
-import { ETHERNET_HEADER_OCTETS, ETHERTYPE_IPV4, writeEthernet } from "../../src/engine/wire/ethernet.ts";
+import {
+  ETHERNET_HEADER_OCTETS,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  writeEthernet,
+} from "../../src/engine/wire/ethernet.ts";
 import { addressSum, IPV4_HEADER_OCTETS, writeIpv4 } from "../../src/engine/wire/ipv4.ts";
+import {
+  DESTINATION,
+  HOP_LIMIT_DEFAULT,
+  IPV6_HEADER_OCTETS,
+  SOURCE,
+  writeAddress,
+  writeIpv6,
+} from "../../src/engine/wire/ipv6.ts";
 import { sequence, TCP_HEADER_OCTETS, writeTcp } from "../../src/engine/wire/tcp.ts";
 import { UDP_HEADER_OCTETS, writeUdp } from "../../src/engine/wire/udp.ts";
 import { keep } from "../suite.ts";
 
 const GUEST = 0x0a00020f;
 const REMOTE = 0xc6336401 | 0;
+/** The source and the destination of the guest's packets over IPv6: fd71:1ae0:d44d:2::15, 2001:db8::1. */
+const PAIR6 = Int32Array.of(0xfd711ae0 | 0, 0xd44d0002 | 0, 0, 0x15, 0x20010db8, 0, 0, 1);
 const GUEST_PORT = 40_000;
 const REMOTE_PORT = 80;
 const GUEST_MAC_HIGH = 0x5254;
@@ -41,10 +56,11 @@ const GATEWAY_MAC_LOW = 0x0a000202;
 const PROTOCOL_TCP = 6;
 const PROTOCOL_UDP = 17;
 const DONT_FRAGMENT = 0x4000;
+/** A datagram's checksum, which nobody computes (CHECKSUM_VALID); over IPv6 there must be one. */
+const FOUND_RIGHT = 1;
 const SYN = 0x02;
 const ACK = 0x10;
 const IP_AT = ETHERNET_HEADER_OCTETS;
-const TRANSPORT_AT = IP_AT + IPV4_HEADER_OCTETS;
 /** A frame starts 2 octets off, so that its IP header is aligned, as the real links do it. */
 const ALIGNMENT = 2;
 
@@ -166,19 +182,23 @@ export class EngineRig {
   private readonly network = new BenchNetwork();
   private readonly link: BenchLink;
   private readonly core: EngineCore;
+  /** Where TCP's or UDP's header is in a frame. */
+  private readonly transportAt: number;
   private now = 0;
   private guestNext = 1;
   private engineNext = 0;
 
-  constructor() {
+  constructor(private readonly family: 4 | 6 = 4) {
+    this.transportAt = IP_AT + (family === 4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS);
     let seed = 1;
     const int32 = (): number => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) | 0;
       return seed;
     };
     this.link = new BenchLink(this.arena.rxWindowAt + ALIGNMENT);
+    const config = defaultEngineConfig();
     this.core = createEngineCore(
-      defaultEngineConfig(),
+      family === 4 ? config : { ...config, ipv6: defaultIpv6Config(config.gatewayMac) },
       {
         arena: this.arena,
         network: this.network,
@@ -196,7 +216,7 @@ export class EngineRig {
     this.deliver();
     this.core.handleEvent(this.network.token, WRITABLE, this.now);
     this.turn();
-    const synAckAt = this.link.lastHeaderAt + TRANSPORT_AT;
+    const synAckAt = this.link.lastHeaderAt + this.transportAt;
     if (this.link.lastHeaderAt === 0) throw new Error("the engine did not answer the SYN");
     this.engineNext = (sequence(this.arena.view, synAckAt) + 1) | 0;
     this.guestNext = (this.guestNext + 1) | 0;
@@ -225,7 +245,7 @@ export class EngineRig {
   udpUp(octets: number): void {
     const { view } = this.arena;
     const at = this.link.at;
-    writeUdp(view, at + TRANSPORT_AT, GUEST_PORT, REMOTE_PORT, UDP_HEADER_OCTETS + octets, 0);
+    writeUdp(view, at + this.transportAt, GUEST_PORT, REMOTE_PORT, UDP_HEADER_OCTETS + octets, FOUND_RIGHT);
     this.writeLowerHeaders(PROTOCOL_UDP, UDP_HEADER_OCTETS + octets);
     this.deliver();
   }
@@ -247,7 +267,7 @@ export class EngineRig {
 
   private writeTcpFrame(flags: number, octets: number): void {
     const { view } = this.arena;
-    const at = this.link.at + TRANSPORT_AT;
+    const at = this.link.at + this.transportAt;
     const { guestNext, engineNext } = this;
     writeTcp(view, at, GUEST_PORT, REMOTE_PORT, guestNext, engineNext, TCP_HEADER_OCTETS, flags, 65_535);
     this.writeLowerHeaders(PROTOCOL_TCP, TCP_HEADER_OCTETS + octets);
@@ -256,10 +276,18 @@ export class EngineRig {
   private writeLowerHeaders(protocol: number, octets: number): void {
     const { view } = this.arena;
     const at = this.link.at;
-    const total = IPV4_HEADER_OCTETS + octets;
-    writeIpv4(view, at + IP_AT, total, 0, DONT_FRAGMENT, protocol, GUEST, REMOTE, addressSum(GUEST, REMOTE));
-    writeEthernet(view, at, GATEWAY_MAC_HIGH, GATEWAY_MAC_LOW, GUEST_MAC_HIGH, GUEST_MAC_LOW, ETHERTYPE_IPV4);
-    this.link.length = ETHERNET_HEADER_OCTETS + total;
+    const ipAt = at + IP_AT;
+    const type = this.family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
+    if (this.family === 4) {
+      const total = IPV4_HEADER_OCTETS + octets;
+      writeIpv4(view, ipAt, total, 0, DONT_FRAGMENT, protocol, GUEST, REMOTE, addressSum(GUEST, REMOTE));
+    } else {
+      writeIpv6(view, ipAt, octets, protocol, HOP_LIMIT_DEFAULT, 1);
+      writeAddress(view, ipAt + SOURCE, PAIR6, 0);
+      writeAddress(view, ipAt + DESTINATION, PAIR6, 4);
+    }
+    writeEthernet(view, at, GATEWAY_MAC_HIGH, GATEWAY_MAC_LOW, GUEST_MAC_HIGH, GUEST_MAC_LOW, type);
+    this.link.length = this.transportAt + octets;
   }
 
   private deliver(): void {
