@@ -123,6 +123,15 @@ describe.skipIf(lacks.length > 0)("has sluice underneath:", () => {
       lines: ["served", "added: 2", "served", "listed: 2", "removed: yes"],
       notTheirs: [],
     },
+    {
+      client: "RootlessKit with pasta, which asks for --host-lo-to-ns-lo and does without",
+      script: "rootlesskit-pasta.sh",
+      user: "tester",
+      theirs: "",
+      ours: "",
+      lines: ["served", "runs: yes", "left: no"],
+      notTheirs: [],
+    },
   ] as const)("$client", { timeout: 180_000 }, async ({ script, user, theirs, ours, lines, notTheirs }) => {
     const expected: readonly string[] = lines;
     const without: readonly string[] = notTheirs;

@@ -97,6 +97,10 @@ describe("sluice names", () => {
 describe("wrong words", () => {
   it.each([
     [["passt", "--nonsense"], "passt: unrecognized option '--nonsense'\n"],
+    [
+      ["pasta", "--host-lo-to-ns-lo", "--version"],
+      "pasta: --host-lo-to-ns-lo is not offered: clients on the host's loopback come from the gateway\n",
+    ],
     [["pasta", "--vhost-user", "1"], "pasta: unrecognized option '--vhost-user'\n"],
     [
       ["slirp4netns", "--cidr=10.0.2.100/24", "1", "tap0"],
