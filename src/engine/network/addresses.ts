@@ -148,8 +148,11 @@ export function isLinkLocal6(words: Int32Array, index: number): boolean {
  * addresses, 169.254/16.
  */
 export function isLegitimate6(words: Int32Array, index: number, allowLinkLocal: boolean): boolean {
-  if (!isUnicast6(words, index) || isLinkLocal6(words, index)) return false;
-  if (!allowLinkLocal && isIn(METADATA_6, words, index)) return false;
+  // No entry of either table is in 2000::/3, where nearly everybody is.
+  if (words[index] >>> 29 !== 1) {
+    if (!isUnicast6(words, index) || isLinkLocal6(words, index)) return false;
+    if (!allowLinkLocal && isIn(METADATA_6, words, index)) return false;
+  }
   for (let i = embeddedIpv4(words, index, EMBEDDED) - 1; i >= 0; i--) {
     if (!isLegitimate4(EMBEDDED[i], allowLinkLocal)) return false;
   }

@@ -5,6 +5,7 @@ import {
   embeddedIpv4,
   isLegitimate4,
   isLegitimate6,
+  isLinkLocal6,
   isUnicast6,
 } from "../../../src/engine/network/addresses.ts";
 import { embedIpv4, extractIpv4 } from "../../../src/engine/wire/translated-address.ts";
@@ -93,6 +94,18 @@ describe("IPv6 addresses a guest may send to", () => {
     "2606:4700::1111",
   ])("N40 include %s", (text) => {
     expect(may(text)).toBe(true);
+  });
+
+  it("N40 include all of 2000::/3 that has no IPv4 address in it, for nothing is reserved there", () => {
+    const word = fc.integer();
+    fc.assert(
+      fc.property(fc.tuple(word, word, word, word), ([top, ...rest]) => {
+        const address = Int32Array.of(0x20000000 | (top >>> 3), ...rest);
+        expect(isUnicast6(address, 0) && !isLinkLocal6(address, 0)).toBe(true);
+        fc.pre(embeddedIpv4(address, 0, new Int32Array(EMBEDDED_MAX)) === 0);
+        expect(isLegitimate6(address, 0, false)).toBe(true);
+      }),
+    );
   });
 
   it.each([
