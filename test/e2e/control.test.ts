@@ -505,7 +505,9 @@ describe("a supervisor that does not read", () => {
     }, "all that is told has come");
     process.kill(running.child.pid ?? 0, "SIGSTOP");
     process.kill(guest, "SIGUSR1");
-    await until(() => arrived > flows * 0.95, "the guest sends all the same", 30_000);
+    // What this process is too slow to read is lost at its socket.
+    await until(() => arrived > flows / 2, "the guest sends all the same", 30_000);
+    await running.says(/^sent$/m, "stdout");
     process.kill(running.child.pid ?? 0, "SIGCONT");
     const lost = (): number =>
       events.reduce((sum, event) => sum + (event.type === "records-lost" ? event.count : 0), 0);
