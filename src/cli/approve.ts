@@ -1,11 +1,13 @@
 /** `sluice approve` and `sluice refuse`: what flows wait for somebody to say. */
 
+import { chmodSync, chownSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import type { Problem } from "../config/problem.ts";
 import type { ControlClient } from "../control/client.ts";
 import { printable } from "../control/printable.ts";
 import type { Answer, Question } from "../control/schema.ts";
 import { formatWhy } from "../control/why/rules.ts";
 import { table } from "./table.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
+import { textOf, VerbError, type VerbRequest } from "./verb-request.ts";
 import { duration, secondsOf } from "./verb-table.ts";
 
 const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
@@ -19,12 +21,39 @@ function targetOf({ host, port, protocol }: Question): string {
 }
 
 function answerOf(verdict: Answer["verdict"], { flags }: VerbRequest): Answer {
-  const { for: time, always } = flags;
-  if (always === true && time !== undefined) {
-    throw new VerbError({ place: "--always", allowed: "either it or --for" });
+  const { for: time, always, save } = flags;
+  const given = Object.entries({ "--for": time, "--always": always, "--save": save });
+  const [first, second] = given.filter(([, value]) => value !== undefined);
+  if (first !== undefined && second !== undefined) {
+    throw new VerbError({ place: second[0], allowed: `either it or ${first[0]}` });
   }
   if (typeof time === "string") return { verdict, for: secondsOf(time) };
-  return { verdict, for: always === true ? "always" : "once" };
+  return { verdict, for: first === undefined ? "once" : "always" };
+}
+
+/** The policy's file with the answer in it, which is there at once or not at all. Throws VerbErrors. */
+async function saved(path: string, verdict: Answer["verdict"], question: Question): Promise<() => void> {
+  const { withAnswer } = await import("../config/policy/save-answer.ts");
+  const problems: Problem[] = [];
+  const text = textOf("--save", path);
+  const next = withAnswer({ target: question, verdict, label: path, text }, problems);
+  const [problem, ...others] = problems;
+  if (next === undefined || problem !== undefined)
+    throw new VerbError(problem ?? { place: path, allowed: "a policy" }, others);
+  return () => {
+    const file = realpathSync(path);
+    const unfinished = `${file}.${process.pid}`;
+    try {
+      const { mode, uid, gid } = statSync(file);
+      writeFileSync(unfinished, next, { flag: "wx" });
+      chmodSync(unfinished, mode & 0o777);
+      if (uid !== process.getuid?.()) chownSync(unfinished, uid, gid);
+      renameSync(unfinished, file);
+    } catch (error) {
+      rmSync(unfinished, { force: true });
+      throw new Error(`the answer counts, and is not in ${path}: ${(error as Error).message}`);
+    }
+  };
 }
 
 async function answer(verdict: Answer["verdict"], request: VerbRequest): Promise<void> {
@@ -33,7 +62,14 @@ async function answer(verdict: Answer["verdict"], request: VerbRequest): Promise
     throw new VerbError({ place: "question", found: id, allowed: "an id that sluice approve tells" });
   const said = answerOf(verdict, request);
   const number = Number(id.replace("#", ""));
-  await (await request.client()).answer(number, said);
+  const client = await request.client();
+  const { save } = request.flags;
+  const question =
+    save === undefined ? undefined : (await client.questions()).find((each) => each.id === number);
+  const keep = question === undefined ? undefined : await saved(String(save), verdict, question);
+  // One that is not there is said to be so by who keeps them.
+  await client.answer(number, said);
+  keep?.();
   if (request.json) request.out(line({ id: number, ...said }));
 }
 
@@ -44,6 +80,10 @@ export function refuseCommand(request: VerbRequest): Promise<void> {
 export async function approveCommand(request: VerbRequest): Promise<void> {
   const { words, json, out, client } = request;
   if (words.length > 0) return answer("allow", request);
+  const [only] = Object.entries(request.flags).flatMap(([name, value]) =>
+    value === undefined ? [] : [name],
+  );
+  if (only !== undefined) throw new VerbError({ place: `--${only}`, allowed: "an id before it" });
   const asked = await client();
   const { stdin, stdout } = process;
   if (!json && stdin.isTTY && stdout.isTTY) return new Desk(asked, out).serve();

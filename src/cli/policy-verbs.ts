@@ -1,5 +1,4 @@
 /** `sluice policy show, set, rm, reset-budget, suggest`: the policy of an instance that runs. */
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { HIDDEN } from "../config/hidden-login.ts";
 import { readPolicy } from "../config/policy/read.ts";
@@ -11,7 +10,7 @@ import type { PolicyChangeResource } from "../control/schema.ts";
 import type { PolicyConfig } from "../engine/config.ts";
 import { table } from "./table.ts";
 import { POLICY_VERBS, type PolicyVerbName } from "./verb-descriptions.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
+import { textOf, VerbError, type VerbRequest } from "./verb-request.ts";
 import { duration } from "./verb-table.ts";
 import { runDescribed } from "./verbs.ts";
 
@@ -36,16 +35,6 @@ async function show({ flags, json, out, client }: VerbRequest): Promise<void> {
   const last = ["", "default", fallback, String(allowed), String(denied), "", ""];
   out(`generation ${generation}${mode === "audit" ? ", audit: nothing is denied" : ""}\n`);
   out(table(["ID", "RULE", "VERDICT", "ALLOWED", "DENIED", "ENDS", "TARGETS"], [...rows, last], ""));
-}
-
-/** The text of a file. Throws a VerbError. */
-function textOf(place: string, path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const allowed = `a file that can be read (${(error as Error).message})`;
-    throw new VerbError({ place, found: path, allowed });
-  }
 }
 
 async function set({ words, flags, json, out, client }: VerbRequest): Promise<void> {

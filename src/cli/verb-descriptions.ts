@@ -12,6 +12,10 @@ export interface VerbDescription {
 const ANSWER_FLAGS = {
   for: { placeholder: "TIME", help: "for 10m or so, and not only for what waits now" },
   always: { help: "until the instance ends" },
+  save: {
+    placeholder: "FILE",
+    help: "until the instance ends, and as a rule in the policy FILE, in front of the one that asks",
+  },
 } as const;
 
 const RULE_FLAGS = {

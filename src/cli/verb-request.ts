@@ -1,4 +1,5 @@
 /** What a command about a running instance is given, and how it says that its words make no sense. */
+import { readFileSync } from "node:fs";
 import { formatProblem, type Problem } from "../config/problem.ts";
 import type { ControlClient } from "../control/client.ts";
 
@@ -14,7 +15,20 @@ export interface VerbRequest {
 /** Words that no instance could make sense of. */
 export class VerbError extends Error {
   override readonly name = "VerbError";
-  constructor(readonly problem: Problem) {
+  constructor(
+    readonly problem: Problem,
+    readonly others: readonly Problem[] = [],
+  ) {
     super(formatProblem(problem));
+  }
+}
+
+/** The text of a file. Throws a VerbError. */
+export function textOf(place: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const allowed = `a file that can be read (${(error as Error).message})`;
+    throw new VerbError({ place, found: path, allowed });
   }
 }

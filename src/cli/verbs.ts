@@ -122,7 +122,7 @@ export async function runDescribed(
 }
 
 function failure(name: string, error: unknown): number {
-  if (error instanceof VerbError) return refuse(name, [error.problem]);
+  if (error instanceof VerbError) return refuse(name, [error.problem, ...error.others]);
   if (error instanceof ControlError) {
     const { status, problems } = error.problem;
     if (problems !== undefined && problems.length > 0) return refuse(name, problems as Problem[]);

@@ -1,5 +1,5 @@
 /** Flows that wait for somebody's word, of real programs, and who gives it. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -69,6 +69,37 @@ describe("what asks", () => {
     const { stdout, stderr, status } = await running.ended;
     expect([stdout, status]).toEqual(["page\n".repeat(9), 0]);
     expect(stderr.match(/waits for an answer/g)?.length).toBe(1);
+  });
+
+  it("P22 is answered for good, and saved in the file", async (context) => {
+    needs(context, MACHINE);
+    const running = asking(`curl -s -m 60 http://www.test:${port}/`);
+    await running.says(/waits for an answer/);
+    const path = join(directory, "kept.yaml");
+    const rules = `rules: # mine\n  - { ask: "*:${port}", private: true }\n`;
+    writeFileSync(path, `version: 1\n${rules}`, { mode: 0o640 });
+    const other = join(directory, "other.yaml");
+    writeFileSync(other, "version: 1\n");
+    for (const [args, said] of [
+      [
+        ["1", "--save", other],
+        `${other}: found "www.test:${port} denied by default"; allowed: a policy that asks`,
+      ],
+      [["1", "--save", path, "--for", "10m"], "--save: allowed: either it or --for"],
+      [["--save", path], "--save: allowed: an id before it"],
+    ] as const) {
+      const { status, stderr } = await verb("approve", ...args);
+      expect(stderr).toContain(said);
+      expect(status).toBe(2);
+    }
+    const { status, stderr } = await verb("approve", "1", "--save", path);
+    expect([status, stderr]).toEqual([0, ""]);
+    expect((await running.ended).stdout).toBe("page\n");
+    expect(readFileSync(path, "utf8")).toBe(
+      `version: 1\nrules: # mine\n  - allow: www.test:${port}\n    private: true\n  - { ask: "*:${port}", private: true }\n`,
+    );
+    expect(statSync(path).mode & 0o777).toBe(0o640);
+    expect(readdirSync(directory).filter((name) => name.startsWith("kept"))).toEqual(["kept.yaml"]);
   });
 
   it("P22 two answers race: one counts, the other is told", async (context) => {

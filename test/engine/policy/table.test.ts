@@ -11,6 +11,7 @@ const FILES: Readonly<Record<string, string>> = {
   agreement: "test/engine/policy/agreement.test.ts",
   language: "test/config/policy/language.test.ts",
   suggest: "test/config/policy/suggest.test.ts",
+  saved: "test/config/policy/save-answer.test.ts",
   clients: "test/e2e/policy.test.ts",
   live: "test/e2e/policy-live.test.ts",
   quic: "test/engine/policy/quic.test.ts",

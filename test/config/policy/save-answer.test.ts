@@ -1,0 +1,103 @@
+/** An answer that is kept in the policy's file. */
+import { describe, expect, it } from "vitest";
+import { withAnswer } from "../../../src/config/policy/save-answer.ts";
+import { formatProblem, type Problem } from "../../../src/config/problem.ts";
+
+type Target = Parameters<typeof withAnswer>[0]["target"];
+
+function save(
+  text: string,
+  target: Partial<Target> = {},
+  verdict: "allow" | "deny" = "allow",
+): [text: string | undefined, problems: string[]] {
+  const problems: Problem[] = [];
+  const wanted = { host: "www.example", port: 443, protocol: "tcp", ...target } as const;
+  return [
+    withAnswer({ target: wanted, verdict, label: "policy.yaml", text }, problems),
+    problems.map(formatProblem),
+  ];
+}
+
+const POLICY = `version: 1
+# What this is for.
+default: deny
+rules:
+  - { name: first, allow: first.example } # as ever
+  # People decide.
+  - name: people
+    ask: ["*.example", "*.example:53/udp", "*.example:443/quic", "2001:db8::/32"]
+    private: true
+    within: 30s
+    message: ask somebody
+    limit: { connections: 4 }
+  - deny: "*"
+`.replace('"2001:db8::/32"', '"[2001:db8::/32]:22"');
+
+describe("an answer that is saved", () => {
+  it("P22 is a rule in front of the one that asks, as that one is, and comments stay", () => {
+    const [text, problems] = save(POLICY);
+    expect(problems).toEqual([]);
+    const rule = ["  - allow: www.example:443", "    private: true", "    limit:", "      connections: 4"];
+    expect(text).toBe(POLICY.replace("  # People decide.\n", `${rule.join("\n")}\n  # People decide.\n`));
+    // It is decided by then.
+    expect(save(text ?? "")).toEqual([
+      undefined,
+      ['policy.yaml: found "www.example:443 allowed by rule rule-2"; allowed: a policy that asks about it'],
+    ]);
+  });
+
+  it.each([
+    [{ protocol: "udp", port: 53 }, "allow", "allow: www.example:53/udp"],
+    [{ protocol: "udp" }, "allow", "allow: www.example:443/quic"],
+    [{ host: "2001:db8::1", port: 22 }, "allow", 'allow: "[2001:db8::1]:22"'],
+    [{}, "deny", "deny: www.example:443\n  "],
+  ] as const)("P22 of %j says %s", (target, verdict, rule) => {
+    const [text, problems] = save(POLICY, target, verdict);
+    expect(problems).toEqual([]);
+    expect(text).toContain(`as ever\n  - ${rule}`);
+  });
+
+  it("P22 stands at the end where the default asks, and alone where there are no rules", () => {
+    expect(save("default: ask\nversion: 1\nrules:\n  - deny: a.example\n")).toEqual([
+      "default: ask\nversion: 1\nrules:\n  - deny: a.example\n  - allow: www.example:443\n",
+      [],
+    ]);
+    expect(save("version: 1\ndefault: ask\nrules: [deny: a.example] # one\n")).toEqual([
+      "version: 1\ndefault: ask\nrules: [ { deny: a.example }, { allow: www.example:443 } ] # one\n",
+      [],
+    ]);
+    expect(save("default: ask\nrules:\n- deny: a.example # last\n\nversion: 1")).toEqual([
+      "default: ask\nrules:\n- deny: a.example # last\n- allow: www.example:443\n\nversion: 1",
+      [],
+    ]);
+    expect(save("version: 1\ndefault: ask\nrules:\n- deny: a.example")).toEqual([
+      "version: 1\ndefault: ask\nrules:\n- deny: a.example\n- allow: www.example:443\n",
+      [],
+    ]);
+    expect(save("version: 1\ndefault: ask\n")).toEqual([
+      "version: 1\ndefault: ask\nrules:\n  - allow: www.example:443\n",
+      [],
+    ]);
+  });
+
+  it("P22 in JSON is JSON", () => {
+    const [text] = save(JSON.stringify({ version: 1, rules: [{ ask: "*" }] }));
+    expect(JSON.parse(text ?? "")).toEqual({
+      version: 1,
+      rules: [{ allow: "www.example:443" }, { ask: "*" }],
+    });
+  });
+
+  it("P22 is none where the file is no policy, does not ask, or its tests would fail", () => {
+    expect(save("version: 1\nrules: 3\n")).toEqual([
+      undefined,
+      [expect.stringContaining("policy.yaml:2:8: rules: ")],
+    ]);
+    expect(save("version: 1\nrules: []\n")[1]).toEqual([
+      'policy.yaml: found "www.example:443 denied by default"; allowed: a policy that asks about it',
+    ]);
+    const tested =
+      'version: 1\nrules:\n  - ask: "*"\ntests:\n  - { flow: www.example, expect: allowed, rule: rule-1 }\n';
+    expect(save(tested)[1]).toEqual([expect.stringContaining("tests[0]: ")]);
+  });
+});
