@@ -56,7 +56,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 function start(...words: string[]): Running {
   const script = join(folder, "package/src/cli/sluice.cjs");
   const identity = uid === undefined ? {} : { uid, gid: uid };
-  const env = { PATH: process.env["PATH"], HOME: home };
+  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state") };
   return run(process.execPath, [script, ...words], { cwd: "/", env, ...identity });
 }
 
