@@ -18,6 +18,8 @@ export function parseDuration(text: string): number {
 /** In the largest unit that divides it: `parseDuration` reads the same from it. */
 export function formatDuration(ms: number): string {
   if (ms === 0) return "0s";
-  const [unit, each] = Object.entries(UNITS_MS).findLast(([, each]) => ms % each === 0) ?? ["ms", 1];
+  const [unit, each] = Object.entries(UNITS_MS)
+    .reverse()
+    .find(([, each]) => ms % each === 0) ?? ["ms", 1];
   return `${ms / each}${unit}`;
 }
