@@ -68,7 +68,7 @@ describe("QEMU", () => {
     expect(status).toBe(0);
     const [before, after = ""] = stdout.split("-chardev ");
     expect(before).toBe(
-      `${words.join(" ")} -object memory-backend-memfd,id=sluice0-memory,${size}share=on -machine memory-backend=sluice0-memory `,
+      `${words.join(" ")} -object memory-backend-memfd,id=sluice-memory,${size}share=on -machine memory-backend=sluice-memory `,
     );
     expect(after).toMatch(
       /^socket,id=sluice0-socket,path=\S+card\.sock -netdev vhost-user,id=sluice0,chardev=sluice0-socket -device virtio-net-pci,netdev=sluice0,mac=52:54:00:12:34:56,rx_queue_size=1024\n$/,
