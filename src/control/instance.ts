@@ -53,12 +53,28 @@ export interface LiveForwards {
   remove(id: number, cut?: boolean): Promise<void>;
 }
 
+/** What a policy has decided so far. */
+export interface PolicyTally {
+  readonly generation: number;
+  /** Of each rule, in order; the default last, without a name. */
+  readonly rules: readonly RuleTally[];
+  readonly openQuestions: number;
+}
+
+export interface RuleTally {
+  readonly name: string | null;
+  readonly allowed: number;
+  readonly denied: number;
+  /** How long flows have waited for its rate, together; null: it has none. */
+  readonly waitedMs: number | null;
+}
+
 /** A policy as somebody wants it: as text, or as a value that has no lines. */
 export type PolicyOrder = Omit<PolicyRequest, "text"> &
   ({ readonly text: string } | { readonly value: unknown });
 
 /**
- * A policy that changes while it is kept. Where the instance has none, `denials` and `questions` are empty, `answer` rejects
+ * A policy that changes while it is kept. Where the instance has none, `denials` and `questions` are empty, `tally` is null, `answer` rejects
  * with a ControlRefusal (404), everything else with one (409).
  */
 export interface LivePolicy {
@@ -78,6 +94,8 @@ export interface LivePolicy {
   resetBudget(id: number): Promise<void>;
   /** What was denied, or under audit would have been. */
   denials(): Promise<readonly PolicyDenial[]>;
+  /** Null without a policy. */
+  tally(): Promise<PolicyTally | null>;
   /** What flows wait for, or waited for lately: the open ones first. */
   questions(): Promise<readonly Question[]>;
   /** Rejects with a ControlRefusal: 404 when there is no such question, 409 when somebody was quicker. */

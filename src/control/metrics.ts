@@ -1,9 +1,13 @@
 /**
  * Counters as OpenMetrics text (version 1.0.0): base units, labels that are bounded (directions, reasons, pools), never names
- * or addresses of anybody.
+ * or addresses of anybody but those that a rule is called by.
  */
-import type { Instance } from "./instance.ts";
+import type { Instance, PolicyTally, RuleTally } from "./instance.ts";
 import type { CountersResource, State } from "./schema.ts";
+
+export interface MeasuredInstance extends Pick<Instance, "state" | "counters"> {
+  readonly policy: Pick<Instance["policy"], "tally">;
+}
 
 interface Sample {
   readonly labels?: Readonly<Record<string, string>>;
@@ -64,8 +68,75 @@ function directedFamilies({ counters }: CountersResource): Family[] {
   }));
 }
 
-function isDirected(name: string): boolean {
-  return DIRECTED.some(([, , , counter]) => name.startsWith(`${counter}-`));
+/** Questions by who answered them and how: `dns-resolver-nxdomain`. */
+const DNS_COUNTER = /^dns-(resolver|sluice|nobody)-([a-z]+)$/;
+
+function dnsFamily({ counters }: CountersResource): Family {
+  return {
+    name: "sluice_dns_questions",
+    type: "counter",
+    help: "Questions that have ended, by who answered and the response code.",
+    samples: Object.entries(counters).flatMap(([name, value]) => {
+      const [, answeredBy, rcode] = DNS_COUNTER.exec(name) ?? [];
+      return answeredBy === undefined || rcode === undefined
+        ? []
+        : [{ labels: { answered_by: answeredBy, rcode }, value }];
+    }),
+  };
+}
+
+function hasFamily(name: string): boolean {
+  return DNS_COUNTER.test(name) || DIRECTED.some(([, , , counter]) => name.startsWith(`${counter}-`));
+}
+
+/** Rules of one name are told together: a label's value stands once. */
+function byName(rules: readonly RuleTally[], take: (rule: RuleTally) => number): Map<string, number> {
+  const values = new Map<string, number>();
+  for (const rule of rules) {
+    const name = rule.name ?? "default";
+    values.set(name, (values.get(name) ?? 0) + take(rule));
+  }
+  return values;
+}
+
+function policyFamilies({ generation, rules, openQuestions }: PolicyTally): Family[] {
+  const limited = rules.filter(({ waitedMs }) => waitedMs !== null);
+  const verdicts = (["allowed", "denied"] as const).flatMap((verdict) =>
+    [...byName(rules, (rule) => rule[verdict])].map(([rule, value]) => ({
+      labels: { rule, verdict },
+      value,
+    })),
+  );
+  return [
+    {
+      name: "sluice_policy_generation",
+      type: "gauge",
+      help: "How often the policy has changed, and one.",
+      samples: [{ value: generation }],
+    },
+    {
+      name: "sluice_policy_verdicts",
+      type: "counter",
+      help: "Flows, questions and names shown that a rule decided about; default: no rule did.",
+      samples: verdicts,
+    },
+    {
+      name: "sluice_limit_wait_seconds",
+      type: "counter",
+      unit: "seconds",
+      help: "Time that flows of a rule have waited for its rate, together.",
+      samples: [...byName(limited, ({ waitedMs }) => (waitedMs ?? 0) / 1000)].map(([rule, value]) => ({
+        labels: { rule },
+        value,
+      })),
+    },
+    {
+      name: "sluice_questions_open",
+      type: "gauge",
+      help: "What flows wait for somebody to say.",
+      samples: [{ value: openQuestions }],
+    },
+  ];
 }
 
 /** Pools by the name of their label. */
@@ -90,7 +161,7 @@ function poolFamily(state: State, name: string, help: string, field: "used" | "s
 }
 
 /** The whole exposition. */
-function metricsText(state: State, resource: CountersResource): string {
+function metricsText(state: State, resource: CountersResource, policy: PolicyTally | null): string {
   const families: Family[] = [
     {
       name: "sluice_build",
@@ -134,7 +205,7 @@ function metricsText(state: State, resource: CountersResource): string {
       type: "counter",
       help: "What the engine has done, by the counter's name.",
       samples: Object.entries(resource.counters)
-        .filter(([name]) => !isDirected(name))
+        .filter(([name]) => !hasFamily(name))
         .map(([event, value]) => ({ labels: { event }, value })),
     },
     {
@@ -149,12 +220,15 @@ function metricsText(state: State, resource: CountersResource): string {
       help: "Records of flows, drops and DNS that nobody read in time.",
       samples: [{ value: state.records.lost }],
     },
+    dnsFamily(resource),
+    ...(policy === null ? [] : policyFamilies(policy)),
   ];
   return `${families.map(familyText).join("\n")}\n# EOF\n`;
 }
 
 /** The exposition of an instance as it is now. */
-export async function metricsOf(instance: Pick<Instance, "state" | "counters">): Promise<string> {
-  const [state, counters] = await Promise.all([instance.state(), instance.counters()]);
-  return metricsText(state, counters);
+export async function metricsOf(instance: MeasuredInstance): Promise<string> {
+  const { policy } = instance;
+  const [state, counters, tally] = await Promise.all([instance.state(), instance.counters(), policy.tally()]);
+  return metricsText(state, counters, tally);
 }

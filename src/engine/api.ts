@@ -164,6 +164,8 @@ export interface EngineCore {
   resetBudget(rule: number): boolean;
   /** What the rules have let through and denied; null without a policy. */
   policyCounts(): PolicyCounts | null;
+  /** Of each rule, the milliseconds that flows have waited for its rate, together; null without a policy. */
+  limitWaits(): readonly number[] | null;
   /** The addresses this host has now, four words each: a policy takes them for private. */
   setHostAddresses(addresses: readonly Ipv6Words[]): void;
   /** How many flows, chunks and queue entries are in use: all 0 when idle (leases and ARP entries are not counted). */

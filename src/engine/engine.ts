@@ -271,6 +271,10 @@ class Engine implements EngineCore {
     return this.layers.policy?.counts() ?? null;
   }
 
+  limitWaits(): readonly number[] | null {
+    return this.layers.policy?.limitWaits() ?? null;
+  }
+
   setHostAddresses(addresses: readonly Ipv6Words[]): void {
     this.layers.policy?.setHostAddresses(addresses);
   }

@@ -200,6 +200,11 @@ export class PolicyLayers {
     return { allowed: [...allowed], denied: [...denied] };
   }
 
+  limitWaits(): number[] {
+    const { config, limits } = this.judge;
+    return config.rules.map((_, rule) => Math.round(limits.ofRule(rule)?.waitedMs ?? 0));
+  }
+
   /** An answer to a question of our own is there. False when it was somebody else's question. */
   answered(at: number, length: number): boolean {
     return this.detours?.answered(at, length) === true;

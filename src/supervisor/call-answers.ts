@@ -72,7 +72,10 @@ export class CallAnswers {
         host.steer((core, nowMs) => core.setPolicy(call.policy, call.before, call.keepOpen, nowMs));
         return {};
       case "policy-counts":
-        return host.core.policyCounts() ?? { allowed: [], denied: [] };
+        return {
+          ...(host.core.policyCounts() ?? { allowed: [], denied: [] }),
+          waitedMs: host.core.limitWaits() ?? [],
+        };
       case "reset-budget":
         return { reset: host.core.resetBudget(call.rule) };
       case "questions":

@@ -90,7 +90,8 @@ export interface Answers {
   readonly captures: { readonly captures: readonly CaptureState[] };
   readonly link: Record<string, never>;
   readonly "policy-set": Record<string, never>;
-  readonly "policy-counts": PolicyCounts;
+  /** `waitedMs` as `EngineCore.limitWaits` has it. */
+  readonly "policy-counts": PolicyCounts & { readonly waitedMs: readonly number[] };
   readonly "reset-budget": { readonly reset: boolean };
   readonly questions: { readonly questions: readonly QuestionRow[] };
   readonly answer: { readonly result: AnswerResult };
@@ -213,7 +214,7 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
     case "forward-remove":
       return typeof value["removed"] === "boolean";
     case "policy-counts":
-      return areRuleCounts(value["allowed"]) && areRuleCounts(value["denied"]);
+      return ["allowed", "denied", "waitedMs"].every((counts) => areRuleCounts(value[counts]));
     case "reset-budget":
       return typeof value["reset"] === "boolean";
     case "questions": {

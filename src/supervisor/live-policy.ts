@@ -7,7 +7,7 @@ import type { ReadPolicy } from "../config/policy/read.ts";
 import { type PolicyChange, Revisions } from "../config/policy/revision.ts";
 import { formatTarget, parseTarget } from "../config/policy/target.ts";
 import { formatProblem, type Problem } from "../config/problem.ts";
-import { ControlRefusal, type LivePolicy, type PolicyOrder } from "../control/instance.ts";
+import { ControlRefusal, type LivePolicy, type PolicyOrder, type PolicyTally } from "../control/instance.ts";
 import type { EngineRecord } from "../control/records.ts";
 import type {
   Answer,
@@ -173,6 +173,26 @@ export class EnginePolicy implements LivePolicy {
     if (this.revisions === null) return [];
     const { denials } = await this.parts.calls.call<"denials">({ name: "denials" });
     return denials.map(({ ruleName, ...denial }) => ({ ...denial, rule: ruleName }));
+  }
+
+  async tally(): Promise<PolicyTally | null> {
+    if (this.revisions === null) return null;
+    const { calls } = this.parts;
+    const { generation, config } = this.revisions.current;
+    const [{ allowed, denied, waitedMs }, questions] = await Promise.all([
+      calls.call<"policy-counts">({ name: "policy-counts" }),
+      this.questions(),
+    ]);
+    return {
+      generation,
+      rules: [...config.rules, null].map((rule, i) => ({
+        name: rule?.name ?? null,
+        allowed: allowed[i] ?? 0,
+        denied: denied[i] ?? 0,
+        waitedMs: rule?.limit?.rate === undefined ? null : (waitedMs[i] ?? 0),
+      })),
+      openQuestions: questions.filter(({ state }) => state === "open").length,
+    };
   }
 
   async questions(): Promise<readonly Question[]> {

@@ -382,10 +382,31 @@ describe("metrics", () => {
     expect(text).toContain('sluice_link_octets_total{direction="from_guest"} 7\n');
     expect(text).toContain('sluice_drops_total{reason="ipv6-off"} 4\n');
     expect(text).toContain('sluice_events_total{event="tcp-opened"} 2\n');
+    expect(text).toContain('sluice_dns_questions_total{answered_by="resolver",rcode="nxdomain"} 5\n');
+    expect(text).not.toContain('event="dns-resolver-nxdomain"');
     expect(text).toContain("# UNIT sluice_uptime_seconds seconds\n");
     expect(text).toContain("sluice_uptime_seconds 61.5\n");
     expect(text).not.toMatch(/203\.0\.113|example/);
     const families = [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name);
     expect(new Set(families).size).toBe(families.length);
+  });
+
+  it("tell what a policy decided, rules of one name together", async () => {
+    const { text } = await ask("GET", "/metrics");
+    const samples = text.split("\n").filter((line) => /^sluice_(policy|limit|questions)/.test(line));
+    expect(samples).toEqual([
+      "sluice_policy_generation 4",
+      'sluice_policy_verdicts_total{rule="say \\"it\\"",verdict="allowed"} 7',
+      'sluice_policy_verdicts_total{rule="other",verdict="allowed"} 2',
+      'sluice_policy_verdicts_total{rule="default",verdict="allowed"} 0',
+      'sluice_policy_verdicts_total{rule="say \\"it\\"",verdict="denied"} 1',
+      'sluice_policy_verdicts_total{rule="other",verdict="denied"} 0',
+      'sluice_policy_verdicts_total{rule="default",verdict="denied"} 7',
+      'sluice_limit_wait_seconds_total{rule="say \\"it\\""} 1.75',
+      "sluice_questions_open 2",
+    ]);
+    rig.instance.hasPolicy = false;
+    const none = await ask("GET", "/metrics");
+    expect(none.text).not.toMatch(/sluice_(policy|limit|questions)/);
   });
 });

@@ -64,6 +64,10 @@ export class ArpCore implements EngineCore {
 
   setPolicy(): void {}
 
+  limitWaits() {
+    return null;
+  }
+
   policyCounts() {
     return null;
   }

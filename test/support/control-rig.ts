@@ -6,7 +6,12 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { Unacceptable } from "../../src/config/problem.ts";
 import { type ControlClient, controlClient } from "../../src/control/client.ts";
-import { ControlRefusal, type FlowFilter, type Instance } from "../../src/control/instance.ts";
+import {
+  ControlRefusal,
+  type FlowFilter,
+  type Instance,
+  type PolicyTally,
+} from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
 import type { EngineRecord, RecordType } from "../../src/control/records.ts";
 import type {
@@ -137,6 +142,18 @@ const CAPTURE: CaptureResource = {
   ended: null,
 };
 
+const TALLY: PolicyTally = {
+  generation: POLICY.generation,
+  rules: [
+    { name: 'say "it"', allowed: 3, denied: 1, waitedMs: 1500 },
+    { name: "other", allowed: 2, denied: 0, waitedMs: null },
+    // As two rules of `sluice allow`.
+    { name: 'say "it"', allowed: 4, denied: 0, waitedMs: 250 },
+    { name: null, allowed: 0, denied: 7, waitedMs: null },
+  ],
+  openQuestions: 2,
+};
+
 function checkGeneration(expected: number | undefined): void {
   if (expected === undefined || expected === POLICY.generation) return;
   throw new ControlRefusal(412, `the policy is of generation ${POLICY.generation}, not ${expected}`);
@@ -146,6 +163,7 @@ export class HeldInstance implements Instance {
   /** What was asked of it, in order. */
   readonly asked: unknown[] = [];
   flowCount = 5;
+  hasPolicy = true;
   readonly memories = new BoundedMemories();
   private readonly readers = new Set<{ types: readonly RecordType[]; read: (r: EngineRecord) => void }>();
   failure: Error | undefined;
@@ -202,6 +220,7 @@ export class HeldInstance implements Instance {
       this.asked.push({ resetBudget: id });
       if (id !== 1) throw new ControlRefusal(404, `there is no rule ${id}`);
     },
+    tally: async (): Promise<PolicyTally | null> => (this.hasPolicy ? TALLY : null),
     questions: async (): Promise<readonly Question[]> => [
       {
         id: 3,
@@ -295,7 +314,7 @@ export class HeldInstance implements Instance {
 
   async counters() {
     return {
-      counters: { "link-octets-from-guest": 7, "tcp-opened": 2 },
+      counters: { "link-octets-from-guest": 7, "tcp-opened": 2, "dns-resolver-nxdomain": 5 },
       drops: { "ipv6-off": 4 },
     };
   }

@@ -104,6 +104,7 @@ export class DnsPolicy implements QuestionJudge {
     const { policy } = this;
     this.reason = reason;
     policy.rule = rule;
+    policy.counts.deny(rule);
     policy.denials.note(
       QUESTION,
       policy.name.labels > 0 ? policy.name : null,

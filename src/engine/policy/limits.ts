@@ -61,6 +61,8 @@ export class RuleLimit {
   /** Octets that are left of the budget. */
   left: number;
   open = 0;
+  /** How long flows have waited for the rate, together. */
+  waitedMs = 0;
   /** What a flow may take at a time while others wait, each way. */
   readonly share = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   private readonly fresh: Bucket | null;

@@ -41,7 +41,11 @@ export class MeteredNetwork implements HostNetwork {
   /** Flows that wait for tokens, each once, and for what. */
   private readonly waiting: number[] = [];
   private readonly waits = new Map<number, number>();
+  /** Since when each does. */
+  private readonly since = new Map<number, number>();
   private dueAt = 0;
+  /** What the call in hand may take, where that is less than it would. */
+  private granted = Number.POSITIVE_INFINITY;
   private ctx: TcpContext | null = null;
   private readonly inside = new Int32Array(4);
 
@@ -114,11 +118,11 @@ export class MeteredNetwork implements HostNetwork {
   tcpReceive(handle: number, scatter: Int32Array, count: number): number {
     const limit = this.limitOf(handle);
     if (limit === null || this.hasBeenRead(handle)) return this.inner.tcpReceive(handle, scatter, count);
-    const entries = this.clamp(handle, limit, TO_GUEST, scatter, count);
-    if (entries === 0) return EAGAIN;
-    const got = this.inner.tcpReceive(handle, scatter, entries);
+    const entries = this.clamp(limit, TO_GUEST, scatter, count);
+    const got = entries === 0 ? 0 : this.inner.tcpReceive(handle, scatter, entries);
     if (got > 0) this.took(limit, TO_GUEST, got);
-    return got;
+    if (got >= this.granted) this.wait(this.flows[handle], TO_GUEST);
+    return entries === 0 ? EAGAIN : got;
   }
 
   /** What the kernel kept of a flow that had no limit yet is in the guest already (transport/tcp/peek.ts). */
@@ -129,22 +133,20 @@ export class MeteredNetwork implements HostNetwork {
   tcpSend(handle: number, gather: Int32Array, count: number): number {
     const limit = this.limitOf(handle);
     if (limit === null) return this.inner.tcpSend(handle, gather, count);
-    const entries = this.clamp(handle, limit, FROM_GUEST, gather, count);
-    if (entries === 0) return EAGAIN;
-    const taken = this.inner.tcpSend(handle, gather, entries);
+    const entries = this.clamp(limit, FROM_GUEST, gather, count);
+    const taken = entries === 0 ? 0 : this.inner.tcpSend(handle, gather, entries);
     if (taken > 0) this.took(limit, FROM_GUEST, taken);
-    return taken;
+    if (taken >= this.granted) this.wait(this.flows[handle], FROM_GUEST);
+    return entries === 0 ? EAGAIN : taken;
   }
 
-  /** Shortens the entries of a list to what may pass now. Returns how many are left; a flow that gets less than it wants waits. */
-  private clamp(
-    handle: number,
-    limit: RuleLimit,
-    direction: number,
-    list: Int32Array,
-    count: number,
-  ): number {
-    let left = limit.allowance(direction, this.policy.uptimeMs());
+  /**
+   * Shortens the entries of a list to what may pass now. Returns how many are left. A flow that takes all it is granted, and would
+   * have more, waits for tokens; one that takes less waits for its socket.
+   */
+  private clamp(limit: RuleLimit, direction: number, list: Int32Array, count: number): number {
+    const allowance = Math.max(0, limit.allowance(direction, this.policy.uptimeMs()));
+    let left = allowance;
     let entries = 0;
     for (let i = 0; i < count; i++) {
       const wanted = list[2 * i + 1];
@@ -153,7 +155,7 @@ export class MeteredNetwork implements HostNetwork {
       left -= wanted;
       if (length > 0) entries++;
     }
-    if (left < 0) this.wait(this.flows[handle], direction);
+    this.granted = left < 0 ? allowance : Number.POSITIVE_INFINITY;
     return entries;
   }
 
@@ -164,9 +166,12 @@ export class MeteredNetwork implements HostNetwork {
 
   private wait(flow: number, direction: number): void {
     const bits = this.waits.get(flow) ?? 0;
-    if (bits === 0) this.waiting.push(flow);
-    this.waits.set(flow, bits | WAITS_FOR[direction]);
     this.dueAt = this.policy.uptimeMs();
+    if (bits === 0) {
+      this.waiting.push(flow);
+      this.since.set(flow, this.dueAt);
+    }
+    this.waits.set(flow, bits | WAITS_FOR[direction]);
   }
 
   // --- a step of the turn ------------------------------------------------------------------------------------------
@@ -203,8 +208,11 @@ export class MeteredNetwork implements HostNetwork {
           this.wake(flow, direction);
         }
       }
-      if (left === 0) this.waits.delete(flow);
-      else {
+      if (left === 0) {
+        if (limit !== null) limit.waitedMs += nowMs - (this.since.get(flow) ?? nowMs);
+        this.waits.delete(flow);
+        this.since.delete(flow);
+      } else {
         this.waits.set(flow, left);
         this.waiting.push(flow);
       }

@@ -54,6 +54,15 @@ describe("questions", () => {
     expect(record?.options[0]?.data.subarray(2).toString()).toBe("rule ads denies x.ads.example: no ads");
   });
 
+  it("I3 that are denied count for the rule that did it, or for the default", () => {
+    const policy = new PolicyRig({
+      rules: [{ deny: "bad.example" }, { allow: "*.example" }],
+      default: "deny",
+    });
+    for (const name of ["bad.example", "evil.test", "evil.test", "good.example"]) policy.ask(name);
+    expect(policy.exchange.core.policyCounts()).toMatchObject({ allowed: [0, 0, 0], denied: [1, 0, 2] });
+  });
+
   it("P7 without an OPT record get none", () => {
     expect(rig("good.example").ask("evil.example")?.additionals).toEqual([]);
   });
@@ -602,7 +611,7 @@ describe("a denied name that is explained", () => {
         "x.ads.example:8080 policy-denied",
       ]),
     );
-    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 0], denied: [1, 0, 2] });
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 0], denied: [2, 0, 3] });
   });
 
   it("P18 has none of another type, and other ports of it are a reset, and UDP silence", () => {

@@ -42,6 +42,20 @@ describe("a rate", () => {
     expect(guest.received.every((octet) => octet === 1)).toBe(true);
   });
 
+  it("I3 says how long flows have waited for it, together", () => {
+    const rig = new PolicyRig(rule({ rate: "100kB/s" }));
+    const waited = (): number => rig.exchange.core.limitWaits()?.[0] ?? -1;
+    const { guest, socket } = connection(rig);
+    guest.pass(1000);
+    expect(waited()).toBe(0);
+    // A second's worth beyond what was saved up, and nothing more.
+    socket.give(Buffer.alloc(165_000, 1));
+    guest.pass(5000);
+    expect(guest.received.length).toBe(165_000);
+    expect(waited()).toBeGreaterThan(700);
+    expect(waited()).toBeLessThan(1300);
+  });
+
   it("P25 of one rule is no other's", () => {
     const rig = new PolicyRig({
       rules: [{ allow: "203.0.113.0/24", limit: { rate: "1kB/s" } }, { allow: "198.51.100.0/24" }],

@@ -149,7 +149,33 @@ describe("DNS forwarder", () => {
     expect(forwarder.inUse).toBe(0);
     expect(network.open).toEqual([]);
     expect([counters.value("dns-queries"), counters.value("dns-answers")]).toEqual([1, 1]);
+    expect(counters.value("dns-resolver-noerror")).toBe(1);
     expect(forwarder.nextDeadlineMs(20)).toBe(-1);
+  });
+
+  it("counts questions by who answered them and how", () => {
+    const { query, arrive, counters, forwarder } = setUp([ONE]);
+    const replyFlags = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE;
+    for (const rcode of [0, 3, 3, 1, 9]) {
+      query(encode());
+      arrive(20, answer(0, { flags: replyFlags | rcode }));
+    }
+    query(encode());
+    forwarder.poll(30_000);
+    expect(forwarder.inUse).toBe(0);
+    const restricted = setUp([ONE], { restrict: true });
+    restricted.query(encode());
+    const counted = (from: typeof counters): object =>
+      Object.fromEntries(
+        Object.entries(from.snapshot().counters).filter(([name]) => /^dns-(res|sl|nob)/.test(name)),
+      );
+    expect(counted(counters)).toEqual({
+      "dns-resolver-noerror": 1,
+      "dns-resolver-nxdomain": 2,
+      "dns-resolver-other": 2,
+      "dns-nobody-none": 1,
+    });
+    expect(counted(restricted.counters)).toEqual({ "dns-sluice-refused": 1 });
   });
 
   it("uses an IPv6 socket for an IPv6 resolver", () => {

@@ -31,6 +31,7 @@ import {
   checkQuery,
   DNS_HEADER_OCTETS,
   FLAG_AUTHORITATIVE,
+  flags,
   isSameName,
   queryHash,
   questionEnd,
@@ -63,6 +64,20 @@ const OURSELVES = 0;
 
 const QUERIES = counter("dns-queries");
 const ANSWERS = counter("dns-answers");
+const SLUICE_NOERROR = counter("dns-sluice-noerror");
+const SLUICE_NXDOMAIN = counter("dns-sluice-nxdomain");
+const SLUICE_REFUSED = counter("dns-sluice-refused");
+const BY_NONE = counter("dns-nobody-none");
+const RESOLVER_OTHER = counter("dns-resolver-other");
+/** A resolver's answers by response code. */
+const BY_RCODE = [
+  counter("dns-resolver-noerror"),
+  RESOLVER_OTHER,
+  counter("dns-resolver-servfail"),
+  counter("dns-resolver-nxdomain"),
+  RESOLVER_OTHER,
+  counter("dns-resolver-refused"),
+];
 const MERGED = counter("dns-merged");
 const TRUNCATED = counter("dns-truncated");
 const MALFORMED = dropReason("dns-malformed");
@@ -263,6 +278,7 @@ export class DnsForwarder implements AnswerListener {
     const own = this.own.be(bits, record);
     const length = writeReply(octets, this.view, query.at, query.length, this.replyAt, own);
     this.answerQuery(query, length);
+    counters.add(isRefused ? SLUICE_REFUSED : SLUICE_NOERROR, 1);
     if (this.teller.isHeard) this.tellHere(query, bits & RCODE_MASK, isRefused ? 0 : address);
     if (isRefused) return RESTRICTED;
     counters.add(ANSWERS, 1);
@@ -281,6 +297,10 @@ export class DnsForwarder implements AnswerListener {
     let length = writeReply(octets, view, query.at, query.length, replyAt, own);
     if (isDenied) length = explain(octets, view, replyAt, length, policy.explain());
     this.answerQuery(query, length);
+    counters.add(
+      rcode === 0 ? SLUICE_NOERROR : rcode === RCODE_NXDOMAIN ? SLUICE_NXDOMAIN : SLUICE_REFUSED,
+      1,
+    );
     if (this.teller.isHeard) this.tellHere(query, rcode, address);
     counters.add(ANSWERS, 1);
     return isDenied || verdict === LIMITED ? policy.reason : HANDLED;
@@ -362,6 +382,7 @@ export class DnsForwarder implements AnswerListener {
       }
     }
     counters.add(ANSWERS, 1);
+    counters.add(BY_RCODE[flags(view, at) & RCODE_MASK] ?? RESOLVER_OTHER, 1);
     this.options.policy?.answered(view, slot, end, at, length);
     // Letters that came back other than they were asked are left alone: an asker may go by them.
     this.answerAll(entry, at, length, isSameName(view, slot, at, end) ? end : 0);
@@ -371,6 +392,7 @@ export class DnsForwarder implements AnswerListener {
     const { replyAt, resolution } = this;
     const slot = resolution.queryAt(entry);
     const queryOctets = resolution.questions.length[entry];
+    this.options.counters.add(BY_NONE, 1);
     if (this.teller.isHeard) {
       this.teller.ownAnswer(BY_NOBODY, -1, 0);
       this.tellAll(entry);
