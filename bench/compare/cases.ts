@@ -1,6 +1,8 @@
 /** The list of cases. */
 import type { EngineId } from "./engines.ts";
+import { measureWatchedRoundTrip, measureWatchedStream } from "./measure-control.ts";
 import { measureMany } from "./measure-many.ts";
+import { measureNamed, underPolicy } from "./measure-policy.ts";
 import { measureQemu } from "./measure-qemu.ts";
 import { measureIdle, measureOpen, measureStart } from "./measure-scale.ts";
 import { measureConnections, measureRoundTrip, measureStreams } from "./measure-tcp.ts";
@@ -98,6 +100,63 @@ function many(count: number): OwnGuestCase {
   };
 }
 
+/** What it costs to see what it does, and to keep a policy: each beside the same engine without. */
+function additions(): Case[] {
+  const common = { mtu: 1500 } as const;
+  const perSecond = { ...common, unit: "per second", better: "higher" } as const;
+  const gbit = { ...common, unit: "Gbit/s", better: "higher" } as const;
+  const us = { ...common, unit: "us", better: "lower" } as const;
+  const policy: readonly EngineId[] = ["sluice", "sluice-policy"];
+  const watched: readonly EngineId[] = ["sluice", "sluice-watched"];
+  return [
+    {
+      ...{ ...perSecond, id: "log-connect", title: "connect, exchange, close, with a flow log" },
+      ...{ engines: ["sluice", "sluice-log"], measure: (context) => measureConnections(context) },
+    },
+    {
+      ...{ ...us, id: "watched-round-trip", title: "round trip beside 10,000 flows, watched" },
+      ...{ engines: watched, measure: (context) => measureWatchedRoundTrip(context, IDLE_FLOWS) },
+    },
+    {
+      ...{ ...gbit, id: "watched-tcp-down", title: "TCP down beside 10,000 flows, watched" },
+      ...{ engines: watched, measure: (context) => measureWatchedStream(context, IDLE_FLOWS) },
+    },
+    ...(["up", "down"] as const).map(
+      (direction): Case => ({
+        ...{ ...gbit, id: `policy-tcp-${direction}`, title: `TCP ${direction} under a policy` },
+        engines: policy,
+        measure: (context) => underPolicy(context, (each) => measureStreams(each, direction, 1)),
+      }),
+    ),
+    {
+      ...{ ...us, id: "policy-round-trip", title: "round trip under a policy" },
+      ...{ engines: policy, measure: (context) => underPolicy(context, measureRoundTrip) },
+    },
+    {
+      ...{
+        ...perSecond,
+        id: "policy-connect",
+        title: "connect, exchange, close, under a policy of addresses",
+      },
+      engines: policy,
+      measure: (context) => underPolicy(context, (each) => measureConnections(each)),
+    },
+    {
+      ...{
+        ...perSecond,
+        id: "policy-connect-named",
+        title: "connect, show a name in TLS, close, under a policy",
+      },
+      ...{ engines: policy, measure: measureNamed },
+    },
+    {
+      ...{ ...common, id: "policy-udp-up-64", title: "UDP up, 64 octets, under a policy", unit: "packets/s" },
+      ...{ better: "higher", engines: policy },
+      measure: (context) => underPolicy(context, (each) => measureDatagrams(each, "up", 64, "packets")),
+    },
+  ];
+}
+
 function qemu(): OwnGuestCase[] {
   return (["up", "down"] as const).map((direction) => ({
     id: `qemu-${direction}`,
@@ -128,7 +187,7 @@ export const CASES: readonly (Case | OwnGuestCase)[] = [
     better: "higher",
     mtu: 1500,
     engines: ["loopback", ...TAP, ...STREAM],
-    measure: measureConnections,
+    measure: (context) => measureConnections(context),
   },
   ...datagrams(),
   open(500, false),
@@ -153,6 +212,7 @@ export const CASES: readonly (Case | OwnGuestCase)[] = [
     measure: measureStart,
   },
   ...overIpv6([...throughput(), ...datagrams()]),
+  ...additions(),
   many(20),
   many(100),
   ...qemu(),

@@ -2,14 +2,18 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Laboratory } from "./laboratory.ts";
-import { TAP_NAME } from "./laboratory.ts";
+import { DNS_PORT, TAP_NAME } from "./laboratory.ts";
 import type { CompareOptions } from "./options.ts";
+import { writePolicy } from "./policy-file.ts";
 import { findProgram, versionOf } from "./toolchain.ts";
 
 export type EngineId =
   | "loopback"
   | "sluice"
   | "sluice-plain"
+  | "sluice-log"
+  | "sluice-watched"
+  | "sluice-policy"
   | "slirp4netns"
   | "pasta"
   | "pasta-tuned"
@@ -42,6 +46,10 @@ export interface Engine {
   /** sysctls of the guest's namespace, `KEY=VALUE`. */
   readonly guestSysctls?: readonly string[];
   readonly txqueuelen?: number;
+  /** It has a control socket, and watchers while it is measured (measure-control.ts). */
+  readonly isWatched?: true;
+  /** It keeps a policy, and pins (measure-policy.ts). */
+  readonly hasPolicy?: true;
 }
 
 export interface FoundEngine extends Engine {
@@ -69,7 +77,7 @@ function sluice(
   id: EngineId,
   title: string,
   link: "tap" | "stream" | "vhost" | "qemu",
-  more: readonly string[],
+  more: readonly string[] | ((laboratory: Laboratory) => readonly string[]),
 ): Definition {
   return {
     id,
@@ -89,7 +97,8 @@ function sluice(
               link === "vhost" ? "--vhost-user" : "--qemu-listen",
               `unix:${join(laboratory.directory, SOCKET)}`,
             ];
-      return [process.execPath, path, "run", ...where, "--mtu", String(mtu), ...more];
+      const others = typeof more === "function" ? more(laboratory) : more;
+      return [process.execPath, path, "run", ...where, "--mtu", String(mtu), ...others];
     },
   };
 }
@@ -165,6 +174,21 @@ const DEFINITIONS: readonly Definition[] = [
   },
   sluice("sluice", "sluice, TAP", "tap", []),
   sluice("sluice-plain", "sluice, TAP without offload", "tap", ["--no-offload"]),
+  sluice("sluice-log", "sluice, TAP, with a flow log", "tap", ({ directory }) => [
+    ...["--flow-log", join(directory, "flows.ndjson")],
+  ]),
+  {
+    ...sluice("sluice-watched", "sluice, TAP, watched", "tap", (laboratory) => [
+      ...["--control", controlSocketOf(laboratory)],
+    ]),
+    isWatched: true,
+  },
+  {
+    ...sluice("sluice-policy", "sluice, TAP, with a policy", "tap", (laboratory) => [
+      ...["--policy", writePolicy(laboratory), "--resolver", laboratory.at(DNS_PORT)],
+    ]),
+    hasPolicy: true,
+  },
   {
     id: "slirp4netns",
     title: "slirp4netns, TAP",
@@ -248,6 +272,11 @@ export const ENGINE_IDS: readonly EngineId[] = DEFINITIONS.map((definition) => d
 /** The socket between the bridge and a stream engine. */
 export function socketOf(laboratory: Laboratory): string {
   return join(laboratory.directory, SOCKET);
+}
+
+/** The control socket of an engine that is watched. */
+export function controlSocketOf(laboratory: Laboratory): string {
+  return join(laboratory.directory, "control.sock");
 }
 
 /** The engines that are here, with their versions, and those that are not, with how to get them. */

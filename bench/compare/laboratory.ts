@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { Program, RunFailure } from "./program.ts";
 import type { LoadPrograms } from "./toolchain.ts";
 
-const SERVER_ADDRESS = "198.18.0.1";
+export const SERVER_ADDRESS = "198.18.0.1";
 const SERVER_GATEWAY = "198.18.0.254";
 /** Of the documentation range: that for benchmarks (RFC 5180) is not routed to by every kernel's rules. */
 const SERVER_ADDRESS_6 = "2001:db8:198::1";
@@ -20,14 +20,20 @@ export const STREAM_PORT = 5000;
 export const ECHO_PORT = 6000;
 export const ECHO_PORTS = 16;
 export const DATAGRAM_PORT = 7000;
+export const DNS_PORT = 53;
 export const TAP_NAME = "tap0";
 
+/** Octets of a command that lists ten thousand connections. */
+const OUTPUT_MAX = 67_108_864;
 /** What the probe of readiness may leave behind. */
 const TIME_WAIT_ALLOWED = 50;
 
 /** Addresses are good at once: a second of detection is no engine's. */
 const NO_DAD = ["net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/router_solicitation_delay=0"];
 const PORT_RANGE = "net/ipv4/ip_local_port_range=1024 65535";
+
+/** Ports that thousands of an engine's own connections leave alone. */
+const SERVERS_PORTS = `net/ipv4/ip_local_reserved_ports=${STREAM_PORT},${DATAGRAM_PORT}`;
 
 /** What the servers are reached over. */
 export type Family = 4 | 6;
@@ -60,7 +66,15 @@ export class Laboratory {
     const control = `net/ipv4/tcp_congestion_control=${congestion}`;
     const uplink = ["--uplink", SERVER_ADDRESS, SERVER_GATEWAY];
     const backlog = "net/core/somaxconn=65535";
-    this.#host = new Program([programs.netns, "anchor", ...uplink, control, PORT_RANGE, backlog]);
+    this.#host = new Program([
+      programs.netns,
+      "anchor",
+      ...uplink,
+      control,
+      PORT_RANGE,
+      SERVERS_PORTS,
+      backlog,
+    ]);
     this.#guest = new Program([
       programs.netns,
       "anchor",
@@ -118,7 +132,8 @@ export class Laboratory {
   /** Runs a short command to its end in a namespace; returns its output. */
   run(where: "host" | "guest", argv: readonly string[]): string {
     const pid = where === "host" ? this.#host.pid : this.#guest.pid;
-    return execFileSync(this.programs.netns, ["enter", String(pid), ...argv], { encoding: "utf8" });
+    const options = { encoding: "utf8", maxBuffer: OUTPUT_MAX } as const;
+    return execFileSync(this.programs.netns, ["enter", String(pid), ...argv], options);
   }
 
   counters(): KernelCounters {

@@ -10,14 +10,14 @@ const OPEN_LIMIT_MS = 30_000;
 const HOLD_MS = 2000;
 const OCTETS_PER_KIB = 1024;
 
-function hold(session: Session, count: number, more: readonly string[]): Program {
+export function hold(session: Session, count: number, more: readonly string[]): Program {
   return session.inGuest([
     ...[session.laboratory.programs["tcp-hold"], "--connect", session.laboratory.at(ECHO_PORT)],
     ...["--ports", String(ECHO_PORTS), "--count", String(count), "--limit", String(OPEN_LIMIT_MS), ...more],
   ]);
 }
 
-async function allChecked(holder: Program, count: number): Promise<Report> {
+export async function allChecked(holder: Program, count: number): Promise<Report> {
   const result = await holder.report("result", OPEN_LIMIT_MS + 10_000);
   if (Number(result["checked"]) < count) {
     throw new RunFailure(

@@ -81,19 +81,22 @@ export async function measureRoundTrip(context: RunContext): Promise<Measurement
   };
 }
 
-/** Connect, exchange one octet, close; one after the other. The value is how many per second. */
-export async function measureConnections(context: RunContext): Promise<Measurement> {
-  const { result, spent } = await request(context, "crr");
+/** Connect, exchange one octet (or what `more` says), close; one after the other. The value is how many per second. */
+export async function measureConnections(
+  context: RunContext,
+  more: readonly string[] = [],
+): Promise<Measurement> {
+  const { result, spent } = await request(context, "crr", more);
   const perSecond = Number(result["count"]) / (Number(result["nanoseconds"]) / 1e9);
   return { value: perSecond, more: account(spent) };
 }
 
-async function request(context: RunContext, kind: "pingpong" | "crr") {
+async function request(context: RunContext, kind: "pingpong" | "crr", more: readonly string[] = []) {
   const { session, options } = context;
   const client = session.inGuest([
     ...[session.laboratory.programs["tcp-request"], kind, "--connect", session.laboratory.at(ECHO_PORT)],
     ...["--ports", String(ECHO_PORTS), "--warmup", String(options.warmupMs)],
-    ...["--window", String(options.windowMs)],
+    ...["--window", String(options.windowMs), ...more],
   ]);
   const limit = options.warmupMs + options.windowMs + 10_000;
   await client.report("window", limit);

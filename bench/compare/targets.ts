@@ -244,6 +244,26 @@ function ipv6Targets(t: TargetTable): void {
   }
 }
 
+/** What a log, watchers and a policy may take of an engine without. */
+function additionTargets(t: TargetTable): void {
+  const without = (id: string, key?: string): Side => ({ ...t.side(id, "sluice", key), name: "without" });
+  const atLeast = (work: string, factor: number, id: string, engine: EngineId): void =>
+    t.atLeast(work, factor, t.side(id, engine), without(id));
+  const atMost = (work: string, factor: number, id: string, engine: EngineId, key?: string): void =>
+    t.atMost(work, factor, t.side(id, engine, key), without(id, key));
+  atLeast("connects with a flow log", 0.97, "log-connect", "sluice-log");
+  atLeast("TCP down, watched", 0.97, "watched-tcp-down", "sluice-watched");
+  atMost("round trip, p99, watched", 1.2, "watched-round-trip", "sluice-watched", "p99Us");
+  for (const direction of ["up", "down"]) {
+    atLeast(`TCP ${direction} under a policy`, 0.98, `policy-tcp-${direction}`, "sluice-policy");
+  }
+  atLeast("connects under a policy, by address", 0.95, "policy-connect", "sluice-policy");
+  atLeast("connects under a policy, by name in TLS", 0.85, "policy-connect-named", "sluice-policy");
+  atMost("round trip under a policy, p50", SAME, "policy-round-trip", "sluice-policy");
+  atMost("round trip under a policy, p99", 1.2, "policy-round-trip", "sluice-policy", "p99Us");
+  atLeast("UDP up, 64 octets, under a policy", 0.95, "policy-udp-up-64", "sluice-policy");
+}
+
 export function computeTargets(results: Results): Target[] {
   const table = new TargetTable(results);
   throughputTargets(table);
@@ -251,6 +271,7 @@ export function computeTargets(results: Results): Target[] {
   requestTargets(table);
   costTargets(table);
   ipv6Targets(table);
+  additionTargets(table);
   for (const direction of ["up", "down"]) {
     const id = `qemu-${direction}`;
     const work = `QEMU TCG guest over stream, ${direction}`;

@@ -2,6 +2,7 @@
 //
 //   tcp-request pingpong --connect A:P --warmup MS --window MS     1 octet there and back; percentiles in us
 //   tcp-request crr      --connect A:P --ports N --warmup MS --window MS   connect, exchange 1 octet, close
+//                        --send FILE                           exchange what FILE holds instead
 //   tcp-request first    --connect A:P                             when the first SYN is answered (CLOCK_MONOTONIC)
 #include <fcntl.h>
 #include <poll.h>
@@ -25,11 +26,22 @@ static int connect_to(const union address *to) {
   return fd;
 }
 
+static char message[16384] = "x";
+static size_t message_octets = 1;
+
+static void read_message(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, message, sizeof message);
+  if (n <= 0) die("%s: %s", path, n == 0 ? "empty" : strerror(errno));
+  message_octets = (size_t)n;
+  close(fd);
+}
+
 static void exchange(int fd) {
-  char octet = 'x';
-  if (send(fd, &octet, 1, MSG_NOSIGNAL) != 1) die("send: %s", strerror(errno));
-  ssize_t n = recv(fd, &octet, 1, 0);
-  if (n != 1) die("no answer within 5 s: %s", n == 0 ? "closed" : strerror(errno));
+  static char answer[sizeof message];
+  if (send(fd, message, message_octets, MSG_NOSIGNAL) != (ssize_t)message_octets) die("send: %s", strerror(errno));
+  ssize_t n = recv(fd, answer, message_octets, MSG_WAITALL);
+  if (n != (ssize_t)message_octets) die("no answer within 5 s: %s", n < 0 ? strerror(errno) : "closed");
 }
 
 static void pingpong(const union address *to, int64_t warmup_ns, int64_t window_ns) {
@@ -109,6 +121,8 @@ int main(int argc, char **argv) {
   union address to = address_of(option(argc, argv, "--connect", NULL));
   int64_t warmup_ns = number_option(argc, argv, "--warmup", "500") * 1000000;
   int64_t window_ns = number_option(argc, argv, "--window", "2000") * 1000000;
+  const char *path = option(argc, argv, "--send", "");
+  if (*path != 0) read_message(path);
   if (strcmp(argv[1], "pingpong") == 0) pingpong(&to, warmup_ns, window_ns);
   else if (strcmp(argv[1], "crr") == 0) crr(to, (int)number_option(argc, argv, "--ports", "1"), warmup_ns, window_ns);
   else if (strcmp(argv[1], "first") == 0) first(&to);
