@@ -3,22 +3,18 @@
 import { chmodSync, chownSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { Problem } from "../config/problem.ts";
 import type { ControlClient } from "../control/client.ts";
+import { formatTargetEnd } from "../control/end-text.ts";
 import { printable } from "../control/printable.ts";
 import type { Answer, Question } from "../control/schema.ts";
 import { formatWhy } from "../control/why/rules.ts";
 import { table } from "./table.ts";
-import { textOf, VerbError, type VerbRequest } from "./verb-request.ts";
+import { idOf, jsonLine, textOf, VerbError, type VerbRequest } from "./verb-request.ts";
 import { duration, secondsOf } from "./verb-table.ts";
 
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
 const MINUTES = 600;
 const CTRL_C = "\u0003";
 const CTRL_D = "\u0004";
 const KEYS = "[a]llow once  [m]inutes  [f]or good  [d]eny  [w]hy  [q]uit";
-
-function targetOf({ host, port, protocol }: Question): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}/${protocol}`;
-}
 
 function answerOf(verdict: Answer["verdict"], { flags }: VerbRequest): Answer {
   const { for: time, always, save } = flags;
@@ -58,10 +54,8 @@ async function saved(path: string, verdict: Answer["verdict"], question: Questio
 
 async function answer(verdict: Answer["verdict"], request: VerbRequest): Promise<void> {
   const [id = ""] = request.words;
-  if (!/^#?[1-9]\d{0,14}$/.test(id))
-    throw new VerbError({ place: "question", found: id, allowed: "an id that sluice approve tells" });
+  const number = idOf("question", id.replace("#", ""), "an id that sluice approve tells");
   const said = answerOf(verdict, request);
-  const number = Number(id.replace("#", ""));
   const client = await request.client();
   const { save } = request.flags;
   const question =
@@ -70,7 +64,7 @@ async function answer(verdict: Answer["verdict"], request: VerbRequest): Promise
   // One that is not there is said to be so by who keeps them.
   await client.answer(number, said);
   keep?.();
-  if (request.json) request.out(line({ id: number, ...said }));
+  if (request.json) request.out(jsonLine({ id: number, ...said }));
 }
 
 export function refuseCommand(request: VerbRequest): Promise<void> {
@@ -89,12 +83,12 @@ export async function approveCommand(request: VerbRequest): Promise<void> {
   if (!json && stdin.isTTY && stdout.isTTY) return new Desk(asked, out).serve();
   const questions = await asked.questions();
   if (json) {
-    for (const each of questions) out(line(each));
+    for (const each of questions) out(jsonLine(each));
     return;
   }
   const rows = questions.map((each) => [
     `#${each.id}`,
-    targetOf(each),
+    formatTargetEnd(each),
     printable(each.rule),
     each.state,
     String(each.count),
@@ -158,7 +152,9 @@ class Desk {
     const { id, rule, count, endsInMs } = question;
     const left = duration(endsInMs ?? 0);
     const flows = count === 1 ? "1 flow waits" : `${count} flows wait`;
-    this.out(`#${id}  ${targetOf(question)}   rule ${printable(rule)}   ${flows}, ${left} left   ${KEYS}\n`);
+    this.out(
+      `#${id}  ${formatTargetEnd(question)}   rule ${printable(rule)}   ${flows}, ${left} left   ${KEYS}\n`,
+    );
   }
 
   private async take(question: Question, key: string): Promise<void> {

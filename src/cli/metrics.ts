@@ -4,9 +4,10 @@ import type { AddressInfo } from "node:net";
 import { parsePort } from "../config/address.ts";
 import { Unacceptable } from "../config/unacceptable.ts";
 import type { ControlClient } from "../control/client.ts";
+import { formatEnd } from "../control/end-text.ts";
 import { parseTarget } from "../control/target.ts";
 import { keepFromGuest } from "./kept-port.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
+import { jsonLine, VerbError, type VerbRequest } from "./verb-request.ts";
 
 const LOOPBACK = "127.0.0.1";
 const PATH = "/metrics";
@@ -15,15 +16,13 @@ const REQUEST_MS = 10_000;
 const CONNECTIONS_MAX = 64;
 const END_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
-
 export async function metricsCommand({ flags, json, out, client }: VerbRequest): Promise<void> {
   const { listen } = flags;
   const where = typeof listen === "string" ? listenerOf(listen) : undefined;
   const asked = await client();
   if (where !== undefined)
-    return serve(asked, where, (address) => out(json ? line({ address }) : `${address}\n`));
-  out(json ? line(await asked.counters()) : await asked.metrics());
+    return serve(asked, where, (address) => out(json ? jsonLine({ address }) : `${address}\n`));
+  out(json ? jsonLine(await asked.counters()) : await asked.metrics());
 }
 
 interface Listener {
@@ -71,7 +70,7 @@ async function serve(
   let letGo = (): void => {};
   try {
     letGo = await keepFromGuest(client, host, bound);
-    ready(`http://${host.includes(":") ? `[${host}]` : host}:${bound}${PATH}`);
+    ready(`http://${formatEnd({ address: host, port: bound })}${PATH}`);
     await new Promise<void>((resolve) => {
       for (const signal of END_SIGNALS) process.once(signal, () => resolve());
     });

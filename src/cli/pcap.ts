@@ -5,12 +5,10 @@ import { printable } from "../control/printable.ts";
 import type { CaptureResource, CaptureStreamQuery } from "../control/schema.ts";
 import { formatOctets } from "../supervisor/octets.ts";
 import { table } from "./table.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
+import { idOf, jsonLine, VerbError, type VerbRequest } from "./verb-request.ts";
 
 const STDOUT = "-";
 const ACTIONS = "ls, start or stop";
-
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
 export async function pcapCommand(request: VerbRequest): Promise<void> {
   const [action = "ls"] = request.words;
@@ -34,7 +32,7 @@ function whatOf({ flow, host, drops }: CaptureResource): string {
 async function list({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).captures();
   if (json) {
-    for (const each of found) out(line(each));
+    for (const each of found) out(jsonLine(each));
     return;
   }
   const rows = found.map((capture) => [
@@ -56,7 +54,7 @@ async function start({ words, flags, json, out, client }: VerbRequest): Promise<
   const asked = await client();
   if (file !== STDOUT) {
     const begun = await asked.startCapture({ path: resolve(file), ...wish });
-    out(json ? line(begun) : `capture ${begun.id}: ${printable(begun.path ?? "")}\n`);
+    out(json ? jsonLine(begun) : `capture ${begun.id}: ${printable(begun.path ?? "")}\n`);
     return;
   }
   if (process.stdout.isTTY)
@@ -96,21 +94,15 @@ function wishOf(flags: VerbRequest["flags"]): CaptureStreamQuery {
 
 async function stop({ words, json, out, client }: VerbRequest): Promise<void> {
   const asked = await client();
-  const id = words[1] === undefined ? onlyOf(await asked.captures()) : idOf(words[1]);
+  const id = words[1] === undefined ? onlyOf(await asked.captures()) : idOf("pcap stop", words[1], "an id");
   const stopped = await asked.stopCapture(id);
   if (json) {
-    out(line(stopped));
+    out(jsonLine(stopped));
     return;
   }
   const lost = stopped.lost === 0 ? "" : `, ${stopped.lost} lost`;
   const where = printable(stopped.path ?? STDOUT);
   out(`capture ${id}: ${stopped.frames} frames, ${formatOctets(stopped.octets)} in ${where}${lost}\n`);
-}
-
-function idOf(text: string): number {
-  if (!/^[1-9]\d{0,14}$/.test(text))
-    throw new VerbError({ place: "pcap stop", found: text, allowed: "an id" });
-  return Number(text);
 }
 
 function onlyOf(captures: readonly CaptureResource[]): number {

@@ -10,16 +10,14 @@ import type { PolicyChangeResource } from "../control/schema.ts";
 import type { PolicyConfig } from "../engine/config.ts";
 import { table } from "./table.ts";
 import { POLICY_VERBS, type PolicyVerbName } from "./verb-descriptions.ts";
-import { textOf, VerbError, type VerbRequest } from "./verb-request.ts";
+import { idOf, jsonLine, textOf, VerbError, type VerbRequest } from "./verb-request.ts";
 import { duration } from "./verb-table.ts";
 import { runDescribed } from "./verbs.ts";
-
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
 async function show({ flags, json, out, client }: VerbRequest): Promise<void> {
   const policy = await (await client()).policy();
   if (json || flags["text"] === true) {
-    out(json ? line(policy) : policy.text);
+    out(json ? jsonLine(policy) : policy.text);
     return;
   }
   const { generation, mode, default: fallback, rules, allowed, denied } = policy;
@@ -40,12 +38,10 @@ async function show({ flags, json, out, client }: VerbRequest): Promise<void> {
 async function set({ words, flags, json, out, client }: VerbRequest): Promise<void> {
   const [path = ""] = words;
   const { generation } = flags;
-  if (typeof generation === "string" && !/^[1-9]\d{0,14}$/.test(generation))
-    throw new VerbError({
-      place: "--generation",
-      found: generation,
-      allowed: "a number that policy show tells",
-    });
+  const expected =
+    typeof generation === "string"
+      ? idOf("--generation", generation, "a number that policy show tells")
+      : undefined;
   const policy = {
     text: textOf("file", path),
     label: path,
@@ -54,9 +50,8 @@ async function set({ words, flags, json, out, client }: VerbRequest): Promise<vo
   };
   const asked = await client();
   const isTrial = flags["dry-run"] === true;
-  const expected = generation === undefined ? undefined : Number(generation);
   const change = isTrial ? await asked.checkPolicy(policy) : await asked.setPolicy(policy, expected);
-  out(json ? line(change) : changeText(change, isTrial));
+  out(json ? jsonLine(change) : changeText(change, isTrial));
 }
 
 function changeText(
@@ -76,21 +71,19 @@ function printableLine(text: string): string {
 
 /** The rule that is meant. Throws a VerbError. */
 function ruleOf(place: string, [id = ""]: readonly string[]): number {
-  if (!/^[1-9]\d{0,14}$/.test(id))
-    throw new VerbError({ place, found: id, allowed: "an id that sluice policy show tells" });
-  return Number(id);
+  return idOf(place, id, "an id that sluice policy show tells");
 }
 
 async function rm({ words, json, out, client }: VerbRequest): Promise<void> {
   const id = ruleOf("policy rm", words);
   await (await client()).removeRule(id);
-  if (json) out(line({ removed: id }));
+  if (json) out(jsonLine({ removed: id }));
 }
 
 async function resetBudget({ words, json, out, client }: VerbRequest): Promise<void> {
   const id = ruleOf("policy reset-budget", words);
   await (await client()).resetBudget(id);
-  if (json) out(line({ reset: id }));
+  if (json) out(jsonLine({ reset: id }));
 }
 
 interface Source {
@@ -103,7 +96,7 @@ async function suggestPolicy({ flags, json, out, client }: VerbRequest): Promise
   const { from } = flags;
   const { wanted, policy } = typeof from === "string" ? sourceOf(from) : await running(client);
   const suggestions = suggest(wanted);
-  out(json ? line(suggestions) : suggestionText(suggestions, policy));
+  out(json ? jsonLine(suggestions) : suggestionText(suggestions, policy));
 }
 
 async function running(client: VerbRequest["client"]): Promise<Source> {

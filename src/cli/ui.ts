@@ -8,7 +8,7 @@ import { Unacceptable } from "../config/unacceptable.ts";
 import { startPageProxy } from "../control/page-proxy.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
 import { keepFromGuest } from "./kept-port.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
+import { jsonLine, VerbError, type VerbRequest } from "./verb-request.ts";
 
 const LOOPBACK = "127.0.0.1";
 const END_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -26,7 +26,7 @@ export async function uiCommand({ flags, json, out, client }: VerbRequest): Prom
   const ended = new Promise<void>((resolve) => {
     for (const signal of END_SIGNALS) process.once(signal, () => resolve());
   });
-  out(json ? `${JSON.stringify({ name, address: page.address })}\n` : `${name}: ${page.address}\n`);
+  out(json ? jsonLine({ name, address: page.address }) : `${name}: ${page.address}\n`);
   const close = flags["open"] === true ? openInBrowser(page.address) : () => {};
   await ended;
   close();

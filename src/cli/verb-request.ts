@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { formatProblem, type Problem } from "../config/problem.ts";
 import type { ControlClient } from "../control/client.ts";
+import { readId } from "../control/target.ts";
 
 export interface VerbRequest {
   readonly words: readonly string[];
@@ -31,4 +32,16 @@ export function textOf(place: string, path: string): string {
     const allowed = `a file that can be read (${(error as Error).message})`;
     throw new VerbError({ place, found: path, allowed });
   }
+}
+
+/** An id that was written, or another number of the instance's own. Throws a VerbError. */
+export function idOf(place: string, text: string, allowed: string): number {
+  const id = readId(text);
+  if (id === undefined) throw new VerbError({ place, found: text, allowed });
+  return id;
+}
+
+/** Of what a verb prints with --json. */
+export function jsonLine(value: unknown): string {
+  return `${JSON.stringify(value)}\n`;
 }

@@ -1,7 +1,7 @@
 /** What is asked of an instance that runs, one command each, and what people see of the answer. */
 import { parseDuration } from "../config/policy/duration.ts";
 import { Unacceptable } from "../config/problem.ts";
-import { formatEnd } from "../control/flow-rates.ts";
+import { formatEnd } from "../control/end-text.ts";
 import { printable } from "../control/printable.ts";
 import {
   EVENT_TYPES,
@@ -15,9 +15,7 @@ import { formatOctets } from "../supervisor/octets.ts";
 import { runningInstances } from "./instances.ts";
 import { table } from "./table.ts";
 import type { VerbName } from "./verb-descriptions.ts";
-import { VerbError, type VerbRequest } from "./verb-request.ts";
-
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
+import { idOf, jsonLine, VerbError, type VerbRequest } from "./verb-request.ts";
 
 export function duration(ms: number): string {
   if (ms < 1000) return `${ms} ms`;
@@ -30,7 +28,7 @@ export function duration(ms: number): string {
 async function ls({ json, out }: VerbRequest): Promise<void> {
   const running = await runningInstances();
   if (json) {
-    for (const { state } of running) out(line(state));
+    for (const { state } of running) out(jsonLine(state));
     return;
   }
   const rows = running.map(({ state }) => [
@@ -48,7 +46,7 @@ async function ls({ json, out }: VerbRequest): Promise<void> {
 async function state({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).state();
   if (json) {
-    out(line(found));
+    out(jsonLine(found));
     return;
   }
   const { link, network } = found;
@@ -83,7 +81,7 @@ async function flows({ words, flags, json, out, client }: VerbRequest): Promise<
   };
   const found: Flow[] = [];
   for await (const flow of (await client()).flows(query)) {
-    if (json) out(line(flow));
+    if (json) out(jsonLine(flow));
     else found.push(flow);
   }
   if (json) return;
@@ -120,7 +118,7 @@ async function kill({ words, json, out, client }: VerbRequest): Promise<void> {
   const [which = ""] = words;
   const asked = await client();
   const { killed } = /^\d+$/.test(which) ? await asked.killFlow(Number(which)) : await asked.killHost(which);
-  out(json ? line({ killed }) : `${killed === 1 ? "1 flow" : `${killed} flows`} reset\n`);
+  out(json ? jsonLine({ killed }) : `${killed === 1 ? "1 flow" : `${killed} flows`} reset\n`);
 }
 
 async function forward(request: VerbRequest): Promise<void> {
@@ -135,7 +133,7 @@ async function forward(request: VerbRequest): Promise<void> {
   switch (action) {
     case "ls": {
       const found = await asked.forwards();
-      if (json) for (const each of found) out(line(each));
+      if (json) for (const each of found) out(jsonLine(each));
       else {
         const rows = found.map(({ id, rule, origin }) => [String(id), rule, origin]);
         out(table(["ID", "RULE", "ORIGIN"], rows, "no forwards"));
@@ -144,15 +142,13 @@ async function forward(request: VerbRequest): Promise<void> {
     }
     case "add": {
       const added = await asked.addForward(needs("a rule such as 2222:22"));
-      out(json ? line(added) : `forward ${added.id}: ${added.rule}\n`);
+      out(json ? jsonLine(added) : `forward ${added.id}: ${added.rule}\n`);
       return;
     }
     case "rm": {
-      const id = needs("the id that sluice forward ls tells");
-      if (!/^[1-9]\d{0,14}$/.test(id))
-        throw new VerbError({ place: "forward rm", found: id, allowed: "an id" });
-      await asked.removeForward(Number(id), flags["cut"] === true);
-      if (json) out(line({ removed: Number(id) }));
+      const id = idOf("forward rm", needs("the id that sluice forward ls tells"), "an id");
+      await asked.removeForward(id, flags["cut"] === true);
+      if (json) out(jsonLine({ removed: id }));
       return;
     }
     default:
@@ -174,7 +170,7 @@ const addRule =
     });
     const { id, targets, expiresInMs } = rule;
     const end = expiresInMs === null ? "" : `, for ${duration(expiresInMs)}`;
-    out(json ? line(rule) : `rule ${id}: ${verdict} ${targets.join(" ")}${end}\n`);
+    out(json ? jsonLine(rule) : `rule ${id}: ${verdict} ${targets.join(" ")}${end}\n`);
   };
 
 export function secondsOf(text: string): number {
@@ -189,7 +185,7 @@ export function secondsOf(text: string): number {
 async function leases({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).leases();
   if (json) {
-    for (const lease of found) out(line(lease));
+    for (const lease of found) out(jsonLine(lease));
     return;
   }
   const rows = found.map(({ address, mac, expiresInMs }) => [
@@ -203,7 +199,7 @@ async function leases({ json, out, client }: VerbRequest): Promise<void> {
 async function counters({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).counters();
   if (json) {
-    out(line(found));
+    out(jsonLine(found));
     return;
   }
   const rows = (counts: Readonly<Record<string, number | undefined>>): string[][] =>
@@ -214,7 +210,7 @@ async function counters({ json, out, client }: VerbRequest): Promise<void> {
 
 async function why({ words, json, out, client }: VerbRequest): Promise<void> {
   const { lines } = await (await client()).why(words[0] ?? "");
-  if (json) out(line({ lines }));
+  if (json) out(jsonLine({ lines }));
   else out(formatWhy(lines));
 }
 
@@ -231,7 +227,7 @@ async function log({ words, json, out, client }: VerbRequest): Promise<void> {
     throw new VerbError({ place: "log", found: level, allowed: logLevelSchema.options.join(", ") });
   }
   await (await client()).setLogLevel(level as LogLevelName);
-  if (json) out(line({ level }));
+  if (json) out(jsonLine({ level }));
 }
 
 async function link({ words, json, out, client }: VerbRequest): Promise<void> {
@@ -239,7 +235,7 @@ async function link({ words, json, out, client }: VerbRequest): Promise<void> {
   if (way !== "up" && way !== "down")
     throw new VerbError({ place: "link", found: way, allowed: "up or down" });
   await (await client()).setLink(way === "up");
-  if (json) out(line({ up: way === "up" }));
+  if (json) out(jsonLine({ up: way === "up" }));
 }
 
 async function events({ words, out, client }: VerbRequest): Promise<void> {
@@ -248,12 +244,12 @@ async function events({ words, out, client }: VerbRequest): Promise<void> {
   if (wrong !== undefined)
     throw new VerbError({ place: "events", found: wrong, allowed: EVENT_TYPES.join(", ") });
   const asked = await client();
-  for await (const event of asked.events(types.length === 0 ? undefined : types)) out(line(event));
+  for await (const event of asked.events(types.length === 0 ? undefined : types)) out(jsonLine(event));
 }
 
 async function stop({ json, out, client }: VerbRequest): Promise<void> {
   await (await client()).stop();
-  if (json) out(line({ stopping: true }));
+  if (json) out(jsonLine({ stopping: true }));
 }
 
 /** What each verb does. */

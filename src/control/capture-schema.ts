@@ -1,7 +1,7 @@
-/** Captures, and ports of our own, as the control API has them (schema.ts). */
+/** Captures as the control API has them (schema.ts). */
 import { z } from "zod";
 import { OCTETS_DEFAULT, SNAP_MAX } from "../host/captures/capture-spec.ts";
-import { count, id, instant, port } from "./schema-parts.ts";
+import { count, id, instant } from "./schema-parts.ts";
 
 const SNAP_LEAST = 64;
 const FILE_LEAST = 4096;
@@ -70,17 +70,6 @@ export const captureListSchema = z
   .strictObject({ captures: z.array(captureSchema) })
   .meta({ id: "CaptureList" });
 
-/** A listener of a program of ours. */
-export const controlPortSchema = z
-  .strictObject({
-    address: z
-      .union([z.ipv4(), z.ipv6()])
-      .meta({ description: "that it listens on; 0.0.0.0 and :: are all of this host's" }),
-    port: port.min(1),
-  })
-  .meta({ id: "ControlPort" });
-
-export type ControlPortRequest = z.infer<typeof controlPortSchema>;
 export type CaptureRequest = z.output<typeof captureRequestSchema>;
 /** What a client may leave out is as the schema says. */
 export type CaptureWish = z.input<typeof captureRequestSchema>;

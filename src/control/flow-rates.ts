@@ -1,4 +1,5 @@
 /** Rates of flows, from what two listings say of each; and their order. */
+import { formatEnd } from "./end-text.ts";
 import type { Flow } from "./schema.ts";
 
 /** What a listing tells of a flow. */
@@ -21,11 +22,6 @@ export interface ListedFlow {
 /** A flow of the API as lists show it. */
 export function listed(flow: Flow): ListedFlow {
   return { ...flow, guest: formatEnd(flow.guest), remote: formatEnd(flow.remote) };
-}
-
-/** `192.0.2.1:443`, `[2001:db8::1]:443`. */
-export function formatEnd({ address, port }: Flow["remote"]): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 /** A flow with its rates, octets a second. */

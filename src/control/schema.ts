@@ -331,6 +331,18 @@ export const answerSchema = z
   })
   .meta({ id: "Answer" });
 
+// --- ports of our own ---------------------------------------------------------------------------------------------------
+
+/** A listener of a program of ours. */
+export const controlPortSchema = z
+  .strictObject({
+    address: z
+      .union([z.ipv4(), z.ipv6()])
+      .meta({ description: "that it listens on; 0.0.0.0 and :: are all of this host's" }),
+    port: port.min(1),
+  })
+  .meta({ id: "ControlPort" });
+
 // --- log, link, stop -------------------------------------------------------------------------------------------------
 
 export const logSchema = z.strictObject({ level: logLevelSchema }).meta({ id: "LogLevel" });
@@ -467,5 +479,6 @@ export type RuleRequest = z.output<typeof ruleRequestSchema>;
 export type Question = z.infer<typeof questionSchema>;
 export type Answer = z.output<typeof answerSchema>;
 export type PolicyDenial = z.infer<typeof policyDenialSchema>;
+export type ControlPortRequest = z.infer<typeof controlPortSchema>;
 export type Why = z.infer<typeof whySchema>;
 export type LogLevelName = z.infer<typeof logLevelSchema>;

@@ -48,3 +48,8 @@ export function concerns({ host, isName, port }: Target, ends: Ends, memories: M
     (isName ? memories.namesOf(end.address).some(({ name }) => name === host) : end.address === host);
   return fits(ends.remote) || fits(ends.target) || (!isName && fits(ends.guest));
 }
+
+/** A number that the API numbers things by; undefined for anything else. */
+export function readId(text: string): number | undefined {
+  return /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined;
+}

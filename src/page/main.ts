@@ -1,4 +1,6 @@
 /** The page of `sluice ui`: what the API tells, once a second, and what people do with it. */
+
+import { formatTargetEnd } from "../control/end-text.ts";
 import {
   arrange,
   FlowRates,
@@ -15,7 +17,7 @@ import { Api, ApiError } from "./api.ts";
 import { byId, make, setRows, setText } from "./elements.ts";
 import { FlowTable } from "./flow-table.ts";
 import { formatIdle, Rates } from "./format.ts";
-import { type QuestionAnswer, QuestionList, questionLabel } from "./questions.ts";
+import { type QuestionAnswer, QuestionList } from "./questions.ts";
 import { RateChart } from "./rate-chart.ts";
 
 const PERIOD_MS = 1000;
@@ -174,7 +176,7 @@ class Page {
 
   #showQuestions(questions: readonly Question[]): void {
     const [first] = this.#questions.show(questions);
-    if (first !== undefined) this.#tell(`${questionLabel(first)} waits for an answer`, false);
+    if (first !== undefined) this.#tell(`${formatTargetEnd(first)} waits for an answer`, false);
   }
 
   async #askForQuestions(): Promise<void> {
@@ -189,7 +191,7 @@ class Page {
     try {
       await this.#api.answer(question.id, answer);
       const said = answer.verdict === "allow" ? "allowed" : "refused";
-      this.#tell(`${questionLabel(question)} was ${said}`, false);
+      this.#tell(`${formatTargetEnd(question)} was ${said}`, false);
     } catch (error) {
       this.#tell(reasonOf(error), true);
     }

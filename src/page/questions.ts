@@ -1,4 +1,5 @@
 /** What flows wait for somebody to say, with the buttons that say it. A question keeps its place and the focus while others come and go. */
+import { formatTargetEnd } from "../control/end-text.ts";
 import type { Question } from "../control/schema.ts";
 import { make, setText } from "./elements.ts";
 import { formatIdle } from "./format.ts";
@@ -19,11 +20,6 @@ const ANSWERS: readonly (readonly [words: string, answer: QuestionAnswer])[] = [
 interface Entry {
   readonly item: HTMLLIElement;
   readonly text: HTMLElement;
-}
-
-/** `packages.example.com:443/tcp`. */
-export function questionLabel({ host, port, protocol }: Question): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}/${protocol}`;
 }
 
 export class QuestionList {
@@ -52,7 +48,7 @@ export class QuestionList {
       const { count, endsInMs, rule } = question;
       const flows = count === 1 ? "1 flow waits" : `${count} flows wait`;
       const left = endsInMs === null ? "" : `, ${formatIdle(endsInMs)} left`;
-      setText(entry.text, `${questionLabel(question)}, rule ${rule}: ${flows}${left}`);
+      setText(entry.text, `${formatTargetEnd(question)}, rule ${rule}: ${flows}${left}`);
     }
     this.section.hidden = open.length === 0;
     if (isFocused && !this.section.contains(document.activeElement)) {
@@ -68,7 +64,7 @@ export class QuestionList {
     for (const [words, answer] of ANSWERS) {
       const button = make("button", answer.verdict === "deny" ? "danger" : "", words);
       button.type = "button";
-      button.setAttribute("aria-label", `${words}: ${questionLabel(question)}`);
+      button.setAttribute("aria-label", `${words}: ${formatTargetEnd(question)}`);
       button.addEventListener("click", () => this.answer(question, answer));
       item.append(button);
     }

@@ -10,7 +10,7 @@ import type { Answers, Call, EngineDenial } from "./calls.ts";
 
 /** What the supervisor is told of denials. */
 export function told(rows: readonly DenialRow[]): EngineDenial[] {
-  return rows.map(({ rule: _, ...row }) => row);
+  return rows.map(({ rule: _, ruleName, ...row }) => ({ ...row, rule: ruleName }));
 }
 
 export interface CallParts {

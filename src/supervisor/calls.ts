@@ -126,8 +126,11 @@ function isLease(value: unknown): boolean {
   );
 }
 
-/** What a policy denied: the engine's row without the rule's number. */
-export type EngineDenial = Omit<DenialRow, "rule">;
+/** What a policy denied: the engine's row, with the rule's name for its number. */
+export interface EngineDenial extends Omit<DenialRow, "rule" | "ruleName"> {
+  /** Null: the default. */
+  readonly rule: string | null;
+}
 
 /** An address, or a name as policies have them. */
 const DENIED_HOST = /^([0-9a-f.:]{2,45}|[a-z0-9_.-]{1,253})?$/;
@@ -142,8 +145,8 @@ function isDenial(value: unknown): value is EngineDenial {
     value["port"] <= 65_535 &&
     ["tcp", "udp", "dns"].includes(String(value["protocol"])) &&
     DROP_REASONS.some((reason) => reason === value["reason"]) &&
-    (value["ruleName"] === null ||
-      (typeof value["ruleName"] === "string" && value["ruleName"].length <= RULE_NAME_MAX)) &&
+    (value["rule"] === null ||
+      (typeof value["rule"] === "string" && value["rule"].length <= RULE_NAME_MAX)) &&
     isCount(value["count"]) &&
     typeof value["isPrivate"] === "boolean"
   );

@@ -16,6 +16,7 @@ import {
   type CaptureMatch,
   type CaptureSpec,
   type CaptureState,
+  matchOfAddress,
   NAMES_MAX,
   OWN_ID,
 } from "../host/captures/capture-spec.ts";
@@ -148,14 +149,7 @@ export class EngineCaptures implements LiveCaptures {
 
   private hostSpec(text: string): Pick<CaptureSpec, "matches" | "name"> {
     const { host, isName, port } = targetOf(text);
-    const match = (address: string): CaptureMatch => ({
-      protocol: 0,
-      guest: null,
-      guestPort: 0,
-      remote: addressWords(address),
-      remotePort: port ?? 0,
-      eitherEnd: true,
-    });
+    const match = (address: string): CaptureMatch => matchOfAddress(addressWords(address), port ?? 0);
     if (!isName) return { matches: [match(host)] };
     const { memories } = this.parts;
     return { matches: memories.addressesOf(host).map(match), name: { name: host, port: port ?? 0 } };

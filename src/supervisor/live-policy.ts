@@ -172,7 +172,7 @@ export class EnginePolicy implements LivePolicy {
   async denials(): Promise<readonly PolicyDenial[]> {
     if (this.revisions === null) return [];
     const { denials } = await this.parts.calls.call<"denials">({ name: "denials" });
-    return denials.map(({ ruleName, ...denial }) => ({ ...denial, rule: ruleName }));
+    return denials;
   }
 
   async tally(): Promise<PolicyTally | null> {

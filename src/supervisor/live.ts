@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import type { ControlPlan, FlowLogPlan } from "../config/host-plan.ts";
+import { formatRuleTarget } from "../control/end-text.ts";
 import type { FlowLog } from "../control/flow-log/flow-log.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { QuestionRow } from "../engine/policy/questions.ts";
@@ -94,13 +95,11 @@ export class Live {
 
   /** A policy asks: whoever follows that is told, and who started this of the first. */
   readonly questionAsked = (question: QuestionRow): void => {
-    const { host, port, protocol } = question;
     this.instance?.tell(questionRecord(question));
     if (this.hasAsked || this.log.level === "error") return;
     this.hasAsked = true;
-    const target = `${host.includes(":") ? `[${host}]` : host}:${port}${protocol === "udp" ? "/udp" : ""}`;
     const how = this.isReachable ? "sluice approve" : "nobody can, without a control socket";
-    this.log.text(`sluice: ${target} waits for an answer: ${how}\n`);
+    this.log.text(`sluice: ${formatRuleTarget(question)} waits for an answer: ${how}\n`);
   };
 
   /** What the policy denied, and how that could be allowed. */

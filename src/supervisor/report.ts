@@ -1,10 +1,11 @@
 /** Counters and the flow table as text: for SIGUSR2, the line at the end, and the demo. */
 
+import { formatRuleTarget } from "../control/end-text.ts";
 import { printable } from "../control/printable.ts";
 import type { FlowRow } from "../engine/api.ts";
 import type { PolicyConfig } from "../engine/config.ts";
 import type { CounterName } from "../engine/metrics/counters.ts";
-import type { DenialRow } from "../engine/policy/denials.ts";
+import type { EngineDenial } from "./calls.ts";
 import { formatOctets } from "./octets.ts";
 
 /** What `Counters.snapshot()` gives: names and counts, without those that are zero. */
@@ -73,14 +74,10 @@ export function formatState(snapshot: Snapshot, rows: readonly FlowRow[]): strin
 const DENIALS_SHOWN = 10;
 
 /** What a policy denied, most tries first, a line each; nothing where it was nothing. */
-export function formatDenials(
-  { audit }: Pick<PolicyConfig, "audit">,
-  rows: readonly Omit<DenialRow, "rule">[],
-): string {
-  const lines = rows.slice(0, DENIALS_SHOWN).map(({ host, port, protocol, reason, ruleName, count }) => {
-    const name = host.includes(":") ? `[${host}]` : host;
-    const target = protocol === "dns" ? host : `${name}:${port}${protocol === "udp" ? "/udp" : ""}`;
-    const decided = ruleName === null ? "" : `, rule ${printable(ruleName)}`;
+export function formatDenials({ audit }: Pick<PolicyConfig, "audit">, rows: readonly EngineDenial[]): string {
+  const lines = rows.slice(0, DENIALS_SHOWN).map(({ host, port, protocol, reason, rule, count }) => {
+    const target = protocol === "dns" ? host : formatRuleTarget({ host, port, protocol });
+    const decided = rule === null ? "" : `, rule ${printable(rule)}`;
     const times = count === 1 ? "once" : `${count} times`;
     return `sluice: ${audit ? "would be denied" : "denied"}: ${target} (${reason}${decided}) ${times}\n`;
   });

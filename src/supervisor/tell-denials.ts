@@ -7,8 +7,7 @@ import type { LineLog } from "./log.ts";
 import { formatDenials } from "./report.ts";
 
 export function tellDenials(policy: PolicyConfig, denials: readonly EngineDenial[], log: LineLog): void {
-  const rows = denials.map(({ ruleName, ...denial }) => ({ ...denial, rule: ruleName }));
-  const isKept = keepLastRun({ policy: policyText(policy), denials: rows }, process.env);
+  const isKept = keepLastRun({ policy: policyText(policy), denials: [...denials] }, process.env);
   if (log.level === "error") return;
   const hint = isKept ? "sluice: to allow them: sluice policy suggest --from last\n" : "";
   log.text(formatDenials(policy, denials) + hint);

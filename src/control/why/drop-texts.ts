@@ -5,7 +5,7 @@ import type { EngineConfig } from "../../engine/config.ts";
 import { isLegitimate4, isLegitimate6 } from "../../engine/network/addresses.ts";
 import { formatIpv4 } from "../../engine/wire/address-text.ts";
 import { isMulticast } from "../../engine/wire/ipv4.ts";
-import { formatEnd } from "../flow-rates.ts";
+import { formatEnd } from "../end-text.ts";
 
 interface End {
   readonly address: string;

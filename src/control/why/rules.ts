@@ -3,7 +3,7 @@
  * asks for anything. The first that knows something about the target has the word; names and other drops are added.
  */
 
-import { formatEnd } from "../flow-rates.ts";
+import { formatEnd } from "../end-text.ts";
 import type { AskedName, Denial } from "../instance.ts";
 import { printable } from "../printable.ts";
 import { type Flow, WHY_LABELS, type Why } from "../schema.ts";

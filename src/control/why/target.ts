@@ -1,7 +1,7 @@
 /** What `sluice why` is asked about. */
 import { Unacceptable } from "../../config/unacceptable.ts";
-import { formatEnd } from "../flow-rates.ts";
-import { parseTarget } from "../target.ts";
+import { formatEnd } from "../end-text.ts";
+import { parseTarget, readId } from "../target.ts";
 
 export type WhyTarget =
   /** Whatever was denied or failed last. */
@@ -13,7 +13,8 @@ export type WhyTarget =
 /** Reads what was written; nothing at all asks about the last denial or failure. Throws Unacceptable. */
 export function parseWhyTarget(text: string): WhyTarget {
   if (text === "") return { kind: "last" };
-  if (/^#?[1-9]\d{0,14}$/.test(text)) return { kind: "flow", id: Number(text.replace("#", "")) };
+  const id = readId(text.replace(/^#/, ""));
+  if (id !== undefined) return { kind: "flow", id };
   try {
     const { host, isName, port } = parseTarget(text);
     return isName ? { kind: "name", name: host, port } : { kind: "address", address: host, port };

@@ -1,6 +1,6 @@
 /** Which frames a capture is about. */
 import type { FrameEnds } from "../../engine/wire/frame-ends.ts";
-import type { CaptureMatch, CaptureSpec } from "./capture-spec.ts";
+import { type CaptureMatch, type CaptureSpec, matchOfAddress } from "./capture-spec.ts";
 
 const WORDS = 4;
 /** Addresses that a name may add. */
@@ -27,15 +27,7 @@ export class CaptureFilter {
     const { name: wanted } = this.spec;
     if (wanted?.name !== name || this.matches.length >= MATCHES_MAX) return;
     if (this.matches.some(({ remote }) => remote?.every((word, i) => word === words[i]))) return;
-    const { port } = wanted;
-    this.matches.push({
-      protocol: 0,
-      guest: null,
-      guestPort: 0,
-      remote: words,
-      remotePort: port,
-      eitherEnd: true,
-    });
+    this.matches.push(matchOfAddress(words, wanted.port));
   }
 }
 

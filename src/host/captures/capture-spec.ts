@@ -14,6 +14,11 @@ export interface CaptureMatch {
   readonly eitherEnd: boolean;
 }
 
+/** Whatever has this address and port (0: any) at either end. */
+export function matchOfAddress(words: readonly number[], port: number): CaptureMatch {
+  return { protocol: 0, guest: null, guestPort: 0, remote: words, remotePort: port, eitherEnd: true };
+}
+
 export interface CaptureSpec {
   /** Frames that fit one of these; all where there are none and no name. */
   readonly matches: readonly CaptureMatch[];
