@@ -313,7 +313,7 @@ class Engine implements EngineCore {
 
   flowOf(ends: FrameEnds): number {
     const { flows, ledger } = this.layers.tcp.ctx;
-    const id = flowOfFrame(flows, this.config, ends);
+    const id = flowOfFrame(flows, this.layers.udp.keys, ends);
     return id === NO_FLOW ? 0 : ledger.serial[id];
   }
 

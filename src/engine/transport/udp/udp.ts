@@ -47,6 +47,7 @@ import { type DatagramChecks, datagramOctets, type WayOut } from "./checks.ts";
 import { UdpClients } from "./clients.ts";
 import { awaitsAnswers, groupReach } from "./groups.ts";
 import type { UdpMapping } from "./mapping.ts";
+import { ANY_REMOTE, MappingKeys, REMOTES_BY_NAT64 } from "./mapping-keys.ts";
 import { IN_USE_SHORT_MS, UdpMappings } from "./mappings.ts";
 import { UdpOutput } from "./output.ts";
 import { ReadyRing } from "./ready-ring.ts";
@@ -63,13 +64,6 @@ const TTL_EXPIRED = dropReason("ipv4-ttl-expired");
 const NETWORK_CHANGED = flowEndBy("network-changed", "sluice");
 const KILLED = flowEndBy("killed", "sluice");
 const STOPPED = flowEndBy("stopped", "sluice");
-
-/**
- * Stand for the remote in the key of a mapping that serves any: those that are reached as they are, and those that are
- * reached by NAT64. Neither is anybody's address.
- */
-export const ANY_REMOTE = 0;
-export const REMOTES_BY_NAT64 = 1;
 
 /** Batches read from one socket before others get their turn. */
 const BATCHES_PER_TURN = 4;
@@ -109,8 +103,7 @@ export class Udp implements WayOut {
   private readonly from = new Int32Array(ADDRESS_WORDS);
   /** Mappings whose sockets have datagrams. */
   private readonly ready: ReadyRing;
-  private readonly mappingByAddress: boolean;
-  private readonly mappingByPort: boolean;
+  readonly keys: MappingKeys;
   private readonly filterByAddress: boolean;
   private readonly filterByPort: boolean;
   private queuedSends = false;
@@ -129,8 +122,7 @@ export class Udp implements WayOut {
     this.clients = new UdpClients(parts, this.mappings, this.teller);
     this.output = new UdpOutput({ ...parts, mtu: config.mtu });
     this.ready = new ReadyRing(parts.flows.capacity);
-    this.mappingByAddress = config.udpMapping !== "endpoint-independent";
-    this.mappingByPort = config.udpMapping === "address-and-port-dependent";
+    this.keys = new MappingKeys(parts.flows, config);
     this.filterByAddress = config.udpFiltering !== "endpoint-independent";
     this.filterByPort = config.udpFiltering === "address-and-port-dependent";
   }
@@ -195,31 +187,15 @@ export class Udp implements WayOut {
    * `anyRemote` stands for all remotes that one socket reaches.
    */
   private mappingOf(packet: Packet, anyRemote: number, family: 4 | 6): number {
-    const keyAddress = this.mappingByAddress ? packet.remoteAddress : anyRemote;
-    const keyPort = this.mappingByPort ? packet.remotePort : 0;
-    const ports = packPorts(packet.guestPort, keyPort);
-    const id = this.parts.flows.find(PROTOCOL_UDP, packet.guestAddress, keyAddress, ports);
-    if (id !== NO_FLOW) return id;
-    const path = this.path;
-    path.ipOctets = IPV4_HEADER_OCTETS;
-    path.guestAddress = packet.guestAddress;
-    path.guestPort = packet.guestPort;
-    path.remoteAddress = keyAddress;
-    path.remotePort = keyPort;
-    return this.openMapping(path, packet, family);
+    const { guestAddress, guestPort, remoteAddress, remotePort } = packet;
+    const id = this.keys.find(guestAddress, remoteAddress, guestPort, remotePort, anyRemote);
+    return id === NO_FLOW ? this.openMapping(this.keys.path, packet, family) : id;
   }
 
   /** The same over IPv6. */
   private mappingOf6(packet: Packet): number {
-    const { pair, guestPort, remotePort } = packet;
-    const path = this.path;
-    path.ipOctets = IPV6_HEADER_OCTETS;
-    path.guestPort = guestPort;
-    path.remotePort = this.mappingByPort ? remotePort : 0;
-    const known = this.mappingByAddress ? PAIR_WORDS : PAIR_WORDS / 2;
-    for (let word = 0; word < PAIR_WORDS; word++) path.pair[word] = word < known ? pair[word] : 0;
-    const id = this.parts.flows.find6(PROTOCOL_UDP, path.pair, packPorts(guestPort, path.remotePort));
-    return id === NO_FLOW ? this.openMapping(path, packet, 6) : id;
+    const id = this.keys.find6(packet.pair, packet.guestPort, packet.remotePort);
+    return id === NO_FLOW ? this.openMapping(this.keys.path, packet, 6) : id;
   }
 
   /** The datagram leaves by mapping `id` for the address in `to`. Returns HANDLED or a drop reason. */
