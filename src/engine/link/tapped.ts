@@ -26,6 +26,23 @@ export class TappedInput implements FrameInput {
   }
 }
 
+/** Has `link` transmit, and shows what it took: its octets stay in place until the queue is filled again. */
+export function transmitShown(link: FrameLink, queue: TransmitQueue, tap: Pick<FrameTap, "sent">): number {
+  const first = queue.headSequence;
+  const result = link.transmit(queue);
+  const taken = (queue.headSequence - first) | 0;
+  for (let i = 0; i < taken; i++) {
+    const entry = (first + i) & (queue.capacity - 1);
+    tap.sent(
+      queue.headerAt[entry],
+      queue.headerLength[entry],
+      queue.payloadAt[entry],
+      queue.payloadLength[entry],
+    );
+  }
+  return result;
+}
+
 export class TappedLink implements FrameLink {
   readonly name: string;
   readonly mtu: number;
@@ -48,21 +65,8 @@ export class TappedLink implements FrameLink {
     return this.inner.receive(batch);
   }
 
-  /** Shows what the link took: its octets stay in place until the queue is filled again. */
   transmit(queue: TransmitQueue): number {
-    const first = queue.headSequence;
-    const result = this.inner.transmit(queue);
-    const taken = (queue.headSequence - first) | 0;
-    for (let i = 0; i < taken; i++) {
-      const entry = (first + i) & (queue.capacity - 1);
-      this.tap.sent(
-        queue.headerAt[entry],
-        queue.headerLength[entry],
-        queue.payloadAt[entry],
-        queue.payloadLength[entry],
-      );
-    }
-    return result;
+    return transmitShown(this.inner, queue, this.tap);
   }
 
   close(): void {

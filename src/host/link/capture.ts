@@ -12,6 +12,7 @@
 import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import type { Logger } from "../../engine/boundary.ts";
 import { FRAME_MAX } from "../../engine/limits.ts";
+import { transmitShown } from "../../engine/link/tapped.ts";
 import type { Arena } from "../../engine/memory/arena.ts";
 import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
 import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
@@ -177,22 +178,12 @@ export class CaptureLink implements HostLink {
     return result;
   }
 
-  /** Records what the link took: its octets stay in place until the queue is filled again. */
   transmit(queue: TransmitQueue): number {
-    const first = queue.headSequence;
-    const result = this.inner.transmit(queue);
-    const taken = (queue.headSequence - first) | 0;
-    for (let i = 0; i < taken; i++) {
-      const entry = (first + i) & (queue.capacity - 1);
-      this.file.record(
-        this.arena.octets,
-        queue.headerAt[entry],
-        queue.headerLength[entry],
-        queue.payloadAt[entry],
-        queue.payloadLength[entry],
-      );
-    }
-    return result;
+    return transmitShown(this.inner, queue, this);
+  }
+
+  sent(at: number, octets: number, restAt: number, restOctets: number): void {
+    this.file.record(this.arena.octets, at, octets, restAt, restOctets);
   }
 
   resume(): void {

@@ -121,7 +121,7 @@ describe("a policy that is replaced", () => {
     policy.connect(GOOD, 22);
     policy.connect(OTHER, 22);
     policy.connect(OTHER, 23);
-    expect(policy.exchange.core.policyCounts()).toMatchObject({ allowed: [1, 0, 0], denied: [0, 1, 1] });
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [1, 0, 0], denied: [0, 1, 1] });
     policy.replace(
       {
         rules: [
@@ -132,7 +132,7 @@ describe("a policy that is replaced", () => {
       false,
       [-1, 1],
     );
-    expect(policy.exchange.core.policyCounts()).toMatchObject({ allowed: [0, 0, 0], denied: [0, 1, 1] });
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 0], denied: [0, 1, 1] });
     expect(policy.exchange.core.denials().map(({ ruleName }) => ruleName)).toEqual(["b", null]);
   });
 
