@@ -26,6 +26,7 @@ import type {
   CaptureResource,
   CaptureStreamQuery,
   ControlEvent,
+  Dns,
   EventType,
   PolicyChangeResource,
   PolicyResource,
@@ -54,6 +55,7 @@ export type {
   CaptureResource,
   CaptureStreamQuery,
   ControlEvent,
+  Dns,
   EventType,
   PolicyChangeResource,
   PolicyResource,
@@ -100,6 +102,11 @@ export interface SteeredSluice extends Sluice {
    * ```
    */
   why(target?: string): Promise<Why>;
+  /**
+   * The last 256 questions of DNS, the newest first, and which names a policy takes to lead where; of `address` alone, where one
+   * is given. Questions are known as what `why` tells is. Rejects with a ConfigError for what is no address.
+   */
+  dns(address?: string): Promise<Dns>;
   /** Resets every flow with an address, a name, or either with a port. Returns how many; rejects like `why`. */
   killHost(target: string): Promise<number>;
   /**
@@ -283,6 +290,7 @@ function watchedBy(
     state: async () => (await watching()).state(),
     metrics: async () => (await watching()).metrics(),
     why: async (target = "") => (await watching()).why(target),
+    dns: async (address) => (await watching()).dns(address),
     killHost: async (target) => (await watching()).killHost(target),
     policy: {
       show: async () => (await watching()).policy(),

@@ -57,6 +57,10 @@ it("says why, what happened before it was asked included, and what it is", async
   const wrong = await running.why("a..b").catch((error) => error);
   expect(wrong).toBeInstanceOf(ConfigError);
   expect(wrong.message).toMatch(/^target: found "a..b"; allowed: /);
+  expect(await running.dns("::1")).toEqual({ questions: [], pins: [] });
+  await expect(running.dns("a.example")).rejects.toThrow(
+    'address: found "a.example"; allowed: an IPv4 or IPv6',
+  );
   running.setLink(false);
   expect(await running.state()).toMatchObject({
     command: "library",

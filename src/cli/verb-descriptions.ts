@@ -88,6 +88,12 @@ export const VERBS = {
     words: [1, 1],
     flags: ANSWER_FLAGS,
   },
+  dns: {
+    usage: "sluice dns",
+    summary: "the names it asked for lately, and where a policy takes names to lead",
+    words: [0, 0],
+    flags: { address: { placeholder: "ADDRESS", help: "what has to do with ADDRESS alone" } },
+  },
   leases: { usage: "sluice leases", summary: "addresses that guests have by DHCP", words: [0, 0] },
   counters: { usage: "sluice counters", summary: "what it has counted and dropped", words: [0, 0] },
   metrics: {

@@ -182,6 +182,32 @@ export function secondsOf(text: string): number {
   }
 }
 
+async function dns({ flags, json, out, client }: VerbRequest): Promise<void> {
+  const { address } = flags;
+  const found = await (await client()).dns(typeof address === "string" ? address : undefined);
+  if (json) {
+    out(jsonLine(found));
+    return;
+  }
+  const questions = found.questions.map(({ at, name, questionType, rcode, answeredBy, addresses }) => [
+    at.slice(11, 19),
+    name,
+    questionType,
+    rcode ?? "no answer",
+    answeredBy,
+    addresses.join(" "),
+  ]);
+  out(table(["TIME", "NAME", "TYPE", "ANSWER", "BY", "ADDRESSES"], questions, "nothing was asked for"));
+  if (found.pins.length === 0) return;
+  const pins = found.pins.map((pin) => [
+    pin.address,
+    pin.name,
+    pin.endsInMs === 0 ? "with its flows" : `in ${duration(pin.endsInMs)}`,
+    pin.isStandIn ? "stands for it" : "",
+  ]);
+  out(`\n${table(["ADDRESS", "LEADS TO", "ENDS", ""], pins, "")}`);
+}
+
 async function leases({ json, out, client }: VerbRequest): Promise<void> {
   const found = await (await client()).leases();
   if (json) {
@@ -266,6 +292,7 @@ export const VERB_RUNS: Readonly<Record<VerbName, (request: VerbRequest) => Prom
   deny: addRule("deny"),
   approve: async (request) => (await import("./approve.ts")).approveCommand(request),
   refuse: async (request) => (await import("./approve.ts")).refuseCommand(request),
+  dns,
   leases,
   counters,
   metrics,

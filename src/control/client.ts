@@ -11,6 +11,7 @@ import type {
   ControlEvent,
   ControlProblem,
   CountersResource,
+  Dns,
   EventType,
   Flow,
   FlowPage,
@@ -71,6 +72,8 @@ export interface ControlClient {
   questions(): Promise<readonly Question[]>;
   answer(id: number, answer: z.input<typeof answerSchema>): Promise<void>;
   leases(): Promise<readonly LeaseResource[]>;
+  /** Only what has to do with `address`, where one is given. */
+  dns(address?: string): Promise<Dns>;
   counters(): Promise<CountersResource>;
   /** Why `target` (as for `sluice why`) is as it is; "" asks about the last denial or failure. */
   why(target: string): Promise<Why>;
@@ -237,6 +240,10 @@ class SocketClient implements ControlClient {
 
   async leases(): Promise<readonly LeaseResource[]> {
     return (await this.json<{ leases: LeaseResource[] }>("GET", "/v1/leases")).leases;
+  }
+
+  dns(address?: string): Promise<Dns> {
+    return this.json("GET", "/v1/dns", { query: address === undefined ? {} : { address } });
   }
 
   counters(): Promise<CountersResource> {

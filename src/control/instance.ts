@@ -13,6 +13,7 @@ import type {
   CaptureResource,
   ControlPortRequest,
   CountersResource,
+  Dns,
   Flow,
   ForwardResource,
   LeaseResource,
@@ -150,6 +151,8 @@ export interface Instance {
   /** Resets every flow that holds. Returns how many. */
   killFlows(filter: FlowFilter): Promise<number>;
   leases(): Promise<LeaseResource[]>;
+  /** The last questions of DNS and the pins of the policy; only what has to do with `address` where one is given. */
+  dns(address?: string): Promise<Dns>;
   counters(): Promise<CountersResource>;
   /** Why `target`, as people write it, is as it is. Rejects with Unacceptable for what is no target. */
   why(target: string): Promise<Why>;
@@ -205,6 +208,8 @@ export interface Memories {
   failures(): readonly (HostFailure & Endpoint)[];
   /** The last question asked for `name`. */
   questionOf(name: string): AskedName | undefined;
+  /** The last questions of DNS, the newest first. */
+  questions(): readonly DnsQuestion[];
   /** Denials by target, the newest first. */
   denials(): readonly Denial[];
   /** The last drops of whatever reason, the newest first. */

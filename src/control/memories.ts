@@ -11,6 +11,7 @@ const ADDRESSES_PER_NAME = 32;
 const FAILURES_MAX = 1024;
 const DENIALS_MAX = 1024;
 const DROPS_MAX = 1024;
+const QUESTIONS_MAX = 256;
 
 /** Ends that say something about the target. */
 const FAILURES: ReadonlySet<FlowEnded["reason"]> = new Set([
@@ -34,7 +35,9 @@ export class BoundedMemories implements Memories {
   private readonly failed = new LRUCache<string, HostFailure & Endpoint>({ max: FAILURES_MAX });
   private readonly denied = new LRUCache<string, Denial>({ max: DENIALS_MAX });
   private readonly dropped = new LRUCache<number, Dropped>({ max: DROPS_MAX });
+  private readonly lastQuestions = new LRUCache<number, DnsQuestion>({ max: QUESTIONS_MAX });
   private lastDrop = 0;
+  private lastQuestion = 0;
 
   note(record: EngineRecord): void {
     if (record.type === "dns") this.noteAnswer(record);
@@ -43,6 +46,7 @@ export class BoundedMemories implements Memories {
   }
 
   private noteAnswer(question: DnsQuestion): void {
+    this.lastQuestions.set(++this.lastQuestion, question);
     const { name, addresses, atMs, rcode, answeredBy, questionType } = question;
     const times = (this.asked.get(name)?.times ?? 0) + 1;
     this.asked.set(name, { atMs, rcode, answeredBy, questionType, times });
@@ -103,6 +107,10 @@ export class BoundedMemories implements Memories {
 
   questionOf(name: string): AskedName | undefined {
     return this.asked.get(plainName(name));
+  }
+
+  questions(): readonly DnsQuestion[] {
+    return [...this.lastQuestions.values()];
   }
 
   denials(): readonly Denial[] {

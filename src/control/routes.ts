@@ -6,7 +6,7 @@ import { StartError } from "../host/start-error.ts";
 import { ControlRefusal, type FlowFilter, type Instance, type Target } from "./instance.ts";
 import { metricsOf } from "./metrics.ts";
 import * as schema from "./schema.ts";
-import { parseTarget } from "./target.ts";
+import { parseAddress, parseTarget } from "./target.ts";
 
 /** What a handler is given: everything has been checked by the route's schemas. */
 export interface RouteRequest {
@@ -45,6 +45,14 @@ function targetOf(text: string): Target {
     return parseTarget(text);
   } catch (error) {
     throw refusalOf(error, "host", text);
+  }
+}
+
+function addressOf(text: string): string {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    throw refusalOf(error, "address", text);
   }
 }
 
@@ -258,6 +266,19 @@ export const ROUTES: readonly Route[] = [
     body: schema.answerSchema,
     status: 204,
     run: ({ instance, id, body }) => instance.policy.answer(id, body as schema.Answer),
+  },
+  {
+    method: "GET",
+    path: "/v1/dns",
+    summary: "What the guest asked for lately, and which names a policy takes to lead where",
+    verb: "sluice dns",
+    query: schema.dnsQuerySchema,
+    response: schema.dnsSchema,
+    status: 200,
+    run: ({ instance, query }) => {
+      const { address } = query as z.output<typeof schema.dnsQuerySchema>;
+      return instance.dns(address === undefined ? undefined : addressOf(address));
+    },
   },
   {
     method: "GET",

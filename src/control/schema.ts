@@ -6,19 +6,16 @@
  */
 import { z } from "zod";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
-import { count, id, instant, port } from "./schema-parts.ts";
+import { questionFields } from "./dns-schema.ts";
+import { at, count, endpointSchema, id, instant, port, protocolSchema } from "./schema-parts.ts";
 
 export * from "./capture-schema.ts";
+export * from "./dns-schema.ts";
+export { endpointSchema, protocolSchema } from "./schema-parts.ts";
 
 /** Flows of one page, and by default. */
 export const PAGE_ROWS_MAX = 1000;
 
-export const endpointSchema = z.strictObject({
-  address: z.string().meta({ description: "IPv4 or IPv6 address; IPv6 without brackets" }),
-  port,
-});
-
-export const protocolSchema = z.enum(["tcp", "udp"]);
 export const directionSchema = z.enum(["out", "in"]);
 export const logLevelSchema = z.enum(["error", "warn", "info", "debug"]);
 
@@ -363,7 +360,6 @@ export const EVENT_TYPES = [
   "question-answered",
   "records-lost",
 ] as const;
-const at = z.strictObject({ at: instant });
 const endsSchema = at.extend({
   flow: id,
   protocol: protocolSchema,
@@ -402,18 +398,7 @@ export const eventSchema = z
       guest: endpointSchema.nullable(),
       remote: endpointSchema.nullable(),
     }),
-    at.extend({
-      type: z.literal("dns"),
-      guest: endpointSchema,
-      transport: protocolSchema,
-      name: z.string(),
-      questionType: z.string(),
-      rcode: z.string().nullable(),
-      addresses: z.array(z.string()),
-      ttlSeconds: count,
-      answeredBy: z.enum(["resolver", "sluice", "nobody"]),
-      durationMs: count,
-    }),
+    at.extend({ type: z.literal("dns"), ...questionFields }),
     at.extend({ type: z.literal("link"), up: z.boolean(), name: z.string() }),
     at.extend({ type: z.literal("forward"), action: z.enum(["added", "removed"]), id, rule: z.string() }),
     at.extend({

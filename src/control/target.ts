@@ -30,6 +30,13 @@ export function parseTarget(text: string): Target {
   };
 }
 
+/** An address of either family, as records have it. Throws Unacceptable. */
+export function parseAddress(text: string): string {
+  if (isIPv4(text)) return text;
+  if (isIPv6(text)) return canonical6(text);
+  throw new Unacceptable("an IPv4 or IPv6 address", text);
+}
+
 function canonical6(text: string): string {
   return formatIpv6(parseIpv6(text));
 }

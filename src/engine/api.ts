@@ -7,6 +7,7 @@ import type { Counters } from "./metrics/counters.ts";
 import type { Admit } from "./network/admission.ts";
 import type { ControlPort } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
+import type { PinRow } from "./policy/pins.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import type { Recorder } from "./transport/recorder.ts";
 import type { FrameEnds } from "./wire/frame-ends.ts";
@@ -154,6 +155,8 @@ export interface EngineCore {
    * counts it keeps. Flows that it does not allow are reset in the next turns, unless `keepOpen`. Without a policy: nothing.
    */
   setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void;
+  /** Which names a policy takes to lead where, those of the last flows first; none without a policy. */
+  pins(): PinRow[];
   /** What a policy asks, the open ones first. */
   questions(): QuestionRow[];
   /** An answer to a question, for `forMs`, for those that wait (0) or until the end (null). A turn is to follow. */

@@ -34,6 +34,7 @@ import { Counters, counter } from "./metrics/counters.ts";
 import { dropReason, HANDLED } from "./metrics/drop-reasons.ts";
 import { type ControlPort, ControlPorts } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
+import type { PinRow } from "./policy/pins.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import { earlier } from "./time/earlier.ts";
 import { NO_FLOW } from "./transport/flow-table.ts";
@@ -248,6 +249,10 @@ class Engine implements EngineCore {
   setPolicy(policy: PolicyConfig, before: readonly number[], keepOpen: boolean, nowMs: number): void {
     this.setTime(nowMs);
     this.layers.policy?.replace(policy, before, keepOpen);
+  }
+
+  pins(): PinRow[] {
+    return this.layers.policy?.pins() ?? [];
   }
 
   questions(): QuestionRow[] {

@@ -151,6 +151,8 @@ export const POLICY_RULES_MAX = 1024;
 export const POLICY_TARGETS_MAX = 65_536;
 export const POLICY_NAMES_MAX = 8192;
 export const PINS_MAX = 16_384;
+/** Pins told to people at a time. */
+export const PIN_ROWS_MAX = 4096;
 /** Names that lead to one address. */
 export const PINS_PER_ADDRESS_MAX = 16;
 /** Remotes of UDP whose verdict is remembered: a power of two. */

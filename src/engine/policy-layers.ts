@@ -11,6 +11,7 @@ import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import { DnsPolicy } from "./policy/dns-policy.ts";
 import { LetIn } from "./policy/let-in.ts";
 import { Name } from "./policy/name.ts";
+import type { PinRow } from "./policy/pins.ts";
 import { Policy } from "./policy/policy.ts";
 import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
 import { MeteredNetwork } from "./service/metered-network.ts";
@@ -160,6 +161,12 @@ export class PolicyLayers {
       if (port !== remotePort || (address6 === undefined) !== (ipOctets === IPV4_HEADER_OCTETS)) return false;
       return address6?.every((word, i) => word === pair[pairAt + 4 + i]) ?? address === remoteAddress;
     });
+  }
+
+  /** For people: which names lead where, those of the last flows first. */
+  pins(): PinRow[] {
+    const { judge } = this;
+    return judge.pins.rows(judge.uptimeMs(), (words, at) => judge.standIns?.has(words, at) === true);
   }
 
   /** For people: questions, the open ones first. */

@@ -72,14 +72,13 @@ export class CallAnswers {
         host.steer((core, nowMs) => core.setPolicy(call.policy, call.before, call.keepOpen, nowMs));
         return {};
       case "policy-counts":
-        return {
-          ...(host.core.policyCounts() ?? { allowed: [], denied: [] }),
-          waitedMs: host.core.limitWaits() ?? [],
-        };
+        return this.policyCounts();
       case "reset-budget":
         return { reset: host.core.resetBudget(call.rule) };
       case "questions":
         return { questions: host.core.questions() };
+      case "pins":
+        return { pins: host.core.pins() };
       case "answer":
         return {
           result: host.steer((core, nowMs) =>
@@ -95,6 +94,11 @@ export class CallAnswers {
         this.parts.setLogLevel(call.level);
         return {};
     }
+  }
+
+  private policyCounts(): Answers["policy-counts"] {
+    const { core } = this.parts.host;
+    return { ...(core.policyCounts() ?? { allowed: [], denied: [] }), waitedMs: core.limitWaits() ?? [] };
   }
 
   private record(wanted: number, isFirst: boolean): Answers["records"] {

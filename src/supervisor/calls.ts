@@ -6,10 +6,11 @@
 import type { LogLevel } from "../config/host-plan.ts";
 import type { LeaseRow } from "../engine/api.ts";
 import type { Forward, PolicyConfig } from "../engine/config.ts";
-import { DENIALS_MAX, POLICY_RULES_MAX, QUESTIONS_MAX } from "../engine/limits.ts";
+import { DENIALS_MAX, PIN_ROWS_MAX, POLICY_RULES_MAX, QUESTIONS_MAX } from "../engine/limits.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import type { ControlPort } from "../engine/network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
+import type { PinRow } from "../engine/policy/pins.ts";
 import type { AnswerResult, QuestionRow } from "../engine/policy/questions.ts";
 import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "../host/captures/capture-spec.ts";
 
@@ -46,6 +47,7 @@ export type Call =
   | { readonly name: "reset-budget"; readonly rule: number }
   | { readonly name: "denials" }
   | { readonly name: "questions" }
+  | { readonly name: "pins" }
   /** As `EngineCore.answerQuestion` has it. */
   | {
       readonly name: "answer";
@@ -94,6 +96,7 @@ export interface Answers {
   readonly "policy-counts": PolicyCounts & { readonly waitedMs: readonly number[] };
   readonly "reset-budget": { readonly reset: boolean };
   readonly questions: { readonly questions: readonly QuestionRow[] };
+  readonly pins: { readonly pins: readonly PinRow[] };
   readonly answer: { readonly result: AnswerResult };
   readonly attended: Record<string, never>;
   readonly denials: { readonly denials: readonly EngineDenial[] };
@@ -108,6 +111,9 @@ const isCounts = (value: unknown, length: number): boolean =>
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+const areAll = (value: unknown, most: number, isOne: (value: unknown) => boolean): boolean =>
+  Array.isArray(value) && value.length <= most && value.every(isOne);
+
 const areRuleCounts = (value: unknown): boolean =>
   Array.isArray(value) && value.length <= POLICY_RULES_MAX + 1 && value.every(isCount);
 
@@ -115,11 +121,14 @@ const USAGE = ["tcp", "udp", "dns", "smallChunks", "largeChunks", "queuedFrames"
 /** More than any table has. */
 const LEASES_MAX = 65_536;
 
+const ADDRESS = /^[0-9a-f.:]{2,45}$/;
+const NAME = /^[a-z0-9_.-]{1,253}$/;
+
 function isLease(value: unknown): boolean {
   return (
     isObject(value) &&
     typeof value["address"] === "string" &&
-    /^[0-9a-f.:]{2,45}$/.test(value["address"]) &&
+    ADDRESS.test(value["address"]) &&
     typeof value["mac"] === "string" &&
     /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(value["mac"]) &&
     (value["expiresInMs"] === null || isCount(value["expiresInMs"]))
@@ -171,6 +180,19 @@ export function isQuestion(value: unknown): value is QuestionRow {
   );
 }
 
+/** An address, and a name as policies have them. */
+function isPin(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    typeof value["address"] === "string" &&
+    ADDRESS.test(value["address"]) &&
+    typeof value["name"] === "string" &&
+    NAME.test(value["name"]) &&
+    isCount(value["endsInMs"]) &&
+    typeof value["isStandIn"] === "boolean"
+  );
+}
+
 export function areDenials(value: unknown): value is readonly EngineDenial[] {
   return Array.isArray(value) && value.length <= DENIALS_MAX && value.every(isDenial);
 }
@@ -210,29 +232,25 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       );
     case "counters":
       return isCounts(value["counters"], sizes.counters) && isCounts(value["drops"], sizes.drops);
-    case "leases": {
-      const { leases } = value;
-      return Array.isArray(leases) && leases.length <= LEASES_MAX && leases.every(isLease);
-    }
+    case "leases":
+      return areAll(value["leases"], LEASES_MAX, isLease);
     case "forward-remove":
       return typeof value["removed"] === "boolean";
     case "policy-counts":
       return ["allowed", "denied", "waitedMs"].every((counts) => areRuleCounts(value[counts]));
     case "reset-budget":
       return typeof value["reset"] === "boolean";
-    case "questions": {
-      const { questions } = value;
-      return Array.isArray(questions) && questions.length <= QUESTIONS_MAX && questions.every(isQuestion);
-    }
+    case "questions":
+      return areAll(value["questions"], QUESTIONS_MAX, isQuestion);
+    case "pins":
+      return areAll(value["pins"], PIN_ROWS_MAX, isPin);
     case "answer":
       return ["taken", "answered", "unknown"].includes(String(value["result"]));
     case "denials":
       return areDenials(value["denials"]);
     case "captures":
-    case "capture-stop": {
-      const { captures } = value;
-      return Array.isArray(captures) && captures.length <= CAPTURES_MAX && captures.every(isCapture);
-    }
+    case "capture-stop":
+      return areAll(value["captures"], CAPTURES_MAX, isCapture);
     case "rows":
     case "capture-start":
     case "control-ports":

@@ -6,8 +6,16 @@ import { formatNetwork } from "../config/address.ts";
 import type { FlowFilter, LiveForwards } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
-import type { EngineRecord } from "../control/records.ts";
-import type { CountersResource, Flow, LeaseResource, LogLevelName, State, Why } from "../control/schema.ts";
+import type { DnsQuestion, EngineRecord } from "../control/records.ts";
+import type {
+  CountersResource,
+  Dns,
+  Flow,
+  LeaseResource,
+  LogLevelName,
+  State,
+  Why,
+} from "../control/schema.ts";
 import { concerns } from "../control/target.ts";
 import { answerWhy } from "../control/why/why.ts";
 import type { EngineConfig } from "../engine/config.ts";
@@ -173,6 +181,17 @@ export abstract class InstanceView {
     return leases.map((lease) => ({ ...lease }));
   }
 
+  async dns(address?: string): Promise<Dns> {
+    await this.refresh();
+    const { pins } = await this.view.calls.call<"pins">({ name: "pins" });
+    const questions = this.memories.questions();
+    if (address === undefined) return { questions: questions.map(questionOf), pins: [...pins] };
+    return {
+      questions: questions.filter(({ addresses }) => addresses.includes(address)).map(questionOf),
+      pins: pins.filter((pin) => pin.address === address),
+    };
+  }
+
   async counters(): Promise<CountersResource> {
     const { counters, drops } = await this.view.calls.call<"counters">({ name: "counters" });
     const named = (names: readonly string[], counts: readonly number[]): Record<string, number> =>
@@ -190,6 +209,10 @@ export abstract class InstanceView {
     this.records.close();
     this.policy.close();
   }
+}
+
+function questionOf({ type: _, atMs, addresses, ...question }: DnsQuestion): Dns["questions"][number] {
+  return { at: new Date(atMs).toISOString(), ...question, addresses: [...addresses] };
 }
 
 function isEverything({ protocol, state, hosts }: FlowFilter): boolean {

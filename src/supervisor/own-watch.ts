@@ -18,6 +18,7 @@ import {
   type CaptureStreamQuery,
   type ControlEvent,
   captureRequestSchema,
+  type Dns,
   type EventType,
   type PolicyChangeResource,
   type PolicyResource,
@@ -27,7 +28,7 @@ import {
   type State,
   type Why,
 } from "../control/schema.ts";
-import { parseTarget } from "../control/target.ts";
+import { parseAddress, parseTarget } from "../control/target.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
@@ -148,6 +149,12 @@ export class OwnWatch {
 
   why(target: string): Promise<Why> {
     return told("target", target, () => this.view.why(target));
+  }
+
+  dns(address?: string): Promise<Dns> {
+    return told("address", address ?? "", async () =>
+      this.view.dns(address === undefined ? undefined : parseAddress(address)),
+    );
   }
 
   killHost(target: string): Promise<number> {

@@ -270,6 +270,8 @@ describe("the client", () => {
     await client.resetBudget(1);
     expect(instance.asked.at(-1)).toEqual({ resetBudget: 1 });
     expect(await client.leases()).toHaveLength(1);
+    expect(await client.dns("203.0.113.7")).toMatchObject({ pins: [{ name: "a.example" }] });
+    expect(instance.asked.at(-1)).toEqual({ dns: "203.0.113.7" });
     expect(await client.counters()).toMatchObject({ drops: { "ipv6-off": 4 } });
     expect(await client.metrics()).toMatch(/# EOF\n$/);
     expect(await client.captures()).toHaveLength(1);
@@ -281,6 +283,14 @@ describe("the client", () => {
     await client.stop();
     expect(instance.asked.at(-4)).toMatchObject({ stream: { drops: true } });
     expect(instance.asked.slice(-3)).toEqual([{ level: "warn" }, { up: true }, "stop"]);
+  });
+
+  it("is refused an address that is none", async () => {
+    const error = await rig.client.dns("a.example").catch((reason: unknown) => reason);
+    expect((error as ControlError).problem).toMatchObject({
+      status: 400,
+      problems: [{ place: "address" }],
+    });
   });
 
   it("rejects with the problem, all of it", async () => {

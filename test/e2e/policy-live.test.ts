@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { PolicyChangeResource, PolicyResource } from "../../src/control/schema.ts";
+import type { Dns, PolicyChangeResource, PolicyResource } from "../../src/control/schema.ts";
 import { DnsServer } from "../support/dns-server.ts";
 import { type Ended, type Running, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
@@ -128,6 +128,18 @@ describe("a policy while it runs", () => {
     expect(await open(running, "raw.test")).toBe("open");
     expect(await open(running, "more.test")).toBe("open");
     expect(await open(running, "evil.test")).toBe("ENOTFOUND");
+    const { questions, pins } = await json<Dns>("dns");
+    const asked = questions.map(({ name, rcode, answeredBy }) => `${name} ${rcode} ${answeredBy}`);
+    expect(asked).toEqual(expect.arrayContaining(["raw.test NOERROR resolver", "evil.test NXDOMAIN sluice"]));
+    expect(pins.map(({ address, name }) => `${address} ${name}`).sort()).toEqual([
+      `${GATEWAY} more.test`,
+      `${GATEWAY} raw.test`,
+    ]);
+    const led = await verb("dns", "--address", GATEWAY);
+    expect(led.stdout).toMatch(/^10\.0\.2\.2 +raw\.test +in \d+ (s|min)$/m);
+    expect(led.stdout).not.toContain("evil.test");
+    const nobody = await verb("dns", "--address", "raw.test");
+    expect([nobody.status, nobody.stderr]).toEqual([2, expect.stringContaining("an IPv4 or IPv6 address")]);
     const before = await json<PolicyResource>("policy", "show");
     expect(before).toMatchObject({
       generation: 1,

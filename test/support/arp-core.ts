@@ -72,6 +72,10 @@ export class ArpCore implements EngineCore {
     return null;
   }
 
+  pins() {
+    return [];
+  }
+
   questions() {
     return [];
   }

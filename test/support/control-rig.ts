@@ -18,6 +18,7 @@ import type {
   Answer,
   CaptureRequest,
   CaptureResource,
+  Dns,
   Flow,
   ForwardResource,
   PolicyChangeResource,
@@ -310,6 +311,24 @@ export class HeldInstance implements Instance {
 
   async leases() {
     return [{ address: "10.0.2.15", mac: "52:54:00:12:34:56", expiresInMs: 3_600_000 }];
+  }
+
+  async dns(address?: string): Promise<Dns> {
+    this.asked.push({ dns: address });
+    const question = {
+      at: "2026-11-28T12:00:00.000Z",
+      guest: { address: "10.0.2.15", port: 4711 },
+      transport: "udp",
+      name: "a.example",
+      questionType: "A",
+      rcode: "NOERROR",
+      addresses: ["203.0.113.7"],
+      ttlSeconds: 60,
+      answeredBy: "resolver",
+      durationMs: 3,
+    } as const;
+    const pin = { address: "203.0.113.7", name: "a.example", endsInMs: 90_000, isStandIn: false };
+    return { questions: [{ ...question, addresses: [...question.addresses] }], pins: [pin] };
   }
 
   async counters() {

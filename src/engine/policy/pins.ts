@@ -5,8 +5,9 @@
  * Pins of one address hang together, newest first. A full table gives up the pin that has been without use longest, of
  * those it looks at in one go. Times are milliseconds of a clock that does not wrap: a pin must not come back to life.
  */
-import { PINS_MAX, PINS_PER_ADDRESS_MAX } from "../limits.ts";
-import type { Name } from "./name.ts";
+import { PIN_ROWS_MAX, PINS_MAX, PINS_PER_ADDRESS_MAX } from "../limits.ts";
+import { formatAddress } from "../wire/address-text.ts";
+import { Name } from "./name.ts";
 import { NameTable } from "./name-table.ts";
 
 export const NO_PIN = -1;
@@ -19,6 +20,17 @@ const HASH_PRIME = 0x9e3779b1 | 0;
 const EVICTION_LOOKS = 64;
 /** How long it is believed that no flow keeps an old pin alive. */
 const KEPT_BELIEF_MS = 1000;
+
+/** One pin, for people. */
+export interface PinRow {
+  readonly address: string;
+  /** That the guest reaches there, as policies have names. */
+  readonly name: string;
+  /** Milliseconds that it is good for, without what its open flows add; 0 for one that only these keep. */
+  readonly endsInMs: number;
+  /** The address is nobody's: it stands for the name (stand-ins.ts). */
+  readonly isStandIn: boolean;
+}
 
 export class Pins {
   readonly names: NameTable;
@@ -148,6 +160,25 @@ export class Pins {
     for (let pin = 0; pin < this.live.length; pin++) {
       if (this.live[pin] !== 0 && isSuch(this.words, pin * WORDS)) this.remove(pin);
     }
+  }
+
+  /** For people: those that a flow has used last come first, at most PIN_ROWS_MAX. */
+  rows(nowMs: number, isStandIn: (words: Int32Array, at: number) => boolean): PinRow[] {
+    const name = new Name();
+    const pins: number[] = [];
+    for (let pin = 0; pin < this.live.length; pin++) {
+      if (this.live[pin] !== 0 && (!this.isOver(pin, nowMs) || this.isInUse(pin))) pins.push(pin);
+    }
+    pins.sort((a, b) => this.usedAt[b] - this.usedAt[a]);
+    return pins.slice(0, PIN_ROWS_MAX).map((pin) => {
+      this.readName(pin, name);
+      return {
+        address: formatAddress(this.words, pin * WORDS),
+        name: name.text,
+        endsInMs: Math.max(0, Math.round(this.until[pin] - nowMs)),
+        isStandIn: isStandIn(this.words, pin * WORDS),
+      };
+    });
   }
 
   /** The first pin of an address, over or not; NO_PIN when there is none. */

@@ -59,6 +59,20 @@ describe("stand-ins", () => {
     expect(rig.left).toEqual([]);
   });
 
+  it("are told to people as what they are, beside where other names lead", () => {
+    const rig = new PolicyRig({
+      rules: [{ allow: "far.example", via: `socks5://${PROXY}` }, { allow: "near.example" }],
+    });
+    const at = standIn(rig, "far.example");
+    rig.ask("near.example", [{ type: "A", name: "near.example", ttl: 60, data: "203.0.113.7" }]);
+    const rows = rig.exchange.core.pins();
+    expect(rows.map(({ address, name, isStandIn }) => [address, name, isStandIn]).sort()).toEqual([
+      [at, "far.example", true],
+      ["203.0.113.7", "near.example", false],
+    ]);
+    for (const { endsInMs } of rows) expect(endsInMs).toBeGreaterThan(0);
+  });
+
   it("are nobody's before they are given, and no rule by address opens one", () => {
     const rig = new PolicyRig({
       rules: [{ allow: "far.example", via: `socks5://${PROXY}` }, { allow: "@any" }],
