@@ -6,11 +6,13 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -57,6 +59,9 @@ export function bootId(): string {
 export class StateError extends Error {
   override readonly name = "StateError";
 }
+
+/** How often a lock that nobody living holds is tried for. */
+const LOCK_TRIES = 4;
 
 /** One VM's folder. */
 export class StateFolder {
@@ -117,29 +122,62 @@ export class StateFolder {
   }
 }
 
+/**
+ * Makes the lock, whose content is there from its first moment: whoever finds it reads a holder. One that a dead holder left is
+ * moved away, and looked at once more, for somebody may have been quicker.
+ */
 function takeLock(lock: string, vm: string): void {
-  for (let tries = 0; tries < 2; tries++) {
-    try {
-      const fd = openSync(lock, "wx", 0o600);
-      writeSync(fd, JSON.stringify(processIdentity(process.pid)));
-      closeSync(fd);
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      const holder = readHolder(lock);
-      if (holder !== undefined && isRunning(holder)) {
+  const claim = `${lock}.${process.pid}`;
+  const stale = `${claim}.stale`;
+  writeFileSync(claim, JSON.stringify(processIdentity(process.pid)), { mode: 0o600 });
+  try {
+    for (let tries = 0; tries < LOCK_TRIES; tries++) {
+      if (made(claim, lock)) return;
+      const holder = livingHolder(lock);
+      if (holder !== undefined) {
         throw new StateError(`another sluice (process ${holder.pid}) is changing ${vm} right now`);
       }
-      rmSync(lock, { force: true });
+      if (!moved(lock, stale)) continue;
+      if (livingHolder(stale) !== undefined) made(stale, lock);
+      rmSync(stale, { force: true });
     }
+  } finally {
+    rmSync(claim, { force: true });
   }
   throw new StateError(`${lock}: cannot be taken`);
+}
+
+/** False: there is one. */
+function made(claim: string, lock: string): boolean {
+  try {
+    linkSync(claim, lock);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/** False: it is gone. */
+function moved(lock: string, to: string): boolean {
+  try {
+    renameSync(lock, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return false;
+  }
+}
+
+function livingHolder(lock: string): ProcessIdentity | undefined {
+  const holder = readHolder(lock);
+  return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
 function readHolder(lock: string): ProcessIdentity | undefined {
   try {
     return JSON.parse(readFileSync(lock, "utf8")) as ProcessIdentity;
   } catch {
-    return undefined; // Its writer died before it had written anything, or it is gone by now.
+    return undefined; // It is gone by now, or nobody's of ours.
   }
 }
