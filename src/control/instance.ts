@@ -5,6 +5,7 @@
 
 import type { Readable } from "node:stream";
 import type { Problem } from "../config/problem.ts";
+import type { TcpTally } from "../engine/api.ts";
 import type { Forward } from "../engine/config.ts";
 import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts";
 import type {
@@ -151,6 +152,7 @@ export interface Instance {
   /** Resets every flow that holds. Returns how many. */
   killFlows(filter: FlowFilter): Promise<number>;
   leases(): Promise<LeaseResource[]>;
+  tcpTally(): Promise<TcpTally>;
   /** The last questions of DNS and the pins of the policy; only what has to do with `address` where one is given. */
   dns(address?: string): Promise<Dns>;
   counters(): Promise<CountersResource>;

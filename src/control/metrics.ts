@@ -2,36 +2,53 @@
  * Counters as OpenMetrics text (version 1.0.0): base units, labels that are bounded (directions, reasons, pools), never names
  * or addresses of anybody but those that a rule is called by.
  */
+import type { TcpTally } from "../engine/api.ts";
+import { CONNECT_MS } from "../engine/transport/flow-ledger.ts";
+import { CLOSED, STATE_NAMES } from "../engine/transport/tcp/connection.ts";
 import type { Instance, PolicyTally, RuleTally } from "./instance.ts";
 import type { CountersResource, State } from "./schema.ts";
 
-export interface MeasuredInstance extends Pick<Instance, "state" | "counters"> {
+export interface MeasuredInstance extends Pick<Instance, "state" | "counters" | "tcpTally"> {
   readonly policy: Pick<Instance["policy"], "tally">;
 }
 
 interface Sample {
+  /** In place of what the family's kind says. */
+  readonly suffix?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
+interface Measured {
+  readonly state: State;
+  readonly counters: CountersResource;
+  readonly tally: PolicyTally | null;
+  readonly tcp: TcpTally;
+}
+
 interface Family {
   readonly name: string;
-  readonly type: "counter" | "gauge" | "info";
+  readonly type: "counter" | "gauge" | "info" | "histogram";
   readonly help: string;
   readonly unit?: string;
   readonly samples: readonly Sample[];
 }
 
 /** What a family's samples are called beyond its name. */
-const SUFFIX: Readonly<Record<Family["type"], string>> = { counter: "_total", gauge: "", info: "_info" };
+const SUFFIX: Readonly<Record<Family["type"], string>> = {
+  counter: "_total",
+  gauge: "",
+  info: "_info",
+  histogram: "_bucket",
+};
 
 const escaped = (text: string): string =>
   text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 
 function familyText({ name, type, help, unit, samples }: Family): string {
-  const lines = samples.map(({ labels = {}, value }) => {
+  const lines = samples.map(({ labels = {}, value, suffix = SUFFIX[type] }) => {
     const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text)}"`);
-    return `${name}${SUFFIX[type]}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}`;
+    return `${name}${suffix}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}`;
   });
   return [
     `# TYPE ${name} ${type}`,
@@ -160,8 +177,44 @@ function poolFamily(state: State, name: string, help: string, field: "used" | "s
   };
 }
 
+function flowFamily(state: State, { states }: TcpTally): Family {
+  const tcp = states.flatMap((value, i) =>
+    i === CLOSED ? [] : [{ labels: { transport: "tcp", state: stateLabel(STATE_NAMES[i]) }, value }],
+  );
+  const mapped = { labels: { transport: "udp", state: "mapped" }, value: state.pools.udpMappings.used };
+  return {
+    name: "sluice_flows",
+    type: "gauge",
+    help: "Flows there are, by state.",
+    samples: [...tcp, mapped],
+  };
+}
+
+const stateLabel = (name = ""): string => name.toLowerCase().replaceAll("-", "_");
+
+/** As OpenMetrics has numbers in labels: `0.005`, `1.0`. */
+const secondsLabel = (ms: number): string => (ms % 1000 === 0 ? (ms / 1000).toFixed(1) : String(ms / 1000));
+
+/** How long it took until the other side of a TCP connection had answered: the host's of the guest's, or the guest. */
+function connectFamily({ connects, connectedMs }: TcpTally): Family {
+  let count = 0;
+  const buckets = connects.map((more, i) => {
+    count += more;
+    const ms = CONNECT_MS[i];
+    return { labels: { le: ms === undefined ? "+Inf" : secondsLabel(ms) }, value: count };
+  });
+  return {
+    name: "sluice_connect_seconds",
+    type: "histogram",
+    unit: "seconds",
+    help: "Time until the other side of a TCP connection had answered.",
+    samples: [...buckets, { suffix: "_count", value: count }, { suffix: "_sum", value: connectedMs / 1000 }],
+  };
+}
+
 /** The whole exposition. */
-function metricsText(state: State, resource: CountersResource, policy: PolicyTally | null): string {
+function metricsText(measured: Measured): string {
+  const { state, counters: resource, tally: policy, tcp } = measured;
   const families: Family[] = [
     {
       name: "sluice_build",
@@ -188,15 +241,8 @@ function metricsText(state: State, resource: CountersResource, policy: PolicyTal
       help: "Forwards there are.",
       samples: [{ value: state.forwards }],
     },
-    {
-      name: "sluice_flows",
-      type: "gauge",
-      help: "Flows there are.",
-      samples: [
-        { labels: { transport: "tcp" }, value: state.pools.tcpFlows.used },
-        { labels: { transport: "udp" }, value: state.pools.udpMappings.used },
-      ],
-    },
+    flowFamily(state, tcp),
+    connectFamily(tcp),
     poolFamily(state, "sluice_pool_in_use", "Entries of a pool in use.", "used"),
     poolFamily(state, "sluice_pool_size", "Entries a pool has.", "size"),
     ...directedFamilies(resource),
@@ -229,6 +275,11 @@ function metricsText(state: State, resource: CountersResource, policy: PolicyTal
 /** The exposition of an instance as it is now. */
 export async function metricsOf(instance: MeasuredInstance): Promise<string> {
   const { policy } = instance;
-  const [state, counters, tally] = await Promise.all([instance.state(), instance.counters(), policy.tally()]);
-  return metricsText(state, counters, tally);
+  const [state, counters, tally, tcp] = await Promise.all([
+    instance.state(),
+    instance.counters(),
+    policy.tally(),
+    instance.tcpTally(),
+  ]);
+  return metricsText({ state, counters, tally, tcp });
 }

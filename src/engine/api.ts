@@ -102,6 +102,14 @@ export interface LeaseRow {
  * Call order: `attach` a link; then, whenever events wait or the deadline has passed: `handleEvent` for each event,
  * then `turn(now)` until it returns false. All methods are synchronous and never throw on guest or network input.
  */
+/** Of TCP connections: how many are in each state (STATE_NAMES), and how long connecting has taken (CONNECT_MS). */
+export interface TcpTally {
+  readonly states: readonly number[];
+  readonly connects: readonly number[];
+  /** Together, milliseconds. */
+  readonly connectedMs: number;
+}
+
 export interface EngineCore {
   readonly counters: Counters;
   readonly config: EngineConfig;
@@ -144,6 +152,8 @@ export interface EngineCore {
   /** Resets these flows on both sides, by id. Returns how many there were. */
   killFlows(ids: readonly number[], nowMs: number): number;
   leases(): LeaseRow[];
+  /** Of TCP connections, those there are and those there were. */
+  tcpTally(): TcpTally;
   /** The flow table, for SIGUSR2 and tests. */
   flows(nowMs: number): FlowRow[];
   /** The answer to what `admit` gave this ticket for. A turn is to follow. */

@@ -15,6 +15,7 @@ import {
   type LeaseRow,
   type RowCursor,
   type ServedPort,
+  type TcpTally,
   TOKEN_DNS,
   TOKEN_FORWARD,
   TOKEN_INDEX_MASK,
@@ -357,6 +358,12 @@ class Engine implements EngineCore {
       killed++;
     }
     return killed;
+  }
+
+  tcpTally(): TcpTally {
+    const { tcp } = this.layers;
+    const { connects, connectedMs } = tcp.ctx.ledger;
+    return { states: tcp.states(), connects: [...connects], connectedMs };
   }
 
   leases(): LeaseRow[] {

@@ -39,10 +39,8 @@ export class CallAnswers {
         return { killed: host.killFlows(call.flows) };
       case "status":
         return { uptimeMs: host.core.uptimeMs, linked: host.linked, usage: host.core.usage() };
-      case "counters": {
-        const { values, drops } = host.core.counters;
-        return { counters: Array.from(values), drops: Array.from(drops) };
-      }
+      case "counters":
+        return this.counters();
       case "leases":
         return { leases: host.core.leases() };
       case "forward-add":
@@ -77,6 +75,8 @@ export class CallAnswers {
         return { reset: host.core.resetBudget(call.rule) };
       case "questions":
         return { questions: host.core.questions() };
+      case "tcp-tally":
+        return host.core.tcpTally();
       case "pins":
         return { pins: host.core.pins() };
       case "answer":
@@ -94,6 +94,11 @@ export class CallAnswers {
         this.parts.setLogLevel(call.level);
         return {};
     }
+  }
+
+  private counters(): Answers["counters"] {
+    const { values, drops } = this.parts.host.core.counters;
+    return { counters: Array.from(values), drops: Array.from(drops) };
   }
 
   private policyCounts(): Answers["policy-counts"] {

@@ -4,7 +4,7 @@
  * trusted side: what it answers is checked here.
  */
 import type { LogLevel } from "../config/host-plan.ts";
-import type { LeaseRow } from "../engine/api.ts";
+import type { LeaseRow, TcpTally } from "../engine/api.ts";
 import type { Forward, PolicyConfig } from "../engine/config.ts";
 import { DENIALS_MAX, PIN_ROWS_MAX, POLICY_RULES_MAX, QUESTIONS_MAX } from "../engine/limits.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
@@ -12,6 +12,8 @@ import type { ControlPort } from "../engine/network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "../engine/policy/denials.ts";
 import type { PinRow } from "../engine/policy/pins.ts";
 import type { AnswerResult, QuestionRow } from "../engine/policy/questions.ts";
+import { CONNECT_MS } from "../engine/transport/flow-ledger.ts";
+import { STATE_NAMES } from "../engine/transport/tcp/connection.ts";
 import { CAPTURES_MAX, type CaptureSpec, type CaptureState } from "../host/captures/capture-spec.ts";
 
 export type Call =
@@ -48,6 +50,7 @@ export type Call =
   | { readonly name: "denials" }
   | { readonly name: "questions" }
   | { readonly name: "pins" }
+  | { readonly name: "tcp-tally" }
   /** As `EngineCore.answerQuestion` has it. */
   | {
       readonly name: "answer";
@@ -96,6 +99,7 @@ export interface Answers {
   readonly "policy-counts": PolicyCounts & { readonly waitedMs: readonly number[] };
   readonly "reset-budget": { readonly reset: boolean };
   readonly questions: { readonly questions: readonly QuestionRow[] };
+  readonly "tcp-tally": TcpTally;
   readonly pins: { readonly pins: readonly PinRow[] };
   readonly answer: { readonly result: AnswerResult };
   readonly attended: Record<string, never>;
@@ -180,6 +184,9 @@ export function isQuestion(value: unknown): value is QuestionRow {
   );
 }
 
+const isTcpTally = ({ states, connects, connectedMs }: Record<string, unknown>): boolean =>
+  isCounts(states, STATE_NAMES.length) && isCounts(connects, CONNECT_MS.length + 1) && isCount(connectedMs);
+
 /** An address, and a name as policies have them. */
 function isPin(value: unknown): boolean {
   return (
@@ -242,6 +249,8 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return typeof value["reset"] === "boolean";
     case "questions":
       return areAll(value["questions"], QUESTIONS_MAX, isQuestion);
+    case "tcp-tally":
+      return isTcpTally(value);
     case "pins":
       return areAll(value["pins"], PIN_ROWS_MAX, isPin);
     case "answer":

@@ -18,6 +18,7 @@ import type {
 } from "../control/schema.ts";
 import { concerns } from "../control/target.ts";
 import { answerWhy } from "../control/why/why.ts";
+import type { TcpTally } from "../engine/api.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import {
   DNS_QUERIES_MAX,
@@ -190,6 +191,11 @@ export abstract class InstanceView {
       questions: questions.filter(({ addresses }) => addresses.includes(address)).map(questionOf),
       pins: pins.filter((pin) => pin.address === address),
     };
+  }
+
+  async tcpTally(): Promise<TcpTally> {
+    const { states, connects, connectedMs } = await this.view.calls.call<"tcp-tally">({ name: "tcp-tally" });
+    return { states, connects, connectedMs };
   }
 
   async counters(): Promise<CountersResource> {

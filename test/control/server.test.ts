@@ -394,11 +394,26 @@ describe("metrics", () => {
     expect(text).toContain('sluice_events_total{event="tcp-opened"} 2\n');
     expect(text).toContain('sluice_dns_questions_total{answered_by="resolver",rcode="nxdomain"} 5\n');
     expect(text).not.toContain('event="dns-resolver-nxdomain"');
+    expect(text).toContain('sluice_flows{transport="tcp",state="established"} 3\n');
+    expect(text).toMatch(/^sluice_flows\{transport="udp",state="mapped"\} \d+$/m);
     expect(text).toContain("# UNIT sluice_uptime_seconds seconds\n");
     expect(text).toContain("sluice_uptime_seconds 61.5\n");
     expect(text).not.toMatch(/203\.0\.113|example/);
     const families = [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name);
     expect(new Set(families).size).toBe(families.length);
+  });
+
+  it("tell how long connecting has taken, in classes that hold each other", async () => {
+    const { text } = await ask("GET", "/metrics");
+    const samples = text.split("\n").filter((line) => line.startsWith("sluice_connect_seconds"));
+    expect(samples[0]).toBe('sluice_connect_seconds_bucket{le="0.001"} 1');
+    expect(samples).toContain('sluice_connect_seconds_bucket{le="1.0"} 9');
+    expect(samples.slice(-4)).toEqual([
+      'sluice_connect_seconds_bucket{le="10.0"} 12',
+      'sluice_connect_seconds_bucket{le="+Inf"} 14',
+      "sluice_connect_seconds_count 14",
+      "sluice_connect_seconds_sum 12.5",
+    ]);
   });
 
   it("tell what a policy decided, rules of one name together", async () => {

@@ -99,6 +99,10 @@ it("are scraped by Prometheus, which answers by rule, verdict, response code and
         Number(value[1]),
       ]),
     );
+  expect(await valuesOf("sluice_flows", "transport", "state")).toMatchObject({ "tcp established": 1 });
+  // Of the one connection there was: half took no longer than this.
+  const [half] = await query("histogram_quantile(0.5, sluice_connect_seconds_bucket)");
+  expect(Number(half?.value[1])).toBeGreaterThan(0);
   expect(await valuesOf("sluice_policy_verdicts_total", "rule", "verdict")).toEqual({
     "say: it allowed": 1,
     "say: it denied": 0,

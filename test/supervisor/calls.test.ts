@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { CONNECT_MS } from "../../src/engine/transport/flow-ledger.ts";
+import { STATE_NAMES } from "../../src/engine/transport/tcp/connection.ts";
 import { type Call, CallError, EngineCalls, isAnswer } from "../../src/supervisor/calls.ts";
 
 const SIZES = { counters: 3, drops: 2 };
@@ -66,6 +68,10 @@ describe("answers", () => {
   it.each([
     ["status", { uptimeMs: 5, linked: true, usage }],
     ["counters", { counters: [1, 2, 3], drops: [0, 7] }],
+    [
+      "tcp-tally",
+      { states: STATE_NAMES.map(() => 1), connects: Array(CONNECT_MS.length + 1).fill(2), connectedMs: 9 },
+    ],
     ["pins", { pins: [pin, { ...pin, address: "fd00::15", endsInMs: 0, isStandIn: true }] }],
     ["leases", { leases: [lease, { ...lease, address: "fd00::15", expiresInMs: 9 }] }],
     ["records", { uptimeMs: 0 }],
@@ -80,6 +86,7 @@ describe("answers", () => {
     ["status", { uptimeMs: 5, linked: "yes", usage }],
     ["counters", { counters: [1, 2], drops: [0, 7] }],
     ["counters", { counters: [1, 2, Number.NaN], drops: [0, 7] }],
+    ["tcp-tally", { states: [1], connects: Array(CONNECT_MS.length + 1).fill(2), connectedMs: 9 }],
     ["pins", { pins: [{ ...pin, name: "<b>" }] }],
     ["pins", { pins: [{ ...pin, address: "\u001b[2J" }] }],
     ["pins", { pins: [{ ...pin, endsInMs: -1 }] }],

@@ -72,6 +72,10 @@ export class ArpCore implements EngineCore {
     return null;
   }
 
+  tcpTally() {
+    return { states: [], connects: [], connectedMs: 0 };
+  }
+
   pins() {
     return [];
   }

@@ -32,7 +32,10 @@ import type {
   Why,
 } from "../../src/control/schema.ts";
 import { ControlServer } from "../../src/control/server.ts";
+import type { TcpTally } from "../../src/engine/api.ts";
 import type { Forward } from "../../src/engine/config.ts";
+import { CONNECT_MS } from "../../src/engine/transport/flow-ledger.ts";
+import { STATE_NAMES } from "../../src/engine/transport/tcp/connection.ts";
 import { StartError } from "../../src/host/start-error.ts";
 
 const POOL = { used: 1, size: 10 };
@@ -329,6 +332,11 @@ export class HeldInstance implements Instance {
     } as const;
     const pin = { address: "203.0.113.7", name: "a.example", endsInMs: 90_000, isStandIn: false };
     return { questions: [{ ...question, addresses: [...question.addresses] }], pins: [pin] };
+  }
+
+  async tcpTally(): Promise<TcpTally> {
+    const states = STATE_NAMES.map((name) => (name === "ESTABLISHED" ? 3 : 0));
+    return { states, connects: CONNECT_MS.map(() => 1).concat(2), connectedMs: 12_500 };
   }
 
   async counters() {

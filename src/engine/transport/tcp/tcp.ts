@@ -37,7 +37,7 @@ import {
 import { tcpRows } from "../flow-rows.ts";
 import { NO_FLOW, packPorts } from "../flow-table.ts";
 import type { Path } from "../path.ts";
-import { CLOSED, CONNECTING, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
+import { CLOSED, CONNECTING, STATE_NAMES, SYN_SENT, type TcpConnection, TIME_WAIT } from "./connection.ts";
 import { TcpContext, type TcpParts } from "./context.ts";
 import { startRetransmitTimer } from "./deadline.ts";
 import { segmentArrives } from "./input.ts";
@@ -347,6 +347,13 @@ export class Tcp {
       if (c !== null && c.state !== CLOSED && ledger.forward[c.id] === forward)
         abortBoth(this.ctx, c, KILLED);
     }
+  }
+
+  /** How many connections are in each state, by its number (STATE_NAMES). */
+  states(): number[] {
+    const counts = STATE_NAMES.map(() => 0);
+    for (const c of this.ctx.connections) if (c !== null && c.state !== CLOSED) counts[c.state]++;
+    return counts;
   }
 
   rows(nowMs: number): FlowRow[] {
