@@ -116,6 +116,7 @@ async function apiTypes(dropReasons) {
       "why",
       "output",
     ],
+    ["Dns", "What was asked of DNS lately, and which names a policy takes to lead where.", "dns", "output"],
     ["PolicyResource", "A policy as it holds.", "policy", "output"],
     ["PolicyRuleResource", "A rule of it.", "policyRule", "output"],
     ["PolicyChangeResource", "What a policy changes.", "policyChange", "output"],
