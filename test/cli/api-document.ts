@@ -23,7 +23,7 @@ const SECTIONS: readonly (readonly [title: string, names: readonly string[]])[] 
   ["Start", ["createEngine", "SluiceOptions", "CommandOptions"]],
   [
     "A running engine",
-    ["SteeredSluice", "Sluice", "EngineEnd", "FlowRow", "LeaseRow", "DenialRow", "State", "Why"],
+    ["SteeredSluice", "Sluice", "EngineEnd", "FlowRow", "LeaseRow", "DenialRow", "State", "Why", "Dns"],
   ],
   ["Forwards", ["LiveForwards", "OwnForward"]],
   [
