@@ -141,7 +141,10 @@ describe("a program's files", () => {
     expect(statSync(path).ino).toBe(before);
     node([join(directory, "program-loader.js"), "--for", "/usr/lib/elsewhere"]);
     const code = `console.log(require("./program-loader.js").load(${JSON.stringify(join(directory, "inner-x.js"))}).place())`;
-    expect(node(["-e", code]).stdout).toBe("/usr/lib/elsewhere/inner-x.js\n");
+    // V8 takes a file's name from its cache up to Node 20, later from who loads it.
+    const isFromCache = Number.parseInt(process.versions.node, 10) <= 20;
+    const place = isFromCache ? "/usr/lib/elsewhere" : directory;
+    expect(node(["-e", code]).stdout).toBe(`${place}/inner-x.js\n`);
   });
 });
 
