@@ -202,7 +202,7 @@ async function dns({ flags, json, out, client }: VerbRequest): Promise<void> {
   const pins = found.pins.map((pin) => [
     pin.address,
     pin.name,
-    pin.endsInMs === 0 ? "with its flows" : `in ${duration(pin.endsInMs)}`,
+    `in ${duration(pin.endsInMs)}`,
     pin.isStandIn ? "stands for it" : "",
   ]);
   out(`\n${table(["ADDRESS", "LEADS TO", "ENDS", ""], pins, "")}`);

@@ -29,7 +29,7 @@ export const dnsSchema = z
         z.strictObject({
           address: z.string(),
           name: z.string(),
-          endsInMs: count.meta({ description: "0: open flows alone keep it" }),
+          endsInMs: count.meta({ description: "without what its open flows may add then" }),
           isStandIn: z.boolean().meta({ description: "the address is nobody's: it stands for the name" }),
         }),
       )

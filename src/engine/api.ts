@@ -98,10 +98,6 @@ export interface LeaseRow {
   readonly expiresInMs: number | null;
 }
 
-/**
- * Call order: `attach` a link; then, whenever events wait or the deadline has passed: `handleEvent` for each event,
- * then `turn(now)` until it returns false. All methods are synchronous and never throw on guest or network input.
- */
 /** Of TCP connections: how many are in each state (STATE_NAMES), and how long connecting has taken (CONNECT_MS). */
 export interface TcpTally {
   readonly states: readonly number[];
@@ -110,6 +106,10 @@ export interface TcpTally {
   readonly connectedMs: number;
 }
 
+/**
+ * Call order: `attach` a link; then, whenever events wait or the deadline has passed: `handleEvent` for each event,
+ * then `turn(now)` until it returns false. All methods are synchronous and never throw on guest or network input.
+ */
 export interface EngineCore {
   readonly counters: Counters;
   readonly config: EngineConfig;

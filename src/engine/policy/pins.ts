@@ -26,7 +26,7 @@ export interface PinRow {
   readonly address: string;
   /** That the guest reaches there, as policies have names. */
   readonly name: string;
-  /** Milliseconds that it is good for, without what its open flows add; 0 for one that only these keep. */
+  /** Milliseconds that it is good for, without what its open flows may add then. */
   readonly endsInMs: number;
   /** The address is nobody's: it stands for the name (stand-ins.ts). */
   readonly isStandIn: boolean;
@@ -162,12 +162,15 @@ export class Pins {
     }
   }
 
-  /** For people: those that a flow has used last come first, at most PIN_ROWS_MAX. */
+  /**
+   * For people: those that a flow has used last come first, at most PIN_ROWS_MAX. Without those that are over and kept by open
+   * flows alone, for which all flows would be looked through, each time.
+   */
   rows(nowMs: number, isStandIn: (words: Int32Array, at: number) => boolean): PinRow[] {
     const name = new Name();
     const pins: number[] = [];
     for (let pin = 0; pin < this.live.length; pin++) {
-      if (this.live[pin] !== 0 && (!this.isOver(pin, nowMs) || this.isInUse(pin))) pins.push(pin);
+      if (this.live[pin] !== 0 && !this.isOver(pin, nowMs)) pins.push(pin);
     }
     pins.sort((a, b) => this.usedAt[b] - this.usedAt[a]);
     return pins.slice(0, PIN_ROWS_MAX).map((pin) => {
@@ -175,7 +178,7 @@ export class Pins {
       return {
         address: formatAddress(this.words, pin * WORDS),
         name: name.text,
-        endsInMs: Math.max(0, Math.round(this.until[pin] - nowMs)),
+        endsInMs: Math.ceil(this.until[pin] - nowMs),
         isStandIn: isStandIn(this.words, pin * WORDS),
       };
     });

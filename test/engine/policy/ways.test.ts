@@ -71,6 +71,8 @@ describe("stand-ins", () => {
       ["203.0.113.7", "near.example", false],
     ]);
     for (const { endsInMs } of rows) expect(endsInMs).toBeGreaterThan(0);
+    rig.exchange.pass(Math.max(...rows.map(({ endsInMs }) => endsInMs)));
+    expect(rig.exchange.core.pins()).toEqual([]);
   });
 
   it("are nobody's before they are given, and no rule by address opens one", () => {
