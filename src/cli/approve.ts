@@ -41,7 +41,7 @@ async function saved(path: string, verdict: Answer["verdict"], question: Questio
     const unfinished = `${file}.${process.pid}`;
     try {
       const { mode, uid, gid } = statSync(file);
-      writeFileSync(unfinished, next, { flag: "wx" });
+      writeFileSync(unfinished, next, { flag: "wx", mode: 0o600 });
       chmodSync(unfinished, mode & 0o777);
       if (uid !== process.getuid?.()) chownSync(unfinished, uid, gid);
       renameSync(unfinished, file);
