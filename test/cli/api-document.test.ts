@@ -1,15 +1,14 @@
 /** What the library's types say is what docs/api.md says, and they say something of everything. */
-import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
+import { builtOnce } from "../support/built-once.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
 import { apiDocument, declarationsOf } from "./api-document.ts";
 
 let types = "";
 beforeAll(async () => {
   // The types are made of what the compiler has made of the sources.
-  const built = spawnSync(process.execPath, ["src/build/bootstrap.mjs", "build"], { cwd: PROJECT_ROOT });
-  expect(built.status).toBe(0);
+  expect(await builtOnce()).toBe(0);
   const { libraryTypes } = (await import("../../src/build/library.mjs" as string)) as {
     libraryTypes: () => Promise<string>;
   };

@@ -3,11 +3,11 @@
  * real sockets, TCP both ways with losses and UDP, may leave next to nothing on the heap. What little there is (the
  * compiler's notes on code that runs for the first time) does not grow with the packets.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { builtOnce } from "../support/built-once.ts";
 
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const LOAD = fileURLToPath(new URL("heap-load.mjs", import.meta.url));
 const PACKETS = 1_000_000;
 /** So large a nursery that 128 octets a packet would fit: what is allocated shows in the heap's size. */
@@ -53,7 +53,7 @@ it.each([4, 6] as const)(
   "a million packets over IPv%d leave the heap as it was",
   async (family) => {
     // The built program, as users run it: what the tests' own transpiler makes is not what is measured.
-    expect(spawnSync(process.execPath, ["src/build/bootstrap.mjs", "build"], { cwd: ROOT }).status).toBe(0);
+    expect(await builtOnce()).toBe(0);
     const { packets, octetsPerPacket, collections, echoes, answers, counters, drops } = await run(family);
     expect(packets).toBeGreaterThan(PACKETS * 0.45);
     // All of it took place: losses in both directions, repaired; datagrams and their echoes.
