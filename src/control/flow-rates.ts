@@ -2,8 +2,8 @@
 import { formatEnd } from "./end-text.ts";
 import type { Flow } from "./schema.ts";
 
-/** What a listing tells of a flow. */
-export interface ListedFlow {
+/** A flow as lists show it, with its rates. */
+export interface RatedFlow {
   /** Never used again. */
   readonly id: number;
   readonly protocol: "tcp" | "udp";
@@ -17,47 +17,59 @@ export interface ListedFlow {
   readonly idleMs: number;
   /** Names that were answered with the remote's address. */
   readonly names: readonly string[];
-}
-
-/** A flow of the API as lists show it. */
-export function listed(flow: Flow): ListedFlow {
-  return { ...flow, guest: formatEnd(flow.guest), remote: formatEnd(flow.remote) };
-}
-
-/** A flow with its rates, octets a second. */
-export interface RatedFlow extends ListedFlow {
+  /** Octets a second. */
   readonly rateFromGuest: number;
   readonly rateToGuest: number;
 }
 
-interface Seen {
-  readonly fromGuest: number;
-  readonly toGuest: number;
+/** What of a flow changes, and is changed in place. */
+type Row = { -readonly [Key in keyof RatedFlow]: RatedFlow[Key] } & { ageMs: number };
+
+function newRow(flow: Flow): Row {
+  return {
+    ...flow,
+    guest: formatEnd(flow.guest),
+    remote: formatEnd(flow.remote),
+    rateFromGuest: 0,
+    rateToGuest: 0,
+  };
 }
 
+const equal = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((name, i) => name === b[i]);
+
+function update(row: Row, { state, names, octetsFromGuest, octetsToGuest, ageMs, idleMs }: Flow): void {
+  row.state = state;
+  if (!equal(row.names, names)) row.names = names;
+  row.octetsFromGuest = octetsFromGuest;
+  row.octetsToGuest = octetsToGuest;
+  row.ageMs = ageMs;
+  row.idleMs = idleMs;
+}
+
+/** A flow is the same object from one listing to the next: ten thousand new ones a second are work for the collector. */
 export class FlowRates {
-  #seen = new Map<number, Seen>();
+  #rows = new Map<number, Row>();
   #atMs = 0;
 
   /** The flows of a listing made at `atMs`; one that was not in the last listing has come since, with all its octets. */
-  rate(flows: readonly ListedFlow[], atMs: number): RatedFlow[] {
+  rate(flows: readonly Flow[], atMs: number): RatedFlow[] {
     const isFirst = this.#atMs === 0;
     const seconds = Math.max(atMs - this.#atMs, 1) / 1000;
-    const seen = new Map<number, Seen>();
-    const rated = flows.map((flow): RatedFlow => {
-      const { octetsFromGuest: fromGuest, octetsToGuest: toGuest } = flow;
-      const last =
-        this.#seen.get(flow.id) ?? (isFirst ? { fromGuest, toGuest } : { fromGuest: 0, toGuest: 0 });
-      seen.set(flow.id, { fromGuest, toGuest });
-      return {
-        ...flow,
-        rateFromGuest: Math.max(0, fromGuest - last.fromGuest) / seconds,
-        rateToGuest: Math.max(0, toGuest - last.toGuest) / seconds,
-      };
-    });
-    this.#seen = seen;
+    const before = this.#rows;
+    this.#rows = new Map();
     this.#atMs = atMs;
-    return rated;
+    return flows.map((flow): RatedFlow => {
+      const known = before.get(flow.id);
+      const row = known ?? newRow(flow);
+      const isNew = known === undefined;
+      const [from, to] = isNew ? [0, 0] : [row.octetsFromGuest, row.octetsToGuest];
+      row.rateFromGuest = isNew && isFirst ? 0 : Math.max(0, flow.octetsFromGuest - from) / seconds;
+      row.rateToGuest = isNew && isFirst ? 0 : Math.max(0, flow.octetsToGuest - to) / seconds;
+      if (!isNew) update(row, flow);
+      this.#rows.set(flow.id, row);
+      return row;
+    });
   }
 }
 
@@ -66,7 +78,7 @@ export const SORTS = ["rate", "octets", "idle", "name"] as const;
 export type Sort = (typeof SORTS)[number];
 
 /** The remote as people know it: by its first name, with the port. */
-export function remoteLabel({ names, remote }: ListedFlow): string {
+export function remoteLabel({ names, remote }: RatedFlow): string {
   const [name] = names;
   return name === undefined ? remote : `${name}${remote.slice(remote.lastIndexOf(":"))}`;
 }

@@ -5,7 +5,6 @@ import {
   arrange,
   FlowRates,
   keepOrder,
-  listed,
   type RatedFlow,
   remoteLabel,
   SORTS,
@@ -136,7 +135,7 @@ class Page {
   }
 
   #takeFlows(flows: readonly Flow[]): void {
-    this.#all = this.#flowRates.rate(flows.map(listed), performance.now());
+    this.#all = this.#flowRates.rate(flows, performance.now());
     // The browser gives the focus back to the row it was on: that row must still show the flow that was asked about.
     this.#showFlows(this.#table.isHeld || this.#dialog.open);
   }

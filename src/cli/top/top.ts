@@ -1,8 +1,8 @@
 /** `sluice top` at work: asks the instance, keeps what the screen shows, and does what keys wish for. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlClient } from "../../control/client.ts";
-import { arrange, FlowRates, listed, type RatedFlow, remoteLabel } from "../../control/flow-rates.ts";
-import type { ControlEvent, Flow } from "../../control/schema.ts";
+import { arrange, FlowRates, type RatedFlow, remoteLabel } from "../../control/flow-rates.ts";
+import type { ControlEvent, Flow, FlowPage } from "../../control/schema.ts";
 import type { WhyLine } from "../../control/why/rules.ts";
 import { type Controls, INITIAL, press, selectedIndex, type Wish } from "./controls.ts";
 import { renderOnce, renderTop, type Summary, type Tally, type TopScreen } from "./render.ts";
@@ -11,7 +11,7 @@ import type { Terminal } from "./terminal.ts";
 /** How often the instance is asked; less often where asking takes more than 2 % of one CPU, ours and its JSON. */
 const PERIOD_MS = 1000;
 const CPU_SHARE = 0.02;
-const PERIOD_MOST_MS = 10_000;
+const PERIOD_MOST_MS = 30_000;
 const US_PER_MS = 1000;
 
 export interface TopOptions {
@@ -44,7 +44,7 @@ class TopState {
     const [state, counters, flows] = await Promise.all([client.state(), client.counters(), allFlows(client)]);
     const atMs = performance.now();
     const tally = this.#tallies({ ...counters.counters, ...counters.drops }, atMs);
-    this.#flows = this.#rates.rate(flows.map(listed), atMs);
+    this.#flows = this.#rates.rate(flows, atMs);
     this.#summary = {
       name: state.name,
       uptimeMs: state.uptimeMs,
@@ -145,7 +145,12 @@ class TopState {
 
 async function allFlows(client: ControlClient): Promise<Flow[]> {
   const flows: Flow[] = [];
-  for await (const flow of client.flows()) flows.push(flow);
+  // By pages, not by client.flows(): that takes a promise for each flow.
+  for (let after: number | null = 0; after !== null; ) {
+    const page: FlowPage = await client.flowPage({ after });
+    flows.push(...page.flows);
+    after = page.next;
+  }
   return flows;
 }
 

@@ -3,13 +3,9 @@ import { describe, expect, it } from "vitest";
 import { type Controls, INITIAL, press, selectedIndex } from "../../../src/cli/top/controls.ts";
 import { keysOf } from "../../../src/cli/top/keys.ts";
 import { fitTo, formatDuration, renderOnce, renderTop, type TopScreen } from "../../../src/cli/top/render.ts";
-import {
-  arrange,
-  FlowRates,
-  keepOrder,
-  type ListedFlow,
-  type RatedFlow,
-} from "../../../src/control/flow-rates.ts";
+import { arrange, FlowRates, keepOrder, type RatedFlow } from "../../../src/control/flow-rates.ts";
+import type { Flow } from "../../../src/control/schema.ts";
+import { standInFlow } from "../../support/stand-in-api.ts";
 
 const flow = (id: number, more: Partial<RatedFlow> = {}): RatedFlow => ({
   id,
@@ -204,8 +200,8 @@ describe("keys", () => {
 });
 
 describe("flows", () => {
-  const listed = (id: number, from: number, to: number): ListedFlow =>
-    flow(id, { octetsFromGuest: from, octetsToGuest: to });
+  const listed = (id: number, from: number, to: number): Flow =>
+    standInFlow(id, { octetsFromGuest: from, octetsToGuest: to });
 
   it("have rates from one listing to the next", () => {
     const rates = new FlowRates();
@@ -213,6 +209,11 @@ describe("flows", () => {
     const [one, two] = rates.rate([listed(1, 300, 100), listed(2, 50, 0)], 3000);
     expect(one).toMatchObject({ rateFromGuest: 100, rateToGuest: 0 });
     expect(two).toMatchObject({ rateFromGuest: 25 });
+    const closing = standInFlow(1, { state: "CLOSE-WAIT", names: ["late.example"], idleMs: 7, ageMs: 9 });
+    expect(rates.rate([closing], 4000)).toEqual([
+      expect.objectContaining({ id: 1, state: "CLOSE-WAIT", names: ["late.example"], idleMs: 7, ageMs: 9 }),
+    ]);
+    expect(rates.rate([listed(2, 90, 0)], 5000)[0]).toMatchObject({ rateFromGuest: 90 });
   });
 
   it("are sorted and filtered by anything that is shown of them", () => {
