@@ -19,8 +19,6 @@ import { type CardOptions, sharedCard } from "../support/vhost-guest.ts";
 
 const { directory, services, boot } = guestLab("fronts");
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
 async function expectNoneBad(engine: Running): Promise<void> {
   const { counters, drops } = await reportOf(engine);
   expect(counters["vhost-bad-ring"] ?? 0).toBe(0);
@@ -131,12 +129,19 @@ const EMULATORS: readonly Emulator[] = [
 if (EMULATORS.length === 1)
   process.stderr.write("SKIPPED a QEMU of today: needs SLUICE_TEST_TREE, a tree of Debian unstable\n");
 
-/** What is sent while the guest migrates, and stays in its kernel: more than a pipe holds, less than a socket does. */
+/** What is sent while the guest migrates, and stays in its kernel until it is there. */
 const LATE_OCTETS = 110_000;
 
-/** The guest reads what comes into a pipe, which is full soon, and its digest once it is told to. */
-const holdBack = (port: number): string =>
-  `mkfifo /tmp/go; (sleep 1000 | nc 10.0.2.2 ${port} | (read x < /tmp/go; head -c ${LATE_OCTETS} | sha256sum > /tmp/late)) >/dev/null 2>&1 &`;
+/** A connection of the guest's that takes all of them without anybody to read. */
+const CONNECT_LATE = (port: number): string =>
+  "echo 4096 1000000 4000000 > /proc/sys/net/ipv4/tcp_rmem; " +
+  `sleep 1000 | sh -c 'echo $$ > /tmp/reader; exec nc 10.0.2.2 ${port} > /tmp/late' >/dev/null 2>&1 &`;
+const HOLD_BACK = "kill -STOP $(cat /tmp/reader)";
+/** The receive queue of /proc/net/tcp has every octet: what was sent only is not in the guest's memory yet. */
+const ALL_WAIT = `until grep -q ':0*${LATE_OCTETS.toString(16).toUpperCase()} ' /proc/net/tcp; do sleep 1; done`;
+const READ_LATE =
+  "kill -CONT $(cat /tmp/reader); " +
+  `until [ $(stat -c %s /tmp/late) -ge ${LATE_OCTETS} ]; do sleep 1; done; sha256sum /tmp/late`;
 
 /** Memory that the guest keeps writing, so that its migration does not end by itself. */
 const KEEP_BUSY =
@@ -189,8 +194,9 @@ describe.each(EMULATORS)("$name", ({ command, card }) => {
       const [before, origin] = await start("origin");
       await origin.waitFor(READY);
       await services.expectServed(origin, before);
-      await origin.run(holdBack(port));
+      await origin.run(CONNECT_LATE(port));
       await until(() => peer !== null, "a connection");
+      await origin.run(HOLD_BACK);
       await origin.run(KEEP_BUSY);
 
       const [after, target] = await start("target", "-incoming", `unix:${place}/incoming`);
@@ -206,11 +212,7 @@ describe.each(EMULATORS)("$name", ({ command, card }) => {
       await until(async () => (await rounds()) >= 3, "the second round", 60_000);
       await qmp.do("migrate-set-parameters", { "max-bandwidth": 1_000_000 });
       peer!.write(late);
-      await until(async () => {
-        const { counters } = await reportOf(before);
-        return (counters["tcp-octets-to-guest"] ?? 0) >= LATE_OCTETS;
-      }, "the late octets");
-      await pause(500);
+      await origin.run(ALL_WAIT);
       await origin.run("touch /tmp/quiet");
       await qmp.do("migrate-set-parameters", { "max-bandwidth": 1_000_000_000, "downtime-limit": 2000 });
       await until(
@@ -222,10 +224,8 @@ describe.each(EMULATORS)("$name", ({ command, card }) => {
       await origin.kill();
       await after.says(/guest attached/);
 
-      await target.run("echo go > /tmp/go");
-      await target.run("while [ ! -s /tmp/late ]; do sleep 1; done");
       const digest = createHash("sha256").update(late).digest("hex");
-      expect((await target.run("cat /tmp/late")).slice(0, 64)).toBe(digest);
+      expect((await target.run(READ_LATE)).slice(0, 64)).toBe(digest);
       await services.expectServed(target, after);
       await expectNoneBad(after);
     } finally {
