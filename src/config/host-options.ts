@@ -3,7 +3,7 @@ import { LOOPBACK, NOBODY } from "../engine/config.ts";
 import { formatIpv4 } from "../engine/wire/address-text.ts";
 import { isIpv4, parseIpv4 } from "./address.ts";
 import { parseDeviceName } from "./link-grammar.ts";
-import { type CommandName, flag, option } from "./option-definition.ts";
+import { type CommandName, choice, flag, option } from "./option-definition.ts";
 import { Unacceptable } from "./problem.ts";
 
 const ALL: readonly CommandName[] = ["run", "exec", "qemu", "replay"];
@@ -79,6 +79,14 @@ export const HOST_POLICY_OPTIONS = {
     ALL,
     "Pings to the gateway and our other addresses are answered, here; no others leave.",
   ),
+  "refuse-with": option({
+    group: "Policy",
+    commands: ALL,
+    placeholder: "HOW",
+    help: "What the guest hears where it may not go: reset, which is silence for UDP; or ICMP, of both families and for UDP too: unreachable, the code for a network without a route, or prohibited, that of a filter. Some systems wait on ICMP's word where a reset ends the attempt.",
+    parse: choice(["reset", "unreachable", "prohibited"]),
+    default: "reset",
+  }),
   "outbound-device": option({
     group: "Policy",
     commands: LIVE,

@@ -249,6 +249,7 @@ export function planEngine(options: OptionSet, hostAddress = 0, ephemeral = NO_P
     hostAliases: planAliases(options, hostAddress),
     sharedSubnet,
     answerPing: options.has("answer-ping"),
+    refuseWith: options.value("refuse-with"),
     restrict: options.has("restrict"),
     allowHostLoopback: options.has("allow-host-loopback"),
     allowLinkLocal: options.has("allow-link-local"),

@@ -354,6 +354,8 @@ export interface EngineConfig {
   readonly sharedSubnet: boolean;
   /** Echo requests to our own addresses are answered. */
   readonly answerPing: boolean;
+  /** What the guest hears where it may not go: TCP's reset and UDP's silence, or an ICMP message of one of two codes. */
+  readonly refuseWith: "reset" | "unreachable" | "prohibited";
   /** Nothing out at all, DNS included; declared forwards and guestfwds still work. */
   readonly restrict: boolean;
   readonly allowHostLoopback: boolean;
@@ -392,13 +394,7 @@ const GATEWAY_MAC_PREFIX = [0x52, 0x55];
 
 /** The gateway's MAC in libslirp's plan: 52:55 and the address. */
 export function macForGateway(gateway: number): Uint8Array {
-  return Uint8Array.from([
-    ...GATEWAY_MAC_PREFIX,
-    (gateway >>> 24) & 255,
-    (gateway >>> 16) & 255,
-    (gateway >>> 8) & 255,
-    gateway & 255,
-  ]);
+  return Uint8Array.from([...GATEWAY_MAC_PREFIX, ...[24, 16, 8, 0].map((bits) => (gateway >>> bits) & 255)]);
 }
 
 /** The defaults of the documentation: 10.0.2.0/24, gateway .2, DNS .3, first lease .15, MTU 1500. */
@@ -444,6 +440,7 @@ export function defaultEngineConfig(): EngineConfig {
     hostAliases: [],
     sharedSubnet: false,
     answerPing: false,
+    refuseWith: "reset",
     restrict: false,
     allowHostLoopback: false,
     allowLinkLocal: false,

@@ -31,6 +31,7 @@ import type { FlowJudge } from "./network/judge.ts";
 import { Reassembly } from "./network/reassembly.ts";
 import { GuestSubnet, Sources } from "./network/sources.ts";
 import { Strangers } from "./network/strangers.ts";
+import { Unreachable, type UnreachableParts } from "./network/unreachable.ts";
 import type { Destined, PolicyLayers, PolicyLayersParts, TurnService } from "./policy-layers.ts";
 import { DhcpService } from "./service/dhcp-service.ts";
 import { Dns } from "./service/dns/dns.ts";
@@ -94,7 +95,6 @@ export class Layers {
     const { arena, checksum, entropy } = ports;
     const { view } = arena;
     const { guestAddress, guestMac, mtu } = config;
-    const nowMs = now();
     const neighbours = new Neighbours();
     const egress = new Egress(arena, neighbours, config.gatewayMac, counters);
     const scratch = new Scratch(arena.scratchAt, egress.queue);
@@ -104,14 +104,14 @@ export class Layers {
     const flows = new FlowTable(entropy, config.maxFlows);
     const { policy, judge, network } = judgesOf(config, ports, counters, uptimeMs, makePolicy);
     this.destined = destinedOf(config, judge);
-    const { destinations, destinations6 } = this.destined;
     const secrets = { secret0: entropy.int32(), secret1: entropy.int32(), batch: makeUdpBatch(UDP_RX_SLOTS) };
     const ledger = new FlowLedger(config.maxFlows, uptimeMs);
-    const world = { network, flows, ledger, destinations, destinations6, ...secrets };
+    const world = { network, flows, ledger, ...this.destined, ...secrets };
     const shared = { config, arena, egress, counters, checksum, ...world };
+    const unreachable = unreachableOf({ ...shared, scratch });
     this.egress = egress;
-    this.tcp = new Tcp({ ...shared, mtu, token: TOKEN_TCP_FLOW }, nowMs);
-    this.udp = new Udp(shared, nowMs, TOKEN_UDP_FLOW);
+    this.tcp = new Tcp({ ...shared, unreachable, mtu, token: TOKEN_TCP_FLOW }, now());
+    this.udp = new Udp(shared, now(), TOKEN_UDP_FLOW);
     this.idleMemory = new IdleMemory(this.tcp.ctx.pool, ports.discard);
     this.dns = new Dns({
       ...shared,
@@ -129,7 +129,7 @@ export class Layers {
     this.v6 = config.ipv6 && new Layers6({ ...shared, scratch, entropy, now }, config.ipv6);
     this.nat64 = this.nat64Of(config, view, this.destined, now);
     this.reassembly = new Reassembly(arena.octets, view, arena.reassemblyAt, counters);
-    this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, nowMs);
+    this.arp = new Arp(responderOf(config, view, neighbours, sources), egress, scratch, counters, now());
     const { tcp, udp, v6, arp, reassembly } = this;
     this.inbound = new InboundForwards({
       ...shared,
@@ -149,8 +149,9 @@ export class Layers {
     const servers6 = v6?.services(this.dns, this.tftp) ?? [];
     const udpInput = new UdpInput(view, checksum, udp, servers, servers6, this.dns);
     const guests = { sources, strangers, neighbours, own: unforwarded(config, arp) };
-    const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: udpInput, echo });
-    const ipv6 = v6?.network(reassembly, tcp, udpInput, echo) ?? null;
+    const told = unreachable?.telling(udpInput) ?? udpInput;
+    const ipv4 = new Ipv4({ ...guests, view, reassembly, counters, tcp, udp: told, echo });
+    const ipv6 = v6?.network(reassembly, tcp, udpInput, echo, unreachable) ?? null;
     const over4 = config.ipv4 ? { arp, ipv4 } : NO_IPV4;
     this.ethernet = new Ethernet({ view, egress, guestMac, ...over4, ipv6 });
   }
@@ -225,6 +226,11 @@ function sourcesOf(config: EngineConfig, subnet: GuestSubnet): Sources {
 
 function tftpOf(files: ServedFiles | undefined, parts: Omit<TftpParts, "files">): Tftp | null {
   return files === undefined ? null : new Tftp({ ...parts, files });
+}
+
+/** Who tells the guest by ICMP what it may not reach, or null. */
+function unreachableOf(parts: UnreachableParts): Unreachable | null {
+  return parts.config.refuseWith === "reset" ? null : new Unreachable(parts);
 }
 
 /** Where packets are not forwarded to: our own addresses, and groups that may be sent to. */

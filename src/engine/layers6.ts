@@ -18,6 +18,7 @@ import type { Echo } from "./network/echo.ts";
 import type { Transport } from "./network/ipv4.ts";
 import { Ipv6 } from "./network/ipv6.ts";
 import type { Reassembly } from "./network/reassembly.ts";
+import type { Unreachable } from "./network/unreachable.ts";
 import type { Lease6 } from "./service/dhcpv6.ts";
 import { Dhcp6Service } from "./service/dhcpv6-service.ts";
 import { RouterAdvertiser } from "./service/router.ts";
@@ -114,9 +115,17 @@ export class Layers6 {
   }
 
   /** The network layer on top of this link, below `tcp` and `udp`. */
-  network(reassembly: Reassembly, tcp: Tcp, udp: UdpInput, echo: Echo | null): Ipv6 {
+  network(
+    reassembly: Reassembly,
+    tcp: Tcp,
+    udp: UdpInput,
+    echo: Echo | null,
+    unreachable: Unreachable | null,
+  ): Ipv6 {
     const { parts, neighbours, ndp, prefix } = this;
     neighbours.appeared = (words, index) => tcp.guestAppeared6(words, index);
+    if (unreachable !== null) unreachable.own6 = ndp;
+    const datagrams: Transport = { packet: (packet) => udp.packet6(packet) };
     return new Ipv6({
       view: parts.arena.view,
       counters: parts.counters,
@@ -125,7 +134,7 @@ export class Layers6 {
       prefix,
       own: ndp,
       tcp: { packet: (packet) => tcp.packet6(packet) },
-      udp: { packet: (packet) => udp.packet6(packet) },
+      udp: unreachable?.telling(datagrams) ?? datagrams,
       icmpv6: echo === null ? ndp : answering(echo, ndp),
     });
   }

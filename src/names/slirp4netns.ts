@@ -133,7 +133,7 @@ const WORDS: readonly Word<Words>[] = [
   sets(
     ["--disable-host-loopback"],
     undefined,
-    "No --allow-host-loopback: the gateway is not the host's 127.0.0.1.",
+    "No --allow-host-loopback: the gateway is not the host's 127.0.0.1. What is refused is said by --refuse-with unreachable, with it and without.",
     "hostLoopback",
     () => false,
   ),
@@ -233,6 +233,7 @@ function translate(argv: readonly string[], surroundings: Surroundings): Transla
       ...(words.dns ? ["--dns", at(OFFSETS.dns)] : ["--no-dns", "--host-alias", `${at(OFFSETS.dns)}=nobody`]),
       ...["--dhcp-start", at(OFFSETS.dhcp), "--guest-addr", `${at(OFFSETS.guest)},any`],
       ...["--mtu", String(words.mtu), "--allow-link-local", "--answer-ping"],
+      ...["--refuse-with", "unreachable"],
       ...(words.configure ? ["--configure"] : []),
       ...(words.hostLoopback ? ["--allow-host-loopback"] : []),
       ...(words.ipv6 ? ["--ipv6", "auto", "--net6", "fd00::/64"] : ["--ipv6", "off"]),

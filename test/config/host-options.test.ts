@@ -116,3 +116,9 @@ it("--outbound-device and --answer-ping say so", () => {
   expect(engine.answerPing).toBe(true);
   expect(plan([]).engine.answerPing).toBe(false);
 });
+
+it("--refuse-with takes one of three words, and is a reset by default", () => {
+  expect(plan([]).engine.refuseWith).toBe("reset");
+  expect(plan(["--refuse-with", "prohibited"]).engine.refuseWith).toBe("prohibited");
+  expect(problemsOf("--refuse-with", "drop")[0]).toContain("reset, unreachable");
+});

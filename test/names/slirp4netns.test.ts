@@ -53,6 +53,7 @@ describe("slirp4netns", () => {
       allowHostLoopback: false,
       allowLinkLocal: true,
       answerPing: true,
+      refuseWith: "unreachable",
       ipv6: null,
       gatewayMac: macForGateway(ip("10.0.2.2")),
       dhcp: { rangeStart: ip("10.0.2.15") },

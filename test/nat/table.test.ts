@@ -8,6 +8,8 @@ const FILES: Readonly<Record<string, string>> = {
   tcp: "test/nat/tcp.test.ts",
   hairpin: "test/nat/hairpin.test.ts",
   dns: "test/engine/service/dns-forwarder.test.ts",
+  unreachable: "test/engine/network/unreachable.test.ts",
+  refusals: "test/e2e/refusals.test.ts",
   "dns-tcp": "test/engine/service/dns-over-tcp.test.ts",
 };
 

@@ -13,6 +13,8 @@ export const COUNTER_NAMES = [
   "vhost-unknown-request",
   "arp-replies",
   "echo-replies",
+  "icmp-unreachable",
+  "icmp-unreachable-limited",
   "dhcp-replies",
   "ndp-replies",
   "ndp-requests",

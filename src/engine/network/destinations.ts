@@ -57,7 +57,10 @@ export const GROUP = 0;
 /** For a datagram: it may go to a global address, by a translator. */
 export const TRANSLATED = 1;
 
-/** What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word. */
+/**
+ * What is refused fails at once: TCP gets a reset (as from libslirp under restrict=on), UDP has no such word; both hear of it by
+ * ICMP where that is wanted (unreachable.ts).
+ */
 export function refuse(reason: number): number {
   return -2 - reason;
 }
@@ -118,7 +121,11 @@ export class Destinations {
 
   /** Whether a datagram to `address` was dropped because the guest may not reach it, and one station could have that address. */
   isDenied(address: number, reason: number): boolean {
-    if (!isDenial(reason)) return false;
+    return isDenial(reason) && this.isStation(address);
+  }
+
+  /** Whether one station could have this address. */
+  isStation(address: number): boolean {
     const first = address >>> 24;
     return first !== 0 && first < 224 && !this.isGuestNetworkBroadcast(address);
   }

@@ -128,6 +128,13 @@ export function writeIpv4(
   view.setInt32(at + DESTINATION, destinationAddress);
 }
 
+/** Gives a 20-octet header that is written another type of service. */
+export function setTypeOfService(view: DataView, at: number, typeOfService: number): void {
+  view.setUint8(at + TOS, typeOfService);
+  view.setUint16(at + CHECKSUM, 0);
+  view.setUint16(at + CHECKSUM, ~headerSum(view, at, IPV4_HEADER_OCTETS) & 0xffff);
+}
+
 /** Folded sum of a pseudo-header, not complemented, from the sum of its addresses: of either family. */
 export function pseudoSum(sumOfAddresses: number, protocolNumber: number, octets: number): number {
   let sum = sumOfAddresses + protocolNumber + octets;

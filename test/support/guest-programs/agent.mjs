@@ -244,6 +244,22 @@ const TASKS = {
     ]);
     return { outcome, ms: performance.now() - begun };
   },
+  /** Sends datagrams, one a moment, from a connected socket; gives the code with which it fails, or `silent`. */
+  udpFailure({ host, port, timeoutMs = 1000 }) {
+    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    return new Promise((resolve) => {
+      const settle = (outcome) => {
+        clearInterval(again);
+        clearTimeout(end);
+        socket.close();
+        resolve(outcome);
+      };
+      const again = setInterval(() => socket.send("x", () => {}), 50);
+      const end = setTimeout(settle, timeoutMs, "silent");
+      socket.once("error", (error) => settle(error.code));
+      socket.connect(port, host);
+    });
+  },
   /** Sends something, with `againMs` again and again; gives the code with which the connection fails, or `ended`. */
   failureAfter({ host, port, message = "x", againMs }) {
     return new Promise((resolve) => {

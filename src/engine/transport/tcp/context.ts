@@ -9,6 +9,7 @@ import { ChunkPool, USE_SEND } from "../../memory/chunk-pool.ts";
 import type { Counters } from "../../metrics/counters.ts";
 import type { Destinations } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
+import type { Unreachable } from "../../network/unreachable.ts";
 import { TimerWheel } from "../../time/timer-wheel.ts";
 import type { FlowLedger } from "../flow-ledger.ts";
 import { FlowQueue } from "../flow-queue.ts";
@@ -38,6 +39,8 @@ export interface TcpParts {
   readonly destinations: Destinations;
   /** Null where the guest has no IPv6; then no segment of it comes up. */
   readonly destinations6: Destinations6 | null;
+  /** Who tells the guest what it may not reach; null: a reset does. */
+  readonly unreachable: Unreachable | null;
   readonly config: EngineConfig;
   readonly mtu: number;
   readonly secret0: number;

@@ -16,6 +16,7 @@ import { flowEndBy } from "../../metrics/flow-end.ts";
 import { isUnicast6 } from "../../network/addresses.ts";
 import { CHECK, type Destinations, EXPLAIN, GO, HERE, reasonOf } from "../../network/destinations.ts";
 import type { Destinations6 } from "../../network/destinations6.ts";
+import type { Unreachable } from "../../network/unreachable.ts";
 import { addressSum, IPV4_HEADER_OCTETS, PROTOCOL_TCP, pseudoSum } from "../../wire/ipv4.ts";
 import { addressSum6 } from "../../wire/ipv6.ts";
 import {
@@ -74,10 +75,12 @@ export class Tcp {
 
   private readonly destinations: Destinations;
   private readonly destinations6: Destinations6 | null;
+  private readonly unreachable: Unreachable | null;
 
   constructor(parts: TcpParts, nowMs: number) {
     this.destinations = parts.destinations;
     this.destinations6 = parts.destinations6;
+    this.unreachable = parts.unreachable;
     this.receiversSinceMs = nowMs;
     this.ctx = new TcpContext(parts, nowMs, (id) => {
       const c = this.ctx.connections[id];
@@ -173,7 +176,7 @@ export class Tcp {
       if (verdict === HERE) return openLocal(ctx, packet, s, null);
       if (verdict === EXPLAIN) return openLocal(ctx, packet, s, ctx.checks);
       reason = reasonOf(verdict);
-      if (reason === SILENT) return reason;
+      if (reason === SILENT || this.unreachable?.tell(packet, reason) === true) return reason;
     }
     if ((s.flags & ACK) !== 0) {
       sendStrayReset(ctx, packet, s.acknowledgment, 0, RST);
