@@ -25,4 +25,6 @@ mount -t cgroup2 none /sys/fs/cgroup
 useradd --create-home --home-dir /tmp/home tester 2> /dev/null
 grep -q tester /etc/subuid || { echo tester:100000:65536 >> /etc/subuid; echo tester:100000:65536 >> /etc/subgid; }
 export PATH=$PATH:/usr/sbin:/sbin HOME=/root
-exec "$@"' enter "$@"
+# Stays, for it is PID 1 in there: who waits for a process to be gone must not find it dead and unburied.
+"$@"
+exit' enter "$@"
