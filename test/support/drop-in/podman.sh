@@ -1,22 +1,11 @@
-# podman.sh NAMES: rootless Podman, NAMES first among its helpers' directories (empty: the distribution's own): pasta, a
-# published port, a network of its own with names; everything ends with its container.
-names=$1
-export XDG_RUNTIME_DIR=/tmp/run.$$ HOME=/tmp/home
-mkdir -m 700 "$XDG_RUNTIME_DIR"
-mkdir -p $HOME/.config/containers
-printf '[engine]\nhelper_binaries_dir = [%s"/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"]\n' "${names:+\"$names\", }" > $HOME/.config/containers/containers.conf
-root=$HOME/rootfs
-mkdir -p $root/bin $root/lib $root/etc $root/proc $root/sys $root/dev $root/tmp $root/run $root/var
-cp /usr/bin/busybox $root/bin/
-for applet in sh ip ls cat grep wget nslookup ping httpd sleep mkdir true; do ln -sf busybox $root/bin/$applet; done
-podman="podman --log-level=error --cgroup-manager=cgroupfs --events-backend=none --storage-driver=vfs"
+# podman.sh NAMES: rootless Podman, NAMES first among its helpers' directories (empty: the distribution's own): pasta, and a
+# published port; everything ends with its container.
+. "$(dirname "$0")/podman-setup.sh"
 run="$podman run --rm --cgroups=disabled"
-cd /tmp
 address=$(ip -4 -o address show dev "$(ip route show default | grep -o 'dev [^ ]*' | cut -d' ' -f2)" | grep -o 'inet [^ ]*')
 $run --network=pasta --rootfs $root sh -c 'ip -4 -o a show scope global' | grep -q "$address " && echo "address: the host's"
 $run --network=pasta --rootfs $root sh -c 'ip route | grep -o "default via [^ ]*"' | grep -q "$(ip route | grep -o 'default via [^ ]*' | head -1)" && echo "route: the host's"
 $run --network=pasta --rootfs $root cat /etc/resolv.conf | grep -m1 nameserver
-site='mkdir -p /tmp/www; echo served > /tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www'
 $podman run -d --rm --cgroups=disabled --name web --network=pasta -p 18081:80 --rootfs $root sh -c "$site" > /dev/null
 for _ in $(seq 50); do curl -fsS -m 2 http://127.0.0.1:18081/ 2> /dev/null && break; sleep 0.1; done
 echo "runs: $(pgrep -fc 'pasta --config-net|as pasta')"

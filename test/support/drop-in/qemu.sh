@@ -1,7 +1,8 @@
-# qemu.sh PASST: QEMU starts it, starts it anew when it is killed, and ends it at quit; a passt that fails ends QEMU.
+# qemu.sh PASST: QEMU, whose firmware boots by network, starts it, starts it anew when it is killed, and ends it at quit; a passt
+# that fails ends QEMU.
 passt=$1
 cd "$(mktemp -d)"
-qemu-system-x86_64 -S -display none -nodefaults -monitor unix:mon,server=on,wait=off \
+qemu-system-x86_64 -display none -nodefaults -boot n -monitor unix:mon,server=on,wait=off \
   -netdev passt,id=n,path="$passt",mtu=1500,address=192.168.9.5,netmask=24,gateway=192.168.9.1,tcp-ports=127.0.0.1/2222:22,icmp=off,ipv6=off \
   -device virtio-net-pci,netdev=n 2> log &
 qemu=$!
@@ -23,3 +24,5 @@ wait $qemu
 echo "status: $?"
 timeout 20 qemu-system-x86_64 -display none -nodefaults -netdev passt,id=n,path="$passt",param=--nonsense -device virtio-net-pci,netdev=n > log 2>&1
 echo "wrong: $? $(grep -c "unrecognized option '--nonsense'" log)"
+timeout 20 qemu-system-x86_64 -display none -nodefaults -netdev passt,id=n,path=/bin/false -device virtio-net-pci,netdev=n > log 2>&1
+echo "no passt: $?"
