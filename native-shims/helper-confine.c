@@ -247,7 +247,7 @@ void confine(const struct options *options) {
   drop_capabilities(options);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail("confine", "PR_SET_NO_NEW_PRIVS: %s", strerror(errno));
   if (chdir("/") < 0) fail("confine", "chdir: %s", strerror(errno));
-  if (view) restrict_files(options);
+  if (view && !options->no_landlock) restrict_files(options);
   if (options->close_fds) close_descriptors(options);
 }
 

@@ -54,6 +54,7 @@ enum option_id {
   OPT_USER,
   OPT_USER_IF_MAPPED,
   OPT_KEEP_BIND_SERVICE,
+  OPT_NO_LANDLOCK,
   OPT_VIEW_READ,
   OPT_VIEW_EXECUTE,
   OPT_VIEW_WRITE,
@@ -112,6 +113,7 @@ static const struct option long_options[] = {
     {"user", required_argument, NULL, OPT_USER},
     {"user-if-mapped", required_argument, NULL, OPT_USER_IF_MAPPED},
     {"keep-bind-service", no_argument, NULL, OPT_KEEP_BIND_SERVICE},
+    {"no-landlock", no_argument, NULL, OPT_NO_LANDLOCK},
     {"view-read", required_argument, NULL, OPT_VIEW_READ},
     {"view-execute", required_argument, NULL, OPT_VIEW_EXECUTE},
     {"view-write", required_argument, NULL, OPT_VIEW_WRITE},
@@ -245,6 +247,7 @@ static void apply_confinement_option(struct options *options, int id, char *valu
       options->has_user = true;
       break;
     case OPT_KEEP_BIND_SERVICE: options->keep_bind_service = true; break;
+    case OPT_NO_LANDLOCK: options->no_landlock = true; break;
     case OPT_VIEW_READ: add_view(options, VIEW_READ, value); break;
     case OPT_VIEW_EXECUTE: add_view(options, VIEW_EXECUTE, value); break;
     case OPT_VIEW_WRITE: add_view(options, VIEW_WRITE, value); break;

@@ -69,6 +69,7 @@ struct options {
 
   bool no_io_uring, confine, best_effort, keep_bind_service, user_if_mapped, close_fds, view_process;
   bool own_user_namespace;
+  bool no_landlock; /* for a command that builds views itself: Landlock has nobody mount anything */
   bool has_user;
   uid_t user_uid;
   gid_t user_gid;

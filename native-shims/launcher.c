@@ -5,9 +5,12 @@
  *   program        three lines: the paths of node, of sluice's script, and of its helper program
  *   NAME.help      what --help prints
  *   NAME.version   what --version prints
+ *   view           what a process in a view of its own sees, a line each: "read /etc", "execute /usr", "device /dev/null"
  *   NAME.words     a line per kind of word: "help -h --help", "version --version", "stay -f" (do not go to the
- *                  background), "setup -c" (the TAP is set up, which is not done here), "value -m --mtu" (takes a value), "flag -q"; "net --netns", "user --userns", "tap -I"
- *                  take a value too: what names a TAP, as does "positional net tap" of words that are no options;
+ *                  background), "setup -c" (the TAP is set up, which is not done here), "sandbox --enable-sandbox" (in that view,
+ *                  where no rights are needed any more), "value -m --mtu" (takes a value), "flag -q"; "place --api-socket" takes a
+ *                  value in whose directory a file is made; "net --netns", "user --userns", "tap -I" take one that names a TAP, as
+ *                  does "positional net tap" of words that are no options;
  *                  "background" alone: go there unless told to stay; "command" alone: the first word that is no option and
  *                  no number, and what follows it, are a command, to be run without going there; so is no such word at all
  *                  without a "net"
@@ -18,6 +21,7 @@
  * Where the words name a TAP it is opened first, and SLUICE_TAP says where.
  */
 #include "launcher-tap.h"
+#include "launcher-view.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +36,9 @@
 #include <unistd.h>
 
 enum { PATH_OCTETS = 4096, WORDS_OCTETS = 16384, TEXT_OCTETS = 65536 };
+
+/* Where src/cli/as-name.ts finds the descriptor of a TAP that is open. */
+static const char TAP_NOTE[] = "SLUICE_TAP";
 
 static const char *name;
 static char directory[PATH_OCTETS];
@@ -73,13 +80,13 @@ static bool read_file(const char *file, const char *suffix, char *text, size_t s
 
 /* --- words ----------------------------------------------------------------------------------------------------- */
 
-enum kind { UNKNOWN, FLAG, HELP, VERSION, STAY, SETUP, VALUE, NET, USER, TAP };
+enum kind { UNKNOWN, FLAG, HELP, VERSION, STAY, SETUP, SANDBOX, VALUE, PLACE, NET, USER, TAP };
 
 static const struct {
   const char *word;
   enum kind kind;
 } KINDS[] = {{"flag", FLAG}, {"help", HELP}, {"version", VERSION}, {"stay", STAY}, {"setup", SETUP},
-             {"value", VALUE}, {"net", NET}, {"user", USER}, {"tap", TAP}};
+             {"sandbox", SANDBOX}, {"value", VALUE}, {"place", PLACE}, {"net", NET}, {"user", USER}, {"tap", TAP}};
 
 /* The kind of the word of `length` octets, from the lines of NAME.words. */
 static enum kind kind_of(const char *lines, const char *word, size_t length) {
@@ -115,16 +122,21 @@ struct asked {
   bool stay;
   /* The TAP is to be set up: where it is there it has to be so already. */
   bool setup;
+  /* It is to run in a view of its own, with the directory of this file in it, or NULL. */
+  bool sandbox;
+  const char *place;
   struct tap_words names;
 };
 
 static void note_flag(struct asked *asked, enum kind kind) {
   if (kind == STAY) asked->stay = true;
   else if (kind == SETUP) asked->setup = true;
+  else if (kind == SANDBOX) asked->sandbox = true;
   else if (kind != FLAG && asked->question == UNKNOWN) asked->question = kind;
 }
 
 static void note_value(struct asked *asked, enum kind kind, const char *value) {
+  if (kind == PLACE) asked->place = value;
   if (kind == NET) asked->names.net = value;
   if (kind == USER) asked->names.user = value;
   if (kind == TAP) asked->names.tap = value;
@@ -225,14 +237,21 @@ static void read_programs(void) {
   }
 }
 
+static void enter_view(const struct asked *asked, char **command) {
+  static char lines[WORDS_OCTETS];
+  if (!asked->sandbox || getenv(TAP_NOTE) == NULL || geteuid() == 0) return;
+  if (read_file("view", "", lines, sizeof lines)) become_in_view(programs[HELPER], lines, asked->place, command);
+}
+
 /* Becomes sluice. */
-__attribute__((noreturn)) static void become(char **argv, int argc) {
+__attribute__((noreturn)) static void become(const struct asked *asked, char **argv, int argc) {
   char **command = calloc((size_t)argc + 4, sizeof *command);
   if (command == NULL) fail("%s", strerror(errno));
   char as[] = "as";
   char *head[] = {programs[NODE], programs[SCRIPT], as, (char *)name};
   memcpy(command, head, sizeof head);
   memcpy(command + 4, argv + 1, (size_t)(argc - 1) * sizeof *command);
+  enter_view(asked, command);
   execv(programs[NODE], command);
   fail("%s: %s; \"sluice names install\" notes where it is", programs[NODE], strerror(errno));
 }
@@ -331,10 +350,10 @@ static void open_tap(const struct asked *asked) {
   if (fd < 0) return;
   char number[16];
   snprintf(number, sizeof number, "%d", fd);
-  setenv("SLUICE_TAP", number, 1);
+  setenv(TAP_NOTE, number, 1);
 }
 
-static int serve_apart(char **argv, int argc) {
+static int serve_apart(const struct asked *asked, char **argv, int argc) {
   int ready[2], said[2];
   high_pipe(ready);
   high_pipe(said);
@@ -344,7 +363,7 @@ static int serve_apart(char **argv, int argc) {
     close(ready[0]);
     close(said[0]);
     go_apart(ready[1], said[1]);
-    become(argv, argc);
+    become(asked, argv, argc);
   }
   /* Not before: a signal in between ends this process, and the child sees that its starter gave up. */
   for (size_t i = 0; i < sizeof PASSED / sizeof *PASSED; i++) pass(PASSED[i]);
@@ -366,6 +385,6 @@ int main(int argc, char **argv) {
   }
   read_programs();
   open_tap(&asked);
-  if (has_line(lines, "background") && !asked.stay) return serve_apart(argv, argc);
-  become(argv, argc);
+  if (has_line(lines, "background") && !asked.stay) return serve_apart(&asked, argv, argc);
+  become(&asked, argv, argc);
 }

@@ -85,7 +85,10 @@ async function serveAs(
   words: readonly string[],
   say: (line: string) => void,
 ): Promise<number> {
-  const translation = program.translate(words, { exists: existsSync, defaultDevice });
+  const tapFd = takeTap();
+  // What it was opened by was there, and may be out of view by now.
+  const exists = tapFd === undefined ? existsSync : (): boolean => true;
+  const translation = program.translate(words, { exists, defaultDevice });
   if (translation === "help" || translation === "version") {
     writeText(1, translation === "help" ? helpText(program) : program.version(ownVersion()));
     return 0;
@@ -93,7 +96,6 @@ async function serveAs(
   const { argv, background, command, greeting, serveApi, steering, warnings } = translation;
   if (steering !== undefined) return steer(steering, say);
   for (const warning of warnings) say(warning);
-  const tapFd = takeTap();
   const manner: Manner = {
     refuse: (problems) => {
       for (const problem of problems) say(formatProblem(problem));

@@ -14,6 +14,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { quote } from "../config/problem.ts";
 import { helperPath, launcherPath, packageRoot } from "../host/native/native-loader.ts";
 import { makeCodeCaches, removeOwnCodeCaches } from "../host/process/code-caches.ts";
+import { startedView } from "../host/process/started-view.ts";
 import { ownVersion } from "../host/version.ts";
 import {
   InstallationError,
@@ -121,6 +122,7 @@ function installInto(directory: string, names: readonly string[]): number {
     node: realpathSync(process.execPath),
     script: join(packageRoot(), "src", "cli", "sluice.cjs"),
     helper: helperPath(),
+    view: startedView(),
     version: ownVersion(),
   });
   note([...new Set([...listed(), directory])]);

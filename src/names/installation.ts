@@ -31,6 +31,8 @@ export interface Place {
   readonly node: string;
   readonly script: string;
   readonly helper: string;
+  /** What a process that asks for a view of its own sees: lines of native-shims/launcher.c. */
+  readonly view: readonly string[];
   readonly version: string;
 }
 
@@ -122,6 +124,7 @@ function fill(folder: string, programs: readonly Program[], place: Place): void 
   // A running launcher keeps its file; a new one is renamed over it.
   replace(join(folder, LAUNCHER), (path) => copyFileSync(place.launcher, path));
   write("program", `${place.node}\n${place.script}\n${place.helper}\n`);
+  write("view", place.view.map((line) => `${line}\n`).join(""));
   for (const program of programs) {
     write(`${program.name}.help`, helpText(program));
     write(`${program.name}.version`, program.version(place.version));

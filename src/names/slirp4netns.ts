@@ -122,6 +122,7 @@ const WORDS: readonly Word<Words>[] = [
     forms: ["-a", "--api-socket"],
     placeholder: "PATH",
     help: "Serves add_hostfwd, list_hostfwd and remove_hostfwd on this Unix socket; forwards over IPv4.",
+    kind: "place",
     note: readApiSocket,
   },
   {
@@ -146,7 +147,8 @@ const WORDS: readonly Word<Words>[] = [
   sets(["--userns-path"], "PATH", "--userns.", "userns", (text) => text, "user"),
   {
     forms: ["--enable-sandbox"],
-    help: "Always: the process that reads packets sees no files and has no rights.",
+    help: "Always: the process that reads packets sees no files and has no rights. With it, but for root and -c, the one that is started sees /etc, /run and what is of programs.",
+    kind: "sandbox",
     note: () => {},
   },
   {

@@ -38,9 +38,9 @@ export interface Word<S> {
   readonly help: string;
   /**
    * What the launcher has to know of it: a question, a word that keeps it from going to the background, one
-   * that has the TAP set up, what names a TAP.
+   * that has the TAP set up, one that asks for a view of its own, one whose value is a file to be made, what names a TAP.
    */
-  readonly kind?: Question | "stay" | "setup" | TapWord;
+  readonly kind?: Question | "stay" | "setup" | "sandbox" | "place" | TapWord;
   /** Nothing that it asks for is to be had: `note` throws. */
   readonly refused?: true;
   /** Throws a Refusal. */

@@ -35,7 +35,8 @@ export function watchForEnd(host: HostPlan, link: LinkPlan | undefined, onReport
   on("SIGUSR2", onReport);
   if (host.exitFd !== undefined) undo.push(watchDescriptor(host.exitFd, resolveEnd));
   if (!host.outliveParent) undo.push(watchParent(resolveEnd));
-  if (link?.kind === "tap" && link.netns !== undefined) undo.push(watchNamespace(link.netns, resolveEnd));
+  if (link?.kind === "tap" && link.netns !== undefined)
+    undo.push(watchNamespace(link.netns, resolveEnd, link.opened !== undefined));
   return {
     end,
     close: () => {

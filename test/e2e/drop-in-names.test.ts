@@ -1,6 +1,8 @@
 /** sluice under other programs' names, installed and started as their clients start them. */
 import { spawn, spawnSync } from "node:child_process";
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   mkdtempSync,
@@ -8,6 +10,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -185,6 +188,89 @@ describe("slirp4netns", () => {
     await holder.ended;
   });
 });
+
+describe("slirp4netns of a user with --enable-sandbox", () => {
+  const become = isRoot ? ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "--"] : [];
+
+  /** Served, with the API's socket in a directory of the user's; a namespace of theirs, and its process. */
+  async function serve(target: (pid: number) => string[]) {
+    const own = mkdtempSync(join(tmpdir(), "sluice-test-view-"));
+    if (isRoot) chownSync(own, 4242, 4242);
+    const [command = "", ...args] = [...become, "unshare", "--user", "--map-root-user", "--net"];
+    const holder = run(command, [...args, "sh", "-c", "echo made; exec sleep 600"], { env });
+    await holder.says(/made/, "stdout");
+    const pid = holder.child.pid as number;
+    const api = join(own, "api.sock");
+    const words = [
+      "--enable-sandbox",
+      "--disable-host-loopback",
+      "--api-socket",
+      api,
+      ...target(pid),
+      "tap0",
+    ];
+    const [program = "", ...rest] = [...become, join(names, "slirp4netns"), ...words];
+    const running = run(program, rest, { env });
+    await running.says(/API Socket: +\//, "stdout");
+    const close = async () => {
+      holder.child.kill("SIGKILL");
+      await holder.ended;
+      rmSync(own, { recursive: true });
+    };
+    return { running, started: running.child.pid as number, pid, api, close };
+  }
+
+  beforeEach((context) => {
+    needs(context, { userNamespaces: true, commands: ["setpriv", "unshare"] });
+    // Not the one that SLUICE_TEST_TUN names: the launcher knows no other.
+    const mode = statSync("/dev/net/tun", { throwIfNoEntry: false })?.mode ?? 0;
+    if ((mode & 6) !== 6) {
+      process.stderr.write(`SKIPPED ${context.task.name}: needs a /dev/net/tun that everybody may open\n`);
+      context.skip();
+    }
+    // The directory is this user's alone.
+    chmodSync(directory, 0o755);
+  });
+
+  it("is started in a view without homes or rights, serves, and starts an engine that sees less", async () => {
+    const { running, started, api, close } = await serve((pid) => [String(pid)]);
+    const seen = (path: string): boolean => existsSync(`/proc/${started}/root${path}`);
+    expect(["/etc/hosts", "/run", "/usr"].filter(seen)).toEqual(["/etc/hosts", "/run", "/usr"]);
+    expect(["/var", "/boot", "/srv", "/sbin/init"].filter(seen)).toEqual([]);
+    const { CapEff, CapBnd, NoNewPrivs } = statusOf(started);
+    // CAP_NET_BIND_SERVICE, in a user namespace of its own.
+    expect([CapEff, CapBnd, NoNewPrivs]).toEqual(["0000000000000400", "0000000000000400", "1"]);
+    expect(readlinkSync(`/proc/${started}/ns/user`)).not.toBe(readlinkSync("/proc/self/ns/user"));
+    const engine = Number(readFileSync(`/proc/${started}/task/${started}/children`, "utf8").trim());
+    expect(existsSync(`/proc/${engine}/root/run`)).toBe(false);
+    expect(statusOf(engine)["CapEff"]).toBe("0000000000000000");
+    const listed = await exchange(connect(api), JSON.stringify({ execute: "list_hostfwd" }));
+    expect(JSON.parse(listed)).toMatchObject({ return: { entries: [] } });
+    running.child.kill("SIGTERM");
+    expect(await running.ended).toMatchObject({ status: 0, stderr: "" });
+    expect(existsSync(api)).toBe(false);
+    await close();
+  });
+
+  it("ends with the process whose namespace it serves, and without where that is out of view", async () => {
+    const { running, close } = await serve((pid) => [String(pid)]);
+    await close();
+    expect(await running.ended).toMatchObject({ status: 0 });
+    const path = (pid: number): string[] => ["--netns-type=path", `/proc/${pid}/ns/net`];
+    const hidden = await serve((pid) => [`--userns-path=/proc/${pid}/ns/user`, ...path(pid)]);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(isAlive(hidden.started)).toBe(true);
+    hidden.running.child.kill("SIGTERM");
+    expect(await hidden.running.ended).toMatchObject({ status: 0, stderr: "" });
+    await hidden.close();
+  });
+});
+
+/** Lines of /proc/PID/status. */
+function statusOf(pid: number): Record<string, string> {
+  const lines = readFileSync(`/proc/${pid}/status`, "utf8").trim().split("\n");
+  return Object.fromEntries(lines.map((line) => line.split(":\t") as [string, string]));
+}
 
 /** What a socket says to `request`, until it ends. */
 function exchange(socket: Socket, request = ""): Promise<string> {

@@ -24,6 +24,8 @@ let directory: string;
 let script: string;
 let helper: string;
 
+const VIEW = ["read /etc", "execute /usr"];
+
 /** Node's stand-in: says what it was started with, then does what the test wants. */
 function node(body: string): string {
   const path = join(root, "node");
@@ -38,6 +40,7 @@ const put = (body = 'echo "$*"', programs = PROGRAMS): void =>
     node: node(body),
     script,
     helper,
+    view: VIEW,
     version: "9.8.7",
   });
 
@@ -61,6 +64,7 @@ describe("installing", () => {
     script = join(root, "other");
     put();
     expect(inspect(directory, PROGRAM_NAMES)?.script).toBe(script);
+    expect(readFileSync(join(directory, ".sluice", "view"), "utf8")).toBe("read /etc\nexecute /usr\n");
     expect(remove(directory, PROGRAM_NAMES)).toEqual(PROGRAM_NAMES);
     expect(existsSync(directory)).toBe(false);
     expect(() => remove(directory, PROGRAM_NAMES)).toThrow(InstallationError);
@@ -78,7 +82,14 @@ describe("installing", () => {
   });
 
   it("leaves nothing of an installation that fails half-way", () => {
-    const place = { launcher: join(root, "no-launcher"), node: "/n", script, helper, version: "1" };
+    const place = {
+      launcher: join(root, "no-launcher"),
+      node: "/n",
+      script,
+      helper,
+      view: VIEW,
+      version: "1",
+    };
     expect(() => install(join(directory, "deep"), PROGRAMS, place)).toThrow("ENOENT");
     expect(existsSync(directory)).toBe(false);
     mkdirSync(directory);
@@ -133,6 +144,8 @@ describe("the launcher", () => {
 
   it.each([
     ["slirp4netns", ["-c", "5", "tap0"]],
+    // There is nothing to open a TAP with, so rights are still needed.
+    ["slirp4netns", ["--enable-sandbox", "--api-socket", "/a/b", "5", "tap0"]],
     ["slirp4netns", ["--", "--help"]],
     ["slirp4netns", ["-r", "--help", "5", "tap0"]],
     ["slirp4netns", ["--unknown", "--help"]],
