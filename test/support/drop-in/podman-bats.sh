@@ -1,23 +1,7 @@
-# podman-bats.sh NAMES [FILTER]: 505-networking-pasta.bats of Podman's sources ($PODMAN_SOURCES), offline: the network is a device
-# of our own with addresses and default routes of both families, and a name server that knows the one name they ask for. NAMES
-# first among its helpers' directories (empty: the distribution's own). Root; the tests run as user tester. Prints bats' TAP lines.
+# podman-bats.sh NAMES [FILTER]: 505-networking-pasta.bats of Podman's sources ($PODMAN_SOURCES), behind offline.sh, whose name
+# server knows the one name they ask for. NAMES first among its helpers' directories (empty: the distribution's own). Prints bats'
+# TAP lines.
 names=$1 filter=${2:-}
-if [ "$(id -u)" = 0 ]; then
-  exec unshare --net bash -c '
-    ip link set lo up
-    ip link add uplink type veth peer name far
-    sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.uplink.accept_dad=0
-    ip link set far up
-    ip link set uplink up
-    ip address add 198.51.100.7/24 dev uplink
-    ip -6 address add 2001:db8:7::7/64 dev uplink nodad
-    ip route add default via 198.51.100.1
-    ip -6 route add default via fe80::1 dev uplink
-    ip address add 203.0.113.53/32 dev lo
-    node "$(dirname "$0")/name-server.mjs" 203.0.113.53 l.root-servers.net &
-    echo nameserver 203.0.113.53 > /etc/resolv.conf
-    exec su tester -c "$1"' "$0" "PODMAN_SOURCES=$PODMAN_SOURCES BATS_TIME='${BATS_TIME:-900}' bash $0 '$names' '$filter'"
-fi
 export XDG_RUNTIME_DIR=/tmp/run.$$ HOME=/tmp/home TMPDIR=/tmp PATH=$PATH:/usr/sbin:/sbin PODMAN_TEST_IMAGE_REGISTRY=localhost
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 mkdir -p $HOME/.config/containers
