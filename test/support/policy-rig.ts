@@ -159,6 +159,13 @@ export class PolicyRig {
   }
 }
 
+export function namesExtension(name: string): Buffer {
+  const octets = Buffer.from(name);
+  const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);
+  const list = Buffer.concat([Buffer.of(0), u16(octets.length), octets]);
+  return Buffer.concat([u16(0), u16(list.length + 2), u16(list.length), list]);
+}
+
 /** A ClientHello as OpenSSL makes them, with more in it than is looked at. */
 export function clientHello(name: string | null, extensions: readonly Uint8Array[] = []): Buffer {
   const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);

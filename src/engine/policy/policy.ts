@@ -237,9 +237,13 @@ export class Policy implements FlowJudge {
     if (this.config.audit || !this.rules.asks(this.rule)) this.counts.allow(this.rule);
   }
 
-  /** GO, or the refusal of a flow that there are enough of. Which rule's a flow is that has to show a name is seen then. */
+  /**
+   * GO, or the refusal of a flow that there are enough of. Which rule's a flow is that has to show a name is seen then; one that
+   * may show none is its first one's until it has.
+   */
   private limited(verdict: number, isTcp: boolean): number {
-    const reason = this.limits.admit(verdict === CHECK ? NO_RULE : this.rule, isTcp, this.uptimeMs());
+    const rule = verdict === CHECK && !this.lenient ? NO_RULE : this.rule;
+    const reason = this.limits.admit(rule, isTcp, this.uptimeMs());
     if (reason === 0) return GO;
     this.name.labels = 0;
     this.refused(reason);
@@ -269,6 +273,7 @@ export class Policy implements FlowJudge {
     const all = flow.candidates(words, at);
     let strictest = GO;
     let isLenient = true;
+    let check = CHECK_NONE;
     let way: PolicyWay | null = null;
     for (let i = 0; i < all; i++) {
       flow.take(i, words, at);
@@ -279,9 +284,11 @@ export class Policy implements FlowJudge {
       way = this.wayOf(this.rule);
       if (verdict === GO) continue;
       strictest = CHECK;
+      if (check === CHECK_NONE || !this.lenient) check = this.check;
       isLenient = isLenient && this.lenient;
     }
     this.lenient = isLenient;
+    this.check = check;
     return strictest;
   }
 
@@ -305,10 +312,11 @@ export class Policy implements FlowJudge {
       return flow.protocol === OVER_TCP ? HERE : refuse(RESOLVER);
     }
     const allowing = this.pinned.allowing();
-    const isAllowed = rules.allows(fixed);
     if (flow.protocol === OVER_TCP) {
-      const check = isAllowed ? checkOfPort(flow.port) : rules.checkOf(allowing, flow.port);
-      if (check !== CHECK_NONE) return this.judgeChecked(fixed, allowing, check);
+      // Where an address is asked about, a name that leads there says more.
+      const isByAddress = rules.allows(fixed) && !(rules.asks(fixed) && allowing < fixed);
+      const check = isByAddress ? checkOfPort(flow.port) : rules.checkOf(allowing, flow.port);
+      if (check !== CHECK_NONE) return this.judgeChecked(fixed, allowing, isByAddress, check);
     } else if (rules.hasQuic && this.hasToShow(Math.min(fixed, allowing))) return CHECK;
     const named = this.pinned.deciding();
     this.rule = Math.min(fixed, named);
@@ -358,11 +366,10 @@ export class Policy implements FlowJudge {
   }
 
   /** A flow to a port whose protocol says a name. */
-  private judgeChecked(fixed: number, allowing: number, check: number): number {
+  private judgeChecked(fixed: number, allowing: number, isByAddress: boolean, check: number): number {
     const { flow, rules } = this;
     this.check = check;
-    // Where an address is asked about, a name that leads there says more.
-    if (rules.allows(fixed) && !(rules.asks(fixed) && allowing < fixed)) {
+    if (isByAddress) {
       this.rule = fixed;
       this.lenient = true;
       return rules.firstDenying(flow.port, flow.protocol) < fixed ? CHECK : GO;

@@ -3,7 +3,15 @@ import packet from "dns-packet";
 import { describe, expect, it } from "vitest";
 import { asUdp, udp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
-import { ALERT_49, clientHello, DNS, hello, inRecords, PolicyRig } from "../../support/policy-rig.ts";
+import {
+  ALERT_49,
+  clientHello,
+  DNS,
+  hello,
+  inRecords,
+  namesExtension,
+  PolicyRig,
+} from "../../support/policy-rig.ts";
 
 const GOOD = "203.0.113.10";
 const OTHER = "203.0.113.99";
@@ -738,13 +746,6 @@ it("answers DNS over UDP from the address that was asked", () => {
   );
   expect(asUdp(frame!).source).toBe(DNS);
 });
-
-function namesExtension(name: string): Buffer {
-  const octets = Buffer.from(name);
-  const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);
-  const list = Buffer.concat([Buffer.of(0), u16(octets.length), octets]);
-  return Buffer.concat([u16(0), u16(list.length + 2), u16(list.length), list]);
-}
 
 function broken(change: (octets: Buffer) => void): Buffer {
   const octets = clientHello("good.example", [Buffer.from([1, 1, 0, 0])]);

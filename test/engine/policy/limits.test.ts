@@ -182,6 +182,24 @@ describe("connections", () => {
     expect(rig.connect(AT, 5432)).not.toBeNull();
   });
 
+  it("P25 count for the rule of their address from the beginning, where a name may be shown and need not", () => {
+    const rig = new PolicyRig({
+      rules: [
+        { deny: "*.ads.example" },
+        { allow: "203.0.113.0/24", limit: { connections: 2, bytes: "1kB" } },
+      ],
+    });
+    // One that shows no name, one that shows one which has no rule, and one too many.
+    const silent = connection(rig, 443);
+    rig.connect(AT, 443)?.send(hello("good.example"));
+    expect(rig.connect(AT, 443) === null).toBe(true);
+    expect(rig.denials).toEqual([`${AT}:443 policy-connections`]);
+    silent.guest.send(Buffer.from("SSH-2.0-x\r\n".repeat(100)));
+    silent.guest.pass(1000);
+    expect(rig.connect(AT, 443) === null).toBe(true);
+    expect(rig.exchange.core.counters.dropped("policy-budget")).toBeGreaterThan(0);
+  });
+
   it("P25 that waited for an answer are not more than may be either", () => {
     const rig = new PolicyRig({ rules: [{ ask: "203.0.113.0/24", limit: { connections: 1 } }] });
     const { exchange } = rig;

@@ -45,6 +45,25 @@ const states = (policy: PolicyRig): string[] =>
     .map(({ id, host, port, state, count }) => `${id} ${host}:${port} ${state} ${count}`);
 
 describe("a flow that is asked about", () => {
+  it("P12 P21 by its address has to show a name where one that leads there says so, whatever the port is known for", () => {
+    const policy = new PolicyRig({
+      rules: [
+        { allow: "good.example:8000", check: "tls" },
+        { allow: "good.example:443", check: "none" },
+        { ask: "@any" },
+      ],
+    });
+    policy.resolve("good.example", GOOD);
+    const guest = policy.connect(GOOD, 8000);
+    guest?.send(hello("evil.example"));
+    expect(guest?.received).toEqual(ALERT_49);
+    expect(policy.socket.octets.length).toBe(0);
+    policy.connect(GOOD, 443)?.send(Buffer.from("SSH-2.0-x\r\n"));
+    expect(policy.socket.octets.length).toBe(11);
+    // What was shown is no name of a rule: the address's asks about it.
+    expect(states(policy)).toEqual(["1 evil.example:8000 open 1"]);
+  });
+
   it("P21 waits without a socket, joins the question there is, and goes on once it is allowed", () => {
     const policy = asking();
     const { exchange } = policy;

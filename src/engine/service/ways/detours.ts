@@ -136,7 +136,7 @@ export class Detours implements Ways {
     const { way } = policy;
     while (this.wayByFlow.length <= c.id) this.wayByFlow.push(null);
     this.wayByFlow[c.id] = way;
-    policy.limits.bind(c.id, c.check === 0 ? policy.rule : NO_RULE);
+    policy.limits.bind(c.id, c.check === 0 || policy.lenient ? policy.rule : NO_RULE);
     this.placeOf[c.id] = 0;
     const { words } = this;
     copyRemote(c, words);
