@@ -12,6 +12,7 @@ export function makeCertificate(directory: string, name: string): { key: string;
   spawnSync("openssl", [
     ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
     ...["-keyout", key, "-out", cert, "-subj", `/CN=${name}`],
+    ...["-addext", `subjectAltName=DNS:${name}`],
   ]);
   return { key, cert };
 }

@@ -19,6 +19,7 @@ const FILES: Readonly<Record<string, string>> = {
   limits: "test/engine/policy/limits.test.ts",
   ways: "test/engine/policy/ways.test.ts",
   proxies: "test/e2e/policy-ways.test.ts",
+  everyday: "test/e2e/policy-clients.test.ts",
   recipes: "test/e2e/recipes.test.ts",
   asked: "test/e2e/policy-asked.test.ts",
 };
