@@ -1,7 +1,8 @@
 /**
- * Sends the engine's records to who reads them: after each turn, in one call, over a socket that never holds the engine up.
+ * Sends the engine's records to who reads them: after a turn, in one call, over a socket that never holds the engine up. The
+ * first after a pause leave at once, others are gathered for a while: waking the reader costs more than what it reads.
  * What does not fit waits in the rings; what does not fit there is lost and counted. Rows of the flow table, which somebody
- * asked for, wait for room instead.
+ * asked for, wait for room instead, and are not gathered.
  */
 import type { EngineCore, RowCursor } from "../engine/api.ts";
 import { EAGAIN, WRITABLE } from "../engine/boundary.ts";
@@ -13,6 +14,8 @@ import { pause } from "./pause.ts";
 
 /** How often the host's clock is told, milliseconds. */
 const CLOCK_MS = 10_000;
+/** How long records are gathered, milliseconds: one may wait twice as long. */
+const GATHER_MS = 50;
 /** How long the last records may wait for their reader, milliseconds. */
 const LAST_MS = 200;
 
@@ -23,6 +26,10 @@ export class RecordPipe {
   /** Token of the wait for room, -1 while there is some. */
   private waiting = -1;
   private clockToldMs: number;
+  private sentMs: number;
+  /** Has what is gathered sent where no turn comes that does; made when it is first needed. */
+  private gathering: NodeJS.Timeout | null = null;
+  private isGathering = false;
   private isOpen = true;
 
   /** Takes `fd`, a stream socket, and tells what `wanted` (recorder.ts) says from now on. */
@@ -36,6 +43,7 @@ export class RecordPipe {
     recorder.read(wanted);
     this.rings = [recorder.events, recorder.drops];
     this.clockToldMs = native.nowMs();
+    this.sentMs = (this.clockToldMs - GATHER_MS) | 0;
     loop.afterTurn = (nowMs) => this.work(nowMs);
     loop.wake();
   }
@@ -54,8 +62,11 @@ export class RecordPipe {
     const recorder = this.core.record();
     recorder.endTurn();
     if (!this.isOpen || this.waiting >= 0) return false;
+    const isAsked = this.rowCalls.length > 0;
     const told = this.tellRows(nowMs);
     if (this.rings[0].isEmpty && this.rings[1].isEmpty) return told;
+    if (!isAsked && !this.isDue(nowMs)) return false;
+    this.sentMs = nowMs;
     if (((nowMs - this.clockToldMs) | 0) >= CLOCK_MS && recorder.events.hasRoom(CLOCK_OCTETS)) {
       this.clockToldMs = nowMs;
       recorder.clock(Date.now());
@@ -63,6 +74,21 @@ export class RecordPipe {
     this.send();
     return told && this.waiting < 0;
   }
+
+  /** Whether there is something to send that waits no longer. If not, there will be. */
+  private isDue(nowMs: number): boolean {
+    if (((nowMs - this.sentMs) | 0) >= GATHER_MS) return true;
+    if (this.rings[0].isFilling || this.rings[1].isFilling) return true;
+    if (this.isGathering) return false;
+    this.isGathering = true;
+    this.gathering = this.gathering?.refresh() ?? setTimeout(this.gathered, GATHER_MS).unref();
+    return false;
+  }
+
+  private readonly gathered = (): void => {
+    this.isGathering = false;
+    this.loop.wake();
+  };
 
   /** Some rows of the call that came first. True when there are more to tell. */
   private tellRows(nowMs: number): boolean {
@@ -108,6 +134,7 @@ export class RecordPipe {
 
   close(): void {
     this.loop.afterTurn = null;
+    if (this.gathering !== null) clearTimeout(this.gathering);
     if (this.waiting >= 0) this.loop.unwatch(this.fd, this.waiting);
     this.waiting = -1;
     if (this.isOpen) this.sendLast();

@@ -30,6 +30,11 @@ export class RecordRing {
     return this.used === 0;
   }
 
+  /** Better sent now than gathered. */
+  get isFilling(): boolean {
+    return this.used > this.size >> 2;
+  }
+
   /** Whether `octets` more would certainly fit. */
   hasRoom(octets: number): boolean {
     return this.size - this.used >= 2 * octets;
