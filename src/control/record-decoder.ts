@@ -40,19 +40,31 @@ export interface FlowRecord extends FlowEnds {
 
 export interface RecordListener {
   record(record: FlowOpened | FlowEnded | Dropped | DnsQuestion | RecordsLost): void;
+  /** `row` is the decoder's own: it is another one when this returns. */
   row(call: number, row: FlowRecord): void;
   /** `next` is the place where to go on, 0 when that was all. */
   rowsEnd(call: number, next: number): void;
 }
 
-const LENGTHS = new Map([
-  [layout.RECORD_FLOW_OPENED, layout.FLOW_OPENED_OCTETS],
-  [layout.RECORD_FLOW_ENDED, layout.FLOW_ENDED_OCTETS],
-  [layout.RECORD_LOST, layout.LOST_OCTETS],
-  [layout.RECORD_CLOCK, layout.CLOCK_OCTETS],
-  [layout.RECORD_ROW, layout.ROW_OCTETS],
-  [layout.RECORD_ROWS_END, layout.ROWS_END_OCTETS],
-]);
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+type Side = "guest" | "remote" | "target";
+type Scratch = Writable<Omit<FlowRecord, Side>> & { readonly [K in Side]: Writable<Endpoint> };
+
+const nowhere = (): Endpoint => ({ address: "", port: 0 });
+const copied = ({ address, port }: Endpoint): Endpoint => ({ address, port });
+
+/** Of records that have one length, by type. */
+const LENGTHS: readonly (number | undefined)[] = Object.assign([], {
+  [layout.RECORD_FLOW_OPENED]: layout.FLOW_OPENED_OCTETS,
+  [layout.RECORD_FLOW_ENDED]: layout.FLOW_ENDED_OCTETS,
+  [layout.RECORD_LOST]: layout.LOST_OCTETS,
+  [layout.RECORD_CLOCK]: layout.CLOCK_OCTETS,
+  [layout.RECORD_ROW]: layout.ROW_OCTETS,
+  [layout.RECORD_ROWS_END]: layout.ROWS_END_OCTETS,
+});
+/** Of an address, as the engine has it. */
+const WORDS = 4;
+const NOTHING = Buffer.alloc(0);
 const ERRNO_MIN = -4095;
 /** What Date can tell, less the longest duration a record has. */
 const TIME_MS_MAX = 8.63e15;
@@ -64,9 +76,28 @@ function check(holds: boolean, what: string): asserts holds {
 export class RecordDecoder {
   private pending = Buffer.alloc(0);
   private view: DataView = new DataView(new ArrayBuffer(0));
-  private octets: Uint8Array = new Uint8Array(0);
+  /** Where the record begins in `view`. */
+  private from = 0;
   /** The wall clock at uptime 0. */
   private epochMs: number;
+  /** Of the record at hand: rows come by the ten thousand, and most are gone at once. */
+  private readonly flow: Scratch = {
+    flow: 0,
+    protocol: "tcp",
+    direction: "out",
+    guest: nowhere(),
+    remote: nowhere(),
+    target: nowhere(),
+    forward: null,
+    place: 0,
+    state: "",
+    octetsFromGuest: 0,
+    octetsToGuest: 0,
+    ageMs: 0,
+    idleMs: 0,
+  };
+  /** Addresses as the record before had them, of which a text was made: guest, remote, target. */
+  private readonly words = new Int32Array(3 * WORDS);
 
   /** `wallMs` is what the clock said when the engine's uptime was `uptimeMs`. */
   constructor(
@@ -75,45 +106,49 @@ export class RecordDecoder {
     uptimeMs: number,
   ) {
     this.epochMs = wallMs - uptimeMs;
+    const { guest, remote, target } = this.flow;
+    guest.address = remote.address = target.address = formatAddress(this.words);
   }
 
   /** Takes octets as they come. Throws RecordError. */
   push(chunk: Buffer): void {
     const all = this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]);
+    this.view = new DataView(all.buffer, all.byteOffset, all.length);
     let at = 0;
     while (all.length - at >= 4) {
-      const length = all.readUInt16BE(at);
+      const length = this.view.getUint16(at);
       check(length >= 4 && length % 4 === 0 && length <= layout.RECORD_OCTETS_MAX, "length");
       if (all.length - at < length) break;
-      this.one(all.subarray(at, at + length));
+      this.from = at;
+      this.one(length);
       at += length;
     }
-    this.pending = Buffer.from(all.subarray(at));
+    this.pending = at === all.length ? NOTHING : Buffer.from(all.subarray(at));
   }
 
-  private one(octets: Buffer): void {
-    const type = octets.readUInt8(layout.RECORD_TYPE);
+  private one(length: number): void {
+    const type = this.view.getUint8(this.from + layout.RECORD_TYPE);
     if (type === layout.RECORD_PAD) return;
-    const expected = LENGTHS.get(type);
-    const least = expected ?? layout.DNS_ADDRESSES;
-    check(octets.length >= least && (expected === undefined || octets.length === expected), "length");
-    this.octets = octets;
-    this.view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+    const expected = LENGTHS[type];
+    check(
+      length >= (expected ?? layout.DNS_ADDRESSES) && (expected === undefined || length === expected),
+      "length",
+    );
     switch (type) {
       case layout.RECORD_FLOW_OPENED:
-        this.listener.record({ type: "flow-opened", atMs: this.time(layout.RECORD_AT), ...this.ends() });
+        this.listener.record(this.flowOpened());
         return;
       case layout.RECORD_FLOW_ENDED:
         this.listener.record(this.flowEnded());
         return;
       case layout.RECORD_DROP:
-        this.listener.record(this.dropped());
+        this.listener.record(this.dropped(length));
         return;
       case layout.RECORD_DNS:
-        this.listener.record(this.dns());
+        this.listener.record(this.dns(length));
         return;
       case layout.RECORD_LOST: {
-        const count = this.view.getUint32(layout.LOST_COUNT);
+        const count = this.uint32(layout.LOST_COUNT);
         this.listener.record({ type: "records-lost", atMs: this.time(layout.RECORD_AT), count });
         return;
       }
@@ -121,10 +156,11 @@ export class RecordDecoder {
         this.clock();
         return;
       case layout.RECORD_ROW:
-        this.listener.row(this.view.getUint32(layout.ROW_CALL), this.row());
+        this.row();
+        this.listener.row(this.uint32(layout.ROW_CALL), this.flow);
         return;
       case layout.RECORD_ROWS_END:
-        this.listener.rowsEnd(this.view.getUint32(layout.ROWS_END_CALL), this.count(layout.ROWS_END_NEXT));
+        this.listener.rowsEnd(this.uint32(layout.ROWS_END_CALL), this.count(layout.ROWS_END_NEXT));
         return;
       default:
         check(false, "type");
@@ -133,14 +169,35 @@ export class RecordDecoder {
 
   // --- fields ------------------------------------------------------------------------------------------------------
 
+  private uint8(at: number): number {
+    return this.view.getUint8(this.from + at);
+  }
+
+  private uint16(at: number): number {
+    return this.view.getUint16(this.from + at);
+  }
+
+  private uint32(at: number): number {
+    return this.view.getUint32(this.from + at);
+  }
+
+  private int32(at: number): number {
+    return this.view.getInt32(this.from + at);
+  }
+
+  /** `length` octets, which are the chunk's. */
+  private octets(at: number, length: number): Uint8Array {
+    return new Uint8Array(this.view.buffer, this.view.byteOffset + this.from + at, length);
+  }
+
   private count(at: number): number {
-    const value = this.view.getFloat64(at);
+    const value = this.view.getFloat64(this.from + at);
     check(Number.isSafeInteger(value) && value >= 0, "count");
     return value;
   }
 
   private uptime(at: number): number {
-    const value = this.view.getFloat64(at);
+    const value = this.view.getFloat64(this.from + at);
     check(value >= 0 && value <= Number.MAX_SAFE_INTEGER, "time");
     return value;
   }
@@ -152,90 +209,130 @@ export class RecordDecoder {
   }
 
   private clock(): void {
-    const wallMs = this.view.getFloat64(layout.CLOCK_WALL_MS);
+    const wallMs = this.view.getFloat64(this.from + layout.CLOCK_WALL_MS);
     check(wallMs >= 0 && wallMs <= TIME_MS_MAX, "time");
     this.epochMs = wallMs - this.uptime(layout.RECORD_AT);
   }
 
-  private endpoint(addressAt: number, portAt: number): Endpoint {
-    const words = [0, 4, 8, 12].map((offset) => this.view.getInt32(addressAt + offset));
-    return { address: formatAddress(words), port: this.view.getUint16(portAt) };
+  private address(at: number): string {
+    return formatAddress([this.int32(at), this.int32(at + 4), this.int32(at + 8), this.int32(at + 12)]);
   }
 
-  private ends(): FlowEnds {
-    const { view } = this;
-    const protocol = view.getUint8(layout.FLOW_PROTOCOL);
+  private endpoint(addressAt: number, portAt: number): Endpoint {
+    return { address: this.address(addressAt), port: this.uint16(portAt) };
+  }
+
+  // --- flows -------------------------------------------------------------------------------------------------------
+
+  /** Takes an end of the flow at hand. Text is made of an address only where the record before had another one. */
+  private end(end: Writable<Endpoint>, index: number, addressAt: number, portAt: number): void {
+    end.port = this.uint16(portAt);
+    const { words } = this;
+    let isSame = true;
+    for (let i = 0; i < WORDS; i++) {
+      const word = this.int32(addressAt + 4 * i);
+      if (word === words[index + i]) continue;
+      words[index + i] = word;
+      isSame = false;
+    }
+    if (!isSame) end.address = formatAddress(words, index);
+  }
+
+  /** Takes what there is of any flow. */
+  private ends(): void {
+    const { flow } = this;
+    const protocol = this.uint8(layout.FLOW_PROTOCOL);
     check(protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP, "protocol");
-    const inbound = view.getUint8(layout.FLOW_INBOUND);
-    const forward = view.getInt32(layout.FLOW_FORWARD);
+    const inbound = this.uint8(layout.FLOW_INBOUND);
+    const forward = this.int32(layout.FLOW_FORWARD);
     check(inbound === (forward > 0 ? 1 : 0) && forward >= 0, "forward");
-    const flow = this.count(layout.FLOW_SERIAL);
-    check(flow > 0, "flow");
+    flow.flow = this.count(layout.FLOW_SERIAL);
+    check(flow.flow > 0, "flow");
+    flow.protocol = protocol === PROTOCOL_TCP ? "tcp" : "udp";
+    flow.direction = inbound === 0 ? "out" : "in";
+    flow.forward = forward === 0 ? null : forward;
+    this.end(flow.guest, 0, layout.FLOW_GUEST, layout.FLOW_GUEST_PORT);
+    this.end(flow.remote, WORDS, layout.FLOW_REMOTE, layout.FLOW_REMOTE_PORT);
+    this.end(flow.target, 2 * WORDS, layout.FLOW_TARGET, layout.FLOW_TARGET_PORT);
+  }
+
+  private flowOpened(): FlowOpened {
+    this.ends();
+    const { flow, protocol, direction, guest, remote, target, forward } = this.flow;
     return {
+      type: "flow-opened",
+      atMs: this.time(layout.RECORD_AT),
       flow,
-      protocol: protocol === PROTOCOL_TCP ? "tcp" : "udp",
-      direction: inbound === 0 ? "out" : "in",
-      guest: this.endpoint(layout.FLOW_GUEST, layout.FLOW_GUEST_PORT),
-      remote: this.endpoint(layout.FLOW_REMOTE, layout.FLOW_REMOTE_PORT),
-      target: this.endpoint(layout.FLOW_TARGET, layout.FLOW_TARGET_PORT),
-      forward: forward === 0 ? null : forward,
+      protocol,
+      direction,
+      guest: copied(guest),
+      remote: copied(remote),
+      target: copied(target),
+      forward,
     };
   }
 
   private flowEnded(): FlowEnded {
-    const { view } = this;
-    const reason = FLOW_END_REASONS[view.getUint8(layout.ENDED_REASON)];
-    const endedBy = FLOW_ENDED_BY[view.getUint8(layout.ENDED_BY)];
+    const reason = FLOW_END_REASONS[this.uint8(layout.ENDED_REASON)];
+    const endedBy = FLOW_ENDED_BY[this.uint8(layout.ENDED_BY)];
     check(reason !== undefined && endedBy !== undefined, "end");
-    const errno = view.getInt32(layout.ENDED_ERRNO);
+    const errno = this.int32(layout.ENDED_ERRNO);
     check(errno <= 0 && errno >= ERRNO_MIN, "errno");
-    const connectMs = view.getInt32(layout.ENDED_CONNECT_MS);
+    const connectMs = this.int32(layout.ENDED_CONNECT_MS);
     check(connectMs >= -1, "time");
+    this.ends();
+    // One literal: one put together of parts costs several times as much, and a busy guest ends thousands a second.
+    const { flow, protocol, direction, guest, remote, target, forward } = this.flow;
     return {
       type: "flow-ended",
       atMs: this.time(layout.RECORD_AT),
       startMs: this.time(layout.FLOW_STARTED),
-      ...this.ends(),
+      flow,
+      protocol,
+      direction,
+      guest: copied(guest),
+      remote: copied(remote),
+      target: copied(target),
+      forward,
       octetsFromGuest: this.count(layout.FLOW_OCTETS_FROM_GUEST),
       octetsToGuest: this.count(layout.FLOW_OCTETS_TO_GUEST),
-      packetsFromGuest: view.getUint32(layout.ENDED_PACKETS_FROM_GUEST),
-      packetsToGuest: view.getUint32(layout.ENDED_PACKETS_TO_GUEST),
+      packetsFromGuest: this.uint32(layout.ENDED_PACKETS_FROM_GUEST),
+      packetsToGuest: this.uint32(layout.ENDED_PACKETS_TO_GUEST),
       connectMs: connectMs < 0 ? null : connectMs,
-      retransmits: view.getUint32(layout.ENDED_RETRANSMITS),
+      retransmits: this.uint32(layout.ENDED_RETRANSMITS),
       reason,
       endedBy,
       hostError: errno === 0 ? null : errorName(errno),
     };
   }
 
-  private row(): FlowRecord {
-    const { view } = this;
-    const ends = this.ends();
-    const state = view.getUint8(layout.FLOW_STATE);
-    check(ends.protocol === "udp" ? state === 0 : STATE_NAMES[state] !== undefined, "state");
-    return {
-      ...ends,
-      place: view.getUint32(layout.ROW_PLACE),
-      state: ends.protocol === "udp" ? "MAPPED" : (STATE_NAMES[state] ?? ""),
-      octetsFromGuest: this.count(layout.FLOW_OCTETS_FROM_GUEST),
-      octetsToGuest: this.count(layout.FLOW_OCTETS_TO_GUEST),
-      ageMs: Math.max(0, Math.round(this.uptime(layout.RECORD_AT) - this.uptime(layout.FLOW_STARTED))),
-      idleMs: view.getUint32(layout.ROW_IDLE_MS),
-    };
+  private row(): void {
+    const { flow } = this;
+    this.ends();
+    const state = this.uint8(layout.FLOW_STATE);
+    const isUdp = flow.protocol === "udp";
+    check(isUdp ? state === 0 : STATE_NAMES[state] !== undefined, "state");
+    flow.place = this.uint32(layout.ROW_PLACE);
+    flow.state = isUdp ? "MAPPED" : (STATE_NAMES[state] ?? "");
+    flow.octetsFromGuest = this.count(layout.FLOW_OCTETS_FROM_GUEST);
+    flow.octetsToGuest = this.count(layout.FLOW_OCTETS_TO_GUEST);
+    flow.ageMs = Math.max(0, Math.round(this.uptime(layout.RECORD_AT) - this.uptime(layout.FLOW_STARTED)));
+    flow.idleMs = this.uint32(layout.ROW_IDLE_MS);
   }
 
-  private dropped(): Dropped {
-    const { view, octets } = this;
-    check(octets.length >= layout.DROP_SAMPLE, "length");
-    const reason = DROP_REASONS[view.getUint16(layout.DROP_REASON)];
-    const fromHost = view.getUint8(layout.DROP_FROM_HOST);
+  // --- others ------------------------------------------------------------------------------------------------------
+
+  private dropped(length: number): Dropped {
+    check(length >= layout.DROP_SAMPLE, "length");
+    const reason = DROP_REASONS[this.uint16(layout.DROP_REASON)];
+    const fromHost = this.uint8(layout.DROP_FROM_HOST);
     check(reason !== undefined && reason !== "handled" && fromHost <= 1, "reason");
-    const sampleOctets = view.getUint16(layout.DROP_SAMPLE_OCTETS);
+    const sampleOctets = this.uint16(layout.DROP_SAMPLE_OCTETS);
     check(sampleOctets <= layout.DROP_SAMPLE_MAX, "sample");
-    check(octets.length === layout.DROP_SAMPLE + ((sampleOctets + 3) & ~3), "sample");
-    const protocol = view.getUint8(layout.DROP_PROTOCOL);
+    check(length === layout.DROP_SAMPLE + ((sampleOctets + 3) & ~3), "sample");
+    const protocol = this.uint8(layout.DROP_PROTOCOL);
     check(protocol === 0 || protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP, "protocol");
-    const sample = Uint8Array.from(octets.subarray(layout.DROP_SAMPLE, layout.DROP_SAMPLE + sampleOctets));
+    const sample = Uint8Array.from(this.octets(layout.DROP_SAMPLE, sampleOctets));
     const ends =
       protocol === 0
         ? endsOfFrame(sample)
@@ -248,24 +345,23 @@ export class RecordDecoder {
       type: "drop",
       atMs: this.time(layout.RECORD_AT),
       reason,
-      times: view.getUint32(layout.DROP_TIMES),
+      times: this.uint32(layout.DROP_TIMES),
       from: fromHost === 1 ? "host" : "guest",
       sample,
-      length: view.getUint32(layout.DROP_LENGTH),
+      length: this.uint32(layout.DROP_LENGTH),
       ...ends,
     };
   }
 
-  private dns(): DnsQuestion {
-    const { view, octets } = this;
-    const count = view.getUint8(layout.DNS_ADDRESS_COUNT);
-    const nameOctets = view.getUint8(layout.DNS_NAME_OCTETS);
+  private dns(length: number): DnsQuestion {
+    const count = this.uint8(layout.DNS_ADDRESS_COUNT);
+    const nameOctets = this.uint8(layout.DNS_NAME_OCTETS);
     const nameAt = layout.DNS_ADDRESSES + count * layout.ADDRESS_OCTETS;
-    check(count <= layout.DNS_ADDRESSES_MAX && octets.length === ((nameAt + nameOctets + 3) & ~3), "length");
-    const answeredBy = layout.ANSWERED_BY[view.getUint8(layout.DNS_ANSWERED_BY)];
-    const overTcp = view.getUint8(layout.DNS_OVER_TCP);
-    const rcode = view.getInt16(layout.DNS_RCODE);
-    const name = nameText(octets.subarray(nameAt, nameAt + nameOctets));
+    check(count <= layout.DNS_ADDRESSES_MAX && length === ((nameAt + nameOctets + 3) & ~3), "length");
+    const answeredBy = layout.ANSWERED_BY[this.uint8(layout.DNS_ANSWERED_BY)];
+    const overTcp = this.uint8(layout.DNS_OVER_TCP);
+    const rcode = this.view.getInt16(this.from + layout.DNS_RCODE);
+    const name = nameText(this.octets(nameAt, nameOctets));
     check(answeredBy !== undefined && overTcp <= 1 && rcode >= -1 && rcode <= 15, "answer");
     check(name !== undefined, "name");
     return {
@@ -274,15 +370,14 @@ export class RecordDecoder {
       guest: this.endpoint(layout.DNS_GUEST, layout.DNS_GUEST_PORT),
       transport: overTcp === 1 ? "tcp" : "udp",
       name,
-      questionType: typeName(view.getUint16(layout.DNS_TYPE)),
+      questionType: typeName(this.uint16(layout.DNS_TYPE)),
       rcode: rcode < 0 ? null : rcodeName(rcode),
-      addresses: Array.from({ length: count }, (_, i) => {
-        const at = layout.DNS_ADDRESSES + i * layout.ADDRESS_OCTETS;
-        return formatAddress([0, 4, 8, 12].map((offset) => view.getInt32(at + offset)));
-      }),
-      ttlSeconds: view.getUint32(layout.DNS_TTL),
+      addresses: Array.from({ length: count }, (_, i) =>
+        this.address(layout.DNS_ADDRESSES + i * layout.ADDRESS_OCTETS),
+      ),
+      ttlSeconds: this.uint32(layout.DNS_TTL),
       answeredBy,
-      durationMs: view.getUint32(layout.DNS_DURATION),
+      durationMs: this.uint32(layout.DNS_DURATION),
     };
   }
 }

@@ -195,7 +195,10 @@ export class ControlServer {
     if (answer instanceof Readable) sendStream(response, route, answer);
     else if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
     else if (route.response === undefined) send(response, route.status, "", JSON_TYPE);
-    else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE, tagOf(route, answer));
+    else {
+      const text = route.isText ? String(answer) : JSON.stringify(answer);
+      send(response, route.status, `${text}\n`, JSON_TYPE, tagOf(route, answer));
+    }
   }
 
   private problemOf(error: unknown): ControlProblem {
@@ -241,8 +244,9 @@ function send(
   type: string,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  const body = Buffer.from(text);
-  const described = status === 204 ? {} : { "Content-Type": type, "Content-Length": body.length };
+  const octets = Buffer.byteLength(text);
+  const described = status === 204 ? {} : { "Content-Type": type, "Content-Length": octets };
   response.writeHead(status, { ...described, "Cache-Control": "no-store", ...headers });
-  response.end(body);
+  // What is ASCII goes as it lies in memory: pages of flows are hundreds of kilobytes.
+  response.end(text, octets === text.length ? "latin1" : "utf8");
 }

@@ -3,6 +3,7 @@
  * are built on (live-instance.ts, own-watch.ts).
  */
 import { formatNetwork } from "../config/address.ts";
+import { FlowPageText } from "../control/flow-page-text.ts";
 import type { FlowFilter, LiveForwards } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
@@ -33,7 +34,7 @@ import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
 import type { EngineCalls } from "./calls.ts";
 import { EngineCaptures } from "./live-captures.ts";
 import { EnginePolicy } from "./live-policy.ts";
-import { LiveRecords } from "./live-records.ts";
+import { LiveRecords, type TakeRow } from "./live-records.ts";
 
 export interface ViewParts {
   readonly calls: EngineCalls;
@@ -126,19 +127,38 @@ export abstract class InstanceView {
     limit: number,
   ): Promise<{ flows: Flow[]; next: number | null }> {
     const flows: Flow[] = [];
+    const next = await this.walk(filter, after, limit, (row) => flows.push(this.flowOf(row)));
+    return { flows, next };
+  }
+
+  async flowPage(filter: FlowFilter, after: number, limit: number): Promise<string> {
+    const page = new FlowPageText(this.memories);
+    return page.end(await this.walk(filter, after, limit, (row) => page.add(row)));
+  }
+
+  /** Hands on up to `limit` rows that hold. Returns the place of the next page, or null. */
+  private async walk(
+    filter: FlowFilter,
+    after: number,
+    limit: number,
+    take: TakeRow,
+  ): Promise<number | null> {
+    let found = 0;
+    /** More was looked at than fits the page: the rest, from here on, is looked at again. */
+    let rest = 0;
+    const look = (row: FlowRecord): void => {
+      if (rest > 0 || !this.holds(row, filter)) return;
+      if (found === limit) rest = row.place;
+      else take(row);
+      found++;
+    };
     let from = after;
     do {
-      const most = isEverything(filter) ? limit - flows.length : PLACES_PER_CALL;
-      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, most);
-      for (const row of rows) {
-        if (!this.holds(row, filter)) continue;
-        // More was looked at than fits the page: the rest is looked at again.
-        if (flows.length === limit) return { flows, next: row.place };
-        flows.push(this.flowOf(row));
-      }
-      from = next;
-    } while (from > 0 && flows.length < limit);
-    return { flows, next: from === 0 ? null : from };
+      const most = isEverything(filter) ? limit - found : PLACES_PER_CALL;
+      from = await this.records.rows(from, PLACES_PER_CALL, most, look);
+      if (rest > 0) return rest;
+    } while (from > 0 && found < limit);
+    return from === 0 ? null : from;
   }
 
   private holds(row: FlowRecord, { protocol, state, hosts }: FlowFilter): boolean {
@@ -149,9 +169,10 @@ export abstract class InstanceView {
     );
   }
 
-  private flowOf({ flow: id, place: _, ...row }: FlowRecord): Flow {
-    const names = this.memories.namesOf(row.target.address).map(({ name }) => name);
-    return { id, ...row, names };
+  private flowOf(row: FlowRecord): Flow {
+    const { flow: id, place: _, ...flow } = structuredClone(row);
+    const names = this.memories.namesOf(flow.target.address).map(({ name }) => name);
+    return { id, ...flow, names };
   }
 
   async killFlow(id: number): Promise<boolean> {
@@ -162,8 +183,10 @@ export abstract class InstanceView {
     let killed = 0;
     let from = 0;
     do {
-      const { rows, next } = await this.records.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
-      const ids = rows.filter((row) => this.holds(row, filter)).map(({ flow }) => flow);
+      const ids: number[] = [];
+      const next = await this.records.rows(from, PLACES_PER_CALL, PLACES_PER_CALL, (row) => {
+        if (this.holds(row, filter)) ids.push(row.flow);
+      });
       for (let at = 0; at < ids.length; at += KILLS_PER_CALL) {
         killed += await this.kill(ids.slice(at, at + KILLS_PER_CALL));
       }

@@ -1,5 +1,5 @@
 /** The supervisor's end of an engine's records: opened when somebody first asks, checked, and handed to whoever wants them. */
-import { Socket } from "node:net";
+import { type OnReadOpts, Socket } from "node:net";
 import { type FlowRecord, RecordDecoder, RecordError } from "../control/record-decoder.ts";
 import type { EngineRecord, RecordStream, RecordType } from "../control/records.ts";
 import { WANT_DNS, WANT_DROPS, WANT_ENDED, WANT_HISTORY, WANT_OPENED } from "../engine/transport/recorder.ts";
@@ -26,23 +26,24 @@ const WANTED: Partial<Record<RecordType, number>> = {
 /** Places of the flow table looked at in one call. */
 const PLACES_PER_CALL = 16_384;
 
+/** Octets read at a time. More would be more than a listener to events takes at once. */
+const READ_OCTETS = 65_536;
+
 /** How long an engine that has ended may leave records to read, milliseconds. */
 const DRAIN_MS = 500;
 
+/** Called with each row, which is another one when this returns. */
+export type TakeRow = (row: FlowRecord) => void;
+
 /** Rows that are on their way. */
 interface RowCall {
-  readonly rows: FlowRecord[];
-  /** The place they begin at, and how many there may be. */
+  /** The place they begin at, and how many there may still be. */
   readonly from: number;
-  readonly most: number;
-  readonly settle: (rows: Rows) => void;
+  most: number;
+  readonly take: TakeRow;
+  /** Gets the place where the next call goes on; 0 when there are no more. */
+  readonly settle: (next: number) => void;
   readonly reject: (error: CallError) => void;
-}
-
-/** Rows of one call to the engine, with where the next one goes on; 0 when there are no more. */
-export interface Rows {
-  readonly rows: readonly FlowRecord[];
-  readonly next: number;
 }
 
 interface Reader {
@@ -85,14 +86,17 @@ export class LiveRecords implements RecordStream {
     for (const { types, read } of this.readers) if (types.has(record.type)) read(record);
   }
 
-  /** Up to `limit` rows of up to `places` places of the flow table from place `from` on. */
-  async rows(from: number, places: number, limit: number): Promise<Rows> {
+  /**
+   * Hands on up to `limit` rows of up to `places` places of the flow table from place `from` on. Returns the place where to
+   * go on, 0 when there are no more.
+   */
+  async rows(from: number, places: number, limit: number, take: TakeRow): Promise<number> {
     await this.open();
     const { calls } = this.parts;
     if (this.socket?.destroyed) throw new CallError("the engine's records have ended");
     return new Promise((settle, reject) => {
       const id = calls.nextId;
-      this.rowCalls.set(id, { rows: [], from, most: Math.min(places, limit), settle, reject });
+      this.rowCalls.set(id, { from, most: Math.min(places, limit), take, settle, reject });
       calls.call<"rows">({ name: "rows", from, places, rows: limit }).catch((error) => {
         this.rowCalls.delete(id);
         reject(error);
@@ -102,19 +106,22 @@ export class LiveRecords implements RecordStream {
 
   /** The row of the flow with this number, if there is one: the table has no order by it. */
   async rowOf(flow: number): Promise<FlowRecord | undefined> {
-    for (let from = 0; ; ) {
-      const { rows, next } = await this.rows(from, PLACES_PER_CALL, PLACES_PER_CALL);
-      const row = rows.find((each) => each.flow === flow);
-      if (row !== undefined || next === 0) return row;
-      from = next;
-    }
+    let found: FlowRecord | undefined;
+    const take = (row: FlowRecord): void => {
+      if (row.flow === flow) found = structuredClone(row);
+    };
+    let from = 0;
+    do {
+      from = await this.rows(from, PLACES_PER_CALL, PLACES_PER_CALL, take);
+    } while (found === undefined && from > 0);
+    return found;
   }
 
   /** Settles when what the engine has recorded so far has been read. */
   async refresh(): Promise<void> {
     // The end of no rows comes behind the events that were there; the drops of that moment come before the next.
-    await this.rows(0, 0, 0);
-    await this.rows(0, 0, 0);
+    await this.rows(0, 0, 0, () => {});
+    await this.rows(0, 0, 0, () => {});
   }
 
   private wanted(): number {
@@ -169,21 +176,29 @@ export class LiveRecords implements RecordStream {
       Date.now(),
       uptimeMs,
     );
-    this.socket = new Socket({ fd: ours, readable: true, writable: false });
-    this.socket.on("error", () => {});
-    this.socket.on("close", () => this.ended());
-    this.socket.on("data", (chunk) => this.read(decoder, chunk));
+    const options = { fd: ours, readable: true, writable: false, onread: this.reading(decoder) };
+    const socket = new Socket(options);
+    this.socket = socket;
+    socket.on("error", () => {});
+    socket.on("close", () => this.ended());
+    socket.resume();
     this.ask();
   }
 
-  private read(decoder: RecordDecoder, chunk: Buffer): void {
-    try {
-      decoder.push(chunk);
-    } catch (error) {
-      if (!(error instanceof RecordError)) throw error;
-      this.socket?.destroy();
-      this.parts.distrust();
-    }
+  /** Reads into one buffer: the decoder keeps nothing of it. */
+  private reading(decoder: RecordDecoder): OnReadOpts {
+    const buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
+    const callback = (octets: number): boolean => {
+      try {
+        decoder.push(buffer.subarray(0, octets));
+      } catch (error) {
+        if (!(error instanceof RecordError)) throw error;
+        this.socket?.destroy();
+        this.parts.distrust();
+      }
+      return true;
+    };
+    return { buffer, callback };
   }
 
   /** What is asked of an engine whose records have ended is never told. */
@@ -195,8 +210,8 @@ export class LiveRecords implements RecordStream {
   private row(call: number, row: FlowRecord): void {
     const waiting = this.rowCalls.get(call);
     if (waiting === undefined) return;
-    if (waiting.rows.length >= waiting.most) throw new RecordError("more rows than were asked for");
-    waiting.rows.push(row);
+    if (waiting.most-- === 0) throw new RecordError("more rows than were asked for");
+    waiting.take(row);
   }
 
   private rowsEnd(call: number, next: number): void {
@@ -204,7 +219,7 @@ export class LiveRecords implements RecordStream {
     if (waiting !== undefined && next !== 0 && next <= waiting.from)
       throw new RecordError("rows that go back");
     this.rowCalls.delete(call);
-    waiting?.settle({ rows: waiting.rows, next });
+    waiting?.settle(next);
   }
 
   /** Settles when the engine's end has been read to its end; not much later in any case. */

@@ -8,7 +8,11 @@ function decode(octets: Uint8Array, cutAt = octets.length): { records: EngineRec
   const records: EngineRecord[] = [];
   const rows: FlowRecord[] = [];
   const decoder = new RecordDecoder(
-    { record: (record) => records.push(record), row: (_, row) => rows.push(row), rowsEnd: () => {} },
+    {
+      record: (record) => records.push(record),
+      row: (_, row) => rows.push(structuredClone(row)),
+      rowsEnd: () => {},
+    },
     1_000_000,
     0,
   );

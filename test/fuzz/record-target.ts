@@ -35,7 +35,11 @@ function expectFit(seen: EngineRecord): void {
 function run(input: Uint8Array): void {
   const rows: FlowRecord[] = [];
   const decoder = new RecordDecoder(
-    { record: expectFit, row: (_, row) => rows.push(row), rowsEnd: (_, next) => assert.ok(next >= 0) },
+    {
+      record: expectFit,
+      row: (_, row) => rows.push(structuredClone(row)),
+      rowsEnd: (_, next) => assert.ok(next >= 0),
+    },
     1_000_000,
     0,
   );

@@ -303,6 +303,10 @@ export class HeldInstance implements Instance {
     return { flows, next: end < this.flowCount ? end : null };
   }
 
+  async flowPage(filter: FlowFilter, after: number, limit: number) {
+    return JSON.stringify(await this.flows(filter, after, limit));
+  }
+
   async killFlow(id: number): Promise<boolean> {
     return id <= this.flowCount;
   }

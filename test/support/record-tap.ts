@@ -15,7 +15,7 @@ export class RecordTap {
   private readonly decoder = new RecordDecoder(
     {
       record: (record) => this.records.push(record),
-      row: (_call, row) => this.rows.push(row),
+      row: (_call, row) => this.rows.push(structuredClone(row)),
       rowsEnd: (call, next) => this.ends.push({ call, next }),
     },
     0,
