@@ -6,9 +6,11 @@ import { fileURLToPath } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
-import { entryOf } from "../../src/control/flow-log/entry.ts";
+import { entryOf as otherEntryOf } from "../../src/control/flow-log/entry.ts";
+import { FlowLines } from "../../src/control/flow-log/flow-lines.ts";
 import { startFlowLog } from "../../src/control/flow-log/flow-log.ts";
-import { flowLogEntrySchema } from "../../src/control/flow-log/schema.ts";
+import { type FlowLogEntry, flowLogEntrySchema } from "../../src/control/flow-log/schema.ts";
+import type { FlowEnded, FlowOpened } from "../../src/control/records.ts";
 import { FLOW_END_REASONS } from "../../src/engine/metrics/flow-end.ts";
 import { AT_MS, dropped, ended, HeldRecords, opened, question } from "./record-samples.ts";
 
@@ -18,6 +20,16 @@ const context = {
   instance: "agent-7",
   namesOf: (address: string) => (NAMES[address] === undefined ? [] : [{ name: NAMES[address] }]),
 };
+
+type LoggedRecord = FlowOpened | FlowEnded | Parameters<typeof otherEntryOf>[0];
+
+/** What a record's line says. */
+function entryOf(record: LoggedRecord, { instance, namesOf }: typeof context): FlowLogEntry {
+  const lines = new FlowLines({ instance, namesOf });
+  if (record.type === "flow-opened") return JSON.parse(lines.opened(record));
+  if (record.type === "flow-ended") return JSON.parse(lines.ended(record));
+  return otherEntryOf(record, { instance, namesOf });
+}
 
 const isValid = new Ajv2020({ strict: true, validateFormats: false }).compile(
   JSON.parse(readFileSync(SCHEMA_FILE, "utf8")),
@@ -104,6 +116,29 @@ describe("a line", () => {
     expect([line.event.outcome, line.error?.code]).toEqual(["failure", "ECONNREFUSED"]);
     const reset = entryOf(ended({ reason: "host-reset", hostError: "ECONNRESET" }), context);
     expect(reset.event.outcome).toBe("success");
+  });
+
+  it("is one line of JSON, whatever its instance and its names are called", () => {
+    const instance = 'a"\\\n\u2028';
+    const name = 'x\\034"<b>.example';
+    const lines = new FlowLines({ instance, namesOf: () => [{ name }] });
+    for (const line of [lines.opened(opened()), lines.ended(ended({ hostError: "errno 4000" }))]) {
+      expect(line.indexOf("\n")).toBe(line.length - 1);
+      const entry = flowLogEntrySchema.parse(JSON.parse(line));
+      expect([entry.sluice.instance, entry.destination?.domain]).toEqual([instance, name]);
+    }
+  });
+
+  it("has times to the millisecond, in whatever order they come", () => {
+    const lines = new FlowLines(context);
+    for (const ms of [0, 7, 999, 1000, 1012, 999, AT_MS, 8.64e15]) {
+      const entry = JSON.parse(lines.ended(ended({ atMs: ms, startMs: AT_MS - ms })));
+      expect([entry["@timestamp"], entry.event.end, entry.event.start]).toEqual([
+        new Date(ms).toISOString(),
+        new Date(ms).toISOString(),
+        new Date(AT_MS - ms).toISOString(),
+      ]);
+    }
   });
 
   it("of every kind is what the schema says", () => {

@@ -1,13 +1,5 @@
-/** Records to lines of the flow log (schema.ts): pure functions. */
-import type {
-  DnsQuestion,
-  Dropped,
-  Endpoint,
-  EngineRecord,
-  FlowEnded,
-  FlowEnds,
-  FlowOpened,
-} from "../records.ts";
+/** Records to lines of the flow log (schema.ts): pure functions. Those of flows: flow-lines.ts. */
+import type { DnsQuestion, Dropped, Endpoint, EngineRecord, FlowEnded, FlowOpened } from "../records.ts";
 import { communityId, PROTOCOL_NUMBERS } from "./community-id.ts";
 import { ECS_VERSION, type FlowLogEntry } from "./schema.ts";
 
@@ -22,8 +14,6 @@ export interface EntryContext {
 
 type Event = FlowLogEntry["event"];
 type Network = NonNullable<FlowLogEntry["network"]>;
-type Source = NonNullable<FlowLogEntry["source"]>;
-type Destination = NonNullable<FlowLogEntry["destination"]>;
 
 const instant = (ms: number): string => new Date(ms).toISOString();
 
@@ -52,98 +42,6 @@ function networkOf(protocol: "tcp" | "udp", guest: Endpoint, remote: Endpoint): 
 }
 
 const end = ({ address, port }: Endpoint): { ip: string; port: number } => ({ ip: address, port });
-const isSame = (a: Endpoint, b: Endpoint): boolean => a.address === b.address && a.port === b.port;
-
-/** Octets and frames of either direction. */
-interface Carried {
-  readonly fromGuest: { readonly bytes: number; readonly packets: number };
-  readonly toGuest: { readonly bytes: number; readonly packets: number };
-}
-
-/** Who began is the source. */
-function endsOf(
-  flow: FlowEnds,
-  context: EntryContext,
-  carried?: Carried,
-): Pick<FlowLogEntry, "source" | "destination"> {
-  const { guest, remote, target } = flow;
-  const translated = isSame(remote, target);
-  if (flow.direction === "in") {
-    const source: Source = {
-      ...end(target),
-      ...carried?.toGuest,
-      ...(translated ? {} : { nat: end(remote) }),
-    };
-    return { source, destination: { ...end(guest), ...carried?.fromGuest } };
-  }
-  const [name] = context.namesOf(target.address);
-  const destination: Destination = {
-    ...end(remote),
-    ...carried?.toGuest,
-    ...(name === undefined ? {} : { domain: name.name }),
-    ...(translated ? {} : { nat: end(target) }),
-  };
-  return { source: { ...end(guest), ...carried?.fromGuest }, destination };
-}
-
-const directionOf = ({ direction }: FlowEnds): "egress" | "ingress" =>
-  direction === "out" ? "egress" : "ingress";
-const forwardOf = ({ forward }: FlowEnds): { forward?: number } => (forward === null ? {} : { forward });
-
-function flowStart(record: FlowOpened, context: EntryContext): FlowLogEntry {
-  const { atMs, flow, protocol, guest, remote } = record;
-  const event = {
-    type: ["connection", "start", "allowed"],
-    action: "flow-start",
-    outcome: "unknown",
-    start: instant(atMs),
-  } satisfies Omit<Event, "kind" | "category">;
-  return {
-    ...entry(context, atMs, event, { flow, ...forwardOf(record) }),
-    network: { ...networkOf(protocol, guest, remote), direction: directionOf(record) },
-    ...endsOf(record, context),
-  };
-}
-
-const FAILURES: readonly string[] = ["refused", "no-resources"];
-
-/** A connection that never came about is a failure; how one that did was ended is another matter. */
-function outcomeOf({ reason, protocol, connectMs }: FlowEnded): Event["outcome"] {
-  if (FAILURES.includes(reason)) return "failure";
-  return protocol === "tcp" && connectMs === null ? "failure" : "success";
-}
-
-function flowEnd(record: FlowEnded, context: EntryContext): FlowLogEntry {
-  const { atMs, startMs, flow, protocol, guest, remote, hostError } = record;
-  const fromGuest = { bytes: record.octetsFromGuest, packets: record.packetsFromGuest };
-  const toGuest = { bytes: record.octetsToGuest, packets: record.packetsToGuest };
-  const event = {
-    type: ["connection", "end", "allowed"],
-    action: "flow-end",
-    outcome: outcomeOf(record),
-    start: instant(startMs),
-    end: instant(atMs),
-    duration: Math.max(0, Math.round((atMs - startMs) * NS_PER_MS)),
-  } satisfies Omit<Event, "kind" | "category">;
-  const sluice = {
-    flow,
-    end: record.reason,
-    ended_by: record.endedBy,
-    ...(protocol === "tcp" ? { connect_ms: record.connectMs, retransmits: record.retransmits } : {}),
-    ...forwardOf(record),
-  };
-  return {
-    ...entry(context, atMs, event, sluice),
-    network: {
-      ...networkOf(protocol, guest, remote),
-      direction: directionOf(record),
-      bytes: fromGuest.bytes + toGuest.bytes,
-      packets: fromGuest.packets + toGuest.packets,
-    },
-    ...endsOf(record, context, { fromGuest, toGuest }),
-    ...(hostError === null ? {} : { error: { code: hostError } }),
-  };
-}
 
 /** A denial, told `times` times since the last line about it. */
 export function denial(
@@ -198,12 +96,11 @@ function dnsEntry(record: DnsQuestion, context: EntryContext): FlowLogEntry {
 const INFO = { type: ["info"], outcome: "unknown" } as const;
 
 /** The line of a record; a drop has none of its own (see denials.ts). */
-export function entryOf(record: Exclude<EngineRecord, Dropped>, context: EntryContext): FlowLogEntry {
+export function entryOf(
+  record: Exclude<EngineRecord, Dropped | FlowOpened | FlowEnded>,
+  context: EntryContext,
+): FlowLogEntry {
   switch (record.type) {
-    case "flow-opened":
-      return flowStart(record, context);
-    case "flow-ended":
-      return flowEnd(record, context);
     case "dns":
       return dnsEntry(record, context);
     case "link": {

@@ -6,6 +6,7 @@ import type { FlowLogLevel } from "../../config/host-plan.ts";
 import type { EngineRecord, RecordStream, RecordType } from "../records.ts";
 import { Denials, isDeniedFlow } from "./denials.ts";
 import { denial, type EntryContext, entryOf } from "./entry.ts";
+import { FlowLines } from "./flow-lines.ts";
 import { LineWriter } from "./line-writer.ts";
 import type { FlowLogEntry } from "./schema.ts";
 
@@ -45,13 +46,16 @@ export function startFlowLog(options: FlowLogOptions): FlowLog {
     const line = asLine(entryOf({ type: "records-lost", atMs: Date.now(), count: lost }, options));
     if (writer.add(line)) lost = 0;
   };
-  const write = (entry: FlowLogEntry): void => {
+  const write = (line: string): void => {
     tellLost();
-    if (!writer.add(asLine(entry))) lost++;
+    if (!writer.add(line)) lost++;
   };
-  const denials = new Denials((record, times) => write(denial(record, times, options)));
+  const flows = new FlowLines(options);
+  const denials = new Denials((record, times) => write(asLine(denial(record, times, options))));
   const read = (record: EngineRecord): void => {
-    if (record.type !== "drop") write(entryOf(record, options));
+    if (record.type === "flow-ended") write(flows.ended(record));
+    else if (record.type === "flow-opened") write(flows.opened(record));
+    else if (record.type !== "drop") write(asLine(entryOf(record, options)));
     else if (isDeniedFlow(record)) denials.add(record);
   };
   const types = options.level === "all" ? [...ENDS, "flow-opened" as const] : ENDS;

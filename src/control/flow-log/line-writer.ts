@@ -19,8 +19,7 @@ export interface LineWriterOptions {
 }
 
 export class LineWriter {
-  #waiting: string[] = [];
-  #waitingOctets = 0;
+  #waiting = "";
   #writing = false;
   #broken = false;
   /** A line found no room; none does until those that wait are on their way. */
@@ -33,10 +32,9 @@ export class LineWriter {
 
   /** Whether the line found room, and will be written. */
   add(line: string): boolean {
-    if (this.#waitingOctets + line.length > WAITING_OCTETS_MAX) this.#full = true;
+    if (this.#waiting.length + line.length > WAITING_OCTETS_MAX) this.#full = true;
     if (this.#broken || this.#full) return false;
-    this.#waiting.push(line);
-    this.#waitingOctets += line.length;
+    this.#waiting += line;
     if (!this.#writing) this.#begin();
     return true;
   }
@@ -48,14 +46,13 @@ export class LineWriter {
   }
 
   #next(): void {
-    if (this.#waiting.length === 0 || this.#broken) {
+    if (this.#waiting === "" || this.#broken) {
       this.#writing = false;
       for (const settle of this.#idle.splice(0)) settle();
       return;
     }
-    const octets = Buffer.from(this.#waiting.join(""));
-    this.#waiting = [];
-    this.#waitingOctets = 0;
+    const octets = Buffer.from(this.#waiting);
+    this.#waiting = "";
     this.#full = false;
     this.#write(octets, 0);
   }
