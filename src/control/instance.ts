@@ -147,8 +147,8 @@ export interface Instance {
   refresh(): Promise<void>;
   /** Up to `limit` flows from place `after` of the flow table on, by place; `next` is the `after` of the next page or null. */
   flows(filter: FlowFilter, after: number, limit: number): Promise<{ flows: Flow[]; next: number | null }>;
-  /** The same as JSON. */
-  flowPage(filter: FlowFilter, after: number, limit: number): Promise<string>;
+  /** The same as JSON, and a line's end. */
+  flowPage(filter: FlowFilter, after: number, limit: number): Promise<Buffer>;
   /** Resets a flow on both sides. Returns whether there was one. */
   killFlow(id: number): Promise<boolean>;
   /** Resets every flow that holds. Returns how many. */

@@ -34,11 +34,10 @@ export interface Route {
   readonly isTagged?: true;
   /** Absent: the answer has no body. */
   readonly response?: z.ZodType;
-  /** What `run` returns is the answer's JSON already. */
-  readonly isText?: true;
   /** Of an answer that is not JSON. */
   readonly mediaType?: string;
   readonly status: 200 | 201 | 202 | 204;
+  /** A Buffer is JSON already. */
   readonly run: (request: RouteRequest) => Promise<unknown>;
 }
 
@@ -115,7 +114,6 @@ export const ROUTES: readonly Route[] = [
     verb: "sluice flows [TARGET]",
     query: schema.flowQuerySchema,
     response: schema.flowPageSchema,
-    isText: true,
     status: 200,
     run: ({ instance, query }) => {
       const { host, protocol, state, limit, after } = query as z.output<typeof schema.flowQuerySchema>;

@@ -195,10 +195,8 @@ export class ControlServer {
     if (answer instanceof Readable) sendStream(response, route, answer);
     else if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
     else if (route.response === undefined) send(response, route.status, "", JSON_TYPE);
-    else {
-      const text = route.isText ? String(answer) : JSON.stringify(answer);
-      send(response, route.status, `${text}\n`, JSON_TYPE, tagOf(route, answer));
-    }
+    else if (Buffer.isBuffer(answer)) send(response, route.status, answer, JSON_TYPE);
+    else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE, tagOf(route, answer));
   }
 
   private problemOf(error: unknown): ControlProblem {
@@ -240,13 +238,14 @@ function sendStream(response: ServerResponse, { status, mediaType }: Route, stre
 function send(
   response: ServerResponse,
   status: number,
-  text: string,
+  content: string | Buffer,
   type: string,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  const octets = Buffer.byteLength(text);
+  const octets = Buffer.byteLength(content);
   const described = status === 204 ? {} : { "Content-Type": type, "Content-Length": octets };
   response.writeHead(status, { ...described, "Cache-Control": "no-store", ...headers });
-  // What is ASCII goes as it lies in memory: pages of flows are hundreds of kilobytes.
-  response.end(text, octets === text.length ? "latin1" : "utf8");
+  // Text leaves with its head in one write; what is ASCII goes as it lies in memory.
+  if (typeof content === "string") response.end(content, octets === content.length ? "latin1" : "utf8");
+  else response.end(content);
 }

@@ -3,7 +3,7 @@
  * are built on (live-instance.ts, own-watch.ts).
  */
 import { formatNetwork } from "../config/address.ts";
-import { FlowPageText } from "../control/flow-page-text.ts";
+import { FlowPage } from "../control/flow-page.ts";
 import type { FlowFilter, LiveForwards } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
@@ -131,8 +131,8 @@ export abstract class InstanceView {
     return { flows, next };
   }
 
-  async flowPage(filter: FlowFilter, after: number, limit: number): Promise<string> {
-    const page = new FlowPageText(this.memories);
+  async flowPage(filter: FlowFilter, after: number, limit: number): Promise<Buffer> {
+    const page = new FlowPage(this.memories, limit);
     return page.end(await this.walk(filter, after, limit, (row) => page.add(row)));
   }
 

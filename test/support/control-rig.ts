@@ -304,7 +304,7 @@ export class HeldInstance implements Instance {
   }
 
   async flowPage(filter: FlowFilter, after: number, limit: number) {
-    return JSON.stringify(await this.flows(filter, after, limit));
+    return Buffer.from(`${JSON.stringify(await this.flows(filter, after, limit))}\n`);
   }
 
   async killFlow(id: number): Promise<boolean> {

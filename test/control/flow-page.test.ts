@@ -1,6 +1,7 @@
 /** Flows as JSON without their objects: the same as of these, for every kind of flow there is. */
 import { expect, it } from "vitest";
-import { FlowPageText } from "../../src/control/flow-page-text.ts";
+import { FlowPage } from "../../src/control/flow-page.ts";
+import { JsonOctets } from "../../src/control/json-octets.ts";
 import type { FlowRecord } from "../../src/control/record-decoder.ts";
 import { flowPageSchema } from "../../src/control/schema.ts";
 
@@ -39,9 +40,9 @@ it.each([
   ["one", [TCP], null],
   ["several, and more to come", [TCP, UDP, TCP], 4096],
 ] as const)("a page of %s says what its schema wants", (_what, rows, next) => {
-  const page = new FlowPageText({ namesOf });
+  const page = new FlowPage({ namesOf }, 1);
   for (const row of rows) page.add(row);
-  const parsed = JSON.parse(page.end(next));
+  const parsed = JSON.parse(page.end(next).toString());
   expect(flowPageSchema.parse(parsed)).toEqual({
     flows: rows.map(({ flow: id, place: _, ...row }) => ({
       id,
@@ -50,4 +51,15 @@ it.each([
     })),
     next,
   });
+});
+
+it("tells every whole number as JSON does", () => {
+  const numbers = [0, 9, 10, 99, 100, 65_535, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53 - 1];
+  const json = new JsonOctets(1);
+  for (const number of numbers) {
+    json.number(number);
+    json.put(" ");
+  }
+  json.value("é\u2028");
+  expect(json.all().toString()).toBe(`${numbers.join(" ")} "é\u2028"`);
 });
