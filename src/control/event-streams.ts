@@ -72,10 +72,14 @@ export class EventStreams {
     if (typeof lastId !== "string" || !/^\d{1,15}$/.test(lastId)) return;
     const from = Number(lastId) + 1;
     const oldest = Math.max(1, this.lastId - REMEMBERED_MAX + 1);
-    if (from < oldest) this.write(listener, oldest - 1, lostEvent(oldest - from));
+    if (from < oldest) {
+      const lost = lostEvent(oldest - from);
+      this.write(listener, oldest - 1, lost, eventText(oldest - 1, lost));
+    }
     for (let id = Math.max(from, oldest); id <= this.lastId; id++) {
       const event = this.remembered.peek(id);
-      if (event !== undefined && listener.types.has(event.type)) this.write(listener, id, event);
+      if (event === undefined || !listener.types.has(event.type)) continue;
+      this.write(listener, id, event, eventText(id, event));
     }
   }
 
@@ -106,12 +110,16 @@ export class EventStreams {
     const event = eventOf(record);
     const id = ++this.lastId;
     this.remembered.set(id, event);
+    let text: string | undefined;
     for (const listener of this.listeners) {
-      if (listener.types.has(event.type) || event.type === "records-lost") this.write(listener, id, event);
+      if (!listener.types.has(event.type) && event.type !== "records-lost") continue;
+      text ??= eventText(id, event);
+      this.write(listener, id, event, text);
     }
   }
 
-  private write(listener: Listener, id: number, event: ControlEvent): void {
+  /** Sends an event, whose `text` is the same for all who listen. */
+  private write(listener: Listener, id: number, event: ControlEvent, text: string): void {
     const { response } = listener;
     if (response.writableLength > BACKLOG_MAX) {
       listener.missed += event.type === "records-lost" ? event.count : 1;
@@ -121,7 +129,7 @@ export class EventStreams {
       response.write(eventText(id, lostEvent(listener.missed)));
       listener.missed = 0;
     }
-    response.write(eventText(id, event));
+    response.write(text);
   }
 
   close(): void {

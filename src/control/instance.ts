@@ -118,6 +118,12 @@ export interface LiveCaptures {
   stream(request: Omit<CaptureRequest, "path">): Promise<Readable>;
 }
 
+export interface Measures {
+  readonly state: State;
+  readonly counters: CountersResource;
+  readonly tcp: TcpTally;
+}
+
 /** Whose flows are meant (target.ts). */
 export interface Target {
   /** As text; a name when `isName`. */
@@ -154,10 +160,11 @@ export interface Instance {
   /** Resets every flow that holds. Returns how many. */
   killFlows(filter: FlowFilter): Promise<number>;
   leases(): Promise<LeaseResource[]>;
-  tcpTally(): Promise<TcpTally>;
   /** The last questions of DNS and the pins of the policy; only what has to do with `address` where one is given. */
   dns(address?: string): Promise<Dns>;
   counters(): Promise<CountersResource>;
+  /** What metrics are made of, of one moment. */
+  measures(): Promise<Measures>;
   /** Why `target`, as people write it, is as it is. Rejects with Unacceptable for what is no target. */
   why(target: string): Promise<Why>;
   setLogLevel(level: LogLevelName): Promise<void>;

@@ -5,10 +5,10 @@
 import type { TcpTally } from "../engine/api.ts";
 import { CONNECT_MS } from "../engine/transport/flow-ledger.ts";
 import { CLOSED, STATE_NAMES } from "../engine/transport/tcp/connection.ts";
-import type { Instance, PolicyTally, RuleTally } from "./instance.ts";
+import type { Instance, Measures, PolicyTally, RuleTally } from "./instance.ts";
 import type { CountersResource, State } from "./schema.ts";
 
-export interface MeasuredInstance extends Pick<Instance, "state" | "counters" | "tcpTally"> {
+export interface MeasuredInstance extends Pick<Instance, "measures"> {
   readonly policy: Pick<Instance["policy"], "tally">;
 }
 
@@ -19,11 +19,8 @@ interface Sample {
   readonly value: number;
 }
 
-interface Measured {
-  readonly state: State;
-  readonly counters: CountersResource;
+interface Measured extends Measures {
   readonly tally: PolicyTally | null;
-  readonly tcp: TcpTally;
 }
 
 interface Family {
@@ -274,12 +271,6 @@ function metricsText(measured: Measured): string {
 
 /** The exposition of an instance as it is now. */
 export async function metricsOf(instance: MeasuredInstance): Promise<string> {
-  const { policy } = instance;
-  const [state, counters, tally, tcp] = await Promise.all([
-    instance.state(),
-    instance.counters(),
-    policy.tally(),
-    instance.tcpTally(),
-  ]);
-  return metricsText({ state, counters, tally, tcp });
+  const [measures, tally] = await Promise.all([instance.measures(), instance.policy.tally()]);
+  return metricsText({ ...measures, tally });
 }

@@ -6,7 +6,7 @@ import type { OpenPort } from "../host/forwards.ts";
 import { native } from "../host/native/native.ts";
 import type { RecordPipe } from "../host/record-pipe.ts";
 import { describeErrno } from "../host/start-error.ts";
-import type { Answers, Call, EngineDenial } from "./calls.ts";
+import type { Answers, Call, EngineDenial, EngineStatus } from "./calls.ts";
 
 /** What the supervisor is told of denials. */
 export function told(rows: readonly DenialRow[]): EngineDenial[] {
@@ -38,7 +38,7 @@ export class CallAnswers {
       case "kill":
         return { killed: host.killFlows(call.flows) };
       case "status":
-        return { uptimeMs: host.core.uptimeMs, linked: host.linked, usage: host.core.usage() };
+        return this.status();
       case "counters":
         return this.counters();
       case "leases":
@@ -75,8 +75,8 @@ export class CallAnswers {
         return { reset: host.core.resetBudget(call.rule) };
       case "questions":
         return { questions: host.core.questions() };
-      case "tcp-tally":
-        return host.core.tcpTally();
+      case "metrics":
+        return { ...this.status(), ...this.counters(), ...host.core.tcpTally() };
       case "pins":
         return { pins: host.core.pins() };
       case "answer":
@@ -94,6 +94,11 @@ export class CallAnswers {
         this.parts.setLogLevel(call.level);
         return {};
     }
+  }
+
+  private status(): EngineStatus {
+    const { host } = this.parts;
+    return { uptimeMs: host.core.uptimeMs, linked: host.linked, usage: host.core.usage() };
   }
 
   private counters(): Answers["counters"] {

@@ -50,7 +50,8 @@ export type Call =
   | { readonly name: "denials" }
   | { readonly name: "questions" }
   | { readonly name: "pins" }
-  | { readonly name: "tcp-tally" }
+  /** What `status` and `counters` answer, and TCP's tally: all that a scrape wants, in one answer. */
+  | { readonly name: "metrics" }
   /** As `EngineCore.answerQuestion` has it. */
   | {
       readonly name: "answer";
@@ -78,13 +79,19 @@ export interface EngineStatus {
   };
 }
 
+/** By the places of their names in COUNTER_NAMES and DROP_REASONS. */
+export interface EngineCounters {
+  readonly counters: readonly number[];
+  readonly drops: readonly number[];
+}
+
 /** What each call answers. */
 export interface Answers {
   readonly records: { readonly uptimeMs: number };
   readonly rows: Record<string, never>;
   readonly kill: { readonly killed: number };
   readonly status: EngineStatus;
-  readonly counters: { readonly counters: readonly number[]; readonly drops: readonly number[] };
+  readonly counters: EngineCounters;
   readonly leases: { readonly leases: readonly LeaseRow[] };
   readonly "forward-add": Record<string, never>;
   readonly discard: Record<string, never>;
@@ -99,7 +106,7 @@ export interface Answers {
   readonly "policy-counts": PolicyCounts & { readonly waitedMs: readonly number[] };
   readonly "reset-budget": { readonly reset: boolean };
   readonly questions: { readonly questions: readonly QuestionRow[] };
-  readonly "tcp-tally": TcpTally;
+  readonly metrics: EngineStatus & EngineCounters & TcpTally;
   readonly pins: { readonly pins: readonly PinRow[] };
   readonly answer: { readonly result: AnswerResult };
   readonly attended: Record<string, never>;
@@ -221,24 +228,29 @@ export interface AnswerSizes {
   readonly drops: number;
 }
 
+const isStatus = ({ uptimeMs, linked, usage }: Record<string, unknown>): boolean =>
+  isCount(uptimeMs) &&
+  typeof linked === "boolean" &&
+  isObject(usage) &&
+  USAGE.every((pool) => isCount(usage[pool]));
+
+const areCounters = ({ counters, drops }: Record<string, unknown>, sizes: AnswerSizes): boolean =>
+  isCounts(counters, sizes.counters) && isCounts(drops, sizes.drops);
+
 /** Whether `value` is what an engine answers to a call of this name. */
 export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolean {
   if (!isObject(value)) return false;
-  const { usage } = value;
   switch (name) {
     case "records":
       return isCount(value["uptimeMs"]);
     case "kill":
       return isCount(value["killed"]);
     case "status":
-      return (
-        isCount(value["uptimeMs"]) &&
-        typeof value["linked"] === "boolean" &&
-        isObject(usage) &&
-        USAGE.every((pool) => isCount(usage[pool]))
-      );
+      return isStatus(value);
     case "counters":
-      return isCounts(value["counters"], sizes.counters) && isCounts(value["drops"], sizes.drops);
+      return areCounters(value, sizes);
+    case "metrics":
+      return isStatus(value) && areCounters(value, sizes) && isTcpTally(value);
     case "leases":
       return areAll(value["leases"], LEASES_MAX, isLease);
     case "forward-remove":
@@ -249,8 +261,6 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return typeof value["reset"] === "boolean";
     case "questions":
       return areAll(value["questions"], QUESTIONS_MAX, isQuestion);
-    case "tcp-tally":
-      return isTcpTally(value);
     case "pins":
       return areAll(value["pins"], PIN_ROWS_MAX, isPin);
     case "answer":

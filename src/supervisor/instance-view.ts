@@ -4,7 +4,7 @@
  */
 import { formatNetwork } from "../config/address.ts";
 import { FlowPage } from "../control/flow-page.ts";
-import type { FlowFilter, LiveForwards } from "../control/instance.ts";
+import type { FlowFilter, LiveForwards, Measures } from "../control/instance.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
 import type { DnsQuestion, EngineRecord } from "../control/records.ts";
@@ -19,7 +19,6 @@ import type {
 } from "../control/schema.ts";
 import { concerns } from "../control/target.ts";
 import { answerWhy } from "../control/why/why.ts";
-import type { TcpTally } from "../engine/api.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import {
   DNS_QUERIES_MAX,
@@ -31,7 +30,7 @@ import { chunksOf } from "../engine/memory/chunk-pool.ts";
 import { COUNTER_NAMES } from "../engine/metrics/counters.ts";
 import { DROP_REASONS } from "../engine/metrics/drop-reasons.ts";
 import { formatIpv4, formatIpv6 } from "../engine/wire/address-text.ts";
-import type { EngineCalls } from "./calls.ts";
+import type { EngineCalls, EngineCounters, EngineStatus } from "./calls.ts";
 import { EngineCaptures } from "./live-captures.ts";
 import { EnginePolicy } from "./live-policy.ts";
 import { LiveRecords, type TakeRow } from "./live-records.ts";
@@ -93,9 +92,12 @@ export abstract class InstanceView {
   }
 
   async state(): Promise<State> {
-    const { calls, config, command, name, version, linkName, log, enginePid } = this.view;
+    return this.stateOf(await this.view.calls.call<"status">({ name: "status" }));
+  }
+
+  private stateOf({ uptimeMs, linked, usage }: EngineStatus): State {
+    const { config, command, name, version, linkName, log, enginePid } = this.view;
     const chunks = chunksOf(config.payloadOctets);
-    const { uptimeMs, linked, usage } = await calls.call<"status">({ name: "status" });
     return {
       version,
       name,
@@ -216,17 +218,13 @@ export abstract class InstanceView {
     };
   }
 
-  async tcpTally(): Promise<TcpTally> {
-    const { states, connects, connectedMs } = await this.view.calls.call<"tcp-tally">({ name: "tcp-tally" });
-    return { states, connects, connectedMs };
+  async counters(): Promise<CountersResource> {
+    return countersOf(await this.view.calls.call<"counters">({ name: "counters" }));
   }
 
-  async counters(): Promise<CountersResource> {
-    const { counters, drops } = await this.view.calls.call<"counters">({ name: "counters" });
-    const named = (names: readonly string[], counts: readonly number[]): Record<string, number> =>
-      Object.fromEntries(names.map((name, i) => [name, counts[i] ?? 0] as const).filter(([, n]) => n !== 0));
-    const { handled: _, ...reasons } = named(DROP_REASONS, drops);
-    return { counters: named(COUNTER_NAMES, counters), drops: reasons };
+  async measures(): Promise<Measures> {
+    const answer = await this.view.calls.call<"metrics">({ name: "metrics" });
+    return { state: this.stateOf(answer), counters: countersOf(answer), tcp: answer };
   }
 
   async why(target: string): Promise<Why> {
@@ -238,6 +236,21 @@ export abstract class InstanceView {
     this.records.close();
     this.policy.close();
   }
+}
+
+/** Those that are not 0, by name. */
+function countersOf({ counters, drops }: EngineCounters): CountersResource {
+  const { handled: _, ...reasons } = named(DROP_REASONS, drops);
+  return { counters: named(COUNTER_NAMES, counters), drops: reasons };
+}
+
+function named(names: readonly string[], counts: readonly number[]): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const [i, name] of names.entries()) {
+    const count = counts[i] ?? 0;
+    if (count !== 0) found[name] = count;
+  }
+  return found;
 }
 
 function questionOf({ type: _, atMs, addresses, ...question }: DnsQuestion): Dns["questions"][number] {

@@ -62,16 +62,17 @@ describe("calls", () => {
 
 describe("answers", () => {
   const usage = { tcp: 1, udp: 0, dns: 0, smallChunks: 0, largeChunks: 0, queuedFrames: 0, reassembly: 0 };
+  const metrics = {
+    ...{ uptimeMs: 5, linked: true, usage, counters: [1, 2, 3], drops: [0, 7] },
+    ...{ states: STATE_NAMES.map(() => 1), connects: Array(CONNECT_MS.length + 1).fill(2), connectedMs: 9 },
+  };
   const pin = { address: "203.0.113.7", name: "a.example", endsInMs: 90_000, isStandIn: false };
   const lease = { address: "10.0.2.15", mac: "52:54:00:12:34:56", expiresInMs: null };
 
   it.each([
     ["status", { uptimeMs: 5, linked: true, usage }],
     ["counters", { counters: [1, 2, 3], drops: [0, 7] }],
-    [
-      "tcp-tally",
-      { states: STATE_NAMES.map(() => 1), connects: Array(CONNECT_MS.length + 1).fill(2), connectedMs: 9 },
-    ],
+    ["metrics", metrics],
     ["pins", { pins: [pin, { ...pin, address: "fd00::15", endsInMs: 0, isStandIn: true }] }],
     ["leases", { leases: [lease, { ...lease, address: "fd00::15", expiresInMs: 9 }] }],
     ["records", { uptimeMs: 0 }],
@@ -86,7 +87,9 @@ describe("answers", () => {
     ["status", { uptimeMs: 5, linked: "yes", usage }],
     ["counters", { counters: [1, 2], drops: [0, 7] }],
     ["counters", { counters: [1, 2, Number.NaN], drops: [0, 7] }],
-    ["tcp-tally", { states: [1], connects: Array(CONNECT_MS.length + 1).fill(2), connectedMs: 9 }],
+    ["metrics", { ...metrics, states: [1] }],
+    ["metrics", { ...metrics, usage: {} }],
+    ["metrics", { ...metrics, drops: [0] }],
     ["pins", { pins: [{ ...pin, name: "<b>" }] }],
     ["pins", { pins: [{ ...pin, address: "\u001b[2J" }] }],
     ["pins", { pins: [{ ...pin, endsInMs: -1 }] }],

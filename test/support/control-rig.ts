@@ -10,6 +10,7 @@ import {
   ControlRefusal,
   type FlowFilter,
   type Instance,
+  type Measures,
   type PolicyTally,
 } from "../../src/control/instance.ts";
 import { BoundedMemories } from "../../src/control/memories.ts";
@@ -32,7 +33,6 @@ import type {
   Why,
 } from "../../src/control/schema.ts";
 import { ControlServer } from "../../src/control/server.ts";
-import type { TcpTally } from "../../src/engine/api.ts";
 import type { Forward } from "../../src/engine/config.ts";
 import { CONNECT_MS } from "../../src/engine/transport/flow-ledger.ts";
 import { STATE_NAMES } from "../../src/engine/transport/tcp/connection.ts";
@@ -338,9 +338,10 @@ export class HeldInstance implements Instance {
     return { questions: [{ ...question, addresses: [...question.addresses] }], pins: [pin] };
   }
 
-  async tcpTally(): Promise<TcpTally> {
+  async measures(): Promise<Measures> {
     const states = STATE_NAMES.map((name) => (name === "ESTABLISHED" ? 3 : 0));
-    return { states, connects: CONNECT_MS.map(() => 1).concat(2), connectedMs: 12_500 };
+    const tcp = { states, connects: CONNECT_MS.map(() => 1).concat(2), connectedMs: 12_500 };
+    return { state: await this.state(), counters: await this.counters(), tcp };
   }
 
   async counters() {
