@@ -8,7 +8,7 @@ import type { Admit } from "./network/admission.ts";
 import type { ControlPort } from "./network/control-ports.ts";
 import type { DenialRow, PolicyCounts } from "./policy/denials.ts";
 import type { PinRow } from "./policy/pins.ts";
-import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
+import type { AnswerResult, QuestionEnd, QuestionRow } from "./policy/questions.ts";
 import type { Recorder } from "./transport/recorder.ts";
 import type { FrameEnds } from "./wire/frame-ends.ts";
 
@@ -26,6 +26,11 @@ export interface EnginePorts {
   readonly warn?: (message: string) => void;
   /** Told of each question that a policy asks. Optional. */
   readonly asked?: (row: QuestionRow) => void;
+  /**
+   * Of a program that is asked before people are: told of each question that it need not answer any more. Where it is given,
+   * people have a question from `leaveQuestion` on. Optional.
+   */
+  readonly questionOver?: (id: number, end: QuestionEnd) => void;
   /** Asked once per new TCP connection and once per UDP remote while a mapping would live; false refuses. Optional. */
   readonly admit?: Admit;
 }
@@ -169,8 +174,19 @@ export interface EngineCore {
   pins(): PinRow[];
   /** What a policy asks, the open ones first. */
   questions(): QuestionRow[];
-  /** An answer to a question, for `forMs`, for those that wait (0) or until the end (null). A turn is to follow. */
-  answerQuestion(id: number, isAllowed: boolean, forMs: number | null, nowMs: number): AnswerResult;
+  /**
+   * An answer to a question, for `forMs`, for those that wait (0) or until the end (null). `hasFailed`: it is denied since the
+   * program that decides failed. A turn is to follow.
+   */
+  answerQuestion(
+    id: number,
+    isAllowed: boolean,
+    forMs: number | null,
+    nowMs: number,
+    hasFailed?: boolean,
+  ): AnswerResult;
+  /** The program that decides leaves a question to people. Returns whether it waits for them. A turn is to follow. */
+  leaveQuestion(id: number, nowMs: number): boolean;
   /** Whether somebody is there who answers questions. */
   setAttended(isAttended: boolean): void;
   /** Gives the rule of this index its budget of octets anew: flows may begin again. False where it has none, or under audit. */

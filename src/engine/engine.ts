@@ -88,7 +88,12 @@ class Engine implements EngineCore {
     this.layers = new Layers(config, ports, this.counters, clock, makePolicy);
     this.input = this.layers.ethernet;
     const { tcp, policy } = this.layers;
-    policy?.attend(ports.asked ?? (() => {}), (ticket, isAllowed) => tcp.decide(ticket, isAllowed, this.now));
+    policy?.attend({
+      asked: ports.asked ?? (() => {}),
+      over: ports.questionOver ?? null,
+      decide: (ticket, isAllowed) => tcp.decide(ticket, isAllowed, this.now),
+      waits: (ticket) => tcp.waits(ticket),
+    });
   }
 
   // --- outside ---------------------------------------------------------------------------------------------------
@@ -260,9 +265,20 @@ class Engine implements EngineCore {
     return this.layers.policy?.questions() ?? [];
   }
 
-  answerQuestion(id: number, isAllowed: boolean, forMs: number | null, nowMs: number): AnswerResult {
+  answerQuestion(
+    id: number,
+    isAllowed: boolean,
+    forMs: number | null,
+    nowMs: number,
+    hasFailed = false,
+  ): AnswerResult {
     this.setTime(nowMs);
-    return this.layers.policy?.answer(id, isAllowed, forMs) ?? "unknown";
+    return this.layers.policy?.answer(id, isAllowed, forMs, hasFailed) ?? "unknown";
+  }
+
+  leaveQuestion(id: number, nowMs: number): boolean {
+    this.setTime(nowMs);
+    return this.layers.policy?.judge.asking.leave(id) === true;
   }
 
   setAttended(isAttended: boolean): void {

@@ -13,7 +13,7 @@ import { LetIn } from "./policy/let-in.ts";
 import { Name } from "./policy/name.ts";
 import type { PinRow } from "./policy/pins.ts";
 import { Policy } from "./policy/policy.ts";
-import type { AnswerResult, QuestionRow } from "./policy/questions.ts";
+import type { AnswerResult, QuestionEnd, QuestionRow } from "./policy/questions.ts";
 import { MeteredNetwork } from "./service/metered-network.ts";
 import { HeldNames } from "./service/names/held-names.ts";
 import { QuicNames } from "./service/names/quic-names.ts";
@@ -45,6 +45,18 @@ export interface PolicyLayersParts {
   readonly uptimeMs: () => number;
   /** The embedding program's say, or null. */
   readonly narrower: FlowJudge | null;
+}
+
+/** Who is told of questions, and who waits for their answers. */
+export interface Attendants {
+  /** Told of each question. */
+  readonly asked: (row: QuestionRow) => void;
+  /** Of a program that decides, or null: told of each question that it need not answer any more. */
+  readonly over: ((id: number, end: QuestionEnd) => void) | null;
+  /** Has what waits under a ticket go on or end, and says how many did. */
+  readonly decide: (ticket: number, isAllowed: boolean) => number;
+  /** Whether anything waits under it. */
+  readonly waits: (ticket: number) => boolean;
 }
 
 /** A service that can be asked to ask. */
@@ -174,14 +186,16 @@ export class PolicyLayers {
     return this.judge.asking.questions.rows();
   }
 
-  answer(id: number, isAllowed: boolean, forMs: number | null): AnswerResult {
-    return this.judge.asking.questions.answer(id, isAllowed, forMs);
+  answer(id: number, isAllowed: boolean, forMs: number | null, hasFailed: boolean): AnswerResult {
+    return this.judge.asking.questions.answer(id, isAllowed, forMs, hasFailed);
   }
 
-  /** `asked` is told of each question; `decide` has what waits under a ticket go on or end, and says how many did. */
-  attend(asked: (row: QuestionRow) => void, decide: (ticket: number, isAllowed: boolean) => number): void {
-    this.judge.asking.asked = asked;
-    this.judge.asking.decide = (ticket, isAllowed, reason) => {
+  attend({ asked, over, decide, waits }: Attendants): void {
+    const { asking } = this.judge;
+    asking.asked = asked;
+    asking.over = over;
+    asking.waits = waits;
+    asking.decide = (ticket, isAllowed, reason) => {
       const count = decide(ticket, isAllowed);
       if (!isAllowed) this.dropped(reason, count);
       return count;

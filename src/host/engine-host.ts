@@ -86,7 +86,8 @@ export class EngineHost {
   private ownCaptures: Captures | null = null;
   private link: HostLink | null = null;
   private settle: (end: EngineEnd) => void = () => {};
-  private released = false;
+  /** It has ended, and everything is closed. */
+  released = false;
   /** What to undo, last first. */
   private readonly undo: (() => void)[] = [];
   private readonly problems: StartProblem[] = [];
@@ -114,6 +115,7 @@ export class EngineHost {
       discard: native.discardPages,
       warn: (message: string) => log.warn(message),
       asked: (question: QuestionRow) => options.onQuestion?.(question),
+      ...(options.onQuestionOver === undefined ? {} : { questionOver: options.onQuestionOver }),
       ...(files === undefined ? {} : { files }),
     };
     const resolvers = this.followResolvers(config, (list) => {

@@ -3,7 +3,7 @@
 import type { DatagramAddresses, StreamAddress } from "../config/host-plan.ts";
 import type { FrameLink, Logger } from "../engine/boundary.ts";
 import type { EngineConfig, Ipv6Words } from "../engine/config.ts";
-import type { QuestionRow } from "../engine/policy/questions.ts";
+import type { QuestionEnd, QuestionRow } from "../engine/policy/questions.ts";
 import type { ResolvConfSource } from "./resolv-conf.ts";
 
 /** The guest's side. */
@@ -85,8 +85,10 @@ export interface EngineHostOptions {
   readonly records?: boolean;
   /** The guest's link came up (TAP opened, QEMU connected) or went down. */
   readonly onLink?: (up: boolean, name: string) => void;
-  /** A policy asks; `EngineHost.answerQuestion` answers. */
+  /** A policy asks; `EngineCore.answerQuestion` answers. */
   readonly onQuestion?: (question: QuestionRow) => void;
+  /** A program decides about questions before people do: it need not answer this one any more. */
+  readonly onQuestionOver?: (id: number, end: QuestionEnd) => void;
 }
 
 /** Why an engine ended. */

@@ -88,6 +88,10 @@ export class ArpCore implements EngineCore {
     return "unknown";
   }
 
+  leaveQuestion(): boolean {
+    return false;
+  }
+
   setAttended(): void {}
   resetBudget(): boolean {
     return false;

@@ -3,7 +3,7 @@
  * comes out is kept whole, host sockets do what the test says. No kernel, no clock but the test's.
  */
 
-import { type EngineCore, TOKEN_FORWARD, TOKEN_LINK } from "../../src/engine/api.ts";
+import { type EngineCore, type EnginePorts, TOKEN_FORWARD, TOKEN_LINK } from "../../src/engine/api.ts";
 import {
   type AddressWords,
   EAGAIN,
@@ -334,12 +334,13 @@ export class FrameExchange {
   readonly warnings: string[] = [];
   now = 0;
 
-  /** `filesIn` makes what TFTP serves, given the arena's octets. */
+  /** `filesIn` makes what TFTP serves, given the arena's octets; `questionOver`: a program decides before people do. */
   constructor(
     config: Partial<EngineConfig> = {},
     offload = false,
     filesIn?: (octets: Uint8Array) => ServedFiles,
     admit?: Admit,
+    questionOver?: EnginePorts["questionOver"],
   ) {
     const whole = { ...defaultEngineConfig(), ...config };
     this.link = new HeldLink(arena, whole.mtu, offload, offload);
@@ -351,6 +352,7 @@ export class FrameExchange {
       entropy: { int32: () => (state = (Math.imul(state, 1664525) + 1013904223) | 0) },
       checksum: new JavaScriptChecksum(arena.view),
       ...(admit === undefined ? {} : { admit }),
+      ...(questionOver === undefined ? {} : { questionOver }),
       ...(filesIn === undefined ? {} : { files: filesIn(arena.octets) }),
     };
     this.core = createEngineCore(

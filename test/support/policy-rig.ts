@@ -6,6 +6,7 @@ import packet, { type Answer, type DecodedPacket, type Packet } from "dns-packet
 import { readPolicy } from "../../src/config/policy/read.ts";
 import type { PolicyDocument } from "../../src/config/policy/schema.ts";
 import { formatProblem, type Problem } from "../../src/config/problem.ts";
+import type { EnginePorts } from "../../src/engine/api.ts";
 import type { EngineConfig, PolicyConfig } from "../../src/engine/config.ts";
 import { asUdp, udp } from "../hostile/guest-packets.ts";
 import { FrameExchange, type HeldSocket, type SentDatagram } from "./frame-exchange.ts";
@@ -36,12 +37,18 @@ export class PolicyRig {
   private ids = 1;
   private ports = 41_000;
 
-  constructor(document: Omit<PolicyDocument, "version"> | string, config: Partial<EngineConfig> = {}) {
-    this.exchange = new FrameExchange({
+  /** `questionOver`: a program decides before people do. */
+  constructor(
+    document: Omit<PolicyDocument, "version"> | string,
+    config: Partial<EngineConfig> = {},
+    questionOver?: EnginePorts["questionOver"],
+  ) {
+    const whole: Partial<EngineConfig> = {
       resolvers: [{ words: [0, 0, 0xffff, 0x7f000001], port: RESOLVER_PORT, scope: 0 }],
       policy: policyOf(document),
       ...config,
-    });
+    };
+    this.exchange = new FrameExchange(whole, false, undefined, undefined, questionOver);
   }
 
   /** The guest asks; `records` are what the resolver says, should it hear of it. Null: no answer came. */

@@ -5,7 +5,7 @@ import { dropReason } from "../metrics/drop-reasons.ts";
 import { CHECK, GO, reasonOf, refuse, ticketOf } from "../network/destinations.ts";
 import type { Denials, FlowInHand } from "./denials.ts";
 import type { Name } from "./name.ts";
-import { type AskedFlow, type QuestionRow, Questions } from "./questions.ts";
+import { type AskedFlow, type QuestionEnd, type QuestionRow, Questions } from "./questions.ts";
 import type { RuleCounts } from "./rule-counts.ts";
 import { NO_RULE, type RuleSet } from "./rule-set.ts";
 
@@ -33,11 +33,15 @@ export class Asking {
   readonly questions: Questions;
   /** Somebody is there who answers questions. */
   isAttended = false;
+  /** Of a program that decides before people do: told of each question that it need not answer any more. Null without one. */
+  over: ((id: number, end: QuestionEnd) => void) | null = null;
   /** Of the flow in hand: one for all, since every SYN may be asked about. */
   private readonly terms = { rule: 0, withinMs: 0, canBeUnattended: true, verdict: GO, canWait: true };
   /** Told of each question; and has the flows under its ticket go on or end, and says how many they were. */
   asked: (row: QuestionRow) => void = () => {};
   decide: (ticket: number, isAllowed: boolean, reason: number) => number = () => 0;
+  /** Whether flows wait under this ticket. */
+  waits: (ticket: number) => boolean = () => false;
 
   constructor(private readonly policy: AskingPolicy) {
     this.questions = new Questions({
@@ -47,7 +51,15 @@ export class Asking {
       opened: (row) => this.asked(row),
       nameOfRule: (rule) => policy.config.rules[rule]?.name ?? "",
       isAttended: () => this.isAttended,
+      hasProgram: () => this.over !== null,
+      over: (id, end) => this.over?.(id, end),
+      waits: (ticket) => this.waits(ticket),
     });
+  }
+
+  /** The program leaves it to people; as `Questions.leave`. */
+  leave(id: number): boolean {
+    return this.questions.leave(id, this.policy.config.refuseUnattended !== true);
   }
 
   /** So many flows waited for an answer. */

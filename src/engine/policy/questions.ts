@@ -1,9 +1,10 @@
 /**
  * Questions: flows whose rule says `ask`, each target once, with who waits for an answer and what was answered.
  *
- *   open      flows wait, until somebody answers or the rule's time has passed
+ *   open      flows wait, until somebody answers or the rule's time has passed; a program that decides has it first
  *   answered  allowed or denied, for as long as the answer says
- *   expired   nobody answered; it stays listed for an hour, and an answer then counts for the next try
+ *   expired   nobody answered, or all that waited for a program's answer have gone; it stays listed for an hour, and an answer
+ *             then counts for the next try
  *
  * A target is the name by whose pin the flow goes, or else its address, with port and protocol. Bounded; what finds no place is
  * refused. The ticket of an open question is that of every flow that waits for it (network/destinations.ts).
@@ -32,11 +33,18 @@ const ONCE_MS = 10_000;
 const LATE_ONCE_MS = 120_000;
 const LISTED_MS = 3_600_000;
 
-const REFUSED = refuse(dropReason("policy-question-refused"));
+/** Who has an open question: people; a program, for datagrams alone or for connections that wait. */
+const PEOPLE = 0;
+const PROGRAM = 1;
+const PROGRAM_WAITED = 2;
+/** How often it is looked whether anybody still waits for a program. */
+const LOOK_MS = 250;
+
 const OUT_OF_TIME = dropReason("policy-question-expired");
 const NO = dropReason("policy-question-refused");
+const HOOK_FAILED = dropReason("policy-hook-failed");
 const FULL = refuse(dropReason("policy-question-full"));
-const UNATTENDED = refuse(dropReason("policy-question-unattended"));
+const UNATTENDED = dropReason("policy-question-unattended");
 /** A datagram, or a name that was shown: nothing of it waits. */
 const WAITS = refuse(dropReason("policy-question-open"));
 
@@ -58,6 +66,9 @@ export interface QuestionRow {
 
 /** What became of an answer: it counts; somebody was quicker; there is no such question. */
 export type AnswerResult = "taken" | "answered" | "unknown";
+
+/** Why a program's answer to a question does not count any more. */
+export type QuestionEnd = "answered" | "gone" | "late" | "policy";
 
 /** How a flow is asked about. */
 export interface Terms {
@@ -88,8 +99,14 @@ export interface QuestionsParts {
   /** Somebody should be told. */
   readonly opened: (row: QuestionRow) => void;
   readonly nameOfRule: (rule: number) => string;
-  /** Somebody is there to answer. */
+  /** Somebody is there to answer, of people. */
   readonly isAttended: () => boolean;
+  /** A program decides before people do. */
+  readonly hasProgram: () => boolean;
+  /** The program's answer is waited for no more. */
+  readonly over: (id: number, end: QuestionEnd) => void;
+  /** Whether flows wait under this ticket. */
+  readonly waits: (ticket: number) => boolean;
 }
 
 export class Questions {
@@ -97,6 +114,8 @@ export class Questions {
   generation = 0;
   private lastId = 0;
   private openCount = 0;
+  /** When it is looked next whether anybody waits for a program. */
+  private lookAtMs = 0;
   private readonly state = new Uint8Array(QUESTIONS_MAX);
   private readonly id = new Float64Array(QUESTIONS_MAX);
   private readonly until = new Float64Array(QUESTIONS_MAX);
@@ -108,6 +127,9 @@ export class Questions {
   private readonly rule = new Int32Array(QUESTIONS_MAX);
   private readonly verdict = new Int32Array(QUESTIONS_MAX);
   private readonly count = new Float64Array(QUESTIONS_MAX);
+  private readonly holder = new Uint8Array(QUESTIONS_MAX);
+  /** Of what is denied: the drop reason. */
+  private readonly reason = new Int32Array(QUESTIONS_MAX);
 
   constructor(private readonly parts: QuestionsParts) {}
 
@@ -120,12 +142,13 @@ export class Questions {
     const now = this.parts.uptimeMs();
     let slot = this.find(flow, name);
     if (slot !== NOT_THERE && now < this.until[slot]) {
-      this.count[slot]++;
+      if (this.state[slot] !== EXPIRED) this.count[slot]++;
       if (this.state[slot] === ALLOWED) return verdict;
-      if (this.state[slot] === DENIED) return REFUSED;
-      if (this.state[slot] === OPEN) return canWait ? wait(ticketOfSlot(slot), verdict) : WAITS;
+      if (this.state[slot] === DENIED) return refuse(this.reason[slot]);
+      if (this.state[slot] === OPEN) return canWait ? this.join(slot, verdict) : WAITS;
     }
-    if (!terms.canBeUnattended && !this.parts.isAttended()) return UNATTENDED;
+    const isDecided = this.parts.hasProgram();
+    if (!terms.canBeUnattended && !isDecided && !this.parts.isAttended()) return refuse(UNATTENDED);
     if (this.openCount >= QUESTIONS_OPEN_MAX) return FULL;
     if (slot === NOT_THERE) slot = this.make(flow, name, now);
     if (slot === NOT_THERE) return FULL;
@@ -135,8 +158,15 @@ export class Questions {
     this.until[slot] = now + terms.withinMs;
     this.count[slot]++;
     this.openCount++;
+    this.holder[slot] = isDecided ? PROGRAM : PEOPLE;
     this.parts.opened(this.rowOf(slot, now));
-    return canWait ? wait(ticketOfSlot(slot), verdict) : WAITS;
+    return canWait ? this.join(slot, verdict) : WAITS;
+  }
+
+  /** A connection waits for what becomes of the open question. */
+  private join(slot: number, verdict: number): number {
+    if (this.holder[slot] === PROGRAM) this.holder[slot] = PROGRAM_WAITED;
+    return wait(ticketOfSlot(slot), verdict);
   }
 
   private find({ words, port, protocol }: FlowInHand, name: Name | null): number {
@@ -174,24 +204,56 @@ export class Questions {
     return slot;
   }
 
-  /** Somebody answers question `id`: for `forMs`, for those that wait (0), or until the end (null). */
-  answer(id: number, isAllowed: boolean, forMs: number | null): AnswerResult {
+  private slotOf(id: number): number {
     const slot = id > 0 ? this.id.indexOf(id) : NOT_THERE;
-    if (slot === NOT_THERE || this.state[slot] === FREE) return "unknown";
+    return slot === NOT_THERE || this.state[slot] === FREE ? NOT_THERE : slot;
+  }
+
+  /**
+   * Somebody answers question `id`: for `forMs`, for those that wait (0), or until the end (null). `hasFailed`: it is the
+   * failure of a program that denies.
+   */
+  answer(id: number, isAllowed: boolean, forMs: number | null, hasFailed: boolean): AnswerResult {
+    const slot = this.slotOf(id);
+    if (slot === NOT_THERE) return "unknown";
     const wasOpen = this.state[slot] === OPEN;
     if (!wasOpen && this.state[slot] !== EXPIRED) return "answered";
     const once = wasOpen ? ONCE_MS : LATE_ONCE_MS;
     const lasts = forMs === null ? Number.POSITIVE_INFINITY : forMs === 0 ? once : forMs;
     this.state[slot] = isAllowed ? ALLOWED : DENIED;
     this.until[slot] = this.parts.uptimeMs() + lasts;
-    if (wasOpen) this.close(slot, isAllowed, NO);
+    this.reason[slot] = hasFailed ? HOOK_FAILED : NO;
+    if (wasOpen) this.close(slot, isAllowed, this.reason[slot], "answered");
     this.generation = (this.generation + 1) | 0;
     return "taken";
   }
 
-  private close(slot: number, isAllowed: boolean, reason: number): void {
+  /**
+   * The program leaves question `id` to people. False where none of them has it: it is over, or the policy does not let it wait
+   * for those that are not there, and it is refused.
+   */
+  leave(id: number, canBeUnattended: boolean): boolean {
+    const slot = this.slotOf(id);
+    if (slot === NOT_THERE || this.state[slot] !== OPEN) return false;
+    this.holder[slot] = PEOPLE;
+    if (canBeUnattended || this.parts.isAttended()) return true;
+    this.state[slot] = DENIED;
+    this.until[slot] = this.parts.uptimeMs() + ONCE_MS;
+    this.reason[slot] = UNATTENDED;
+    this.close(slot, false, UNATTENDED, "answered");
+    return false;
+  }
+
+  private close(slot: number, isAllowed: boolean, reason: number, end: QuestionEnd): void {
     this.openCount--;
+    this.takeFromProgram(slot, end);
     this.parts.decided(this.flowOf(slot), ticketOfSlot(slot), isAllowed, reason);
+  }
+
+  private takeFromProgram(slot: number, end: QuestionEnd): void {
+    if (this.holder[slot] === PEOPLE) return;
+    this.holder[slot] = PEOPLE;
+    this.parts.over(this.id[slot], end);
   }
 
   private flowOf(slot: number): AskedFlow {
@@ -203,24 +265,38 @@ export class Questions {
     return { flow, name, rule: this.rule[slot], verdict: this.verdict[slot] };
   }
 
-  /** Ends what is out of time. */
+  /** Ends what is out of time, and what a program has that nobody waits for any more: it is asked anew with the next try. */
   work(): void {
     if (this.openCount === 0) return;
     const now = this.parts.uptimeMs();
+    const isLooking = now >= this.lookAtMs;
+    if (isLooking) this.lookAtMs = now + LOOK_MS;
     for (let slot = 0; slot < QUESTIONS_MAX; slot++) {
-      if (this.state[slot] !== OPEN || now < this.until[slot]) continue;
+      if (this.state[slot] !== OPEN) continue;
+      const isLate = now >= this.until[slot];
+      if (!isLate && !(isLooking && this.isGivenUp(slot))) continue;
       this.state[slot] = EXPIRED;
       this.until[slot] = now + LISTED_MS;
-      this.close(slot, false, OUT_OF_TIME);
+      if (isLate) this.close(slot, false, OUT_OF_TIME, "late");
+      else {
+        this.openCount--;
+        this.takeFromProgram(slot, "gone");
+      }
     }
   }
 
-  /** Milliseconds until the first is out of time, or -1. */
+  private isGivenUp(slot: number): boolean {
+    return this.holder[slot] === PROGRAM_WAITED && !this.parts.waits(ticketOfSlot(slot));
+  }
+
+  /** Milliseconds until the first is out of time, or it is to be looked who waits, or -1. */
   nextDeadlineMs(): number {
     if (this.openCount === 0) return -1;
     let first = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < QUESTIONS_MAX; slot++) {
-      if (this.state[slot] === OPEN) first = Math.min(first, this.until[slot]);
+      if (this.state[slot] !== OPEN) continue;
+      first = Math.min(first, this.until[slot]);
+      if (this.holder[slot] === PROGRAM_WAITED) first = Math.min(first, this.lookAtMs);
     }
     return Math.max(0, Math.ceil(first - this.parts.uptimeMs()));
   }
@@ -231,7 +307,7 @@ export class Questions {
       if (this.state[slot] === FREE) continue;
       const wasOpen = this.state[slot] === OPEN;
       this.rule[slot] = before.indexOf(this.rule[slot]);
-      if (wasOpen) this.close(slot, false, OUT_OF_TIME);
+      if (wasOpen) this.close(slot, false, OUT_OF_TIME, "policy");
       if (wasOpen || this.rule[slot] < 0) this.state[slot] = FREE;
     }
     this.generation = (this.generation + 1) | 0;

@@ -203,6 +203,12 @@ export class Tcp {
     return decided;
   }
 
+  /** Whether a connection waits under this ticket. */
+  waits(ticket: number): boolean {
+    const { waiting, connections } = this.ctx;
+    return waiting?.isWaitedFor(ticket, connections) === true;
+  }
+
   endOfBatch(): void {
     flushTouched(this.ctx);
   }

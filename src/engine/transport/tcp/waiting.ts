@@ -32,6 +32,14 @@ export class Waiting {
     return this.tickets.includes(ticket);
   }
 
+  /** Whether one that has not ended waits under this ticket. */
+  isWaitedFor(ticket: number, connections: Connections): boolean {
+    for (let place = 0; place < WAITING_SYNS_MAX; place++) {
+      if (this.tickets[place] === ticket && this.waits(place, connections)) return true;
+    }
+    return false;
+  }
+
   private place(connections: Connections): number {
     const free = this.tickets.indexOf(NO_TICKET);
     if (free >= 0) return free;
