@@ -138,11 +138,17 @@ export interface QuestionAsked {
   readonly endsInMs: number;
 }
 
-export interface QuestionAnswered {
+/** What it was about, and who answered what. */
+export interface AnsweredQuestion extends Pick<QuestionAsked, "id" | "host" | "port" | "protocol" | "rule"> {
+  readonly verdict: "allow" | "deny";
+  readonly by: "person" | "program";
+  /** A program's, or null. */
+  readonly reason: string | null;
+}
+
+export interface QuestionAnswered extends AnsweredQuestion {
   readonly type: "question-answered";
   readonly atMs: number;
-  readonly id: number;
-  readonly verdict: "allow" | "deny";
 }
 
 /** Nobody read fast enough: so many records of the kinds above there were and are not told. */

@@ -270,6 +270,8 @@ export const policyChangeSchema = z
 
 /** Two weeks. */
 const RULE_SECONDS_MAX = 1_209_600;
+/** Characters of what a program says of its decision. */
+const REASON_MAX = 300;
 export const ruleRequestSchema = z
   .strictObject({
     verdict: verdictSchema,
@@ -327,6 +329,18 @@ export const answerSchema = z
       .meta({ description: "once: those that wait; seconds; always: until the instance ends" }),
   })
   .meta({ id: "Answer" });
+/** Of a program, which may say why. Not part of the API. */
+export const decisionSchema = z.union([
+  answerSchema.shape.verdict,
+  z.strictObject({
+    ...answerSchema.shape,
+    reason: z
+      .string()
+      .max(REASON_MAX)
+      .optional()
+      .meta({ description: "for the log, and for whoever follows questions" }),
+  }),
+]);
 
 // --- ports of our own ---------------------------------------------------------------------------------------------------
 
@@ -416,7 +430,13 @@ export const eventSchema = z
       rule: z.string(),
       endsInMs: count,
     }),
-    at.extend({ type: z.literal("question-answered"), id, verdict: z.enum(["allow", "deny"]) }),
+    at.extend({
+      type: z.literal("question-answered"),
+      ...questionSchema.pick({ id: true, host: true, port: true, protocol: true, rule: true }).shape,
+      verdict: answerSchema.shape.verdict,
+      by: z.enum(["person", "program"]).meta({ description: "program: the one of --decide" }),
+      reason: z.string().nullable().meta({ description: "a program's" }),
+    }),
     at.extend({ type: z.literal("records-lost"), count }),
   ])
   .meta({ id: "Event" });
@@ -463,6 +483,7 @@ export type PolicyChangeResource = z.infer<typeof policyChangeSchema>;
 export type RuleRequest = z.output<typeof ruleRequestSchema>;
 export type Question = z.infer<typeof questionSchema>;
 export type Answer = z.output<typeof answerSchema>;
+export type Decision = z.input<typeof decisionSchema>;
 export type PolicyDenial = z.infer<typeof policyDenialSchema>;
 export type ControlPortRequest = z.infer<typeof controlPortSchema>;
 export type Why = z.infer<typeof whySchema>;

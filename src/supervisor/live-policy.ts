@@ -22,6 +22,7 @@ import { operatorSockets, type PolicyConfig, type PolicyRule } from "../engine/c
 import { POLICY_RULES_MAX, POLICY_TARGETS_MAX } from "../engine/limits.ts";
 import type { EngineCalls } from "./calls.ts";
 import { isSocket } from "./own-socket.ts";
+import { answeredRecord } from "./question-record.ts";
 import { Turns } from "./turns.ts";
 
 export interface PolicyParts {
@@ -33,6 +34,8 @@ export interface PolicyParts {
   /** What the instance was started with. */
   readonly policy: PolicyConfig | null;
   readonly tell: (record: EngineRecord) => void;
+  /** Whether the program that decides has this question, so that people have not; absent without one. */
+  readonly isHeld?: ((question: number) => boolean) | undefined;
 }
 
 const SECOND_MS = 1000;
@@ -181,7 +184,7 @@ export class EnginePolicy implements LivePolicy {
     const { generation, config } = this.revisions.current;
     const [{ allowed, denied, waitedMs }, questions] = await Promise.all([
       calls.call<"policy-counts">({ name: "policy-counts" }),
-      this.questions(),
+      this.allQuestions(),
     ]);
     return {
       generation,
@@ -196,18 +199,31 @@ export class EnginePolicy implements LivePolicy {
   }
 
   async questions(): Promise<readonly Question[]> {
+    const { isHeld = () => false } = this.parts;
+    return (await this.allQuestions()).filter(({ id }) => !isHeld(id));
+  }
+
+  private async allQuestions(): Promise<readonly Question[]> {
     if (this.revisions === null) return [];
     const { questions } = await this.parts.calls.call<"questions">({ name: "questions" });
     return questions;
   }
 
   async answer(id: number, { verdict, for: lasts }: Answer): Promise<void> {
+    if (this.parts.isHeld?.(id) === true) {
+      throw new ControlRefusal(409, `question ${id} is with the program that decides`);
+    }
+    // Before, since what is answered may be the last that keeps the engine.
+    const question = (await this.allQuestions()).find((each) => each.id === id);
     const forMs = lasts === "always" ? null : lasts === "once" ? 0 : lasts * SECOND_MS;
     const allow = verdict === "allow";
     const { result } = await this.parts.calls.call<"answer">({ name: "answer", question: id, allow, forMs });
     if (result === "unknown") throw new ControlRefusal(404, `there is no question ${id}`);
     if (result === "answered") throw new ControlRefusal(409, `question ${id} has been answered`);
-    this.parts.tell({ type: "question-answered", atMs: Date.now(), id, verdict });
+    // It may have come, or its hour have passed, between the two.
+    if (question === undefined) return;
+    const { host, port, protocol, rule } = question;
+    this.parts.tell(answeredRecord({ id, host, port, protocol, rule, verdict, by: "person", reason: null }));
   }
 
   private async change(policy: PolicyConfig, keepOpen: boolean): Promise<PolicyChange> {

@@ -124,9 +124,10 @@ export function entryOf(
       return entry(context, record.atMs, event, { question: { id, host, port, protocol, rule } });
     }
     case "question-answered": {
-      const { id, verdict } = record;
+      const { id, host, port, protocol, rule, verdict, by, reason } = record;
       const event = { ...INFO, type: ["info" as const], action: "question-answered" as const };
-      return entry(context, record.atMs, event, { answer: { id, verdict } });
+      const question = { id, host, port, protocol, rule };
+      return entry(context, record.atMs, event, { question, answer: { id, verdict, by, reason } });
     }
     case "records-lost":
       return entry(

@@ -122,11 +122,18 @@ const sluice = z.strictObject({
       rule: z.string(),
     })
     .optional()
-    .meta({ description: "what a flow waits for somebody to say" }),
+    .meta({ description: "what a flow waits for somebody to say, or waited for" }),
   answer: z
-    .strictObject({ id: z.int().positive(), verdict: z.enum(["allow", "deny"]) })
+    .strictObject({
+      id: z.int().positive(),
+      verdict: z.enum(["allow", "deny"]),
+      by: z.enum(["person", "program"]),
+      reason: z.string().nullable(),
+    })
     .optional()
-    .meta({ description: "of question-answered: to which question" }),
+    .meta({
+      description: "of question-answered: to which question, by whom, and why, where a program said so",
+    }),
   lost: z.int().positive().optional().meta({ description: "records that could not be told in time" }),
 });
 

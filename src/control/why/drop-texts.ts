@@ -42,7 +42,8 @@ const POLICY_TEXTS: Readonly<Record<string, string>> = {
   "policy-question-expired": "the policy asks about it, and nobody answered in time",
   "policy-question-full": "the policy asks about it, and too many questions are open",
   "policy-question-unattended": "the policy asks about it, and nobody was there to answer",
-  "policy-hook-failed": "the policy asks about it, and the program that decides did not answer at once",
+  "policy-hook-failed":
+    "the policy asks about it, and the program that decides failed, or did not answer at once",
   "policy-peek-full": "too many connections had yet to show their name",
   "policy-quic-version": "it is of a version of QUIC whose names are not known",
 };
