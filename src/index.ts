@@ -46,6 +46,8 @@ import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";
 import { FOLDER_ALLOWED, folderOf } from "./host/served-folder.ts";
 import { type Sluice, serve } from "./serve.ts";
+import type { Decide } from "./supervisor/decider.ts";
+import type { OwnDecider } from "./supervisor/own-decider.ts";
 import type { AnswerWish, OwnWatch, RuleWish } from "./supervisor/own-watch.ts";
 import { questionRecord } from "./supervisor/question-record.ts";
 
@@ -55,6 +57,7 @@ export type {
   CaptureResource,
   CaptureStreamQuery,
   ControlEvent,
+  Decision,
   Dns,
   EventType,
   PolicyChangeResource,
@@ -72,6 +75,7 @@ export type { EngineEnd } from "./host/engine-options.ts";
 export type { LiveForwards, OwnForward } from "./host/own-forwards.ts";
 export { StartError, type StartProblem } from "./host/start-error.ts";
 export type { Sluice } from "./serve.ts";
+export type { Decide } from "./supervisor/decider.ts";
 export type { AnswerWish, RuleWish } from "./supervisor/own-watch.ts";
 
 /** An engine of this process, with what reaches its guest. */
@@ -203,6 +207,8 @@ export interface SluiceOptions extends CommandOptions {
   readonly policy?: PolicyDocument | string;
   /** Decides about each new flow, at once or later; by default all that the options and the policy allow may be. */
   readonly allow?: Allow;
+  /** Decides about what the policy's rules ask, before people do. Only with a policy. */
+  readonly decide?: Decide;
   /** Remember from the start on what failed and was dropped lately, for `why`. */
   readonly remember?: boolean;
   /** Gets what happens, in sentences; nothing by default. */
@@ -212,7 +218,7 @@ export interface SluiceOptions extends CommandOptions {
 }
 
 const SILENT: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
-const HOOKS = ["allow", "log", "onLink", "policy", "remember"];
+const HOOKS = ["allow", "decide", "log", "onLink", "policy", "remember"];
 
 const LIBRARY_OPTIONS: ReadonlyMap<string, OptionName> = new Map(
   optionsOf("run")
@@ -279,6 +285,43 @@ async function policyOf({ policy }: SluiceOptions, set: OptionSet): Promise<Poli
   const config = readPolicy(input, set.problems)?.config ?? null;
   if (config !== null) checkStandIns(config, set);
   return config;
+}
+
+function checkDecide({ decide }: SluiceOptions, policy: PolicyConfig | null, set: OptionSet): void {
+  if (decide === undefined) return;
+  const place = "decide";
+  if (typeof decide !== "function")
+    set.problems.push({ place, found: String(decide), allowed: "a function" });
+  // What is wrong with a policy is told as its own.
+  if (policy === null && set.problems.length === 0)
+    set.problems.push({ place, allowed: "only with a policy whose rules ask" });
+}
+
+/** The program that decides, if there is one. */
+async function deciderOf(
+  { decide, log = SILENT }: SluiceOptions,
+  policy: PolicyConfig | null,
+  tell: (record: EngineRecord) => void,
+): Promise<OwnDecider | undefined> {
+  if (decide === undefined || policy === null) return undefined;
+  const { OwnDecider } = await import("./supervisor/own-decider.ts");
+  return new OwnDecider(decide, { policy, log, tell });
+}
+
+/** What the engine tells the program, and whoever watches. */
+function hooksOf(
+  options: SluiceOptions,
+  tell: (record: EngineRecord) => void,
+): Pick<EngineHostOptions, "onLink" | "onQuestion" | "records"> & { allow?: Allow } {
+  return {
+    onLink: (up, name) => {
+      options.onLink?.(up, name);
+      tell({ type: "link", atMs: Date.now(), up, name });
+    },
+    onQuestion: (question) => tell(questionRecord(question)),
+    records: options.remember === true,
+    ...(options.allow ? { allow: options.allow } : {}),
+  };
 }
 
 /** What is loaded when it is first used. */
@@ -354,6 +397,7 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
   if (outbound === undefined) set.reject("outbound-addr", OUTBOUND_ALLOWED);
   const tftp = host.tftp === undefined ? undefined : folderOf(host.tftp);
   if (host.tftp !== undefined && tftp === undefined) set.reject("tftp", FOLDER_ALLOWED);
+  checkDecide(options, config.policy, set);
   if (set.problems.length > 0 || link === undefined) throw new ConfigError(set.problems);
   const log = options.log ?? SILENT;
   let spec: LinkSpec;
@@ -370,15 +414,7 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
   const tell = (record: EngineRecord): void => {
     watch?.then((watching) => watching.tell(record)).catch(watchFailed);
   };
-  const hooks: Pick<EngineHostOptions, "onLink" | "onQuestion" | "records"> & { allow?: Allow } = {
-    onLink: (up, name) => {
-      options.onLink?.(up, name);
-      tell({ type: "link", atMs: Date.now(), up, name });
-    },
-    onQuestion: (question) => tell(questionRecord(question)),
-    records: options.remember === true,
-    ...(options.allow ? { allow: options.allow } : {}),
-  };
+  const decider = await deciderOf(options, config.policy, tell);
   const served = await serve({
     config,
     link: spec,
@@ -387,14 +423,16 @@ export async function createEngine(options: SluiceOptions): Promise<SteeredSluic
     ...(host.pcap === undefined ? {} : { pcap: host.pcap, pcapng: isPcapng(host.pcap) }),
     ...(tftp === undefined ? {} : { tftp }),
     ...(outbound === undefined ? {} : { outbound }),
-    ...hooks,
+    ...hooksOf(options, tell),
+    ...decider?.hooks,
   });
+  decider?.follow(served.host);
   const forwards = new OwnForwards(served.host, config.forwards, (action, { id, rule }) =>
     tell({ type: "forward", atMs: Date.now(), action, id, rule }),
   );
   const watching = (): Promise<OwnWatch> => {
     watch ??= import("./supervisor/own-watch.ts")
-      .then((module) => new module.OwnWatch({ host: served.host, config, forwards }))
+      .then((module) => new module.OwnWatch({ host: served.host, config, forwards, isHeld: decider?.isHeld }))
       .catch((error) => {
         // Whoever asks next tries again.
         watch = undefined;

@@ -10,6 +10,7 @@ import {
   ConfigError,
   type ControlEvent,
   createEngine,
+  type Decision,
   type PolicyDocument,
   type SluiceOptions,
   type SteeredSluice,
@@ -154,6 +155,84 @@ it("tells what waits for an answer to who can give one", async () => {
   off();
   expect(await running.killHost("203.0.113.9")).toBe(1);
   expect(running.flows()).toEqual([]);
+});
+
+it("P24 asks a program before people, who have what it leaves to them", async () => {
+  const policy = policyOf({ name: "people", ask: `203.0.113.0/24:${PORT}/udp` });
+  const said = new Map<string, (decision: Decision | undefined) => void>();
+  const signals = new Map<string, AbortSignal>();
+  const running = await start({
+    policy,
+    decide: ({ host }, signal) => {
+      signals.set(host, signal);
+      return new Promise((resolve) => said.set(host, resolve));
+    },
+  });
+  const events: ControlEvent[] = [];
+  running.on("question", (event) => events.push(event));
+  running.on("question-answered", (event) => events.push(event));
+  const target = { port: PORT, protocol: "udp", rule: "people" };
+  const questions = async () => (await running.policy.questions()).map(({ id, host }) => `${id} ${host}`);
+
+  send("203.0.113.1");
+  await until(() => said.has("203.0.113.1"), "the first is asked about");
+  expect([await questions(), events]).toEqual([[], []]);
+  await expect(running.policy.answer(1, { verdict: "allow" })).rejects.toThrow(
+    "with the program that decides",
+  );
+  said.get("203.0.113.1")?.({ verdict: "allow", for: "always", reason: "it is ours" });
+  await until(() => events.length === 1, "the answer is told");
+  const about = { id: 1, host: "203.0.113.1", ...target };
+  expect(events.splice(0)).toMatchObject([
+    { type: "question-answered", ...about, verdict: "allow", by: "program", reason: "it is ours" },
+  ]);
+  send("203.0.113.1");
+  await until(() => running.flows().length === 1, "what was allowed goes out");
+
+  send("203.0.113.2");
+  await until(() => said.has("203.0.113.2"), "the second is asked about");
+  said.get("203.0.113.2")?.(undefined);
+  await until(() => events.length === 1, "people are asked");
+  expect(await questions()).toEqual(["2 203.0.113.2", "1 203.0.113.1"]);
+  await running.policy.answer(2, { verdict: "deny" });
+  await until(() => events.length === 2, "and their answer is told");
+  expect(events).toMatchObject([
+    { type: "question", id: 2, host: "203.0.113.2" },
+    {
+      type: "question-answered",
+      id: 2,
+      host: "203.0.113.2",
+      ...target,
+      verdict: "deny",
+      by: "person",
+      reason: null,
+    },
+  ]);
+
+  send("203.0.113.3");
+  await until(() => said.has("203.0.113.3"), "the third is asked about");
+  send("203.0.113.4");
+  await until(() => said.has("203.0.113.4"), "the fourth is asked about");
+  await running.policy.set(policyOf({ allow: `203.0.113.3:${PORT}/udp` }));
+  await until(() => signals.get("203.0.113.3")?.aborted === true, "another policy ends it");
+  await running.stop();
+  said.get("203.0.113.4")?.("allow");
+  expect([...signals.values()].map(({ aborted }) => aborted)).toEqual([false, false, true, true]);
+});
+
+it("P24 has a program for a policy only", async () => {
+  const without = await start({ decide: () => "allow" }).catch((error) => error);
+  expect(without).toBeInstanceOf(ConfigError);
+  expect(without.message).toBe("decide: allowed: only with a policy whose rules ask");
+  const wrong = { policy: policyOf({ ask: "*" }), decide: "./decide.mjs" } as unknown as SluiceOptions;
+  await expect(start(wrong)).rejects.toThrow('decide: found "./decide.mjs"; allowed: a function');
+  const warnings: string[] = [];
+  const warn = (message: string): void => void warnings.push(message);
+  const log = { error: warn, warn, info: () => {}, debug: () => {} };
+  await start({ policy: policyOf({ allow: "a.example" }), decide: () => "allow", log });
+  expect(warnings).toEqual([
+    "decide: no rule of the policy asks, so that nothing is to be decided until one does",
+  ]);
 });
 
 it("streams a capture for as long as somebody reads it", async () => {

@@ -17,6 +17,7 @@ const COMPILED = join(ROOT, "dist", "src");
 const DECLARATIONS = [
   ["index", ["createEngine", "SluiceOptions", "SteeredSluice", "EventOf", "OwnCaptures", "OwnPolicy"]],
   ["host/asked-program", ["Allow", "FlowRequest"]],
+  ["supervisor/decider", ["Decide"]],
   ["serve", ["Sluice"]],
   ["host/own-forwards", ["OwnForward", "LiveForwards"]],
   ["engine/api", ["FlowRow", "LeaseRow"]],
@@ -123,6 +124,12 @@ async function apiTypes(dropReasons) {
     ["RuleWish", "A rule to be added.", "ruleRequest", "input"],
     ["Question", "What flows wait for somebody to say.", "question", "output"],
     ["AnswerWish", "What somebody says.", "answer", "input"],
+    [
+      "Decision",
+      "What a program says of a question: a word is for those that wait now.",
+      "decision",
+      "input",
+    ],
   ];
   return [
     ...made.map(

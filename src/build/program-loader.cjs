@@ -196,7 +196,10 @@ function makeCaches(option, directory) {
   if (option === undefined) sweep(__dirname, files);
 }
 
-module.exports = { load, trustedPlace, removeOwnCaches };
+/** A module of somebody's own, as Node loads any: what `load` has run can import nothing by itself. */
+const importModule = (url) => import(url);
+
+module.exports = { load, trustedPlace, removeOwnCaches, importModule };
 
 if (require.main === module) {
   try {

@@ -12,6 +12,11 @@ export function starterNote(readyFd: number): NodeJS.ProcessEnv {
   return { [NOTE]: String(readyFd) };
 }
 
+/** Whether this process is one that another has started to serve in the background. */
+export function hasStarter(): boolean {
+  return process.env[NOTE] !== undefined;
+}
+
 /** The descriptor of `starterNote`, which goes from the environment; undefined in the process that is to start another. */
 export function takeStarter(): number | undefined {
   const note = process.env[NOTE];

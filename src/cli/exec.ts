@@ -23,8 +23,10 @@ import { type EnginePlan, LINK_FD } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { Live } from "../supervisor/live.ts";
+import type { MakeDecider } from "../supervisor/live-decider.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
+import { resolveDecide } from "./decide.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { checkInherited, ownDescriptors } from "./inherited.ts";
@@ -80,6 +82,7 @@ export async function execGuest(argv: readonly string[], manner: ExecManner): Pr
   const host = planHost(options, "exec");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
+  const makeDecider = await resolveDecide(options, host, config.policy);
   checkInherited(options);
   if (options.problems.length > 0 || command === undefined) return manner.refuse(options.problems);
   try {
@@ -93,6 +96,7 @@ export async function execGuest(argv: readonly string[], manner: ExecManner): Pr
       host,
       outbound,
       folder,
+      makeDecider,
       tunDevice,
       manner,
     });
@@ -128,6 +132,7 @@ interface ExecPlan {
   readonly outbound: EnginePlan["outbound"];
   /** Of `--tftp`. */
   readonly folder: Pick<EngineLaunch, "tftp">;
+  readonly makeDecider: MakeDecider | undefined;
   readonly tunDevice: string | undefined;
   readonly manner: ExecManner;
 }
@@ -143,7 +148,7 @@ function tapOf({ config, manner, tunDevice }: ExecPlan): GuestCommandRequest["ta
 }
 
 async function runBehindEngine(plan: ExecPlan): Promise<number> {
-  const { command, args, search, config, host, outbound, folder, manner } = plan;
+  const { command, args, search, config, host, outbound, folder, makeDecider, manner } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
@@ -161,11 +166,10 @@ async function runBehindEngine(plan: ExecPlan): Promise<number> {
   let live: Live | undefined;
   let listening: { close(): void } | undefined;
   try {
-    live = new Live(host, log, config);
+    live = new Live(host, log, config, makeDecider);
     for (const note of guest.tap.notes) log.info(note.message);
     const capture = openCapture(host.pcap);
-    const { linkChanged: onLink, questionAsked: onQuestion } = live;
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink, onQuestion });
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, ...live.hooks });
     client.serve({
       link: tapSpec(guest.tap, LINK_FD),
       log: host.log,

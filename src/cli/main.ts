@@ -4,6 +4,7 @@ import { noteGivenState } from "../host/process/given-state.ts";
 import { ownVersion } from "../host/version.ts";
 import { writeText } from "../supervisor/log.ts";
 import { EXIT_USAGE, fail } from "./start-problem.ts";
+import { endWithUserCode } from "./user-code.ts";
 import { isVerb, VERBS } from "./verb-descriptions.ts";
 
 type Run = (argv: readonly string[]) => Promise<number>;
@@ -65,5 +66,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return EXIT_USAGE;
   } catch (error) {
     return fail(name ?? "", error);
+  } finally {
+    endWithUserCode();
   }
 }

@@ -16,8 +16,10 @@ import type { EnginePlan } from "../supervisor/control.ts";
 import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { Live } from "../supervisor/live.ts";
+import type { MakeDecider } from "../supervisor/live-decider.ts";
 import { openLogFile } from "../supervisor/log.ts";
 import { parseCommandArguments } from "./arguments.ts";
+import { resolveDecide } from "./decide.ts";
 import { exitOf, forwardSignals } from "./exec.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
@@ -65,6 +67,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
   const host = planHost(options, "qemu");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
+  const makeDecider = await resolveDecide(options, host, config.policy);
   checkInherited(options);
   const model = options.value("model");
   const clash = conflictingArgument(rest);
@@ -78,7 +81,7 @@ export async function qemuCommand(argv: readonly string[]): Promise<number> {
       shared
         ? sharedCard(rest, deviceArguments(model, config, `,${SHARED_RINGS}`))
         : socketCard(passes, deviceArguments(model, config));
-    return await runWithEngine({ words: rest, passes, open, config, host, outbound, folder });
+    return await runWithEngine({ words: rest, passes, open, config, host, outbound, folder, makeDecider });
   } catch (error) {
     return fail("qemu", error);
   }
@@ -102,6 +105,7 @@ interface QemuPlan {
   readonly outbound: EnginePlan["outbound"];
   /** Of `--tftp`. */
   readonly folder: Pick<EngineLaunch, "tftp">;
+  readonly makeDecider: MakeDecider | undefined;
 }
 
 /** Starts QEMU with its card. */
@@ -123,7 +127,7 @@ async function startQemu({ words, passes }: QemuPlan, card: QemuCard): Promise<C
 }
 
 async function runWithEngine(plan: QemuPlan): Promise<number> {
-  const { config, host, outbound, folder } = plan;
+  const { config, host, outbound, folder, makeDecider } = plan;
   const { log, logFd, close } = openLogFile(host.log);
   const warning = overlapWarning(config, config.sharedSubnet ? [] : hostRoutes());
   if (warning) log.warn(warning);
@@ -131,10 +135,9 @@ async function runWithEngine(plan: QemuPlan): Promise<number> {
   let client: EngineClient | undefined;
   let live: Live | undefined;
   try {
-    live = new Live(host, log, config);
+    live = new Live(host, log, config, makeDecider);
     const capture = openCapture(host.pcap);
-    const { linkChanged: onLink, questionAsked: onQuestion } = live;
-    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, onLink, onQuestion });
+    client = new EngineClient({ config, ...folder, logFd, sandbox: host.sandbox, log, ...live.hooks });
     client.serve({
       link: card.link,
       log: host.log,

@@ -17,10 +17,12 @@ import { EngineClient } from "../supervisor/engine-client.ts";
 import { type EngineLaunch, openCapture } from "../supervisor/launch.ts";
 import { type LinkHandover, openLink } from "../supervisor/link-opening.ts";
 import { Live } from "../supervisor/live.ts";
+import type { MakeDecider } from "../supervisor/live-decider.ts";
 import { type LineLog, openLogFile, writeText } from "../supervisor/log.ts";
 import type { ServiceManager } from "../supervisor/service-manager.ts";
 import { watchForEnd } from "../supervisor/supervision.ts";
 import { parseCommandArguments } from "./arguments.ts";
+import { resolveDecide } from "./decide.ts";
 import { commandHelp } from "./help.ts";
 import { hostRoutes, overlapWarning } from "./host-routes.ts";
 import { checkInherited } from "./inherited.ts";
@@ -35,6 +37,11 @@ function resolveUser(options: OptionSet, host: HostPlan): UserIds | undefined {
   if (ids === undefined) options.reject("user", "a user of this host");
   else if (process.geteuid?.() !== 0) options.reject("user", "only when started as root");
   return ids;
+}
+
+/** Whether this process is to load a program that decides: one that only starts another in the background leaves it to that one. */
+async function servesHere({ decide, background }: HostPlan): Promise<boolean> {
+  return decide !== undefined && (!background || (await import("./background-starter.ts")).hasStarter());
 }
 
 /** How a command that serves a guest deals with who started it. */
@@ -91,6 +98,9 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
   const host = planHost(options, "run");
   const outbound = resolveOutbound(options, host);
   const folder = resolveFolder(options, host);
+  const makeDecider = (await servesHere(host))
+    ? await resolveDecide(options, host, config.policy)
+    : undefined;
   const user = resolveUser(options, host);
   checkInherited(options);
   if (options.problems.length > 0 || link === undefined) return manner.refuse(options.problems);
@@ -102,6 +112,7 @@ export async function runGuest(argv: readonly string[], manner: Manner): Promise
     outbound,
     folder,
     user,
+    makeDecider,
     ...(greeting === undefined ? {} : { greeting }),
     ...(serving === undefined ? {} : { serving }),
     ...(life === undefined ? {} : { life }),
@@ -127,6 +138,7 @@ interface RunPlan {
   /** Of `--tftp`. */
   readonly folder: Pick<EngineLaunch, "tftp">;
   readonly user: UserIds | undefined;
+  readonly makeDecider: MakeDecider | undefined;
   readonly greeting?: string;
   readonly serving?: NonNullable<Manner["serving"]>;
   readonly life?: GuestLife;
@@ -158,7 +170,7 @@ async function serve(plan: RunPlan): Promise<number> {
   let opened: LinkHandover | undefined;
   const closers: ((() => void) | undefined)[] = [];
   const served = signal<void>();
-  const live = new Live(host, log, config);
+  const live = new Live(host, log, config, plan.makeDecider);
   const manager = await serviceManager(log);
   const watch = watchForEnd(host, plan.link, () => client?.report());
   try {
@@ -170,8 +182,7 @@ async function serve(plan: RunPlan): Promise<number> {
       sandbox: host.sandbox,
       ...(plan.user === undefined ? {} : { user: plan.user }),
       log,
-      onLink: live.linkChanged,
-      onQuestion: live.questionAsked,
+      ...live.hooks,
     });
     // Who sees the TAP may ask at once.
     closers.push(await plan.serving?.(() => served.given.then(() => live.get())));

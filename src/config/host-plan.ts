@@ -110,6 +110,8 @@ export interface HostPlan {
   readonly user?: string;
   readonly control: ControlPlan;
   readonly flowLog?: FlowLogPlan;
+  /** The module of the program that decides, as given. */
+  readonly decide?: string;
   /** Forwards that are there while somebody in the guest's namespace listens on their ports. */
   readonly listening: readonly Forward[];
   /** Confine the engine process. */

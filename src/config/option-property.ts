@@ -37,6 +37,8 @@ const COMMAND_ONLY = [
   "policy",
   "policy-default",
   "audit",
+  // The library's is a function.
+  "decide",
   "ready-fd",
   "exit-fd",
   "pid-file",

@@ -138,6 +138,7 @@ export function planHost(options: OptionSet, command: CommandName): HostPlan {
       maxForwards: options.value("max-forwards"),
     },
     ...optional("flowLog", planFlowLog(options)),
+    ...optional("decide", options.get("decide")),
     listening: planListening(options, command),
     sandbox: !options.has("no-sandbox"),
   };

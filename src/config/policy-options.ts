@@ -49,6 +49,15 @@ export const POLICY_OPTIONS = {
     parse: choice(["deny", "allow", "ask"]),
     defaultWords: "deny, or allow where there are only rules that deny",
   }),
+  decide: option({
+    group: "Policy",
+    commands: LIVE,
+    placeholder: "MODULE",
+    help:
+      "Ask a program about what rules ask, before people: the default export of the JavaScript module MODULE, a file, is called with " +
+      "each question and says allow, deny or nothing. It runs with this user's rights, and not confined.",
+    parse: parsePath,
+  }),
   via: option({
     group: "Policy",
     commands: LIVE,

@@ -9,7 +9,11 @@ const ASKING = ["allow", "deny", "ask", "policy", "policy-default", "audit", "vi
 
 /** Null where nothing is asked for. Complaints go to `options.problems`. */
 export async function planPolicy(options: OptionSet): Promise<PolicyConfig | null> {
-  if (!ASKING.some((name) => options.has(name))) return null;
+  if (!ASKING.some((name) => options.has(name))) {
+    if (options.has("decide"))
+      options.reject("decide", "only with a policy whose rules ask, such as --ask '*'");
+    return null;
+  }
   const { readPolicy } = await import("./policy/read.ts");
   const via = await planVia(options);
   const rules = (["allow", "deny", "ask"] as const).flatMap((verdict) =>

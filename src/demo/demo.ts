@@ -259,7 +259,7 @@ async function demonstrate(display: Display, root: string): Promise<void> {
     logFd: 1,
     sandbox: true,
     log: lineLog,
-    onLink: live.linkChanged,
+    ...live.hooks,
   });
   client.serve({
     link: tapSpec(command.tap, LINK_FD),

@@ -80,11 +80,9 @@ export class CallAnswers {
       case "pins":
         return { pins: host.core.pins() };
       case "answer":
-        return {
-          result: host.steer((core, nowMs) =>
-            core.answerQuestion(call.question, call.allow, call.forMs, nowMs),
-          ),
-        };
+        return this.answerQuestion(call);
+      case "leave":
+        return { left: host.steer((core, nowMs) => core.leaveQuestion(call.question, nowMs)) };
       case "attended":
         host.core.setAttended(call.attended);
         return {};
@@ -99,6 +97,14 @@ export class CallAnswers {
   private status(): EngineStatus {
     const { host } = this.parts;
     return { uptimeMs: host.core.uptimeMs, linked: host.linked, usage: host.core.usage() };
+  }
+
+  private answerQuestion(call: Extract<Call, { name: "answer" }>): Answers["answer"] {
+    const { question, allow, forMs, failed } = call;
+    const { host } = this.parts;
+    return {
+      result: host.steer((core, nowMs) => core.answerQuestion(question, allow, forMs, nowMs, failed)),
+    };
   }
 
   private counters(): Answers["counters"] {

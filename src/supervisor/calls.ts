@@ -58,7 +58,10 @@ export type Call =
       readonly question: number;
       readonly allow: boolean;
       readonly forMs: number | null;
+      readonly failed?: boolean;
     }
+  /** As `EngineCore.leaveQuestion` has it. */
+  | { readonly name: "leave"; readonly question: number }
   /** Somebody is there who answers questions, or nobody any more. */
   | { readonly name: "attended"; readonly attended: boolean }
   | { readonly name: "log"; readonly level: LogLevel };
@@ -109,6 +112,7 @@ export interface Answers {
   readonly metrics: EngineStatus & EngineCounters & TcpTally;
   readonly pins: { readonly pins: readonly PinRow[] };
   readonly answer: { readonly result: AnswerResult };
+  readonly leave: { readonly left: boolean };
   readonly attended: Record<string, never>;
   readonly denials: { readonly denials: readonly EngineDenial[] };
   readonly log: Record<string, never>;
@@ -265,6 +269,8 @@ export function isAnswer(name: Name, value: unknown, sizes: AnswerSizes): boolea
       return areAll(value["pins"], PIN_ROWS_MAX, isPin);
     case "answer":
       return ["taken", "answered", "unknown"].includes(String(value["result"]));
+    case "leave":
+      return typeof value["left"] === "boolean";
     case "denials":
       return areDenials(value["denials"]);
     case "captures":

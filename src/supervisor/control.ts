@@ -6,7 +6,7 @@
 import type { Readable } from "node:stream";
 import type { LogPlan } from "../config/host-plan.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { QuestionRow } from "../engine/policy/questions.ts";
+import type { QuestionEnd, QuestionRow } from "../engine/policy/questions.ts";
 import type { EngineEnd, LinkSpec, OutboundOptions } from "../host/engine-options.ts";
 import { areDenials, type Call, type EngineDenial, isQuestion } from "./calls.ts";
 
@@ -43,6 +43,8 @@ export interface EnginePlan {
   readonly oneOff: boolean;
   /** Remember lately dropped frames, failed flows and DNS questions. */
   readonly records?: boolean;
+  /** A program decides about questions before people do. */
+  readonly decides?: boolean;
 }
 
 /** The link with what `receive` gives in place of LINK_FD, where there is one. */
@@ -84,6 +86,8 @@ export type News =
   | { readonly type: "link"; readonly up: boolean }
   /** A policy asks. */
   | { readonly type: "question"; readonly question: QuestionRow }
+  /** The program that decides need not answer this one any more. */
+  | { readonly type: "question-over"; readonly id: number; readonly end: QuestionEnd }
   | { readonly type: "pong" }
   /** The answer to a call, or why there is none; checked where the call is known (calls.ts). */
   | { readonly type: "reply"; readonly id: number; readonly answer?: unknown; readonly failure?: string }
@@ -112,6 +116,7 @@ export function decodeLine(line: string): unknown {
   });
 }
 
+const QUESTION_ENDS: readonly string[] = ["answered", "gone", "late", "policy"] satisfies QuestionEnd[];
 const END_REASONS: readonly string[] = ["stopped", "link-lost", "guest-left"] satisfies EngineEnd["reason"][];
 
 const isPort = (value: unknown): value is number =>
@@ -135,6 +140,10 @@ export function asNews(value: unknown): News | undefined {
       return typeof news["up"] === "boolean" ? (news as unknown as News) : undefined;
     case "question":
       return isQuestion(news["question"]) ? (news as unknown as News) : undefined;
+    case "question-over":
+      return Number.isSafeInteger(news["id"]) && QUESTION_ENDS.includes(String(news["end"]))
+        ? (news as unknown as News)
+        : undefined;
     case "reply":
       return Number.isSafeInteger(news["id"]) ? (news as unknown as News) : undefined;
     case "pong":

@@ -106,7 +106,7 @@ export class EngineClient {
     const { linkFd, pcapFd, ...plan } = this.#service;
     // A process that has gone already says so itself.
     for (const fd of [linkFd, pcapFd]) if (fd !== undefined) native.sendDescriptor(this.#commandFd, fd);
-    const { config, sandbox, tftp } = this.#launch;
+    const { config, sandbox, tftp, onQuestionOver } = this.#launch;
     const resolvConf = this.#followResolvConf();
     this.#order({
       type: "start",
@@ -117,6 +117,7 @@ export class EngineClient {
         resolvConf,
         pcap: pcapFd !== undefined,
         ...(tftp === undefined ? {} : { tftp }),
+        ...(onQuestionOver === undefined ? {} : { decides: true }),
       },
     });
   }
@@ -175,6 +176,9 @@ export class EngineClient {
         return;
       case "question":
         this.#launch.onQuestion?.(news.question);
+        return;
+      case "question-over":
+        this.#launch.onQuestionOver?.(news.id, news.end);
         return;
       case "pong":
         this.#answered();

@@ -103,6 +103,9 @@ async function startServing(
     spawnCommand: commandRunner(plan),
     onLink: (up) => tell({ type: "link", up }),
     onQuestion: (question) => tell({ type: "question", question }),
+    ...(plan.decides === true
+      ? { onQuestionOver: (id, end) => tell({ type: "question-over", id, end }) }
+      : {}),
     resolvConf: resolvConf.source,
     loaded,
     ...pcap,

@@ -51,6 +51,8 @@ export interface ViewParts {
   /** The engine sees no more of the file system than its policy named when it was started. */
   readonly isConfined: boolean;
   readonly log: { readonly level: LogLevelName };
+  /** Whether the program that decides has this question; absent without one. */
+  readonly isHeld?: ((question: number) => boolean) | undefined;
 }
 
 /** Places of the flow table asked for in one call, and flows reset in one. */
@@ -68,11 +70,11 @@ export abstract class InstanceView {
   private readonly startedAtMs = Date.now();
 
   constructor(protected readonly view: ViewParts) {
-    const { calls, sendDescriptor, distrust, config, controlPath, isConfined } = view;
+    const { calls, sendDescriptor, distrust, config, controlPath, isConfined, isHeld } = view;
     const note = (record: EngineRecord): void => this.memories.note(record);
     this.records = new LiveRecords({ calls, sendDescriptor, distrust, note });
     const tell = (record: EngineRecord): void => this.tell(record);
-    this.policy = new EnginePolicy({ calls, controlPath, isConfined, policy: config.policy, tell });
+    this.policy = new EnginePolicy({ calls, controlPath, isConfined, policy: config.policy, tell, isHeld });
     const flowOf = (id: number) => this.records.rowOf(id);
     this.captures = new EngineCaptures({ calls, sendDescriptor, memories: this.memories, flowOf });
   }

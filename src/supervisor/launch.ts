@@ -2,7 +2,7 @@
 import type { LinkPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
-import type { QuestionRow } from "../engine/policy/questions.ts";
+import type { QuestionEnd, QuestionRow } from "../engine/policy/questions.ts";
 import { isPcapng, openCaptureFile } from "../host/link/capture.ts";
 import type { EnginePlan } from "./control.ts";
 
@@ -24,6 +24,8 @@ export interface EngineLaunch {
   readonly onLink?: (up: boolean) => void;
   /** A policy asks. */
   readonly onQuestion?: (question: QuestionRow) => void;
+  /** A program decides about questions before people do: it need not answer this one any more. */
+  readonly onQuestionOver?: (id: number, end: QuestionEnd) => void;
 }
 
 /** Creates or overwrites the file of `--pcap`, where there is to be one. */
@@ -34,7 +36,7 @@ export function openCapture(path: string | undefined): Pick<EngineService, "pcap
 
 /** What an engine is to serve, once it is known and open. */
 export interface EngineService
-  extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox" | "tftp"> {
+  extends Omit<EnginePlan, "config" | "resolvConf" | "pcap" | "sandbox" | "tftp" | "decides"> {
   /** What LINK_FD stands for in the link, already open; handed over and then closed here. */
   readonly linkFd?: number;
   /** An open capture file; likewise. */

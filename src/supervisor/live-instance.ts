@@ -23,6 +23,8 @@ export interface InstanceParts {
   /** Ports that may be forwarded. */
   readonly maxForwards: number;
   readonly log: LineLog;
+  /** Whether the program that decides has this question; absent without one. */
+  readonly isHeld?: ((question: number) => boolean) | undefined;
   /** Begins the end. */
   readonly stop: () => void;
 }

@@ -10,11 +10,15 @@ import type { EngineConfig } from "../engine/config.ts";
 import type { QuestionRow } from "../engine/policy/questions.ts";
 import { native } from "../host/native/native.ts";
 import { StartError } from "../host/start-error.ts";
+import type { EngineCalls } from "./calls.ts";
 import { type ControlSocket, openControlSocket } from "./control-socket.ts";
+import type { Decider } from "./decider.ts";
+import type { EngineLaunch } from "./launch.ts";
+import { deciderParts, type MakeDecider } from "./live-decider.ts";
 import type { InstanceParts, LiveInstance } from "./live-instance.ts";
 import type { LineLog } from "./log.ts";
 import { wayToSocket } from "./own-socket.ts";
-import { questionRecord } from "./question-record.ts";
+import { answeredRecord, questionRecord } from "./question-record.ts";
 
 export class Live {
   private readonly socket: ControlSocket | undefined;
@@ -26,24 +30,48 @@ export class Live {
   private flowLog: FlowLog | undefined;
   private readonly plan: ControlPlan;
   private hasAsked = false;
+  private readonly decider: Decider | undefined;
+  private served: (calls: EngineCalls) => void = () => {};
 
   /**
    * Binds the control socket, where there is to be one, and opens the flow log. Throws a StartError when one that was asked
-   * for cannot be had, and when the guest would reach the socket by `config`.
+   * for cannot be had, and when the guest would reach the socket by `config`. `makeDecider`: a program is asked before people.
    */
   constructor(
     private readonly plans: { readonly control: ControlPlan; readonly flowLog?: FlowLogPlan },
     private readonly log: LineLog,
     config: EngineConfig,
+    makeDecider?: MakeDecider,
   ) {
     this.plan = plans.control;
     this.name = this.plan.name ?? String(process.pid);
     this.flowLogFd = plans.flowLog && openFlowLog(plans.flowLog);
     this.socket = openControlSocket(this.plan, log);
     const way = this.socket && wayToSocket(this.socket.path, config);
-    if (way === undefined) return;
-    this.socket?.close();
-    throw new StartError([{ place: way, reason: "is the control socket, which the guest may not reach" }]);
+    if (way !== undefined) {
+      this.socket?.close();
+      throw new StartError([{ place: way, reason: "is the control socket, which the guest may not reach" }]);
+    }
+    this.decider = makeDecider?.(
+      deciderParts({
+        calls: new Promise((resolve) => {
+          this.served = resolve;
+        }),
+        left: (question) => this.questionAsked(question),
+        answered: (answered) => this.instance?.tell(answeredRecord(answered)),
+        log,
+      }),
+    );
+  }
+
+  /** What an engine process is to tell. */
+  get hooks(): Pick<EngineLaunch, "onLink" | "onQuestion" | "onQuestionOver"> {
+    const { decider } = this;
+    return {
+      onLink: (up) => this.linkChanged(up),
+      onQuestion: decider?.asked ?? ((question) => this.questionAsked(question)),
+      ...(decider === undefined ? {} : { onQuestionOver: decider.over }),
+    };
   }
 
   /** Whether somebody may ask for what happened before. */
@@ -54,7 +82,9 @@ export class Live {
   /** The guest is served: from now on there is something to steer. Settles when the flow log, if there is one, has begun. */
   async serve(parts: Omit<InstanceParts, "name" | "maxForwards" | "controlPath">): Promise<void> {
     const { maxForwards } = this.plan;
-    this.parts = { ...parts, name: this.name, maxForwards, controlPath: this.socket?.path };
+    const isHeld = this.decider?.holds;
+    this.parts = { ...parts, name: this.name, maxForwards, controlPath: this.socket?.path, isHeld };
+    this.served(parts.client.calls);
     this.socket?.serve(() => this.get());
     if (this.socket) this.log.debug(`control API: ${this.socket.path}`);
     if (this.flowLogFd !== undefined) await this.startFlowLog(this.flowLogFd);
@@ -88,19 +118,19 @@ export class Live {
   }
 
   /** The guest's link came up or went down. */
-  readonly linkChanged = (up: boolean): void => {
+  private linkChanged(up: boolean): void {
     const name = this.parts?.linkName ?? "";
     this.instance?.tell({ type: "link", atMs: Date.now(), up, name });
-  };
+  }
 
   /** A policy asks: whoever follows that is told, and who started this of the first. */
-  readonly questionAsked = (question: QuestionRow): void => {
+  private questionAsked(question: QuestionRow): void {
     this.instance?.tell(questionRecord(question));
     if (this.hasAsked || this.log.level === "error") return;
     this.hasAsked = true;
     const how = this.isReachable ? "sluice approve" : "nobody can, without a control socket";
     this.log.text(`sluice: ${formatRuleTarget(question)} waits for an answer: ${how}\n`);
-  };
+  }
 
   /** What the policy denied, and how that could be allowed. */
   private async tellDenials(): Promise<void> {
@@ -116,6 +146,7 @@ export class Live {
   /** After the engine has ended: what it recorded last is read first. */
   async close(): Promise<void> {
     this.socket?.close();
+    this.decider?.close();
     if (this.flowLog !== undefined) {
       await this.instance?.records.drained();
       await this.flowLog.close();

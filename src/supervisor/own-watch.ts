@@ -46,6 +46,8 @@ export interface OwnParts {
   readonly host: EngineHost;
   readonly config: EngineConfig;
   readonly forwards: OwnForwards;
+  /** Whether the program that decides has this question; absent without one. */
+  readonly isHeld?: ((question: number) => boolean) | undefined;
 }
 
 /** A policy as a program has it. */
@@ -61,7 +63,7 @@ class OwnView extends InstanceView {
     calls: EngineCalls,
     sendDescriptor: (fd: number) => void,
   ) {
-    const { host, config, forwards } = own;
+    const { host, config, forwards, isHeld } = own;
     super({
       calls,
       sendDescriptor,
@@ -77,6 +79,7 @@ class OwnView extends InstanceView {
       isConfined: false,
       // The program's own log is told everything.
       log: { level: "debug" },
+      isHeld,
     });
     this.forwards = { list: () => forwards.served().map(forwardResource) };
   }

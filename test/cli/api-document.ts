@@ -34,7 +34,7 @@ const SECTIONS: readonly (readonly [title: string, names: readonly string[]])[] 
     "Where the guest may go",
     [
       ...["Allow", "FlowRequest", "PolicyDocument", "OwnPolicy", "PolicyResource", "PolicyRuleResource"],
-      ...["PolicyChangeResource", "RuleWish", "Question", "AnswerWish"],
+      ...["PolicyChangeResource", "RuleWish", "Question", "AnswerWish", "Decide", "Decision"],
     ],
   ],
   ["Errors", ["ConfigError", "Problem", "StartError", "StartProblem"]],

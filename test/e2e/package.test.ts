@@ -156,10 +156,19 @@ for (const create of [createEngine, required.createEngine])
 const engine = await_({ qemuListen: "unix:/tmp/vm.sock", ports: ["2222:22", 80], mtu: 1500, tftp: "/srv", restrict: true,
   allow: ({ protocol, remotePort }) => protocol === "tcp" && remotePort === 443 });
 void engine.then(async (running) => { const end: EngineEnd = await running.ended; const port: number = running.forwardPorts[0] ?? 0; return [end.reason, port]; });
+const decide: Decide = async ({ host, port, protocol, rule, endsInMs }: Question, signal) => {
+  if (signal.aborted || protocol === "udp" || rule === "none" || endsInMs === null) return undefined;
+  return host.endsWith(".example") ? "allow" : port === 443 ? { verdict: "allow", for: 600 } : { verdict: "deny", for: "always", reason: "no" };
+};
+const words: readonly Decision[] = ["allow", "deny", { verdict: "allow", for: "once" }];
+void await_({ policy: { version: 1, rules: [{ ask: "*" }] }, decide, allow: () => words.length > 0 });
+void await_({ policy: "version: 1", decide: () => undefined });
+void await_({ policy: "version: 1", decide: (question) => question.host === "a.example" ? "allow" : undefined });
 declare function await_(options: SluiceOptions): ReturnType<typeof createEngine>;
 export const errors = (error: unknown): string[] => error instanceof ConfigError ? error.problems.map(({ place }) => place) : error instanceof StartError ? error.problems.map(({ reason }) => reason) : [];
 `;
-    const names = "ConfigError, createEngine, type EngineEnd, type SluiceOptions, StartError";
+    const names =
+      "ConfigError, createEngine, type Decide, type Decision, type EngineEnd, type Question, type SluiceOptions, StartError";
     writeFileSync(join(project, "esm.mts"), `import { ${names} } from "sluice";${body}`);
     writeFileSync(join(project, "cjs.cts"), `import { ${names} } from "sluice";${body}`);
     writeFileSync(
@@ -174,9 +183,9 @@ export const errors = (error: unknown): string[] => error instanceof ConfigError
       expect(compile(resolution, ["esm.mts", "cjs.cts", "cjs-require.cts"]), resolution.join(" ")).toBe("");
     writeFileSync(
       join(project, "wrong.mts"),
-      `import { createEngine } from "sluice";\nvoid createEngine({ qemuLisen: "x" });\nvoid createEngine({ restrict: "yes" });\n`,
+      `import { createEngine } from "sluice";\nvoid createEngine({ qemuLisen: "x" });\nvoid createEngine({ restrict: "yes" });\nvoid createEngine({ decide: () => true });\nvoid createEngine({ decide: async () => ({ verdict: "maybe" }) });\n`,
     );
-    expect(compile(["--module", "nodenext"], ["wrong.mts"]).match(/error TS\d+/g)).toHaveLength(2);
+    expect(compile(["--module", "nodenext"], ["wrong.mts"]).match(/error TS\d+/g)).toHaveLength(4);
   });
 
   it("has the types of the sources, option by option", () => {
@@ -188,6 +197,10 @@ type Same<A, B> = (<T>() => T extends { [K in keyof A]: A[K] } ? 1 : 2) extends 
 export const options: Same<ours.CommandOptions, sources.CommandOptions> = true;
 export const there: (options: sources.SluiceOptions) => ours.SluiceOptions = (options) => options;
 export const here: (options: ours.SluiceOptions) => sources.SluiceOptions = (options) => options;
+export const decide: (decide: sources.Decide) => ours.Decide = (decide) => decide;
+export const decided: (decide: ours.Decide) => sources.Decide = (decide) => decide;
+export const said: (decision: sources.Decision) => ours.Decision = (decision) => decision;
+export const given: (decision: ours.Decision) => sources.Decision = (decision) => decision;
 export const engine: (sluice: sources.Sluice) => ours.Sluice = (sluice) => sluice;
 export const back: (sluice: ours.Sluice) => sources.Sluice = (sluice) => sluice;
 `,

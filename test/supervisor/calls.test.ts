@@ -77,6 +77,7 @@ describe("answers", () => {
     ["leases", { leases: [lease, { ...lease, address: "fd00::15", expiresInMs: 9 }] }],
     ["records", { uptimeMs: 0 }],
     ["forward-remove", { removed: false }],
+    ["leave", { left: true }],
     ["rows", {}],
   ] as const)("of %s are known", (name, answer) => {
     expect(isAnswer(name, answer, SIZES)).toBe(true);
@@ -97,6 +98,7 @@ describe("answers", () => {
     ["leases", { leases: [{ ...lease, mac: "52:54:00:12:34:5g" }] }],
     ["leases", { leases: [{ ...lease, expiresInMs: -1 }] }],
     ["records", {}],
+    ["leave", { left: 1 }],
     ["kill", []],
     ["rows", null],
   ] as const)("of %s are not %j", (name, answer) => {

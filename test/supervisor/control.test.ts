@@ -29,6 +29,10 @@ describe("news", () => {
     expect(asNews({ ...ready, forwardPorts: [70_000] })).toBeUndefined();
     expect(asNews({ type: "ended", reason: "because", message: "" })).toBeUndefined();
     expect(asNews({ type: "command", index: "0" })).toBeUndefined();
+    const over = { type: "question-over", id: 3, end: "gone" };
+    expect(asNews(over)).toEqual(over);
+    expect(asNews({ ...over, end: "bored" })).toBeUndefined();
+    expect(asNews({ ...over, id: "3" })).toBeUndefined();
   });
 
   it("never throw on anything else", () => {

@@ -132,5 +132,5 @@ function optionWords(
 function kindOf(placeholder: string): ValueKind {
   if (placeholder === "DIR") return "directory";
   if (placeholder === "USER") return "user";
-  return /^(FILE|PATH)\b/.test(placeholder) ? "file" : "text";
+  return /^(FILE|PATH|MODULE)\b/.test(placeholder) ? "file" : "text";
 }

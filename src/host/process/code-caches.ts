@@ -8,6 +8,7 @@ import { packageRoot } from "../native/native-loader.ts";
 interface ProgramLoader {
   trustedPlace(directory: string): string | undefined;
   removeOwnCaches(directory: string): void;
+  importModule(url: string): Promise<Readonly<Record<string, unknown>>>;
 }
 
 const require = createRequire(import.meta.url);
@@ -20,9 +21,13 @@ function loaderPath(): string {
   return join(programDirectory(), "program-loader.js");
 }
 
+export function programLoader(): ProgramLoader {
+  return require(loaderPath()) as ProgramLoader;
+}
+
 /** The directory with this user's own caches, if there is one that nobody else can write in. */
 export function ownCodeCaches(): string | undefined {
-  return (require(loaderPath()) as ProgramLoader).trustedPlace(programDirectory());
+  return programLoader().trustedPlace(programDirectory());
 }
 
 /**
@@ -42,5 +47,5 @@ export function makeCodeCaches(): string | undefined {
 
 /** Removes what is in the user's cache of them. Those in the program's directory go with the program. */
 export function removeOwnCodeCaches(): void {
-  (require(loaderPath()) as ProgramLoader).removeOwnCaches(programDirectory());
+  programLoader().removeOwnCaches(programDirectory());
 }

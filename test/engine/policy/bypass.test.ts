@@ -283,7 +283,7 @@ describe("an engine without a policy", () => {
       visit(entry);
     expect(reached.size).toBeGreaterThan(100);
     const parts =
-      /^src\/engine\/(policy|policy-layers|service\/names|wire\/(client-hello|http-head|dns-answer|quic))|^src\/config\/policy\/|host-addresses|quic-keys/;
+      /^src\/engine\/(policy|policy-layers|service\/names|wire\/(client-hello|http-head|dns-answer|quic))|^src\/config\/policy\/|host-addresses|quic-keys|^src\/supervisor\/(own-)?decider|user-module/;
     expect([...reached].filter((file) => parts.test(file))).toEqual([]);
   });
 });

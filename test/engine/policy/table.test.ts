@@ -22,6 +22,10 @@ const FILES: Readonly<Record<string, string>> = {
   everyday: "test/e2e/policy-clients.test.ts",
   recipes: "test/e2e/recipes.test.ts",
   asked: "test/e2e/policy-asked.test.ts",
+  decided: "test/engine/policy/decided.test.ts",
+  program: "test/supervisor/decider.test.ts",
+  library: "test/library-steering.test.ts",
+  modules: "test/e2e/policy-decide.test.ts",
 };
 const document = read("docs/policy.md");
 const rows = [...document.matchAll(/^\| ((?:P|C)\d+) \| .* \| ([^|]+) \|$/gm)].map(
