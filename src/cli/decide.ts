@@ -46,10 +46,12 @@ function kindOf(exported: unknown): string {
 
 /** What it throws on its own account, and not to whoever asked it, ends this process as it would any, but in order. */
 function endAfterItsMistakes(path: string, log: Logger): void {
-  process.once("uncaughtException", (error) => {
-    log.error(
-      `--decide ${path}: an error that nobody handles: ${error instanceof Error ? error.stack : String(error)}`,
-    );
+  let isEnding = false;
+  process.on("uncaughtException", (error) => {
+    const what = error instanceof Error ? error.stack : String(error);
+    log.error(`--decide ${path}: an error that nobody handles: ${what}`);
+    if (isEnding) return;
+    isEnding = true;
     process.once("exit", () => {
       process.exitCode = EXIT_FAILED;
     });
