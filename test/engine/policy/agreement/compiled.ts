@@ -216,7 +216,7 @@ export class Compiled {
           each.state === "open" && each.host === host && each.port === port && each.protocol === protocol,
       );
     if (row === undefined) throw new Error(`nobody is asked about ${host}:${port}/${protocol}`);
-    questions.answer(row.id, answer.isYes, answer.forMs);
+    questions.answer(row.id, answer.isYes, answer.forMs, false);
     if (!answer.isYes) return 0;
     return hasToShow ? CHECK : GO;
   }
