@@ -1,17 +1,19 @@
 /**
  * Notices that what lies behind a path has changed: written, replaced by rename, reached through another symbolic
- * link, created or removed. The directory is watched, because a watch on the file follows the old file through a
- * rename; a slow poll finds what inotify cannot see (a link whose target changes elsewhere, a network file system).
+ * link, created or removed. Directories are watched, because a watch on the file follows the old file through a rename: the
+ * path's own, and the one where its links end. A slow poll finds what inotify cannot see (a link on the way that changes, a
+ * network file system).
  */
-import { type FSWatcher, statSync, watch } from "node:fs";
+import { type FSWatcher, realpathSync, statSync, watch } from "node:fs";
 import { dirname } from "node:path";
 
-const POLL_MS = 2000;
+/** A hundred engines at rest look so often. */
+const POLL_MS = 5000;
 /** Programs write in several steps; wait for the last. */
 const SETTLE_MS = 50;
 
 export class PathWatch {
-  private watcher: FSWatcher | null = null;
+  private readonly watchers = new Map<string, FSWatcher>();
   private readonly poll: NodeJS.Timeout;
   private settling: NodeJS.Timeout | null = null;
   private seen: string;
@@ -22,14 +24,31 @@ export class PathWatch {
     private readonly changed: () => void,
   ) {
     this.seen = fingerprint(path);
+    this.follow();
     this.poll = setInterval(this.compare, POLL_MS);
     this.poll.unref();
+  }
+
+  /** Watches the directories that matter now, and no others. */
+  private follow(): void {
+    const wanted = new Set([dirname(this.path), targetDirectory(this.path)]);
+    for (const directory of this.watchers.keys()) if (!wanted.has(directory)) this.forget(directory);
+    for (const directory of wanted) if (!this.watchers.has(directory)) this.watchDirectory(directory);
+  }
+
+  private watchDirectory(directory: string): void {
     try {
-      this.watcher = watch(dirname(path), { persistent: false }, this.notice);
-      this.watcher.on("error", () => this.closeWatcher());
+      const watcher = watch(directory, { persistent: false }, this.notice);
+      watcher.on("error", () => this.forget(directory));
+      this.watchers.set(directory, watcher);
     } catch {
-      this.watcher = null; // No such directory yet, or no inotify watches left: the poll does it alone.
+      // No such directory yet, or no inotify watches left: the poll does it alone.
     }
+  }
+
+  private forget(directory: string): void {
+    this.watchers.get(directory)?.close();
+    this.watchers.delete(directory);
   }
 
   private readonly notice = (): void => {
@@ -44,18 +63,23 @@ export class PathWatch {
     const now = fingerprint(this.path);
     if (now === this.seen) return;
     this.seen = now;
+    this.follow();
     this.changed();
   };
-
-  private closeWatcher(): void {
-    this.watcher?.close();
-    this.watcher = null;
-  }
 
   close(): void {
     clearInterval(this.poll);
     if (this.settling !== null) clearTimeout(this.settling);
-    this.closeWatcher();
+    for (const directory of [...this.watchers.keys()]) this.forget(directory);
+  }
+}
+
+/** Where the path's links end; its own directory when they lead nowhere. */
+function targetDirectory(path: string): string {
+  try {
+    return dirname(realpathSync(path));
+  } catch {
+    return dirname(path);
   }
 }
 
