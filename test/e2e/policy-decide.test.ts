@@ -1,11 +1,23 @@
 /** Modules that decide about flows of real programs: what they say counts, and what they break is told. */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+
+import { once } from "node:events";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { DnsServer } from "../support/dns-server.ts";
+import { sendDatagram } from "../support/library-guest.ts";
 import { type Ended, type Running, sluice, until } from "../support/program.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
@@ -236,8 +248,9 @@ describe("a module", () => {
     const loads = join(directory, "loads");
     const path = moduleOf(
       `import { appendFileSync } from "node:fs";
-      appendFileSync(${JSON.stringify(loads)}, process.pid + "\\n");
-      export default () => "allow";`,
+      const note = (text) => appendFileSync(${JSON.stringify(loads)}, text + "\\n");
+      note(process.pid);
+      export default ({ host, port, protocol }) => { note(host + ":" + port + "/" + protocol); return "deny"; };`,
     );
     const pidFile = join(directory, "pid");
     const words = [
@@ -255,6 +268,13 @@ describe("a module", () => {
     expect([started.status, started.stderr.match(/error|warn/)]).toEqual([0, null]);
     const pid = Number(readFileSync(pidFile, "utf8"));
     expect(readFileSync(loads, "utf8")).toBe(`${pid}\n`);
+    // What a guest sends is asked about there.
+    const guest = connect(join(directory, "vm.sock"));
+    await once(guest, "connect");
+    sendDatagram(guest, 4711, "203.0.113.9");
+    await until(() => readFileSync(loads, "utf8").split("\n").length > 2, "the question");
+    guest.destroy();
+    expect(readFileSync(loads, "utf8")).toBe(`${pid}\n203.0.113.9:4711/udp\n`);
     process.kill(pid, "SIGTERM");
     await until(() => !existsSync(pidFile), "its end");
     const broken = await sluice([...words, moduleOf("export default 1;")], { env: env() }).ended;
@@ -302,7 +322,31 @@ describe("a module that is none", () => {
     const group = ["--tun-device", TUN_DEVICE, "--ask", "*", "--decide", moduleOf(text, "group.mjs", 0o664)];
     const warned = await start(...group);
     expect(warned.stdout).toBe("started\n");
-    expect(warned.stderr).toMatch(/warn: --decide .*group\.mjs: its group can change it\n/);
+    expect(warned.stderr).toMatch(/warn: --decide .*group\.mjs: its group can change the module\n/);
+    const place = join(directory, "place");
+    mkdirSync(place);
+    const module = ["--tun-device", TUN_DEVICE, "--ask", "*", "--decide", moduleOf(text, "place/x.mjs")];
+    for (const [mode, status, said] of [
+      [0o777, 2, /a file in a directory that not everybody can write/],
+      [0o775, 0, /warn: .*x\.mjs: its directory's group can change the module\n$/],
+      [0o1777, 0, /^$/],
+      [0o755, 0, /^$/],
+    ] as const) {
+      chmodSync(place, mode);
+      const placed = await start(...module);
+      expect([placed.status, placed.stderr]).toEqual([status, expect.stringMatching(said)]);
+    }
+  });
+
+  it("P24 of another user is told", async (context) => {
+    needs(context, { ...MACHINE, root: true });
+    const path = moduleOf('export default () => "allow";', "other.mjs");
+    chownSync(path, 65_534, 65_534);
+    const { stdout, stderr } = await start("--tun-device", TUN_DEVICE, "--ask", "*", "--decide", path);
+    expect(stdout).toBe("started\n");
+    expect(stderr).toMatch(
+      /warn: --decide .*other\.mjs: it belongs to user 65534, who can change the module\n$/,
+    );
   });
 
   it("P24 needs a policy, and is told where nothing of that asks", async (context) => {

@@ -1,13 +1,14 @@
 /** A module of the user's own, to run in this process. */
 import { spawnSync } from "node:child_process";
-import { type Stats, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { realpathSync, type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Unacceptable } from "../../config/unacceptable.ts";
 import { programLoader } from "./code-caches.ts";
 
 const WRITABLE_BY_ALL = 0o002;
 const WRITABLE_BY_GROUP = 0o020;
+const STICKY = 0o1000;
 /** How long it may take to load, milliseconds. */
 const LOAD_MS = 10_000;
 
@@ -37,20 +38,36 @@ export async function loadUserModule(path: string): Promise<UserModule> {
   }
 }
 
+/** Who else can change the file, or put another in its place. Throws Unacceptable where everybody can. */
 function writersOf(path: string): string[] {
-  let stats: Stats;
+  let file: Stats;
+  let directory: Stats;
   try {
-    stats = statSync(path);
+    const real = realpathSync(path);
+    file = statSync(real);
+    directory = statSync(dirname(real));
   } catch (error) {
     throw new Unacceptable(`a file that can be read (${(error as Error).message})`);
   }
+  if (!file.isFile()) throw new Unacceptable("a file");
+  return [...othersOf(file, "it", "its"), ...othersOf(directory, "its directory", "its directory's")];
+}
+
+function othersOf(stats: Stats, it: string, its: string): string[] {
   const { uid, mode } = stats;
-  if (!stats.isFile()) throw new Unacceptable("a file");
-  if ((mode & WRITABLE_BY_ALL) !== 0)
-    throw new Unacceptable("a file that not everybody can write: who can runs what he likes as this user");
+  // In a sticky directory files are their owners'.
+  const isShared = !stats.isDirectory() || (mode & STICKY) === 0;
+  if (isShared && (mode & WRITABLE_BY_ALL) !== 0) {
+    const where = stats.isDirectory() ? "in a directory that" : "that";
+    throw new Unacceptable(
+      `a file ${where} not everybody can write: who can runs what he likes as this user`,
+    );
+  }
   return [
-    ...(uid === process.geteuid?.() || uid === 0 ? [] : [`it belongs to user ${uid}, who can change it`]),
-    ...((mode & WRITABLE_BY_GROUP) === 0 ? [] : ["its group can change it"]),
+    ...(uid === process.geteuid?.() || uid === 0
+      ? []
+      : [`${it} belongs to user ${uid}, who can change the module`]),
+    ...(isShared && (mode & WRITABLE_BY_GROUP) !== 0 ? [`${its} group can change the module`] : []),
   ];
 }
 
