@@ -564,6 +564,8 @@ describe("under a default of allow", () => {
     policy.connect(OTHER, 443)?.send(Buffer.from("SSH-2.0-x\r\n"));
     expect(policy.socket.octets.length).toBe(11);
     expect(policy.sends(OTHER, 9999)).toBe(true);
+    // A question and a name denied; of what goes by the default one shows a name, one none, and one need not.
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 3], denied: [2, 0] });
   });
 
   it("P16 who says nothing is served after half a second", () => {
@@ -574,6 +576,21 @@ describe("under a default of allow", () => {
     expect(guest?.received.length).toBe(0);
     guest?.pass(150);
     expect(guest?.received.toString()).toBe("banner");
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 1], denied: [0, 0] });
+  });
+
+  it("P16 who shows nothing counts as let through by the rule of the address", () => {
+    const policy = new PolicyRig({
+      rules: [{ deny: "*.ads.example" }, { ask: `${OTHER}:443` }],
+      default: "deny",
+    });
+    const { exchange } = policy;
+    const guest = policy.begin(OTHER, 443);
+    exchange.core.answerQuestion(1, true, null, exchange.now);
+    guest.settle();
+    expect(exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 0], denied: [0, 0, 0] });
+    guest.pass(1000);
+    expect(exchange.core.policyCounts()).toEqual({ allowed: [0, 1, 0], denied: [0, 0, 0] });
   });
 });
 

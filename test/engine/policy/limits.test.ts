@@ -200,6 +200,21 @@ describe("connections", () => {
     expect(rig.exchange.core.counters.dropped("policy-budget")).toBeGreaterThan(0);
   });
 
+  it("P25 that show a name whose rule is another leave room at the one of their address", () => {
+    const rig = new PolicyRig({
+      rules: [
+        { deny: "*.ads.example" },
+        { allow: "good.example:443" },
+        { allow: "203.0.113.0/24", limit: { connections: 1 } },
+      ],
+    });
+    rig.resolve("good.example", AT);
+    for (let i = 0; i < 3; i++) rig.connect(AT, 443)?.send(hello("good.example"));
+    expect(rig.denials).toEqual([]);
+    expect(rig.connect(AT, 5432) === null).toBe(false);
+    expect(rig.connect(AT, 5432) === null).toBe(true);
+  });
+
   it("P25 that waited for an answer are not more than may be either", () => {
     const rig = new PolicyRig({ rules: [{ ask: "203.0.113.0/24", limit: { connections: 1 } }] });
     const { exchange } = rig;

@@ -100,10 +100,11 @@ export class HeldNames implements LocalService, NameChecks {
   // --- the TCP layer's side ----------------------------------------------------------------------------------------
 
   begin(c: TcpConnection, isChecked: boolean): void {
-    const { check, lenient, pinnedName, byName } = this.policy;
+    const { check, lenient, pinnedName, byName, rule } = this.policy;
     this.noteName(c, byName ? pinnedName : null, false);
     if (!isChecked) return;
     c.check = check | (lenient ? LENIENT : 0);
+    this.letIn.rule[c.id] = rule;
     c.windowTarget = HELD_NAME_OCTETS;
   }
 
@@ -239,6 +240,7 @@ export class HeldNames implements LocalService, NameChecks {
       return;
     }
     if (isLenient && !isNamed) {
+      policy.counts.allow(this.letIn.rule[c.id]);
       this.release(n, c);
       return;
     }
