@@ -37,6 +37,10 @@ const WORDS = 4;
 /** The gateway's network does not change while it runs. */
 const HOST_NAME_SECONDS = 3600;
 
+/** `_`, which the labels of a service begin with. */
+const UNDERSCORE = 0x5f;
+const SERVICE_LABELS_MAX = 2;
+
 const QUESTION: FlowInHand = { words: new Int32Array(WORDS), port: 0, protocol: OVER_DNS };
 
 export class DnsPolicy implements QuestionJudge {
@@ -70,7 +74,10 @@ export class DnsPolicy implements QuestionJudge {
     name.labels = 0;
     const isPlain = end !== DNS_HEADER_OCTETS && (flags(view, at) & OPCODE_MASK) === 0;
     if (!isPlain || questionClass(view, at, end) !== CLASS_IN) return isStrict ? REFUSED : PASSES;
-    const isName = name.readLabels(view, at + DNS_HEADER_OCTETS, at + end);
+    const type = questionType(view, at, end);
+    const isOfService = type === TYPE_HTTPS || type === TYPE_SVCB;
+    const nameAt = at + DNS_HEADER_OCTETS;
+    const isName = name.readLabels(view, isOfService ? behindService(view, nameAt) : nameAt, at + end);
     if (!isName) {
       if (!isStrict) return PASSES;
       this.deny(MALFORMED, NO_RULE);
@@ -78,17 +85,15 @@ export class DnsPolicy implements QuestionJudge {
     }
     if (!rules.mayAsk(name)) {
       this.deny(rules.decidedBy === NO_RULE ? BY_DEFAULT : BY_RULE, rules.decidedBy);
-      if (!config.audit) return this.denied(questionType(view, at, end));
+      if (!config.audit) return this.denied(type);
       if (config.way === undefined) return PASSES;
     }
-    const type = questionType(view, at, end);
     if (policy.standIns !== null && (config.way !== undefined || rules.hasWay(name))) {
       if (type !== this.standInType) return NO_DATA;
       this.standIn = policy.standIns.of(name, policy.uptimeMs());
       return this.standIn === 0 ? REFUSED : STANDS_IN;
     }
-    const isBeside = type === TYPE_HTTPS || type === TYPE_SVCB || type === TYPE_ANY;
-    return isBeside && rules.hasNames && !config.audit ? NO_DATA : PASSES;
+    return (isOfService || type === TYPE_ANY) && rules.hasNames && !config.audit ? NO_DATA : PASSES;
   }
 
   /** A name that is denied exists where connections to it are told why. */
@@ -154,4 +159,18 @@ export class DnsPolicy implements QuestionJudge {
     setMapped(this.address, 0, address);
     policy.pins.add(policy.name, this.address, 0, HOST_NAME_SECONDS, true, policy.uptimeMs());
   }
+}
+
+/**
+ * Where the name begins whose service the question at `at` is about: `_8443._https.www.example.com` is one for www.example.com (RFC
+ * 9460 section 2.3). The question is whole.
+ */
+function behindService(view: DataView, at: number): number {
+  for (let labels = 0; labels < SERVICE_LABELS_MAX; labels++) {
+    const next = at + 1 + view.getUint8(at);
+    // Behind the last label nothing would be left.
+    if (view.getUint8(at + 1) !== UNDERSCORE || view.getUint8(next) === 0) return at;
+    at = next;
+  }
+  return at;
 }

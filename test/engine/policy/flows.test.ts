@@ -124,6 +124,27 @@ describe("questions", () => {
     expect(policy.left).toEqual(["good.example TXT"]);
   });
 
+  it("P11 for HTTPS on another port, as browsers ask, are judged by the name that is meant", () => {
+    const policy = rig("good.example:8000");
+    const asks = (...labels: readonly string[]): string | undefined => {
+      const name = labels.map((label) => String.fromCharCode(label.length) + label).join("");
+      const text = `\0\x41\x01\0\0\x01\0\0\0\0\0\0${name}\0\0\x41\0\x01`;
+      return policy.askRaw(Buffer.from(text, "latin1"))?.rcode;
+    };
+    expect(asks("_8000", "_https", "good", "example")).toBe("NOERROR");
+    expect(asks("_8000", "_https", "evil", "example")).toBe("NXDOMAIN");
+    expect(asks("_a", "_b", "_c", "good", "example")).toBe("NXDOMAIN");
+    expect(asks("_8000", "_https")).toBe("NXDOMAIN");
+    expect(asks("_")).toBe("NXDOMAIN");
+    expect(policy.denials).toEqual([
+      "evil.example:0 policy-no-rule",
+      "_c.good.example:0 policy-no-rule",
+      "_https:0 policy-no-rule",
+      "_:0 policy-no-rule",
+    ]);
+    expect(policy.left).toEqual([]);
+  });
+
   it("P8 to any other resolver are answered in its stead", () => {
     const policy = rig("good.example");
     const elsewhere = ip("192.0.2.53");
