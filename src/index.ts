@@ -38,9 +38,9 @@ import type {
 import type { Logger } from "./engine/boundary.ts";
 import type { PolicyConfig } from "./engine/config.ts";
 import type { Allow } from "./host/asked-program.ts";
+import { isPcapng } from "./host/captures/pcap-file.ts";
 import type { EngineHostOptions, LinkSpec } from "./host/engine-options.ts";
 import { planEngineHere } from "./host/engine-plan.ts";
-import { isPcapng } from "./host/link/capture.ts";
 import { forLink, openTapOf, tapSpec } from "./host/link/tap-opening.ts";
 import { OUTBOUND_ALLOWED, resolveOutbound } from "./host/outbound.ts";
 import { type LiveForwards, OwnForwards } from "./host/own-forwards.ts";

@@ -15,11 +15,11 @@ import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import type { QuestionRow } from "../engine/policy/questions.ts";
 import { everything, OWN_ID } from "./captures/capture-spec.ts";
 import { Captures } from "./captures/captures.ts";
+import { CaptureFile, openCaptureFile } from "./captures/pcap-file.ts";
 import { tellShortage } from "./descriptor-shortage.ts";
 import type { EngineEnd, EngineHostOptions, HostLink, LinkSpec } from "./engine-options.ts";
 import { EventLoop } from "./event-loop.ts";
 import { ForwardSockets, type OpenPort, openForwards } from "./forwards.ts";
-import { CaptureFile, CaptureLink, openCaptureFile } from "./link/capture.ts";
 import { ConnectSource, type LinkSource, type LinkSourceHost, ListenSource } from "./link/link-source.ts";
 import { openDatagramLink, openDescriptorLink } from "./link/open-link.ts";
 import { PulledLink } from "./link/pulled-link.ts";
@@ -82,7 +82,6 @@ export class EngineHost {
   private readonly forwards: ForwardSockets;
   private isPulled = false;
   private source: LinkSource | null = null;
-  private capture: CaptureFile | null = null;
   private ownCaptures: Captures | null = null;
   private link: HostLink | null = null;
   private settle: (end: EngineEnd) => void = () => {};
@@ -369,9 +368,7 @@ export class EngineHost {
       this.captures.start(OWN_ID, openCaptureFile(pcap), everything());
       return;
     }
-    const capture = CaptureFile.open(pcap, log);
-    this.capture = capture;
-    this.undo.push(() => capture.close());
+    this.captures.record(CaptureFile.open(pcap, this.arena.octets, log));
   }
 
   private openSource(spec: LinkSpec): LinkSource {
@@ -441,9 +438,8 @@ export class EngineHost {
   }
 
   private attach(link: HostLink): void {
-    const wrapped = this.capture === null ? link : new CaptureLink(link, this.capture, this.arena);
-    this.link = this.isPulled ? new PulledLink(wrapped, this.core.counters) : wrapped;
-    if (this.isPulled) this.setCarrier(wrapped, false);
+    this.link = this.isPulled ? new PulledLink(link, this.core.counters) : link;
+    if (this.isPulled) this.setCarrier(link, false);
     this.loop.attach(this.link);
     this.options.log.info(`${link.name}: ${this.source?.reopens === true ? "guest attached" : "open"}`);
     this.options.onLink?.(true, link.name);

@@ -3,7 +3,7 @@ import type { LinkPlan } from "../config/host-plan.ts";
 import type { Logger } from "../engine/boundary.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import type { QuestionEnd, QuestionRow } from "../engine/policy/questions.ts";
-import { isPcapng, openCaptureFile } from "../host/link/capture.ts";
+import { isPcapng, openCaptureFile } from "../host/captures/pcap-file.ts";
 import type { EnginePlan } from "./control.ts";
 
 export interface EngineLaunch {

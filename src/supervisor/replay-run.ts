@@ -12,7 +12,7 @@ import { createEngineCore } from "../engine/engine.ts";
 import { Arena } from "../engine/memory/arena.ts";
 import { REASSEMBLY_REGION_OCTETS } from "../engine/network/reassembly.ts";
 import { JavaScriptChecksum } from "../engine/wire/checksum.ts";
-import { CaptureFile, CaptureLink } from "../host/link/capture.ts";
+import { CaptureFile } from "../host/captures/pcap-file.ts";
 import { ReplayLink, readReplay } from "../host/link/replay.ts";
 import { UnreachableNetwork } from "../host/unreachable-network.ts";
 import { formatState } from "./report.ts";
@@ -68,8 +68,10 @@ export async function replayFile(run: ReplayRun): Promise<string> {
   );
   const replay = new ReplayLink(`replay ${run.path}`, frames, { arena, mtu: run.config.mtu });
   let nowMs = 0;
-  const capture = run.pcap === undefined ? undefined : CaptureFile.open(run.pcap, run.log, () => nowMs);
-  core.attach(capture ? new CaptureLink(replay, capture, arena) : replay, 0);
+  const capture =
+    run.pcap === undefined ? null : CaptureFile.open(run.pcap, arena.octets, run.log, () => nowMs);
+  core.setTap(capture);
+  core.attach(replay, 0);
   const endMs = (frames.at(-1)?.atMs ?? 0) + LINGER_MS;
   while (nowMs < endMs) {
     const now = Math.floor(nowMs) | 0;

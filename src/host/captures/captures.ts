@@ -1,6 +1,7 @@
 /**
- * Captures of an engine that come and go while it serves: pcapng with what sluice knows of each frame. Without one nothing of
- * this is on a frame's path; with one each frame that a capture is about is copied once.
+ * Captures of an engine that come and go while it serves: pcapng with what sluice knows of each frame; and the plain pcap file
+ * that there may be from the start on. Without one nothing of this is on a frame's path; with one each frame that a capture is
+ * about is copied once.
  */
 import { closeSync } from "node:fs";
 import type { EngineCore } from "../../engine/api.ts";
@@ -15,6 +16,7 @@ import { FROM_GUEST, TO_GUEST } from "../../engine/wire/pcapng.ts";
 import { CaptureFilter } from "./capture-filter.ts";
 import { CAPTURES_MAX, type CaptureSpec, type CaptureState, OWN_ID } from "./capture-spec.ts";
 import { PacketFile } from "./packet-file.ts";
+import type { CaptureFile } from "./pcap-file.ts";
 
 const WORDS = 4;
 /** Flows whose first frame has its comment, and addresses whose name is told, by capture; beyond it one may be told again. */
@@ -50,6 +52,8 @@ export class Captures implements FrameTap {
   private readonly all = new Map<number, Capture>();
   /** Those that go on. */
   private running: Capture[] = [];
+  private isTelling = false;
+  private plain: CaptureFile | null = null;
   private readonly names = new Map<string, string>();
   private readonly ends = new FrameEnds();
   /** The guest's frame in hand, as it came, and one that has left. */
@@ -78,8 +82,14 @@ export class Captures implements FrameTap {
     const capture = { id, file, filter, drops, told: new Set<number>(), named: new Map(), isAbout: false };
     this.all.set(id, capture);
     for (const { address, name } of names) this.learn([capture], address, name);
-    if (this.running.length === 0) this.watch(true);
     this.running = [...this.running, capture];
+    this.watch();
+  }
+
+  /** Has all frames written to `file` until the engine ends. */
+  record(file: CaptureFile): void {
+    this.plain = file;
+    this.watch();
   }
 
   /** Ends it, and forgets it. Undefined where there is none. */
@@ -106,12 +116,17 @@ export class Captures implements FrameTap {
     }
     this.all.clear();
     this.running = [];
+    this.plain?.close();
+    this.plain = null;
   }
 
-  private watch(on: boolean): void {
+  /** Is on the frames' path as long as there is something to write to, and hears of names as long as anybody is told them. */
+  private watch(): void {
     const { core } = this.host;
-    core.setTap(on ? this : null);
-    core.record().answered = on ? this.answered : null;
+    const isTelling = this.running.length > 0;
+    core.setTap(isTelling || this.plain !== null ? this : null);
+    if (isTelling || this.isTelling) core.record().answered = isTelling ? this.answered : null;
+    this.isTelling = isTelling;
   }
 
   /** Those that have ended, by themselves too, are off the frames' path; not in the midst of a frame. */
@@ -119,7 +134,7 @@ export class Captures implements FrameTap {
     setImmediate(() => {
       if (this.running.every(({ file }) => file.ended === null)) return;
       this.running = this.running.filter(({ file }) => file.ended === null);
-      if (this.running.length === 0) this.watch(false);
+      this.watch();
     });
   };
 
@@ -128,7 +143,8 @@ export class Captures implements FrameTap {
   arriving(at: number, octets: number): void {
     const { arena, inHand } = this;
     this.isAbout = false;
-    if (octets > FRAME_MAX) return;
+    this.plain?.arriving(at, octets);
+    if (octets > FRAME_MAX || this.running.length === 0) return;
     this.ends.read(arena.view, at, Math.min(octets, FRAME_ENDS_OCTETS), true);
     for (const capture of this.running) {
       capture.isAbout = capture.filter.holds(this.ends);
@@ -155,6 +171,7 @@ export class Captures implements FrameTap {
 
   sent(at: number, octets: number, restAt: number, restOctets: number): void {
     const length = octets + restOctets;
+    this.plain?.sent(at, octets, restAt, restOctets);
     if (length > FRAME_MAX || this.running.every(({ drops }) => drops)) return;
     const { leaving, ends } = this;
     const { octets: arena } = this.arena;

@@ -16,8 +16,9 @@ import {
   OWN_ID,
 } from "../../../src/host/captures/capture-spec.ts";
 import { Captures } from "../../../src/host/captures/captures.ts";
+import { CaptureFile } from "../../../src/host/captures/pcap-file.ts";
 import { native } from "../../../src/host/native/native.ts";
-import { until } from "../../support/link-rig.ts";
+import { LinkRig, until } from "../../support/link-rig.ts";
 
 const REFUSED = dropReason("destination-refused");
 const arena = new Arena(REASSEMBLY_REGION_OCTETS);
@@ -95,6 +96,23 @@ describe("captures", () => {
     expect(captures.stop(2)).toMatchObject({ id: 2, frames: 1, ended: "stopped" });
     await until(() => tap === null, "nobody watches");
     expect(captures.stop(2)).toBeUndefined();
+  });
+
+  it("have a plain file beside them, which goes on when they have ended", async () => {
+    const { log } = new LinkRig();
+    captures.record(CaptureFile.open(path("plain"), arena.octets, log));
+    expect(tap).not.toBeNull();
+    fromGuest(frame(1, 100));
+    start(1, { matches: [matchPort(53)] });
+    fromGuest(frame(53));
+    arena.octets.set(frame(3), arena.rxWindowAt);
+    tap?.sent(arena.rxWindowAt, 42, arena.rxWindowAt + 42, 18);
+    expect(captures.list()).toMatchObject([{ id: 1, frames: 1 }]);
+    captures.stop(1);
+    await new Promise(setImmediate);
+    fromGuest(frame(4), REFUSED);
+    captures.close();
+    expect(read("plain").map(({ octets }) => octets)).toEqual([frame(1, 100), frame(53), frame(3), frame(4)]);
   });
 
   it("hold frames as they came, by their filters", () => {

@@ -1,5 +1,5 @@
 /**
- * Records what passes over a link: a FrameLink that wraps a FrameLink and writes a pcap file.
+ * A plain pcap file of what passes over the link, both ways.
  *
  * Records collect in a buffer that is written whole, when it is full and at least every FLUSH_MS, so the file on disk
  * ends with a whole record between writes. A kill in the middle of a write can cut the last record, which readers
@@ -10,12 +10,8 @@
  * A record costs two small objects and a copy; without `--pcap` this file is not on the path at all.
  */
 import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import type { Logger } from "../../engine/boundary.ts";
+import type { FrameTap, Logger } from "../../engine/boundary.ts";
 import { FRAME_MAX } from "../../engine/limits.ts";
-import { transmitShown } from "../../engine/link/tapped.ts";
-import type { Arena } from "../../engine/memory/arena.ts";
-import type { FrameBatch } from "../../engine/memory/frame-batch.ts";
-import type { TransmitQueue } from "../../engine/memory/transmit-queue.ts";
 import {
   PCAP_FILE_HEADER_OCTETS,
   PCAP_PACKET_HEADER_OCTETS,
@@ -23,7 +19,6 @@ import {
   writePcapFileHeader,
   writePcapPacketHeader,
 } from "../../engine/wire/pcap.ts";
-import type { HostLink } from "../engine-options.ts";
 import { StartError } from "../start-error.ts";
 
 /** Four super-frames and their record headers. */
@@ -53,7 +48,7 @@ export function openCaptureFile(path: string | number): number {
 }
 
 /** An open pcap file. */
-export class CaptureFile {
+export class CaptureFile implements FrameTap {
   private readonly buffer = new Uint8Array(BUFFER_OCTETS);
   private readonly view = new DataView(this.buffer.buffer);
   private readonly timer: NodeJS.Timeout;
@@ -65,6 +60,7 @@ export class CaptureFile {
   private constructor(
     private readonly fd: number,
     private readonly path: string,
+    private readonly octets: Uint8Array,
     private readonly log: Logger,
     private readonly nowMs: () => number,
   ) {
@@ -75,15 +71,29 @@ export class CaptureFile {
     this.timer.unref();
   }
 
-  /** Creates or overwrites `path`. `nowMs` is the clock of the records, milliseconds since 1970. Throws StartError. */
-  static open(path: string | number, log: Logger, nowMs = wallClock): CaptureFile {
+  /**
+   * Creates or overwrites `path`, for frames that lie in `octets`. `nowMs` is the clock of the records, milliseconds since
+   * 1970. Throws StartError.
+   */
+  static open(path: string | number, octets: Uint8Array, log: Logger, nowMs = wallClock): CaptureFile {
     const name = typeof path === "number" ? `descriptor ${path}` : path;
-    return new CaptureFile(openCaptureFile(path), name, log, nowMs);
+    return new CaptureFile(openCaptureFile(path), name, octets, log, nowMs);
   }
 
-  /** Records a frame that lies in two pieces (the second may be empty) of `octets`. */
-  record(octets: Uint8Array, at: number, length: number, restAt: number, restLength: number): void {
+  arriving(at: number, octets: number): void {
+    this.record(at, octets, 0, 0);
+  }
+
+  arrived(): void {}
+
+  sent(at: number, octets: number, restAt: number, restOctets: number): void {
+    this.record(at, octets, restAt, restOctets);
+  }
+
+  /** A frame that lies in two pieces, of which the second may be empty. */
+  private record(at: number, length: number, restAt: number, restLength: number): void {
     if (!this.recording) return;
+    const { octets } = this;
     const frameOctets = length + restLength;
     if (frameOctets > FRAME_MAX) return;
     if (this.filled + PCAP_PACKET_HEADER_OCTETS + frameOctets > BUFFER_OCTETS) this.flush();
@@ -135,62 +145,5 @@ export class CaptureFile {
     this.flush();
     this.recording = false;
     closeSync(this.fd);
-  }
-}
-
-/** Records the frames of `inner`, both ways. */
-export class CaptureLink implements HostLink {
-  readonly name: string;
-  readonly mtu: number;
-  readonly tcpOffload: boolean;
-  readonly udpOffload: boolean;
-  readonly queueFrames: number;
-  readonly fd: number;
-  readonly roomFd?: number;
-
-  constructor(
-    private readonly inner: HostLink,
-    private readonly file: CaptureFile,
-    private readonly arena: Arena,
-  ) {
-    this.name = inner.name;
-    this.mtu = inner.mtu;
-    this.tcpOffload = inner.tcpOffload;
-    this.udpOffload = inner.udpOffload;
-    this.queueFrames = inner.queueFrames;
-    this.fd = inner.fd;
-    if (inner.roomFd !== undefined) this.roomFd = inner.roomFd;
-  }
-
-  get wantsWritable(): boolean {
-    return this.inner.wantsWritable;
-  }
-
-  get failure(): string {
-    return this.inner.failure;
-  }
-
-  receive(batch: FrameBatch): number {
-    const result = this.inner.receive(batch);
-    for (let i = 0; i < batch.count; i++) {
-      this.file.record(this.arena.octets, batch.at[i], batch.length[i], 0, 0);
-    }
-    return result;
-  }
-
-  transmit(queue: TransmitQueue): number {
-    return transmitShown(this.inner, queue, this);
-  }
-
-  sent(at: number, octets: number, restAt: number, restOctets: number): void {
-    this.file.record(this.arena.octets, at, octets, restAt, restOctets);
-  }
-
-  resume(): void {
-    this.inner.resume();
-  }
-
-  close(): void {
-    this.inner.close();
   }
 }

@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { transmitShown } from "../../../src/engine/link/tapped.ts";
 import { LINKTYPE_ETHERNET, readCapture } from "../../../src/engine/wire/pcap.ts";
-import { CaptureFile, CaptureLink } from "../../../src/host/link/capture.ts";
+import { CaptureFile } from "../../../src/host/captures/pcap-file.ts";
 import { QemuStreamLink } from "../../../src/host/link/qemu-stream.ts";
 import { ReplayLink } from "../../../src/host/link/replay.ts";
 import { native } from "../../../src/host/native/native.ts";
@@ -31,13 +32,12 @@ it("records both ways, super-frames whole, with the time of day", () => {
   const to = [sampleFrame(42, 3), sampleFrame(60_000, 4)];
   const frames = from.map((octets) => ({ atMs: 0, octets }));
   const inner = new ReplayLink("test", frames, rig);
-  const file = CaptureFile.open(path(), rig.log);
-  const link = new CaptureLink(inner, file, rig.arena);
+  const file = CaptureFile.open(path(), rig.arena.octets, rig.log);
   inner.release(0);
-  expect(link.receive(rig.batch)).toBe(2);
-  expect(rig.frames()).toEqual(from);
+  expect(inner.receive(rig.batch)).toBe(2);
+  for (let i = 0; i < 2; i++) file.arriving(rig.batch.at[i], rig.batch.length[i]);
   for (const frame of to) rig.queueFrame(frame, 42);
-  expect(link.transmit(rig.queue)).toBe(2);
+  expect(transmitShown(inner, rig.queue, file)).toBe(2);
   const before = Date.now() / 1000;
   file.close();
   const read = [...packets()];
@@ -50,11 +50,11 @@ it("records both ways, super-frames whole, with the time of day", () => {
 it("records what the link took, not what it left in the queue", () => {
   const rig = new LinkRig();
   const [ours, theirs] = native.socketPair("stream");
-  const file = CaptureFile.open(path(), rig.log);
-  const link = new CaptureLink(new QemuStreamLink(ours, "test", rig), file, rig.arena);
+  const file = CaptureFile.open(path(), rig.arena.octets, rig.log);
+  const link = new QemuStreamLink(ours, "test", rig);
   native.setOption(ours, 1, 7, 1);
   for (let i = 0; i < 300; i++) rig.queueFrame(sampleFrame(1514, i), 54);
-  const taken = link.transmit(rig.queue);
+  const taken = transmitShown(link, rig.queue, file);
   expect(taken).toBeLessThan(300);
   expect(link.wantsWritable).toBe(true);
   file.close();
@@ -65,25 +65,25 @@ it("records what the link took, not what it left in the queue", () => {
 
 it("holds more than its buffer, and writes without being asked", async () => {
   const rig = new LinkRig();
-  const file = CaptureFile.open(path(), rig.log);
+  const file = CaptureFile.open(path(), rig.arena.octets, rig.log);
   const frame = sampleFrame(60_000, 1);
   rig.arena.octets.set(frame, rig.arena.largeChunksAt);
-  for (let i = 0; i < 20; i++) file.record(rig.arena.octets, rig.arena.largeChunksAt, frame.length, 0, 0);
+  for (let i = 0; i < 20; i++) file.arriving(rig.arena.largeChunksAt, frame.length);
   await until(() => [...packets()].length === 20, "all records on disk");
   file.close();
 });
 
 it("leaves a file that tshark reads to the end when the process is killed", async (context) => {
-  const built = fileURLToPath(new URL("../../../dist/src/host/link/capture.js", import.meta.url));
+  const built = fileURLToPath(new URL("../../../dist/src/host/captures/pcap-file.js", import.meta.url));
   needs(context, { commands: ["tshark"], files: [built] });
   const source = `
     const { CaptureFile } = await import(${JSON.stringify(built)});
     const octets = new Uint8Array(65536).map((_, i) => i * 7);
     octets.set([0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x88, 0xb5]);
-    const file = CaptureFile.open(${JSON.stringify(path())}, console);
+    const file = CaptureFile.open(${JSON.stringify(path())}, octets, console);
     let n = 0;
     const feed = () => {
-      for (let i = 0; i < 50; i++) file.record(octets, 0, 60 + (n++ * 997) % 60000, 0, 0);
+      for (let i = 0; i < 50; i++) file.arriving(0, 60 + (n++ * 997) % 60000);
       setImmediate(feed);
     };
     feed();
@@ -106,10 +106,10 @@ it("leaves a file that tshark reads to the end when the process is killed", asyn
 it("stops recording with one warning when the disk is full", () => {
   const rig = new LinkRig();
   symlinkSync("/dev/full", path());
-  const file = CaptureFile.open(path(), rig.log);
+  const file = CaptureFile.open(path(), rig.arena.octets, rig.log);
   const frame = sampleFrame(60_000, 1);
   rig.arena.octets.set(frame, rig.arena.largeChunksAt);
-  for (let i = 0; i < 50; i++) file.record(rig.arena.octets, rig.arena.largeChunksAt, frame.length, 0, 0);
+  for (let i = 0; i < 50; i++) file.arriving(rig.arena.largeChunksAt, frame.length);
   file.close();
   expect(rig.log.lines).toHaveLength(1);
   expect(rig.log.lines[0]).toMatch(/^warn: pcap .*ENOSPC.*recording stops, the guest is served on$/);
@@ -121,10 +121,10 @@ it("cuts off the record that did not fit", (context) => {
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1M", "sluice-test", directory]);
   expect(mounted.status).toBe(0);
   try {
-    const file = CaptureFile.open(path(), rig.log);
+    const file = CaptureFile.open(path(), rig.arena.octets, rig.log);
     const frame = sampleFrame(60_000, 1);
     rig.arena.octets.set(frame, rig.arena.largeChunksAt);
-    for (let i = 0; i < 50; i++) file.record(rig.arena.octets, rig.arena.largeChunksAt, frame.length, 0, 0);
+    for (let i = 0; i < 50; i++) file.arriving(rig.arena.largeChunksAt, frame.length);
     file.close();
     expect(rig.log.lines).toHaveLength(1);
     const read = [...packets()];
@@ -139,5 +139,5 @@ it("cuts off the record that did not fit", (context) => {
 it("tells why a file cannot be made", () => {
   const rig = new LinkRig();
   const nowhere = join(directory, "no", "such.pcap");
-  expect(() => CaptureFile.open(nowhere, rig.log)).toThrow(`pcap ${nowhere}: ENOENT`);
+  expect(() => CaptureFile.open(nowhere, rig.arena.octets, rig.log)).toThrow(`pcap ${nowhere}: ENOENT`);
 });
