@@ -1,9 +1,8 @@
 /** What a policy costs: the same work without one, and under a thousand rules and thousands of pins. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Duplex } from "node:stream";
-import { connect } from "node:tls";
 import { fileURLToPath } from "node:url";
+import { clientHello } from "../client-hello.ts";
 import { SERVER_ADDRESS } from "./laboratory.ts";
 import { measureConnections } from "./measure-tcp.ts";
 import type { Measurement, RunContext } from "./measurement.ts";
@@ -49,20 +48,4 @@ export async function measureNamed(context: RunContext): Promise<Measurement> {
   const path = join(context.session.laboratory.directory, "hello");
   writeFileSync(path, await clientHello(SERVER_NAME));
   return underPolicy(context, (each) => measureConnections(each, ["--send", path]), [SERVER_NAME]);
-}
-
-/** What this Node's TLS says first. */
-function clientHello(servername: string): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const socket = new Duplex({
-      read() {},
-      write(chunk: Buffer, _, done) {
-        done();
-        resolve(chunk);
-        setImmediate(() => client.destroy());
-      },
-    });
-    const client = connect({ socket, servername });
-    client.on("error", reject);
-  });
 }
