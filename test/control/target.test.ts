@@ -126,6 +126,7 @@ describe("memories", () => {
       const instance = {
         memories,
         forwards: { list: () => [] },
+        policy: { questions: async () => [] },
         state: async () => ({ link: { up: true } }),
         counters: async () => ({ counters: {}, drops: {} }),
         flows: async () => ({ flows: [], next: null }),

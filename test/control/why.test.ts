@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { AskedName, Denial, FlowFilter, Instance } from "../../src/control/instance.ts";
 import type { Dropped } from "../../src/control/records.ts";
-import type { Flow, ForwardResource } from "../../src/control/schema.ts";
+import type { Flow, ForwardResource, Question } from "../../src/control/schema.ts";
 import type { TargetFailure, WhySources } from "../../src/control/why/facts.ts";
 import { formatWhy } from "../../src/control/why/rules.ts";
 import { formatTarget, parseWhyTarget } from "../../src/control/why/target.ts";
@@ -21,6 +21,7 @@ interface Known {
   readonly flows?: readonly Flow[];
   readonly forwards?: readonly ForwardResource[];
   readonly question?: AskedName;
+  readonly asked?: readonly Question[];
   readonly addresses?: readonly string[];
   readonly names?: readonly string[];
   readonly drops?: Readonly<Record<string, number>>;
@@ -42,6 +43,7 @@ function sources(known: Known): WhySources {
       questionOf: () => known.question,
     },
     forwards: { list: () => known.forwards ?? [] },
+    policy: { questions: async () => known.asked ?? [] },
     state: async () => ({ link: { up: known.linkUp ?? true } }),
     counters: async () => ({ counters: {}, drops: known.drops ?? {} }),
     flows: async (filter: FlowFilter, after: number, limit: number) => {
@@ -327,6 +329,35 @@ because   this host has been trying to connect for 9 s and had no answer yet
     expect(await why("#17", { flows: [inbound] })).toContain("the guest does not answer its SYN");
     const silent = flow({ protocol: "udp", state: "MAPPED", octetsToGuest: 0 });
     expect(await why("17", { flows: [silent] })).toContain("nothing came back; UDP does not tell why");
+  });
+
+  it("waits for somebody to answer the policy's question", async () => {
+    const question: Question = {
+      id: 3,
+      host: "db.example.com",
+      port: 443,
+      protocol: "tcp",
+      rule: "ask: *.example.com",
+      state: "open",
+      count: 1,
+      endsInMs: 42_000,
+    };
+    const known = {
+      flows: [flow({ state: "CONNECTING" })],
+      names: ["db.example.com"],
+      addresses: ["203.0.113.91"],
+      asked: [{ ...question, port: 80 }, question],
+    };
+    for (const target of ["203.0.113.91:443", "db.example.com:443", "17"]) {
+      expect(await why(target, known)).toMatch(`\
+waiting   db.example.com:443/tcp
+because   the policy asks about it (ask: *.example.com), and nobody has answered yet; after 42 s more it is refused
+to allow  sluice approve 3
+`);
+    }
+    expect(await why("", { asked: [question] })).toMatch(/^waiting/);
+    const answered = [{ ...question, state: "allowed" as const }];
+    expect(await why("17", { ...known, asked: answered })).toContain("trying to connect");
   });
 
   it("is less than what went wrong since it began", async () => {

@@ -14,10 +14,11 @@ import type {
   Instance,
   KnownName,
   LiveForwards,
+  LivePolicy,
   Memories,
 } from "../instance.ts";
 import type { Endpoint } from "../records.ts";
-import type { Flow, ForwardResource } from "../schema.ts";
+import type { Flow, ForwardResource, Question } from "../schema.ts";
 import type { WhyTarget } from "./target.ts";
 
 /** A failure of the host's socket, and where it wanted to go. */
@@ -34,6 +35,8 @@ export interface WhyFacts {
   readonly names: readonly KnownName[];
   /** Of a name: how it was answered last. */
   readonly question?: AskedName;
+  /** A policy's question about it that nobody has answered yet. */
+  readonly unanswered?: Question;
   /** Denials that concern it, the newest first. */
   readonly denials: readonly Denial[];
   /** Failures of the host's socket, the newest first. */
@@ -51,6 +54,7 @@ export interface WhyFacts {
 /** What the facts are gathered from. */
 export interface WhyInstance extends Pick<Instance, "memories" | "state" | "counters" | "flows"> {
   readonly forwards: Pick<LiveForwards, "list">;
+  readonly policy: Pick<LivePolicy, "questions">;
 }
 
 export interface WhySources {
@@ -80,14 +84,25 @@ export async function gatherFacts(sources: WhySources, asked: WhyTarget): Promis
     addresses.includes(end.address) && (port === null || end.port === port);
   const question = target.kind === "name" ? memories.questionOf(target.name) : undefined;
   const [address = ""] = addresses;
+  const names = address === "" ? [] : memories.namesOf(address);
+  const hosts = [
+    ...addresses,
+    ...names.map(({ name }) => name),
+    ...(target.kind === "name" ? [target.name] : []),
+  ];
+  const isAbout = ({ host, port: asks }: Question): boolean =>
+    target.kind === "last" || (hosts.includes(host) && (port === null || asks === port));
+  const questions = await instance.policy.questions();
+  const unanswered = questions.find((each) => each.state === "open" && isAbout(each));
   return {
     target: asked.kind === "flow" ? asked : target,
     nowMs: sources.nowMs(),
     config,
     linkUp: state.link.up,
     addresses,
-    names: address === "" ? [] : memories.namesOf(address),
+    names,
     ...(question === undefined ? {} : { question }),
+    ...(unanswered === undefined ? {} : { unanswered }),
     denials: denialsOf(memories).filter(({ remote, guest }) => concerns(remote) || concerns(guest)),
     failures: memories.failures().filter((end) => concerns(seenByGuest(end, config))),
     flows: flow ? [flow] : await flowsWith(instance, addresses, port),

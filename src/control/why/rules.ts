@@ -3,7 +3,7 @@
  * asks for anything. The first that knows something about the target has the word; names and other drops are added.
  */
 
-import { formatEnd } from "../end-text.ts";
+import { formatEnd, formatTargetEnd } from "../end-text.ts";
 import type { AskedName, Denial } from "../instance.ts";
 import { printable } from "../printable.ts";
 import { type Flow, WHY_LABELS, type Why } from "../schema.ts";
@@ -19,6 +19,7 @@ type Rule = (facts: WhyFacts) => WhyLine[] | undefined;
 
 /** In order: what is going on now, then what was denied or failed last, then what would happen. */
 const RULES: readonly Rule[] = [
+  asked,
   nothingAtAll,
   openFlow,
   deniedOrFailed,
@@ -64,6 +65,18 @@ function icmpLine(drops: WhyFacts["drops"]): WhyLine {
     label: "also",
     text: `${count} ICMP packets of the guest were dropped: sluice carries TCP and UDP, so pings go unanswered`,
   };
+}
+
+/** A policy's rule asks, and the guest's connection waits. */
+function asked({ unanswered }: WhyFacts): WhyLine[] | undefined {
+  if (unanswered === undefined) return undefined;
+  const { id, rule, endsInMs } = unanswered;
+  const left = endsInMs === null ? "" : `; after ${ago(endsInMs)} more it is refused`;
+  return [
+    { label: "waiting", text: formatTargetEnd(unanswered) },
+    { label: "because", text: `the policy asks about it (${rule}), and nobody has answered yet${left}` },
+    { label: "to allow", text: `sluice approve ${id}` },
+  ];
 }
 
 /** A flow that is there is asked for by its number, or because something about it may be odd. */
