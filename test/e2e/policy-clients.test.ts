@@ -3,14 +3,13 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BROWSER_NEEDS } from "../support/browser.ts";
+import { browsing } from "../support/browsing.ts";
 import { DnsServer } from "../support/dns-server.ts";
 import { freePort } from "../support/free-port.ts";
 import { NamedServers } from "../support/named-servers.ts";
 import { type Ended, type Running, run, sluice, until } from "../support/program.ts";
-import { PROJECT_ROOT } from "../support/project-root.ts";
 import { findCommand, needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const MACHINE = { tun: true, userNamespaces: true } as const;
@@ -147,27 +146,13 @@ print(asyncio.run(stream("evil.test")))
 
   it("P11 P17 Chromium loads a page, and says that another has no address or that its name is refused", async (context) => {
     needs(context, { ...MACHINE, commands: BROWSER_NEEDS.commands ?? [] });
-    writeFileSync(
-      join(directory, "browse.mjs"),
-      `
-import { chromium } from ${JSON.stringify(pathToFileURL(join(PROJECT_ROOT, "node_modules/playwright-core/index.mjs")).href)};
-const args = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP other.test good.test"];
-const browser = await chromium.launch({ executablePath: ${JSON.stringify(findCommand("chromium"))}, args });
-const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
-for (const url of process.argv.slice(2)) {
-  const went = page.goto(url).then(() => page.textContent("body"), ({ message }) => /ERR_[A-Z_]+/.exec(message)?.[0]);
-  console.log((await went).trim());
-}
-await browser.close();
-`,
-    );
     const { tls, http } = ports;
-    const client = `HOME=$PWD ${process.execPath} browse.mjs https://good.test:${tls}/ http://good.test:${http}/ \\
-      https://evil.test:${tls}/ https://other.test:${tls}/`;
+    const browse = browsing(directory, ["--host-resolver-rules=MAP other.test good.test"]);
+    const client = `${browse} https://good.test:${tls}/ http://good.test:${http}/ https://evil.test:${tls}/ https://other.test:${tls}/`;
     const { stdout, stderr } = await behind(client);
     expect(stdout.split("\n"), stderr).toEqual([
-      "by name",
-      `host good.test:${http}`,
+      "http/1.1: by name",
+      `http/1.1: host good.test:${http}`,
       "ERR_NAME_NOT_RESOLVED",
       expect.stringMatching(/^ERR_SSL_/),
       "",

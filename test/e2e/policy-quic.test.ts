@@ -1,10 +1,12 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BROWSER_NEEDS } from "../support/browser.ts";
+import { browsing } from "../support/browsing.ts";
 import { DnsServer } from "../support/dns-server.ts";
 import { makeCertificate } from "../support/named-servers.ts";
 import { type Ended, type Running, run, sluice, until } from "../support/program.ts";
@@ -45,6 +47,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "sluice-quic-"));
   for (const name of ["documents", "got"]) mkdirSync(join(directory, name));
   writeFileSync(join(directory, "documents", "page"), PAGE);
+  writeFileSync(join(directory, "documents", "index.html"), "<p>by QUIC</p>");
   makeCertificate(directory, "good.test");
   dns = await new DnsServer(GATEWAY).listen();
   ports.plain = await serve();
@@ -60,14 +63,8 @@ afterAll(async () => {
   if (directory !== undefined) rmSync(directory, { recursive: true });
 });
 
-/** ngtcp2's client behind the policy; what it has got lies in `got`. */
-async function get(
-  host: string,
-  port: number,
-  options: readonly string[] = [],
-  asked = "good.test",
-): Promise<Ended> {
-  rmSync(join(directory, "got", "page"), { force: true });
+/** A program behind the policy. */
+function behind(...command: string[]): Promise<Ended> {
   writeFileSync(
     join(directory, "policy.yaml"),
     `version: 1
@@ -77,12 +74,6 @@ rules:
   - { allow: "evil.test:1/udp", private: true }
 `,
   );
-  // The name of the rule leads to the address, whatever the client asks for.
-  const client = [
-    ...["sh", "-c", 'getent hosts "$0"; exec "$@"', asked],
-    ...["gtlsclient", "--quiet", "--exit-on-all-streams-close", "--timeout=2s"],
-    ...["--download", join(directory, "got"), ...options, host, String(port), `https://${host}/page`],
-  ];
   const machine = [
     "--tun-device",
     TUN_DEVICE,
@@ -90,8 +81,24 @@ rules:
     `127.0.0.1:${dns.port}`,
     "--allow-host-loopback",
   ];
-  const policy = ["--policy", join(directory, "policy.yaml")];
-  return sluice(["exec", ...machine, ...policy, "--", ...client]).ended;
+  return sluice(["exec", ...machine, "--policy", join(directory, "policy.yaml"), "--", ...command]).ended;
+}
+
+/** ngtcp2's client behind the policy; what it has got lies in `got`. */
+async function get(
+  host: string,
+  port: number,
+  options: readonly string[] = [],
+  asked = "good.test",
+): Promise<Ended> {
+  rmSync(join(directory, "got", "page"), { force: true });
+  // The name of the rule leads to the address, whatever the client asks for.
+  const client = [
+    ...["sh", "-c", 'getent hosts "$0"; exec "$@"', asked],
+    ...["gtlsclient", "--quiet", "--exit-on-all-streams-close", "--timeout=2s"],
+    ...["--download", join(directory, "got"), ...options, host, String(port), `https://${host}/page`],
+  ];
+  return behind(...client);
 }
 
 const got = (): string | null => {
@@ -120,6 +127,25 @@ describe("QUIC behind a policy", () => {
     expect(server.stderr.length).toBe(before);
     await get("good.test", ports.plain);
     await until(() => server.stderr.length > before, "the server heard of it");
+  });
+
+  it("P14 is how Chromium loads a page, and not one of another name", async (context) => {
+    needs(context, { ...NEEDS, commands: [...NEEDS.commands, ...(BROWSER_NEEDS.commands ?? [])] });
+    const key = new X509Certificate(readFileSync(join(directory, "cert.pem"))).publicKey;
+    const pin = createHash("sha256")
+      .update(key.export({ type: "spki", format: "der" }))
+      .digest("base64");
+    const [good, other] = [`good.test:${ports.plain}`, `other.test:${ports.plain}`];
+    const browse = browsing(directory, [
+      `--origin-to-force-quic-on=${good},${other}`,
+      `--ignore-certificate-errors-spki-list=${pin}`,
+      "--host-resolver-rules=MAP other.test good.test",
+    ]);
+    const loaded = await behind("sh", "-c", `${browse} https://${good}/index.html`);
+    expect(loaded.stdout, loaded.stderr).toBe("h3: by QUIC\n");
+    const refused = await behind("sh", "-c", `${browse} https://${other}/index.html`);
+    expect(refused.stdout, refused.stderr).toMatch(/^ERR_/);
+    expect(refused.stderr).toContain(`${other}/udp (policy-name-mismatch)`);
   });
 
   it("P14 has to be: the port is open for nothing else", async (context) => {
