@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { golden } from "../hostile/golden-frames.ts";
 import { asIpv4, tcp, udp } from "../hostile/guest-packets.ts";
-import { PROTOCOL_TCP, PROTOCOL_UDP, parseTcp, parseUdp } from "../sim/guest-stack/codec.ts";
+import { onesSum, PROTOCOL_TCP, PROTOCOL_UDP, parseTcp, parseUdp } from "../sim/guest-stack/codec.ts";
 import { AccountedExchange } from "../support/accounted-exchange.ts";
 import { asFromGuest } from "../support/rewritten-frame.ts";
 import {
@@ -20,6 +20,7 @@ import type { FuzzTarget } from "./target.ts";
 const MENDED = MEND_HEADERS | VOUCH;
 const TALKING = MENDED | RELATIVE_ACK;
 const [FIN, SYN, RST, PSH, ACK] = [1, 2, 4, 8, 16];
+const PROTOCOL_ICMP = 1;
 const ETHERNET_OCTETS = 14;
 const TCP_AT = 34;
 /** Scripts after which the engine is made anew, having been shown to come to rest. */
@@ -28,12 +29,14 @@ const LINK_MTU = 1500;
 
 let exchange: AccountedExchange | null = null;
 let scripts = 0;
+/** Every other one tells by ICMP what it refuses. */
+let engines = 0;
 
 function renew(): AccountedExchange {
   exchange?.expectRest();
   exchange = new AccountedExchange({
     resolvers: [{ words: [0, 0, 0xffff, 0x08080808], port: 53, scope: 0 }],
-    allowHostLoopback: true,
+    ...(engines++ % 2 === 0 ? { allowHostLoopback: true } : { refuseWith: "unreachable" }),
   });
   scripts = 0;
   return exchange;
@@ -41,6 +44,14 @@ function renew(): AccountedExchange {
 
 /** Where the engine's numbers stand, by the guest's port. */
 const engineNext = new Map<number, number>();
+
+/** Destination unreachable, about a packet of whoever it is for, of at most 576 octets with its header. */
+function checkUnreachable(message: Buffer, to: number): void {
+  assert.deepEqual([...message.subarray(0, 2)], [3, 0]);
+  assert.equal(onesSum(message), 0xffff);
+  assert.ok(message.length >= 8 + 20 + 8 && message.length <= 556, `a message of ${message.length} octets`);
+  assert.equal(message.readInt32BE(8 + 12), to);
+}
 
 /** An answer must be a frame a guest could take. */
 function checkAnswer(frame: Uint8Array): void {
@@ -55,6 +66,10 @@ function checkAnswer(frame: Uint8Array): void {
   if (inner.protocol === PROTOCOL_UDP) {
     const datagram = parseUdp(inner.payload, inner.source, inner.destination, false);
     assert.notEqual(typeof datagram, "string", String(datagram));
+    return;
+  }
+  if (inner.protocol === PROTOCOL_ICMP) {
+    checkUnreachable(inner.payload, inner.destination);
     return;
   }
   assert.equal(inner.protocol, PROTOCOL_TCP);
@@ -147,6 +162,7 @@ export const stackTarget: FuzzTarget = {
   run,
   reset: () => {
     exchange = null;
+    engines = 0;
     engineNext.clear();
     renew();
   },

@@ -97,6 +97,14 @@ describe("what is refused", () => {
     expect(quoted).toEqual(frame.subarray(ETHERNET_OCTETS, ETHERNET_OCTETS + 576 - 28));
   });
 
+  it("is quoted without what the link has behind it", () => {
+    const exchange = new AccountedExchange(UNREACHABLE, 0xee);
+    for (const frame of [syn(GATEWAY), datagram(GATEWAY, 1)]) {
+      const padded = Buffer.concat([frame, Buffer.alloc(40, 0xaa)]);
+      expect(told(exchange, padded).quoted).toEqual(frame.subarray(ETHERNET_OCTETS));
+    }
+  });
+
   it("by --restrict, a policy or an embedding program is told of likewise", () => {
     const denying = policyOf({ default: "deny", rules: [{ deny: "198.51.100.7" }] });
     expect(told(new AccountedExchange({ ...PROHIBITED, restrict: true }), syn(REMOTE)).verdict).toBe(
