@@ -12,8 +12,6 @@ const NOTHING = -1;
 const FULL_BELIEF_MS = 1000;
 
 export class LetIn {
-  /** The rule by which a connection began that is to show a name. */
-  readonly rule: Int32Array;
   private readonly names = new NameTable();
   private readonly serials: Float64Array;
   private readonly nameOf: Int32Array;
@@ -25,7 +23,6 @@ export class LetIn {
     private readonly capacity: number,
     private readonly isOpen: (id: number, serial: number) => boolean,
   ) {
-    this.rule = new Int32Array(capacity);
     this.serials = new Float64Array(capacity);
     this.nameOf = new Int32Array(capacity).fill(NOTHING);
     this.isShownName = new Uint8Array(capacity);

@@ -70,6 +70,25 @@ describe("a policy that is replaced", () => {
     expect(no?.received).toEqual(ALERT_49);
   });
 
+  it("P5 P25 counts a connection that may show a name and does not for the rule that lets it go then", () => {
+    const ads = { deny: "*.ads.example" };
+    const rule = (connections: number) => ({ allow: "203.0.113.0/24", limit: { connections } });
+    const policy = new PolicyRig({ rules: [ads, rule(5)] });
+    policy.connect(OTHER, 443);
+    policy.replace({ rules: [{ deny: "192.0.2.1:1" }, ads, rule(1)] });
+    policy.exchange.pass(1000);
+    expect(policy.exchange.core.policyCounts()).toEqual({ allowed: [0, 0, 1, 0], denied: [0, 0, 0, 0] });
+    expect(policy.connect(OTHER, 22) === null).toBe(true);
+    expect(policy.denials).toEqual([`${OTHER}:22 policy-connections`]);
+    // One that finds the limits of another rule used up is reset.
+    policy.replace({ rules: [ads, rule(5)] });
+    const guest = policy.connect(OTHER, 443);
+    policy.replace({ rules: [ads, rule(1)] });
+    guest?.pass(1000);
+    expect(guest?.wasReset).toBe(true);
+    expect(policy.exchange.core.counters.dropped("policy-connections")).toBe(2);
+  });
+
   it("P5 judges a connection that is to show its name by what it shows then", () => {
     const policy = new PolicyRig({ rules: [{ allow: ["good.example", "fine.example"] }] });
     policy.resolve("good.example", GOOD);

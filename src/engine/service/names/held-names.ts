@@ -100,11 +100,10 @@ export class HeldNames implements LocalService, NameChecks {
   // --- the TCP layer's side ----------------------------------------------------------------------------------------
 
   begin(c: TcpConnection, isChecked: boolean): void {
-    const { check, lenient, pinnedName, byName, rule } = this.policy;
+    const { check, lenient, pinnedName, byName } = this.policy;
     this.noteName(c, byName ? pinnedName : null, false);
     if (!isChecked) return;
     c.check = check | (lenient ? LENIENT : 0);
-    this.letIn.rule[c.id] = rule;
     c.windowTarget = HELD_NAME_OCTETS;
   }
 
@@ -240,8 +239,7 @@ export class HeldNames implements LocalService, NameChecks {
       return;
     }
     if (isLenient && !isNamed) {
-      policy.counts.allow(this.letIn.rule[c.id]);
-      this.release(n, c);
+      this.releaseUnnamed(n, c);
       return;
     }
     const isMalformed = found === UNREADABLE || found === SHOWN_NAME;
@@ -257,12 +255,7 @@ export class HeldNames implements LocalService, NameChecks {
     const words = this.wordsOf(c);
     if (this.handle[n] === NO_SOCKET) return explain(policy, words, c.remotePort);
     const shown = policy.shown(words, 0, c.remotePort, this.detours?.wayOf(c) ?? null);
-    if (shown !== HANDLED) return shown;
-    const { rule, limits, counts } = policy;
-    const limited = limits.rebind(c.id, rule, policy.uptimeMs());
-    if (limited === HANDLED) counts.allow(rule);
-    else policy.refusedFlow(words, c.remotePort, OVER_TCP, limited, rule);
-    return limited;
+    return shown === HANDLED ? this.limit(c, words) : shown;
   }
 
   /** Counts and notes a connection that ends without a name that could be judged. */
@@ -270,6 +263,31 @@ export class HeldNames implements LocalService, NameChecks {
     this.policy.name.labels = 0;
     this.policy.refusedFlow(this.wordsOf(c), c.remotePort, OVER_TCP, reason);
     this.ctx.counters.drop(reason);
+  }
+
+  /** It need not show a name, and counts for the rule that lets it go now: another one may have been set since it began. */
+  private releaseUnnamed(n: number, c: TcpConnection): void {
+    const { policy } = this;
+    const words = this.wordsOf(c);
+    policy.name.labels = 0;
+    policy.holds(words, 0, c.remotePort, OVER_TCP, false);
+    const limited = this.limit(c, words);
+    if (limited === HANDLED) {
+      this.release(n, c);
+      return;
+    }
+    this.ctx.counters.drop(limited);
+    abortBoth(this.ctx, c, DENIED);
+  }
+
+  /** What the limits of the rule that decided say: HANDLED, and it is counted as let through, or the drop reason. */
+  private limit(c: TcpConnection, words: Int32Array): number {
+    const { policy } = this;
+    const { rule, limits, counts } = policy;
+    const limited = limits.rebind(c.id, rule, policy.uptimeMs());
+    if (limited === HANDLED) counts.allow(rule);
+    else policy.refusedFlow(words, c.remotePort, OVER_TCP, limited, rule);
+    return limited;
   }
 
   /** The name is allowed: an ordinary connection from now on. */
