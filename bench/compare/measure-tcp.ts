@@ -87,8 +87,9 @@ export async function measureConnections(
   more: readonly string[] = [],
 ): Promise<Measurement> {
   const { result, spent } = await request(context, "crr", more);
-  const perSecond = Number(result["count"]) / (Number(result["nanoseconds"]) / 1e9);
-  return { value: perSecond, more: account(spent) };
+  const count = Number(result["count"]);
+  const perSecond = count / (Number(result["nanoseconds"]) / 1e9);
+  return { value: perSecond, more: { ...account(spent), cpuUsPerConnect: (spent.cpu * 1e6) / count } };
 }
 
 async function request(context: RunContext, kind: "pingpong" | "crr", more: readonly string[] = []) {

@@ -7,6 +7,7 @@ import type { Readable } from "node:stream";
 import type { Problem } from "../config/problem.ts";
 import type { TcpTally } from "../engine/api.ts";
 import type { Forward } from "../engine/config.ts";
+import type { LentOctets } from "./json-octets.ts";
 import type { DnsQuestion, Dropped, Endpoint, RecordStream } from "./records.ts";
 import type {
   Answer,
@@ -154,7 +155,7 @@ export interface Instance {
   /** Up to `limit` flows from place `after` of the flow table on, by place; `next` is the `after` of the next page or null. */
   flows(filter: FlowFilter, after: number, limit: number): Promise<{ flows: Flow[]; next: number | null }>;
   /** The same as JSON, and a line's end. */
-  flowPage(filter: FlowFilter, after: number, limit: number): Promise<Buffer>;
+  flowPage(filter: FlowFilter, after: number, limit: number): Promise<LentOctets>;
   /** Resets a flow on both sides. Returns whether there was one. */
   killFlow(id: number): Promise<boolean>;
   /** Resets every flow that holds. Returns how many. */

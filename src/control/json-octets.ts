@@ -5,12 +5,20 @@ const ZERO = "0".charCodeAt(0);
 /** Digits of the largest whole number that is exact. */
 const DIGITS_MAX = 16;
 
+/** Octets that are whoever's made them again once they have been sent. */
+export interface LentOctets {
+  readonly octets: Buffer;
+  /** Called once at most, when nobody reads them any more. */
+  readonly giveBack: () => void;
+}
+
 export class JsonOctets {
   private octets: Buffer;
   private length = 0;
 
-  constructor(expected: number) {
-    this.octets = Buffer.allocUnsafeSlow(expected);
+  /** Writes into `octets`, and into more once they are full. */
+  constructor(octets: Buffer) {
+    this.octets = octets;
   }
 
   /** ASCII, as it is. */
@@ -49,9 +57,14 @@ export class JsonOctets {
     this.length += this.octets.write(text, this.length);
   }
 
-  /** What there is. Nothing can be added afterwards that does not change it. */
+  /** What there is, as long as nothing is added. */
   all(): Buffer {
     return this.octets.subarray(0, this.length);
+  }
+
+  /** What it has written into. */
+  get room(): Buffer {
+    return this.octets;
   }
 
   private makeRoom(octets: number): void {

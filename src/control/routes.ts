@@ -36,8 +36,9 @@ export interface Route {
   readonly response?: z.ZodType;
   /** Of an answer that is not JSON. */
   readonly mediaType?: string;
+  /** `run` returns LentOctets that are JSON already. */
+  readonly isLent?: true;
   readonly status: 200 | 201 | 202 | 204;
-  /** A Buffer is JSON already. */
   readonly run: (request: RouteRequest) => Promise<unknown>;
 }
 
@@ -114,6 +115,7 @@ export const ROUTES: readonly Route[] = [
     verb: "sluice flows [TARGET]",
     query: schema.flowQuerySchema,
     response: schema.flowPageSchema,
+    isLent: true,
     status: 200,
     run: ({ instance, query }) => {
       const { host, protocol, state, limit, after } = query as z.output<typeof schema.flowQuerySchema>;

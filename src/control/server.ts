@@ -9,6 +9,7 @@ import type { z } from "zod";
 import type { Problem } from "../config/problem.ts";
 import { EventStreams } from "./event-streams.ts";
 import { ControlRefusal, type Instance } from "./instance.ts";
+import type { LentOctets } from "./json-octets.ts";
 import { problemsOf } from "./problems.ts";
 import { ROUTES, type Route } from "./routes.ts";
 import type { ControlProblem } from "./schema.ts";
@@ -195,7 +196,7 @@ export class ControlServer {
     if (answer instanceof Readable) sendStream(response, route, answer);
     else if (route.mediaType !== undefined) send(response, route.status, String(answer), route.mediaType);
     else if (route.response === undefined) send(response, route.status, "", JSON_TYPE);
-    else if (Buffer.isBuffer(answer)) send(response, route.status, answer, JSON_TYPE);
+    else if (route.isLent) sendLent(response, route.status, answer as LentOctets);
     else send(response, route.status, `${JSON.stringify(answer)}\n`, JSON_TYPE, tagOf(route, answer));
   }
 
@@ -233,6 +234,12 @@ function sendStream(response: ServerResponse, { status, mediaType }: Route, stre
     "Cache-Control": "no-store",
   });
   pipeline(stream, response, () => stream.destroy());
+}
+
+function sendLent(response: ServerResponse, status: number, { octets, giveBack }: LentOctets): void {
+  // Also where whoever asked has hung up: then nothing is sent any more.
+  response.once("close", giveBack);
+  send(response, status, octets, JSON_TYPE);
 }
 
 function send(

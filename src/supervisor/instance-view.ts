@@ -5,6 +5,7 @@
 import { formatNetwork } from "../config/address.ts";
 import { FlowPage } from "../control/flow-page.ts";
 import type { FlowFilter, LiveForwards, Measures } from "../control/instance.ts";
+import type { LentOctets } from "../control/json-octets.ts";
 import { BoundedMemories } from "../control/memories.ts";
 import type { FlowRecord } from "../control/record-decoder.ts";
 import type { DnsQuestion, EngineRecord } from "../control/records.ts";
@@ -135,7 +136,7 @@ export abstract class InstanceView {
     return { flows, next };
   }
 
-  async flowPage(filter: FlowFilter, after: number, limit: number): Promise<Buffer> {
+  async flowPage(filter: FlowFilter, after: number, limit: number): Promise<LentOctets> {
     const page = new FlowPage(this.memories, limit);
     return page.end(await this.walk(filter, after, limit, (row) => page.add(row)));
   }

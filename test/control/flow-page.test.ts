@@ -42,7 +42,7 @@ it.each([
 ] as const)("a page of %s says what its schema wants", (_what, rows, next) => {
   const page = new FlowPage({ namesOf }, 1);
   for (const row of rows) page.add(row);
-  const parsed = JSON.parse(page.end(next).toString());
+  const parsed = JSON.parse(page.end(next).octets.toString());
   expect(flowPageSchema.parse(parsed)).toEqual({
     flows: rows.map(({ flow: id, place: _, ...row }) => ({
       id,
@@ -53,9 +53,25 @@ it.each([
   });
 });
 
+it("takes the octets of another page again once they are given back, and not before", () => {
+  const pageOf = (rows: number) => {
+    const page = new FlowPage({ namesOf }, rows);
+    page.add(TCP);
+    return page.end(null);
+  };
+  const first = pageOf(10);
+  const second = pageOf(10);
+  expect(second.octets.buffer).not.toBe(first.octets.buffer);
+  first.giveBack();
+  const third = pageOf(10);
+  expect(third.octets.buffer).toBe(first.octets.buffer);
+  third.giveBack();
+  expect(pageOf(1000).octets.buffer).not.toBe(first.octets.buffer);
+});
+
 it("tells every whole number as JSON does", () => {
   const numbers = [0, 9, 10, 99, 100, 65_535, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53 - 1];
-  const json = new JsonOctets(1);
+  const json = new JsonOctets(Buffer.alloc(1));
   for (const number of numbers) {
     json.number(number);
     json.put(" ");

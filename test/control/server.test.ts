@@ -102,6 +102,12 @@ describe("every route", () => {
     },
   );
 
+  it("gives the octets of a page back when they have been sent", async () => {
+    await ask("GET", "/v1/flows");
+    await ask("GET", "/v1/flows?limit=1");
+    await until(() => rig.instance.pagesGivenBack === 2, "both are given back");
+  });
+
   it("hands on what was asked, understood", async () => {
     for (const [name, { path, body }] of Object.entries(EXAMPLES)) {
       const [method = "", usual = ""] = name.split(" ");

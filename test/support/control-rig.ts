@@ -166,6 +166,7 @@ function checkGeneration(expected: number | undefined): void {
 export class HeldInstance implements Instance {
   /** What was asked of it, in order. */
   readonly asked: unknown[] = [];
+  pagesGivenBack = 0;
   flowCount = 5;
   hasPolicy = true;
   readonly memories = new BoundedMemories();
@@ -304,7 +305,8 @@ export class HeldInstance implements Instance {
   }
 
   async flowPage(filter: FlowFilter, after: number, limit: number) {
-    return Buffer.from(`${JSON.stringify(await this.flows(filter, after, limit))}\n`);
+    const octets = Buffer.from(`${JSON.stringify(await this.flows(filter, after, limit))}\n`);
+    return { octets, giveBack: () => this.pagesGivenBack++ };
   }
 
   async killFlow(id: number): Promise<boolean> {
