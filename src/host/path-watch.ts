@@ -4,8 +4,9 @@
  * path's own, and the one where its links end. A slow poll finds what inotify cannot see (a link on the way that changes, a
  * network file system).
  */
-import { type FSWatcher, realpathSync, statSync, watch } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { DirectoryWatches } from "./directory-watches.ts";
 
 /** A hundred engines at rest look so often. */
 const POLL_MS = 5000;
@@ -13,7 +14,7 @@ const POLL_MS = 5000;
 const SETTLE_MS = 50;
 
 export class PathWatch {
-  private readonly watchers = new Map<string, FSWatcher>();
+  private readonly watches = new DirectoryWatches(() => this.notice());
   private readonly poll: NodeJS.Timeout;
   private settling: NodeJS.Timeout | null = null;
   private seen: string;
@@ -29,33 +30,15 @@ export class PathWatch {
     this.poll.unref();
   }
 
-  /** Watches the directories that matter now, and no others. */
   private follow(): void {
-    const wanted = new Set([dirname(this.path), targetDirectory(this.path)]);
-    for (const directory of this.watchers.keys()) if (!wanted.has(directory)) this.forget(directory);
-    for (const directory of wanted) if (!this.watchers.has(directory)) this.watchDirectory(directory);
+    this.watches.follow(new Set([dirname(this.path), targetDirectory(this.path)]));
   }
 
-  private watchDirectory(directory: string): void {
-    try {
-      const watcher = watch(directory, { persistent: false }, this.notice);
-      watcher.on("error", () => this.forget(directory));
-      this.watchers.set(directory, watcher);
-    } catch {
-      // No such directory yet, or no inotify watches left: the poll does it alone.
-    }
-  }
-
-  private forget(directory: string): void {
-    this.watchers.get(directory)?.close();
-    this.watchers.delete(directory);
-  }
-
-  private readonly notice = (): void => {
+  private notice(): void {
     if (this.settling !== null) return;
     this.settling = setTimeout(this.compare, SETTLE_MS);
     this.settling.unref();
-  };
+  }
 
   private readonly compare = (): void => {
     if (this.settling !== null) clearTimeout(this.settling);
@@ -63,6 +46,8 @@ export class PathWatch {
     const now = fingerprint(this.path);
     if (now === this.seen) return;
     this.seen = now;
+    // Its directory may be another one of the same name, which the watch would not see.
+    this.watches.close();
     this.follow();
     this.changed();
   };
@@ -70,7 +55,7 @@ export class PathWatch {
   close(): void {
     clearInterval(this.poll);
     if (this.settling !== null) clearTimeout(this.settling);
-    for (const directory of [...this.watchers.keys()]) this.forget(directory);
+    this.watches.close();
   }
 }
 

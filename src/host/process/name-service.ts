@@ -7,8 +7,9 @@
  * command's mount namespace (native-shims/helper-mounts.c) and puts things right each time it is told to. What there
  * is to be told is watched for here.
  */
-import { accessSync, constants, type FSWatcher, lstatSync, readFileSync, readlinkSync, watch } from "node:fs";
+import { accessSync, constants, lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { DirectoryWatches } from "../directory-watches.ts";
 import { RESOLV_CONF } from "../resolv-conf.ts";
 import { runHelper } from "./helper.ts";
 
@@ -91,7 +92,7 @@ function directoriesOn(path: string): string[] {
 
 /** Tells at once when what some paths lead to may have changed: entries on the way made, replaced or removed. */
 class EntriesWatch {
-  private readonly watchers = new Map<string, FSWatcher>();
+  private readonly watches = new DirectoryWatches((directory, name) => this.notice(directory, name));
   private readonly poll: NodeJS.Timeout;
 
   constructor(
@@ -103,43 +104,24 @@ class EntriesWatch {
     this.poll.unref();
   }
 
-  /** Watches the directories that matter now, and no others. */
   private follow(): void {
-    const wanted = new Set(this.paths.flatMap(directoriesOn));
-    for (const directory of this.watchers.keys()) if (!wanted.has(directory)) this.forget(directory);
-    for (const directory of wanted) {
-      if (this.watchers.has(directory)) continue;
-      try {
-        const watcher = watch(directory, { persistent: false }, (_event, name) =>
-          this.notice(directory, name),
-        );
-        watcher.on("error", () => this.forget(directory));
-        this.watchers.set(directory, watcher);
-      } catch {
-        // Gone again, not ours to look into, or no watches left: the poll does it alone.
-      }
-    }
+    this.watches.follow(new Set(this.paths.flatMap(directoriesOn)));
   }
 
   private notice(directory: string, name: string | null): void {
     if (name !== null) {
       // Another directory may have come in its place, which its watch would not see.
       const entry = join(directory, name);
-      for (const watched of this.watchers.keys())
-        if (watched === entry || watched.startsWith(`${entry}/`)) this.forget(watched);
+      for (const watched of this.watches.directories)
+        if (watched === entry || watched.startsWith(`${entry}/`)) this.watches.forget(watched);
     }
     this.follow();
     this.changed();
   }
 
-  private forget(directory: string): void {
-    this.watchers.get(directory)?.close();
-    this.watchers.delete(directory);
-  }
-
   close(): void {
     clearInterval(this.poll);
-    for (const directory of this.watchers.keys()) this.forget(directory);
+    this.watches.close();
   }
 }
 
