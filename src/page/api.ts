@@ -1,12 +1,12 @@
 /** The control API through the page's own server, which wants the token of the address that this page was opened by. */
 
+import { allFlows } from "../control/all-flows.ts";
 import { EventStreamParser } from "../control/event-source.ts";
 import type {
   ControlEvent,
   CountersResource,
   EventType,
   Flow,
-  FlowPage,
   Question,
   State,
   Why,
@@ -57,15 +57,8 @@ export class Api {
   }
 
   /** All flows, page by page. */
-  async flows(): Promise<Flow[]> {
-    const flows: Flow[] = [];
-    let after: number | null = 0;
-    while (after !== null) {
-      const page: FlowPage = await this.#json("GET", `/v1/flows?after=${after}`);
-      flows.push(...page.flows);
-      after = page.next;
-    }
-    return flows;
+  flows(): Promise<Flow[]> {
+    return allFlows((after) => this.#json("GET", `/v1/flows?after=${after}`));
   }
 
   why(target: string): Promise<Why> {

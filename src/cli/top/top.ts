@@ -1,8 +1,9 @@
 /** `sluice top` at work: asks the instance, keeps what the screen shows, and does what keys wish for. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { allFlows } from "../../control/all-flows.ts";
 import type { ControlClient } from "../../control/client.ts";
 import { arrange, FlowRates, type RatedFlow, remoteLabel } from "../../control/flow-rates.ts";
-import type { ControlEvent, Flow, FlowPage } from "../../control/schema.ts";
+import type { ControlEvent } from "../../control/schema.ts";
 import type { WhyLine } from "../../control/why/rules.ts";
 import { type Controls, INITIAL, press, selectedIndex, type Wish } from "./controls.ts";
 import { renderOnce, renderTop, type Summary, type Tally, type TopScreen } from "./render.ts";
@@ -41,7 +42,11 @@ class TopState {
   /** Asks for everything once. */
   async refresh(): Promise<void> {
     const { client } = this.options;
-    const [state, counters, flows] = await Promise.all([client.state(), client.counters(), allFlows(client)]);
+    const [state, counters, flows] = await Promise.all([
+      client.state(),
+      client.counters(),
+      allFlows((after) => client.flowPage({ after })),
+    ]);
     const atMs = performance.now();
     const tally = this.#tallies({ ...counters.counters, ...counters.drops }, atMs);
     this.#flows = this.#rates.rate(flows, atMs);
@@ -141,17 +146,6 @@ class TopState {
       return false;
     }
   }
-}
-
-async function allFlows(client: ControlClient): Promise<Flow[]> {
-  const flows: Flow[] = [];
-  // By pages, not by client.flows(): that takes a promise for each flow.
-  for (let after: number | null = 0; after !== null; ) {
-    const page: FlowPage = await client.flowPage({ after });
-    flows.push(...page.flows);
-    after = page.next;
-  }
-  return flows;
 }
 
 /** Two listings a second apart, printed once: as a table, or a flow a line. */
