@@ -1,45 +1,24 @@
 /** Flows that wait for somebody's word, of real programs, and who gives it. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { type ControlClient, controlClient } from "../../src/control/client.ts";
-import { DnsServer } from "../support/dns-server.ts";
+import { pageLab } from "../support/page-lab.ts";
 import { type Ended, type Running, run, sluice, until } from "../support/program.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const MACHINE = { tun: true, userNamespaces: true, commands: ["curl"] } as const;
-const GATEWAY = "10.0.2.2";
-
-let directory: string;
-let dns: DnsServer;
-let server: Server;
-let port: number;
-
-beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), "sluice-policy-asked-"));
-  mkdirSync(join(directory, "run"), { mode: 0o700 });
-  dns = await new DnsServer(GATEWAY).listen();
-  server = createServer((_request, response) => response.end("page\n"));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  port = (server.address() as AddressInfo).port;
-});
-
-afterAll(() => {
-  server?.close();
-  dns?.close();
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-});
-
-const env = (): NodeJS.ProcessEnv => ({ ...process.env, XDG_RUNTIME_DIR: join(directory, "run") });
+const lab = pageLab("policy-asked");
+const { directory, dns, env } = lab;
 const verb = (...args: string[]): Promise<Ended> => sluice(args, { env: env() }).ended;
 
 /** A command whose flows are asked about. */
 function asking(command: string, policy = ""): Running {
   const path = join(directory, "ask.yaml");
-  writeFileSync(path, `version: 1\n${policy}rules:\n  - { name: people, ask: "*:${port}", private: true }\n`);
+  writeFileSync(
+    path,
+    `version: 1\n${policy}rules:\n  - { name: people, ask: "*:${lab.port}", private: true }\n`,
+  );
   const options = [
     ...["--tun-device", TUN_DEVICE, "--resolver", `127.0.0.1:${dns.port}`, "--allow-host-loopback"],
     ...["--name", "asked", "--policy", path],
@@ -57,13 +36,13 @@ const client = (): ControlClient => controlClient(join(directory, "run", "sluice
 describe("what asks", () => {
   it("P21 P22 is answered while curl waits, once for all that wait", async (context) => {
     needs(context, MACHINE);
-    const curl = `curl -s -m 60 http://www.test:${port}/`;
+    const curl = `curl -s -m 60 http://www.test:${lab.port}/`;
     const running = asking(`${Array.from({ length: 8 }, () => `${curl} & `).join("")} wait; ${curl}`);
-    await running.says(new RegExp(`sluice: www\\.test:${port} waits for an answer: sluice approve\n`));
+    await running.says(new RegExp(`sluice: www\\.test:${lab.port} waits for an answer: sluice approve\n`));
     await until(async () => (await client().questions())[0]?.count === 8, "eight flows that wait");
     expect(running.stdout).toBe("");
     const list = await verb("approve");
-    expect(list.stdout).toMatch(new RegExp(`#1 +www\\.test:${port}/tcp +people +open +8 +\\d+ s`));
+    expect(list.stdout).toMatch(new RegExp(`#1 +www\\.test:${lab.port}/tcp +people +open +8 +\\d+ s`));
     const answered = await verb("approve", "1", "--for", "10m");
     expect([answered.status, answered.stderr]).toEqual([0, ""]);
     const { stdout, stderr, status } = await running.ended;
@@ -73,17 +52,17 @@ describe("what asks", () => {
 
   it("P22 is answered for good, and saved in the file", async (context) => {
     needs(context, MACHINE);
-    const running = asking(`curl -s -m 60 http://www.test:${port}/`);
+    const running = asking(`curl -s -m 60 http://www.test:${lab.port}/`);
     await running.says(/waits for an answer/);
     const path = join(directory, "kept.yaml");
-    const rules = `rules: # mine\n  - { ask: "*:${port}", private: true }\n`;
+    const rules = `rules: # mine\n  - { ask: "*:${lab.port}", private: true }\n`;
     writeFileSync(path, `version: 1\n${rules}`, { mode: 0o640 });
     const other = join(directory, "other.yaml");
     writeFileSync(other, "version: 1\n");
     for (const [args, said] of [
       [
         ["1", "--save", other],
-        `${other}: found "www.test:${port} denied by default"; allowed: a policy that asks`,
+        `${other}: found "www.test:${lab.port} denied by default"; allowed: a policy that asks`,
       ],
       [["1", "--save", path, "--for", "10m"], "--save: allowed: either it or --for"],
       [["--save", path], "--save: allowed: an id before it"],
@@ -96,7 +75,7 @@ describe("what asks", () => {
     expect([status, stderr]).toEqual([0, ""]);
     expect((await running.ended).stdout).toBe("page\n");
     expect(readFileSync(path, "utf8")).toBe(
-      `version: 1\nrules: # mine\n  - allow: www.test:${port}\n    private: true\n  - { ask: "*:${port}", private: true }\n`,
+      `version: 1\nrules: # mine\n  - allow: www.test:${lab.port}\n    private: true\n  - { ask: "*:${lab.port}", private: true }\n`,
     );
     expect(statSync(path).mode & 0o777).toBe(0o640);
     expect(readdirSync(directory).filter((name) => name.startsWith("kept"))).toEqual(["kept.yaml"]);
@@ -104,7 +83,7 @@ describe("what asks", () => {
 
   it("P22 two answers race: one counts, the other is told", async (context) => {
     needs(context, MACHINE);
-    const running = asking(`curl -sS -m 60 http://www.test:${port}/`);
+    const running = asking(`curl -sS -m 60 http://www.test:${lab.port}/`);
     await running.says(/waits for an answer/);
     const answers = await Promise.allSettled([
       client().answer(1, { verdict: "deny" }),
@@ -117,14 +96,14 @@ describe("what asks", () => {
     if (!isAllowed) {
       expect(stderr).toContain("Couldn't connect");
       expect(stderr).toContain(
-        `sluice: denied: www.test:${port} (policy-question-refused, rule people) once`,
+        `sluice: denied: www.test:${lab.port} (policy-question-refused, rule people) once`,
       );
     }
   });
 
   it("P22 that is refused, or is not there, says so", async (context) => {
     needs(context, MACHINE);
-    const running = asking(`curl -sS -m 60 http://www.test:${port}/; sleep 5`);
+    const running = asking(`curl -sS -m 60 http://www.test:${lab.port}/; sleep 5`);
     await running.says(/waits for an answer/);
     const unknown = await verb("approve", "77");
     expect([unknown.status, unknown.stderr]).toEqual([1, "sluice approve: there is no question 77\n"]);
@@ -136,7 +115,7 @@ describe("what asks", () => {
 
   it("P23 is refused at once while nobody is there, and waits while somebody is", async (context) => {
     needs(context, MACHINE);
-    const curl = `curl -sS -m 60 http://www.test:${port}/`;
+    const curl = `curl -sS -m 60 http://www.test:${lab.port}/`;
     const running = asking(`${curl}; echo alone; until ${curl}; do sleep 0.2; done`, "unattended: deny\n");
     await running.says(/^alone$/m, "stdout");
     expect(running.stderr).toContain("Couldn't connect");
@@ -144,7 +123,7 @@ describe("what asks", () => {
     const events = client().events(["question"], over.signal);
     const asked = events[Symbol.asyncIterator]().next();
     const { value } = await asked;
-    expect(value).toMatchObject({ type: "question", host: "www.test", port, rule: "people" });
+    expect(value).toMatchObject({ type: "question", host: "www.test", port: lab.port, rule: "people" });
     await client().answer(value.id, { verdict: "allow" });
     expect((await running.ended).stdout).toBe("alone\npage\n");
     over.abort();
@@ -152,7 +131,7 @@ describe("what asks", () => {
 
   it("P22 at a terminal is shown, and answered by a key", async (context) => {
     needs(context, { ...MACHINE, commands: ["curl", "script"] });
-    const running = asking(`curl -s -m 60 http://www.test:${port}/`);
+    const running = asking(`curl -s -m 60 http://www.test:${lab.port}/`);
     await running.says(/waits for an answer/);
     const words = [process.execPath, join(import.meta.dirname, "../../src/cli/sluice.cjs"), "approve"];
     const desk = run("script", ["-qec", words.join(" "), "/dev/null"], {
@@ -160,7 +139,9 @@ describe("what asks", () => {
       stdio: ["pipe", "pipe", "pipe"],
     });
     await desk.says(
-      new RegExp(`#1  www\\.test:${port}/tcp   rule people   1 flow waits, \\d+ s left   \\[a\\]llow once`),
+      new RegExp(
+        `#1  www\\.test:${lab.port}/tcp   rule people   1 flow waits, \\d+ s left   \\[a\\]llow once`,
+      ),
       "stdout",
     );
     desk.child.stdin?.write("a");

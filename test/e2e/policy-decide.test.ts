@@ -1,51 +1,20 @@
 /** Modules that decide about flows of real programs: what they say counts, and what they break is told. */
 
 import { once } from "node:events";
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { createServer, type Server } from "node:http";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { DnsServer } from "../support/dns-server.ts";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { sendDatagram } from "../support/library-guest.ts";
+import { GATEWAY, pageLab } from "../support/page-lab.ts";
 import { type Ended, type Running, sluice, until } from "../support/program.ts";
 import { PROJECT_ROOT } from "../support/project-root.ts";
 import { needs, TUN_DEVICE } from "../support/requirements.ts";
 
 const MACHINE = { tun: true, userNamespaces: true, commands: ["curl"] } as const;
-const GATEWAY = "10.0.2.2";
-
-let directory: string;
-let dns: DnsServer;
-let server: Server;
-let port: number;
-
-beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), "sluice-policy-decide-"));
-  mkdirSync(join(directory, "run"), { mode: 0o700 });
-  dns = await new DnsServer(GATEWAY).listen();
-  server = createServer((_request, response) => response.end("page\n"));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  port = (server.address() as AddressInfo).port;
-});
-
-afterAll(() => {
-  server?.close();
-  dns?.close();
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-});
-
-const env = (): NodeJS.ProcessEnv => ({ ...process.env, XDG_RUNTIME_DIR: join(directory, "run") });
+const lab = pageLab("policy-decide");
+const { directory, dns, env } = lab;
 
 /** A module with this text. */
 function moduleOf(text: string, name = "decide.mjs", mode = 0o644): string {
@@ -66,7 +35,7 @@ function deciding(command: string, text: string, { name, policy = "", options = 
   const path = join(directory, "ask.yaml");
   writeFileSync(
     path,
-    `version: 1\n${policy}rules:\n  - { name: program, ask: "*:${port}", private: true, within: 2s }\n`,
+    `version: 1\n${policy}rules:\n  - { name: program, ask: "*:${lab.port}", private: true, within: 2s }\n`,
   );
   const words = [
     ...["--tun-device", TUN_DEVICE, "--resolver", `127.0.0.1:${dns.port}`, "--allow-host-loopback"],
@@ -75,9 +44,9 @@ function deciding(command: string, text: string, { name, policy = "", options = 
   return sluice(["exec", ...words, "--", "sh", "-c", command], { env: env() });
 }
 
-const curl = (name: string): string => `curl -sS -m 60 http://${name}.test:${port}/`;
+const curl = (name: string): string => `curl -sS -m 60 http://${name}.test:${lab.port}/`;
 const refused = (name: string, reason: string): string =>
-  `sluice: denied: ${name}.test:${port} (${reason}, rule program)`;
+  `sluice: denied: ${name}.test:${lab.port} (${reason}, rule program)`;
 
 describe("a module", () => {
   it("P24 allows and denies, asked once for all that wait, and no person is", async (context) => {
@@ -99,11 +68,11 @@ describe("a module", () => {
     const { stdout, stderr, status } = await running.ended;
     expect([stdout, status]).toEqual(["page\n".repeat(5), 7]);
     const line = (host: string): string =>
-      JSON.stringify([host, port, "tcp", "program", "open", false, process.geteuid?.()]);
+      JSON.stringify([host, lab.port, "tcp", "program", "open", false, process.geteuid?.()]);
     expect(readFileSync(asked, "utf8")).toBe(`${line("www.test")}\n${line("evil.test")}\n`);
-    expect(stderr).toContain(`sluice: www.test:${port}/tcp is allowed by the program that decides\n`);
+    expect(stderr).toContain(`sluice: www.test:${lab.port}/tcp is allowed by the program that decides\n`);
     expect(stderr).toContain(
-      `sluice: evil.test:${port}/tcp is denied by the program that decides: not on the list\n`,
+      `sluice: evil.test:${lab.port}/tcp is denied by the program that decides: not on the list\n`,
     );
     expect(stderr).toContain(`${refused("evil", "policy-question-refused")} once`);
     expect(stderr).not.toContain("waits for an answer");
@@ -129,7 +98,7 @@ describe("a module", () => {
       name: "decide.cjs",
       policy: "",
     });
-    await running.says(new RegExp(`sluice: other\\.test:${port} waits for an answer: sluice approve\n`));
+    await running.says(new RegExp(`sluice: other\\.test:${lab.port} waits for an answer: sluice approve\n`));
     expect(running.stdout).toBe("page\n");
     const { status } = await sluice(["approve", "2"], { env: env() }).ended;
     expect(status).toBe(0);
@@ -187,8 +156,8 @@ describe("a module", () => {
     const { stdout, stderr, status } = await running.ended;
     expect([stdout, status]).toEqual(["aborted: silent.test\n", 7]);
     for (const name of ["throws", "throws2", "rubbish", "rubbish2"])
-      expect(stderr).toContain(`${name}.test:${port} (policy-hook-failed, rule program)`);
-    expect(stderr).toContain(`silent.test:${port} (policy-question-expired, rule program)`);
+      expect(stderr).toContain(`${name}.test:${lab.port} (policy-hook-failed, rule program)`);
+    expect(stderr).toContain(`silent.test:${lab.port} (policy-question-expired, rule program)`);
     const said = stderr.split("\n").filter((line) => line.includes("the program that decides"));
     expect(said).toEqual([
       expect.stringContaining("failed: Error: a mistake; what it was asked about is denied (said once)"),

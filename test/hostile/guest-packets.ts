@@ -59,6 +59,12 @@ export function packet({ from = GUEST, to = REMOTE, payload, ...fields }: Packet
   return buildEthernet(GATEWAY_MAC, GUEST_MAC, ETHERTYPE_IPV4, octets);
 }
 
+/** The part of a packet whose payload is octets `first` to `end` of the whole one's. */
+export function fragmentOf({ payload, ...fields }: PacketFields, first: number, end: number): Buffer {
+  const part = { payload: payload.subarray(first, end), fragmentOffset: first };
+  return packet({ ...fields, ...part, moreFragments: end < payload.length });
+}
+
 export interface UdpFields extends Addresses {
   readonly payload?: Uint8Array;
 }

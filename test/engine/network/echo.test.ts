@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../../../src/engine/config.ts";
 import {
   asIpv4,
+  fragmentOf,
   GATEWAY,
   GATEWAY_MAC,
   GUEST,
@@ -88,14 +89,8 @@ describe("an echo request", () => {
   it("in fragments is answered where it fits", () => {
     const exchange = new AccountedExchange(ANSWERING);
     const whole = message(8, 64);
-    const part = (from: number, to: number): Buffer =>
-      packet({
-        to: GATEWAY,
-        protocol: ICMP,
-        payload: whole.subarray(from, to),
-        fragmentOffset: from,
-        moreFragments: to < whole.length,
-      });
+    const part = (first: number, end: number): Buffer =>
+      fragmentOf({ to: GATEWAY, protocol: ICMP, payload: whole }, first, end);
     expect(exchange.send(part(40, 72)).replies).toEqual([]);
     const { replies } = exchange.send(part(0, 40));
     expect(replies.map((frame) => Buffer.from(asIpv4(frame).payload))).toEqual([message(0, 64)]);

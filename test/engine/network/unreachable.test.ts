@@ -5,11 +5,11 @@ import { defaultEngineConfig, defaultIpv6Config, type EngineConfig } from "../..
 import {
   asIpv4,
   asTcp,
+  fragmentOf,
   GATEWAY,
   GATEWAY_MAC,
   GUEST,
   GUEST_MAC,
-  packet,
   REMOTE,
   tcp,
   udp,
@@ -118,14 +118,8 @@ describe("what is refused", () => {
   it("in fragments is told of once, quoting the whole", () => {
     const exchange = new AccountedExchange(UNREACHABLE);
     const whole = datagram(GATEWAY, 64).subarray(ETHERNET_OCTETS + 20);
-    const part = (from: number, to: number): Buffer =>
-      packet({
-        to: GATEWAY,
-        protocol: UDP,
-        payload: whole.subarray(from, to),
-        fragmentOffset: from,
-        moreFragments: to < whole.length,
-      });
+    const part = (first: number, end: number): Buffer =>
+      fragmentOf({ to: GATEWAY, protocol: UDP, payload: whole }, first, end);
     expect(exchange.send(part(40, 72)).replies).toEqual([]);
     expect(told(exchange, part(0, 40)).quoted.subarray(20)).toEqual(whole);
   });
