@@ -30,6 +30,8 @@ function overIpv6(cases: readonly Case[]): Case[] {
 }
 
 const IDLE_FLOWS = 10_000;
+/** Of an engine, in which its code runs for the first time. */
+const FIRST_MS = 2000;
 
 function throughput(): Case[] {
   const cases: Case[] = [];
@@ -188,6 +190,19 @@ export const CASES: readonly (Case | OwnGuestCase)[] = [
     mtu: 1500,
     engines: ["loopback", ...TAP, ...STREAM],
     measure: (context) => measureConnections(context),
+  },
+  {
+    id: "connect-first",
+    title: "connect, exchange, close, in the first two seconds",
+    unit: "per second",
+    better: "higher",
+    mtu: 1500,
+    engines: ["loopback", ...TAP, ...STREAM],
+    measure: (context) =>
+      measureConnections({
+        ...context,
+        options: { ...context.options, warmupMs: 1, windowMs: FIRST_MS },
+      }),
   },
   ...datagrams(),
   open(500, false),
