@@ -45,13 +45,16 @@ static char **strings_of(char *octets, size_t length, size_t *count) {
 }
 
 char **given_command(const struct options *options, char **command) {
-  static const char note_name[] = "SLUICE_GIVEN=";
+  static const char note_name[] = "SLUICE_GIVEN=", held_name[] = "SLUICE_NODE_EXTRA_CA_CERTS=";
   size_t length, count, kept = 0;
   if (options->given_words == 0) return command;
   char *octets = read_of_parent(options->parent, "environ", &length);
   environ = strings_of(octets, length, &count);
-  for (size_t i = 0; i < count; i++)
-    if (strncmp(environ[i], note_name, sizeof note_name - 1) != 0) environ[kept++] = environ[i];
+  for (size_t i = 0; i < count; i++) {
+    if (strncmp(environ[i], note_name, sizeof note_name - 1) == 0) continue;
+    bool is_held = strncmp(environ[i], held_name, sizeof held_name - 1) == 0;
+    environ[kept++] = environ[i] + (is_held ? strlen("SLUICE_") : 0);
+  }
   environ[kept] = NULL;
   octets = read_of_parent(options->parent, "cmdline", &length);
   char **words = strings_of(octets, length, &count);

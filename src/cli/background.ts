@@ -11,7 +11,7 @@ import type { OptionSet } from "../config/option-set.ts";
 import { namedDescriptors } from "../config/plan.ts";
 import { native } from "../host/native/native.ts";
 import { packageRoot } from "../host/native/native-loader.ts";
-import { givenNote, isGivenIgnored } from "../host/process/given-state.ts";
+import { environmentOfStart, givenNote, isGivenIgnored } from "../host/process/given-state.ts";
 import { openLog, writeText } from "../supervisor/log.ts";
 import { openServiceManager } from "../supervisor/service-manager.ts";
 import { starterNote } from "./background-starter.ts";
@@ -49,7 +49,7 @@ export async function startInBackground(words: readonly string[], options: Optio
   const child = spawn(process.execPath, [...process.execArgv, script, ...words], {
     detached: true,
     stdio,
-    env: environment(readyFd),
+    env: environment(words, readyFd),
   });
   const ready = child.stdio[readyFd] as Readable | null | undefined;
   const said = child.stdio[STDERR_FD] as Readable | null | undefined;
@@ -75,8 +75,8 @@ function holdNothing(): void {
   }
 }
 
-function environment(readyFd: number): NodeJS.ProcessEnv {
-  const env = { ...process.env, ...givenNote(), ...starterNote(readyFd) };
+function environment(words: readonly string[], readyFd: number): NodeJS.ProcessEnv {
+  const env = { ...environmentOfStart(words), ...givenNote(), ...starterNote(readyFd) };
   // The watchdog's pings come from the process that serves.
   if (env["WATCHDOG_PID"] === String(process.pid)) delete env["WATCHDOG_PID"];
   return env;

@@ -19,6 +19,12 @@ for sluice_fd in /proc/$$/fdinfo/*; do
   sluice_fd=${sluice_fd#/proc/$$/fdinfo/}
   [ "$sluice_fd" -gt 2 ] && [ -e "/proc/$$/fd/$sluice_fd" ] && sluice_fds=$sluice_fds,$sluice_fd
 done 2> /dev/null
+# With NODE_EXTRA_CA_CERTS Node reads that file at every start, and all roots with it (80 ms): for nobody, but a module of
+# --decide, which may ask a server. Commands have it as it was.
+case "${NODE_EXTRA_CA_CERTS+set} $*" in *" --decide"*) ;; set*)
+  export SLUICE_NODE_EXTRA_CA_CERTS="$NODE_EXTRA_CA_CERTS"
+  unset NODE_EXTRA_CA_CERTS ;;
+esac
 SLUICE_GIVEN="$$ $sluice_blocked $sluice_ignored ${sluice_fds:-,} $sluice_files" exec node "$0" "$@"
 */
 /**
@@ -28,9 +34,15 @@ SLUICE_GIVEN="$$ $sluice_blocked $sluice_ignored ${sluice_fds:-,} $sluice_files"
 const { existsSync } = require("node:fs");
 const { join } = require("node:path");
 
+const CERTIFICATES = "NODE_EXTRA_CA_CERTS";
 const PROGRAM = join(__dirname, "..", "..", "dist", "program", "main.js");
 
 async function run() {
+  const certificates = process.env[`SLUICE_${CERTIFICATES}`];
+  if (certificates !== undefined) {
+    process.env[CERTIFICATES] = certificates;
+    delete process.env[`SLUICE_${CERTIFICATES}`];
+  }
   if (!existsSync(PROGRAM)) {
     const { buildProgram } = await import("../build/bootstrap.mjs");
     const status = buildProgram();

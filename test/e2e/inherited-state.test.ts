@@ -92,6 +92,42 @@ describe.each(identities())("what was given, as $name", (identity) => {
   });
 });
 
+// Where Node reads the file of NODE_EXTRA_CA_CERTS, which costs a start 80 ms, it says that this one is not there.
+describe.each(identities())("certificates for Node, as $name", (identity) => {
+  const prepare = "NODE_EXTRA_CA_CERTS=/nowhere/ca.pem; export NODE_EXTRA_CA_CERTS";
+  const sorted = ["sh", "-c", "env | LC_ALL=C sort | grep -v ^_="];
+
+  it("are the command's, and not read for a start", async (context) => {
+    needs(context, MACHINE);
+    const expected = await given(identity, prepare, sorted);
+    expect(expected).toContain("NODE_EXTRA_CA_CERTS=/nowhere/ca.pem\n");
+    expect(await given(identity, prepare, exec("--", ...sorted))).toBe(expected);
+    const odd = `${prepare}; odd=$(printf '\\351'); export odd`;
+    expect(await given(identity, odd, exec("--", ...sorted))).toBe(await given(identity, odd, sorted));
+    const pidFile = join(directory, `certificates-${identity.uid}.pid`);
+    const link = `unix:${join(directory, `certificates-${identity.uid}`)}`;
+    const words = ["run", ...QUIET, "--qemu-listen", link, "--background", "--pid-file", pidFile];
+    await given(identity, prepare, [PROGRAM, ...words, "--log-file", "/dev/null"]);
+    process.kill(Number(readFileSync(pidFile, "utf8")));
+    await until(() => !existsSync(pidFile), "it ends");
+  });
+
+  it("are read where a module decides, which may ask a server", async (context) => {
+    needs(context, MACHINE);
+    const seen = join(directory, `seen-${identity.uid}`);
+    // None is taken that lies where others can put another.
+    const place = mkdtempSync(join(directory, "own-"));
+    chmodSync(place, 0o755);
+    const module = join(place, "decides.mjs");
+    const copy = `writeFileSync(${JSON.stringify(seen)}, readFileSync("/proc/self/environ"))`;
+    const source = `import { readFileSync, writeFileSync } from "node:fs";\n${copy};\nexport default () => true;\n`;
+    writeFileSync(module, source, { mode: 0o644 });
+    // What Node says of the file, where it reads it at its start, is of no account here.
+    await given(identity, prepare, exec("--ask", "*", "--decide", module, "--", "true")).catch(() => {});
+    expect(readFileSync(seen, "utf8").split("\0")).toContain("NODE_EXTRA_CA_CERTS=/nowhere/ca.pem");
+  });
+});
+
 describe.each(identities())("octets that are no UTF-8, as $name", (identity) => {
   it("are the command's arguments and environment as they were given", async (context) => {
     needs(context, { ...MACHINE, commands: [...MACHINE.commands, "od"] });

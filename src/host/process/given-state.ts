@@ -108,6 +108,18 @@ export function givenNote(): NodeJS.ProcessEnv {
   return { [NOTE]: `${process.pid} ${mask(blocked)} ${mask(ignored)} , ${fileLimit}` };
 }
 
+const CERTIFICATES = "NODE_EXTRA_CA_CERTS";
+
+/**
+ * The environment for a process of this program with these arguments: without what has Node read a file of certificates at
+ * its start (80 ms), which is noted as src/cli/sluice.cjs does. A module of --decide may ask a server, and needs it.
+ */
+export function environmentOfStart(words: readonly string[]): NodeJS.ProcessEnv {
+  const { [CERTIFICATES]: certificates, ...rest } = process.env;
+  if (certificates === undefined || words.some((word) => word.startsWith("--decide"))) return process.env;
+  return { ...rest, [`SLUICE_${CERTIFICATES}`]: certificates };
+}
+
 /** To be called before anything is opened; takes the note out of the environment. */
 export function noteGivenState(): void {
   given ??= observe(true);

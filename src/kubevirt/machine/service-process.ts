@@ -4,6 +4,7 @@ import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { helperPath, packageRoot } from "../../host/native/native-loader.ts";
+import { environmentOfStart } from "../../host/process/given-state.ts";
 
 /** A process and when it began, in clock ticks since boot: a PID alone may name another one later. */
 export interface ProcessIdentity {
@@ -71,6 +72,7 @@ export async function startService({ argv, log, begun }: ServiceRequest): Promis
     detached: true,
     stdio: ["ignore", logFd, logFd, "pipe"],
     cwd: "/",
+    env: environmentOfStart(argv),
   });
   closeSync(logFd);
   const failed = new Promise<string>((resolve) => {
