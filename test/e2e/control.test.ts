@@ -514,7 +514,8 @@ describe("a supervisor that does not read", () => {
     // The next record tells of what was lost before it.
     process.kill(guest, "SIGUSR1");
     await until(() => lost() > 0, "the loss is told", 20_000);
-    expect((await client.state()).records.lost).toBeGreaterThan(0);
+    // What this process was too slow for is told the same, and may be told first.
+    await until(async () => (await client.state()).records.lost > 0, "the engine's own loss is told", 20_000);
     await until(
       async () => (await mappings()) === untold + opened(events) + lost(),
       "each mapping was told or lost",

@@ -69,7 +69,7 @@ describe.each(Object.keys(PLACES))("with %s", (name) => {
     if (!reachesProgram(place)) context.skip("this checkout is its owner's alone");
     const { status, stderr } = await startIn(place, command);
     expect(stderr).not.toMatch(/^\s+at |rror:/m);
-    expect(status).toBe(COMMANDS[command].status);
+    expect(status, stderr).toBe(COMMANDS[command].status);
   });
 });
 
@@ -77,7 +77,7 @@ describe("a working directory that is gone", () => {
   it.for(Object.keys(COMMANDS))("is nothing that %s needs", async (command, context) => {
     needs(context, command === "exec" ? { tun: true, userNamespaces: true } : {});
     const { status } = await startIn({ enter: goneDirectory(directory) }, command);
-    expect(status).toBe(COMMANDS[command].status);
+    expect(status, stderr).toBe(COMMANDS[command].status);
   });
 });
 
