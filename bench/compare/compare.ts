@@ -14,7 +14,7 @@ import { drawChart } from "./chart.ts";
 import { type Absent, ENGINE_IDS, type FoundEngine, findEngines } from "./engines.ts";
 import { allowedCongestionControl, Laboratory } from "./laboratory.ts";
 import type { Case, Measurement, OwnGuestCase } from "./measurement.ts";
-import { type CompareOptions, HELP, parseOptions } from "./options.ts";
+import { type CompareOptions, HELP, PROGRAM_OPTIONS, parseOptions } from "./options.ts";
 import { RunFailure } from "./program.ts";
 import { renderResults } from "./report.ts";
 import { type CaseResult, describeEngines, describeMachine, emptyCase, type Results } from "./results.ts";
@@ -26,6 +26,12 @@ import { compileLoadPrograms, findProgram, type LoadPrograms } from "./toolchain
 const PROJECT_ROOT = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 
 const LOAD_WORTH_A_WARNING = 1;
+
+/** Where a program or the results lie on this machine says nothing to others. */
+function wordsToTell(words: readonly string[]): string[] {
+  const places = [...PROGRAM_OPTIONS, "sluice", "out"].map((name) => `--${name}`);
+  return words.map((word, i) => (i > 0 && places.includes(words[i - 1]) ? "PATH" : word));
+}
 
 async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
@@ -64,7 +70,9 @@ async function main(): Promise<number> {
     windowMs: options.windowMs,
     warmupMs: options.warmupMs,
     congestion,
-    command: ["npm run bench:compare", ...process.argv.slice(2)].join(" ").replace("compare ", "compare -- "),
+    command: ["npm run bench:compare", ...wordsToTell(process.argv.slice(2))]
+      .join(" ")
+      .replace("compare ", "compare -- "),
     engines: describeEngines(engines),
     absent,
     cases: [],

@@ -81,7 +81,8 @@ export interface FrameLink {
    * Reads at most `octets` of a host's TCP socket, which keeps them
    * (`tcpStartPeeking`), straight into frames for the guest of at most `each` octets of payload, in front of which
    * `headerOctets` from the Ethernet header on are left free. Fills `frames` with pairs of offset and length, for the
-   * transmit queue. Returns the octets of all, 0 at the peer's FIN, ENOBUFS when the link is full, or -errno.
+   * transmit queue. Where the link has room for fewer, these are full. Returns the octets of all, 0 at the peer's FIN, ENOBUFS
+   * when the link is full, or -errno.
    */
   peek?(handle: number, headerOctets: number, each: number, octets: number, frames: Int32Array): number;
   /** A frame that `peek` gave will not be queued. */

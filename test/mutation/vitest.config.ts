@@ -5,5 +5,7 @@ export default defineConfig({
   test: {
     include: process.env["MUTATION_TESTS"]?.split(" ") ?? [],
     testTimeout: 60_000,
+    // A hundred thousand of anything takes minutes where every line counts itself.
+    testNamePattern: /^(?!.*\b\d{3},000\b)/,
   },
 });

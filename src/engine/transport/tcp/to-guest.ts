@@ -128,7 +128,9 @@ function peekHost(ctx: TcpContext, c: TcpConnection, usable: number): boolean {
   ctx.counters.add(OCTETS_TO_GUEST, got);
   ctx.counters.add(OCTETS_PEEKED, got);
   c.sndEnd = (c.sndEnd + got) | 0;
-  if (got < asked && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
+  // Frames that are all full may be as many as the guest had buffers for: no edge tells of what was left in the socket.
+  const isDrained = got < asked && got % each !== 0;
+  if (isDrained && !c.hostHangup && !c.hostUrgent) c.hostReadable = false;
   const { receiveList } = ctx;
   let i = 0;
   for (; c.sndNxt !== c.sndEnd; i += 2) {
