@@ -424,6 +424,16 @@ describe("pasta", () => {
     expect(await shell.ended).toMatchObject({ status: 0, stdout: "from the shell\n" });
   });
 
+  it("leaves certificates for Node to its command, and reads none for its own start", async () => {
+    const words = ["--config-net", "-q", ...OWN, "-4", "-t", "none", "-u", "none"];
+    const script = 'echo "$NODE_EXTRA_CA_CERTS $SLUICE_NODE_EXTRA_CA_CERTS"';
+    const running = start("pasta", [...words, "sh", "-c", script], {
+      env: { ...env, NODE_EXTRA_CA_CERTS: "/nowhere/ca.pem" },
+    });
+    // Node says of a file that is not there, where it reads it at its start.
+    expect(await running.ended).toMatchObject({ status: 0, stdout: "/nowhere/ca.pem \n", stderr: "" });
+  });
+
   it("is steered by pesto", async () => {
     const { pid, holder } = await namespace();
     const socket = join(directory, "c.sock");
