@@ -457,7 +457,8 @@ describe("forwards", () => {
 describe("a supervisor that does not read", () => {
   it("holds up no guest, and afterwards says how many records it lost", async (context) => {
     needs(context, MACHINE);
-    const flows = 8000;
+    // Several times what the ring and the socket behind it hold.
+    const flows = 18_000;
     const place = new Place();
     const sink = createSocket("udp4");
     sink.bind(0, "127.0.0.1");
@@ -506,7 +507,7 @@ describe("a supervisor that does not read", () => {
     process.kill(running.child.pid ?? 0, "SIGSTOP");
     process.kill(guest, "SIGUSR1");
     // What this process is too slow to read is lost at its socket.
-    await until(() => arrived > flows / 2, "the guest sends all the same", 30_000);
+    await until(() => arrived > flows / 4, "the guest sends all the same", 30_000);
     await running.says(/^sent$/m, "stdout");
     process.kill(running.child.pid ?? 0, "SIGCONT");
     const lost = (): number =>

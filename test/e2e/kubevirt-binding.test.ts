@@ -118,7 +118,13 @@ describe("sluice kubevirt-binding", () => {
     for (let n = 0; n < RESTARTS_MAX; n++) {
       const dead = engineOf(sidecar);
       process.kill(dead, "SIGKILL");
-      await until(async () => !isAlive(dead) && (await portIs(port)) === "bound", "the port is served again");
+      // Asking for the port sooner would take it from the engine that is being started.
+      await until(
+        () => sidecar.stderr.split("sluice: ready").length - 1 === n + 2,
+        "the guest is served again",
+      );
+      expect(await portIs(port)).toBe("bound");
+      expect(isAlive(dead)).toBe(false);
       expect(engineOf(sidecar)).not.toBe(dead);
     }
     process.kill(engineOf(sidecar), "SIGKILL");
