@@ -1,5 +1,5 @@
 /**
- * npm run mutation -- FOLDER [PATTERN]
+ * npm run mutation -- FOLDER [PATTERN ...]
  *
  * StrykerJS over a folder of the core (wire, link, network, transport, service) or over src/config ("config"): changes one
  * thing at a time and runs the folder's unit tests. What has been tried before and has not changed is not tried again
@@ -14,7 +14,7 @@ const ADDRESSES = "test/hostile/addresses.test.ts";
 const LENGTHS = "test/hostile/{cut-frames,length-fields,numbers}.test.ts";
 /** What is changed, and the tests that are to notice. */
 const FOLDERS = {
-  wire: { source: "src/engine/wire", tests: ["test/engine/{wire,service}/*.test.ts", LENGTHS] },
+  wire: { source: "src/engine/wire", tests: ["test/engine/{wire,service}/**/*.test.ts", LENGTHS] },
   link: { source: "src/engine/link", tests: ["test/engine/{link,memory}/*.test.ts", ADDRESSES, LENGTHS] },
   network: {
     source: "src/engine/network",
@@ -25,13 +25,14 @@ const FOLDERS = {
     tests: ["test/engine/transport/*.test.ts", "test/nat/{tcp,udp}.test.ts"],
   },
   service: { source: "src/engine/service", tests: ["test/engine/service/*.test.ts"] },
-  config: { source: "src/config", tests: ["test/config/*.test.ts"] },
+  config: { source: "src/config", tests: ["test/config/**/*.test.ts"] },
 };
 
-const [name, pattern = "**/*.ts"] = process.argv.slice(2);
+const [name, ...patterns] = process.argv.slice(2);
+if (patterns.length === 0) patterns.push("**/*.ts");
 if (!Object.hasOwn(FOLDERS, name ?? "")) {
   const allowed = Object.keys(FOLDERS).join(", ");
-  console.error(`npm run mutation -- FOLDER [PATTERN]: found "${name ?? ""}"; allowed: ${allowed}`);
+  console.error(`npm run mutation -- FOLDER [PATTERN ...]: found "${name ?? ""}"; allowed: ${allowed}`);
   process.exit(2);
 }
 const { source, tests } = FOLDERS[name];
@@ -42,7 +43,12 @@ const { status } = spawnSync(
     "node_modules/@stryker-mutator/core/bin/stryker.js",
     "run",
     "test/mutation/stryker.config.json",
-    ...["--mutate", `${source}/${pattern}`, "--incrementalFile", `.stryker/${name}.json`],
+    ...[
+      "--mutate",
+      patterns.map((pattern) => `${source}/${pattern}`).join(","),
+      "--incrementalFile",
+      `.stryker/${name}.json`,
+    ],
   ],
   { cwd: ROOT, stdio: "inherit", env: { ...process.env, MUTATION_TESTS: tests.join(" ") } },
 );
