@@ -235,7 +235,8 @@ describe("dhcpcd", () => {
     await client.reaches(stable);
     await client.shell("dhcpcd -6 -N tap0");
     await daemon.says(/RENEW6[\s\S]*REPLY6 received from fe80::2/);
-    await client.shell("dhcpcd -6 -k tap0");
+    // On a busy machine dhcpcd 9's daemon at times does not hear the signal (nothing of it in its log), and is asked again.
+    await client.shell("dhcpcd -6 -k tap0 || dhcpcd -6 -k tap0 || dhcpcd -6 -k tap0");
     expect((await daemon.ended).stderr).toMatch(/RELEASE6/);
     expect(client.addresses()).toEqual([]);
     expect(await client.drops()).toEqual([]);
