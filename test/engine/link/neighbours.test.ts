@@ -36,7 +36,7 @@ describe("neighbour table", () => {
     expect([1, 3, 4].every((address) => table.find(address) >= 0)).toBe(true);
   });
 
-  it("keeps leased and declared entries through a flood of a million senders", () => {
+  it("keeps leased and declared entries through a flood of 1,000,000 senders", () => {
     const table = new Neighbours();
     table.lease(10, HIGH, 10);
     table.declare(11, HIGH, 11);
