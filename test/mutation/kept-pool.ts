@@ -48,10 +48,18 @@ class KeptThread implements PoolWorker {
     if (this.#isOwn) await this.#thread.terminate();
   }
 
-  /** The thread has been started, and is not to stop, whatever vitest says. */
+  /**
+   * The thread has been started, and is not to stop, whatever vitest says. It goes by the configuration it was started with,
+   * in which the names of the first mutant's tests stand: each run is given its own.
+   */
   send(message: WorkerRequest): void {
     if (message.type === "start" && !this.#isNew) this.#answer("started");
     else if (message.type === "stop" && !this.#isOwn) this.#answer("stopped");
+    else if (message.type === "run")
+      this.#thread.postMessage({
+        ...message,
+        context: { ...message.context, config: this.#options.project.serializedConfig },
+      });
     else this.#thread.postMessage(message);
   }
 
