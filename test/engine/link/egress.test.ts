@@ -87,17 +87,21 @@ describe("a link", () => {
     expect({ tcpOffload, udpOffload, queueFrames }).toEqual(fields);
   });
 
-  it("that is gone can do nothing", () => {
-    const { egress } = setUp(new TestLink({ tcpOffload: true, udpOffload: true, queueFrames: 7 }));
-    egress.attach(null);
-    const { link, tcpOffload, udpOffload, queueFrames, peeker } = egress;
-    expect({ link, tcpOffload, udpOffload, queueFrames, peeker }).toEqual({
-      link: null,
-      tcpOffload: false,
-      udpOffload: false,
-      queueFrames: 0,
-      peeker: null,
-    });
+  it("that is not there yet, or gone, can do nothing", () => {
+    const gone = setUp(new TestLink({ tcpOffload: true, udpOffload: true, queueFrames: 7 })).egress;
+    gone.attach(null);
+    for (const egress of [setUp(null).egress, gone]) {
+      const { link, tcpOffload, udpOffload, queueFrames, peeker, blocked, peekBlocked } = egress;
+      expect({ link, tcpOffload, udpOffload, queueFrames, peeker, blocked, peekBlocked }).toEqual({
+        link: null,
+        tcpOffload: false,
+        udpOffload: false,
+        queueFrames: 0,
+        peeker: null,
+        blocked: false,
+        peekBlocked: false,
+      });
+    }
   });
 
   it("is offered at once what waited for the last one, which was full", () => {
@@ -244,7 +248,7 @@ describe("a header", () => {
   it("goes in front of IPv6 to a guest that is known", () => {
     const { egress } = setUp();
     const words = Int32Array.of(0, ...ip6(GUEST6));
-    egress.neighbours6 = new Neighbours6();
+    egress.neighbours6 = new Neighbours6(1);
     egress.neighbours6.learn(words, 1, 0x5254, 0x00123456);
     arena.octets.fill(0xee, IP_AT - 20, IP_AT + 20);
     expect(egress.writeHeader6(IP_AT, words, 1)).toBe(true);
