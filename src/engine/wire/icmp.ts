@@ -42,7 +42,8 @@ export function makeReply(view: DataView, at: number, replyType: number): void {
   let sum = (~view.getUint16(at + CHECKSUM) & 0xffff) + (~before & 0xffff) + after;
   sum = (sum & 0xffff) + (sum >>> 16);
   sum = (sum & 0xffff) + (sum >>> 16);
-  view.setUint16(at + CHECKSUM, ~sum & 0xffff);
+  // 0 and 0xffff are one in such sums, but of nothing but zeros only the latter is right.
+  view.setUint16(at + CHECKSUM, ~sum & 0xffff || 0xffff);
 }
 
 /** Writes the header of a destination unreachable; its checksum is 0. */
