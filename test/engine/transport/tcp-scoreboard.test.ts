@@ -1,0 +1,583 @@
+/** The scoreboard of RFC 6675 and what recovery makes of it, number by number, at sequence numbers that wrap. */
+import { describe, expect, it } from "vitest";
+import {
+  RECOVERY_FAST,
+  RECOVERY_NONE,
+  RECOVERY_TIMEOUT,
+  SACK_RANGES_MAX,
+  type TcpConnection,
+} from "../../../src/engine/transport/tcp/connection.ts";
+import {
+  enterRecovery,
+  initialCwnd,
+  lostEnd,
+  nextLost,
+  noteAcknowledged,
+  noteDuplicate,
+  pipeOctets,
+  takeSackBlocks,
+  trimSacked,
+} from "../../../src/engine/transport/tcp/recovery.ts";
+import { Segment } from "../../../src/engine/transport/tcp/segment.ts";
+import { TcpLayer } from "./tcp-layer.ts";
+
+/** Of every number here: the oldest octet that is not acknowledged. */
+const UNA = 0x7ffffff0;
+const MSS = 1000;
+type Range = readonly [left: number, right: number];
+
+interface Board {
+  readonly flight?: number;
+  readonly ranges?: readonly Range[];
+  readonly lossUntil?: number;
+  readonly retransmitNext?: number;
+}
+
+function board({ flight = 100_000, ranges = [], lossUntil = 0, retransmitNext = 0 }: Board = {}) {
+  const layer = new TcpLayer();
+  const c = layer.opened();
+  c.sack = true;
+  c.sndUna = UNA;
+  c.sndNxt = (UNA + flight) | 0;
+  c.sndEnd = c.sndNxt;
+  c.lossUntil = (UNA + lossUntil) | 0;
+  c.retransmitNext = (UNA + retransmitNext) | 0;
+  c.recover = (UNA - 1) | 0;
+  tell(layer, c, ranges.toReversed());
+  return { layer, c };
+}
+
+/** The guest acknowledges as far as before, with these blocks, the newest first. Returns whether they were news. */
+function tell(layer: TcpLayer, c: TcpConnection, blocks: readonly Range[], ack = 0): boolean {
+  let news = false;
+  for (let at = 0; at < blocks.length; at += 4) {
+    const s = new Segment();
+    s.acknowledgment = (UNA + ack) | 0;
+    const some = blocks.slice(at, at + 4);
+    s.options.sackBlocks = some.length;
+    s.options.sackEdges.set(some.flat().map((edge) => (UNA + edge) | 0));
+    news = takeSackBlocks(layer.ctx, c, s) || news;
+  }
+  return news;
+}
+
+function rangesOf(c: TcpConnection): Range[] {
+  const edges = c.sackEdges ?? new Int32Array();
+  return Array.from({ length: c.sackCount }, (_, i) => [
+    (edges[2 * i] - UNA) | 0,
+    (edges[2 * i + 1] - UNA) | 0,
+  ]);
+}
+
+const many = (count: number, from = 1000): Range[] =>
+  Array.from({ length: count }, (_, i) => [from + 200 * i, from + 200 * i + 100]);
+
+describe("a block that the guest reports", () => {
+  const A: Range = [1000, 2000];
+  const B: Range = [3000, 4000];
+  const C: Range = [5000, 6000];
+  it.each<[string, Range[], Range, Range[]]>([
+    ["is the first", [], A, [A]],
+    ["lies before the others", [A, B], [500, 999], [[500, 999], A, B]],
+    ["touches the one behind it", [A, B], [500, 1000], [[500, 2000], B]],
+    ["reaches into the one behind it", [A, B], [500, 1500], [[500, 2000], B]],
+    ["touches the one before it", [A, B], [2000, 2500], [[1000, 2500], B]],
+    ["reaches out of the one before it", [A, B], [1500, 2500], [[1000, 2500], B]],
+    ["lies between two", [A, B], [2001, 2999], [A, [2001, 2999], B]],
+    ["fills the hole between two", [A, B, C], [2000, 3000], [[1000, 4000], C]],
+    ["reaches from one into the next", [A, B, C], [1500, 3500], [[1000, 4000], C]],
+    ["joins the last two", [A, B, C], [4000, 5000], [A, [3000, 6000]]],
+    ["joins all", [A, B, C], [1200, 5500], [[1000, 6000]]],
+    ["holds all", [A, B, C], [500, 7000], [[500, 7000]]],
+    ["holds two and touches neither end", [A, B, C], [900, 4100], [[900, 4100], C]],
+    ["lies behind all", [A, B], [4001, 5000], [A, B, [4001, 5000]]],
+    ["ends where what was sent ends", [A], [99_000, 100_000], [A, [99_000, 100_000]]],
+    ["begins where nothing is acknowledged", [B], [0, 100], [[0, 100], B]],
+  ])("%s", (_, known, block, then) => {
+    const { layer, c } = board({ ranges: known });
+    expect(tell(layer, c, [block])).toBe(true);
+    expect(rangesOf(c)).toEqual(then);
+    expect(c.sackedOctets).toBe(then.reduce((sum, [left, right]) => sum + right - left, 0));
+  });
+
+  it.each<[string, Range]>([
+    ["is known", [1000, 2000]],
+    ["is part of one that is known", [1001, 1999]],
+    ["is empty", [2500, 2500]],
+    ["ends before it begins", [2600, 2500]],
+    ["ends behind what was sent", [2500, 100_001]],
+    ["begins before what is acknowledged", [-1, 500]],
+  ])("%s: that is no news", (_, block) => {
+    const { layer, c } = board({ ranges: [[1000, 2000]] });
+    expect(tell(layer, c, [block])).toBe(false);
+    // The same in second place.
+    expect(tell(layer, c, [[1000, 2000], block])).toBe(false);
+    expect(rangesOf(c)).toEqual([[1000, 2000]]);
+    expect(c.sackedOctets).toBe(1000);
+  });
+
+  it("is news in any place", () => {
+    const { layer, c } = board();
+    const blocks: Range[] = [
+      [7000, 8000],
+      [5000, 6000],
+      [3000, 4000],
+      [1000, 2000],
+    ];
+    expect(tell(layer, c, blocks)).toBe(true);
+    expect(rangesOf(c)).toEqual(blocks.toReversed());
+    expect(tell(layer, c, [...blocks.slice(0, 3), [9000, 9500]])).toBe(true);
+    expect(c.sackedOctets).toBe(4500);
+  });
+
+  it("is a duplicate, and no range, where it lies within the second block or below the acknowledgment", () => {
+    for (const [first, isRange] of [
+      [[2000, 3000], false],
+      [[2000, 2500], false],
+      [[2500, 3000], false],
+      [[1999, 2500], true],
+      [[2500, 3001], true],
+    ] as [Range, boolean][]) {
+      const { layer, c } = board();
+      tell(layer, c, [first, [2000, 3000]]);
+      const low = Math.min(first[0], 2000);
+      const high = Math.max(first[1], 3000);
+      expect(rangesOf(c)).toEqual(isRange ? [[low, high]] : [[2000, 3000]]);
+    }
+    const { layer, c } = board();
+    tell(layer, c, [[2000, 3000]], 2001);
+    expect(rangesOf(c)).toEqual([]);
+    tell(layer, c, [[2000, 3000]], 2000);
+    expect(rangesOf(c)).toEqual([[2000, 3000]]);
+  });
+});
+
+describe("more holes than are remembered", () => {
+  it("are counted by the segment, up to what is under way, and forgotten as they are filled", () => {
+    const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
+    expect(c.sackCount).toBe(SACK_RANGES_MAX);
+    expect(tell(layer, c, [[19_000, 19_100]])).toBe(true);
+    expect([c.sackCount, c.sackOverflow]).toEqual([SACK_RANGES_MAX, MSS]);
+    // What is known is no news, whole or in part; nor is what comes behind the newest block.
+    expect(tell(layer, c, [[1000, 1100]])).toBe(false);
+    expect(tell(layer, c, [[1010, 1090]])).toBe(false);
+    expect(
+      tell(layer, c, [
+        [1000, 1100],
+        [19_300, 19_400],
+      ]),
+    ).toBe(false);
+    expect(c.sackOverflow).toBe(MSS);
+    for (let i = 0; i < 30; i++) tell(layer, c, [[19_500, 19_600]]);
+    expect(c.sackOverflow).toBe(20_000);
+    trimSacked(c, 300);
+    expect(c.sackOverflow).toBe(19_700);
+    trimSacked(c, 19_700);
+    expect(c.sackOverflow).toBe(0);
+    trimSacked(c, 1);
+    expect(c.sackOverflow).toBe(0);
+  });
+
+  it("do not keep the ranges that are known from growing together", () => {
+    const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
+    expect(tell(layer, c, [[1100, 1200]])).toBe(true);
+    expect(c.sackCount).toBe(SACK_RANGES_MAX - 1);
+    expect(rangesOf(c)[0]).toEqual([1000, 1300]);
+    expect(rangesOf(c).slice(1)).toEqual(many(SACK_RANGES_MAX).slice(2));
+    expect(tell(layer, c, [[500, 600]])).toBe(true);
+    expect(c.sackCount).toBe(SACK_RANGES_MAX);
+    expect(c.sackOverflow).toBe(0);
+  });
+
+  it("are news in the newest block only", () => {
+    const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
+    expect(
+      tell(layer, c, [
+        [19_000, 19_100],
+        [19_300, 19_400],
+      ]),
+    ).toBe(true);
+    expect(c.sackOverflow).toBe(MSS);
+  });
+});
+
+describe("what an acknowledgment leaves of the scoreboard", () => {
+  it.each<[number, Range[]]>([
+    [
+      999,
+      [
+        [1000, 2000],
+        [3000, 4000],
+      ],
+    ],
+    [
+      1000,
+      [
+        [1000, 2000],
+        [3000, 4000],
+      ],
+    ],
+    [
+      1001,
+      [
+        [1001, 2000],
+        [3000, 4000],
+      ],
+    ],
+    [
+      1999,
+      [
+        [1999, 2000],
+        [3000, 4000],
+      ],
+    ],
+    [2000, [[3000, 4000]]],
+    [3500, [[3500, 4000]]],
+    [4000, []],
+    [5000, []],
+  ])("of %i octets", (acknowledged, left) => {
+    const { c } = board({
+      ranges: [
+        [1000, 2000],
+        [3000, 4000],
+      ],
+    });
+    c.sndUna = (UNA + acknowledged) | 0;
+    trimSacked(c, acknowledged);
+    expect(rangesOf(c)).toEqual(left);
+    expect(c.sackedOctets).toBe(left.reduce((sum, [l, r]) => sum + r - l, 0));
+  });
+
+  it("without SACK: what duplicates said has arrived, less that", () => {
+    const { c } = board();
+    c.sack = false;
+    c.sackedOctets = 3000;
+    trimSacked(c, 1000);
+    expect(c.sackedOctets).toBe(2000);
+    trimSacked(c, 2000);
+    expect(c.sackedOctets).toBe(0);
+    trimSacked(c, 1);
+    expect(c.sackedOctets).toBe(0);
+  });
+});
+
+describe("what counts as lost", () => {
+  const ranges: Range[] = [
+    [1000, 2000],
+    [3000, 5000],
+  ];
+  it.each<[string, Board, number, number]>([
+    ["from the oldest octet on", { ranges, lossUntil: 5000 }, 0, 1000],
+    ["from where recovery is", { ranges, lossUntil: 5000, retransmitNext: 600 }, 600, 1000],
+    ["not what the guest has", { ranges, lossUntil: 5000, retransmitNext: 1000 }, 2000, 3000],
+    ["not the last octet that the guest has", { ranges, lossUntil: 5000, retransmitNext: 1999 }, 2000, 3000],
+    ["behind it", { ranges, lossUntil: 5000, retransmitNext: 2000 }, 2000, 3000],
+    ["as far as the bound", { ranges, lossUntil: 2500, retransmitNext: 2000 }, 2000, 2500],
+    ["not beyond it", { ranges, lossUntil: 2000, retransmitNext: 1500 }, 2000, 2000],
+    ["nothing where the guest has all", { ranges, lossUntil: 5000, retransmitNext: 3000 }, 5000, 5000],
+    ["what is acknowledged is history", { ranges, lossUntil: 5000, retransmitNext: -500 }, 0, 1000],
+    ["all up to the bound without ranges", { lossUntil: 4000 }, 0, 4000],
+    ["nothing", {}, 0, 0],
+  ])("%s", (_, state, from, end) => {
+    const { c } = board(state);
+    expect((nextLost(c) - UNA) | 0).toBe(from);
+    expect((lostEnd(c, (UNA + from) | 0) - UNA) | 0).toBe(end);
+  });
+});
+
+describe("octets on the link", () => {
+  const ranges: Range[] = [
+    [1000, 2000],
+    [3000, 5000],
+  ];
+  it.each<[string, Board, number]>([
+    ["all that was sent", {}, 100_000],
+    ["less what has arrived", { ranges }, 97_000],
+    ["less what is lost", { ranges, lossUntil: 3000 }, 95_000],
+    ["a range that reaches over the bound counts once", { ranges, lossUntil: 4000 }, 95_000],
+    ["a range behind the bound, too", { ranges, lossUntil: 2500 }, 95_500],
+    ["what was sent again is back", { ranges, lossUntil: 3000, retransmitNext: 1000 }, 96_000],
+    ["also where that ends in a range", { ranges, lossUntil: 3000, retransmitNext: 1500 }, 96_000],
+    ["or behind it", { ranges, lossUntil: 3000, retransmitNext: 2400 }, 96_400],
+    ["what is acknowledged is history", { ranges, lossUntil: 3000, retransmitNext: -700 }, 95_000],
+    ["nothing is lost where all was sent again", { ranges, lossUntil: 3000, retransmitNext: 3000 }, 97_000],
+    ["all is lost", { lossUntil: 100_000 }, 0],
+  ])("%s", (_, state, octets) => {
+    expect(pipeOctets(board(state).c)).toBe(octets);
+  });
+
+  it("are less by what found no place in the scoreboard, and never less than none", () => {
+    const { c } = board({ ranges });
+    c.sackOverflow = 7000;
+    expect(pipeOctets(c)).toBe(90_000);
+    c.sackOverflow = 97_001;
+    expect(pipeOctets(c)).toBe(0);
+  });
+});
+
+describe("a duplicate acknowledgment", () => {
+  it("without SACK says that a segment has arrived, all but one at most (RFC 6582)", () => {
+    const { layer, c } = board({ flight: 3500 });
+    c.sack = false;
+    c.reordering = 10;
+    const arrived = Array.from({ length: 4 }, () => {
+      noteDuplicate(layer.ctx, c);
+      return c.sackedOctets;
+    });
+    expect(arrived).toEqual([1000, 2000, 2500, 2500]);
+    for (const [flight, octets] of [
+      [1000, 0],
+      [999, 0],
+      [1001, 1],
+      [2000, 1000],
+    ]) {
+      const other = board({ flight }).c;
+      other.sack = false;
+      other.reordering = 10;
+      noteDuplicate(layer.ctx, other);
+      expect(other.sackedOctets).toBe(octets);
+    }
+  });
+
+  it("with SACK leaves that to the blocks", () => {
+    const { layer, c } = board();
+    noteDuplicate(layer.ctx, c);
+    expect([c.sackedOctets, c.dupAcks, c.recovery]).toEqual([0, 1, RECOVERY_NONE]);
+  });
+
+  it.each<[string, Range[], number, boolean]>([
+    ["the third", [], 2, true],
+    ["not the second", [], 1, false],
+    ["with two segments and an octet beyond the hole", [[1000, 3001]], 0, true],
+    ["not with two segments", [[1000, 3000]], 0, false],
+  ])("begins recovery: %s", (_, ranges, before, begins) => {
+    const { layer, c } = board({ ranges });
+    c.dupAcks = before;
+    noteDuplicate(layer.ctx, c);
+    expect(c.recovery).toBe(begins ? RECOVERY_FAST : RECOVERY_NONE);
+    expect(layer.counters.value("tcp-fast-retransmits")).toBe(begins ? 1 : 0);
+  });
+
+  it("begins none without ranges, whatever is said to have arrived", () => {
+    const { layer, c } = board();
+    c.sackedOctets = 50_000;
+    noteDuplicate(layer.ctx, c);
+    expect(c.recovery).toBe(RECOVERY_NONE);
+  });
+
+  it("goes on with recovery, and leaves that after a timeout alone", () => {
+    for (const [recovery, until] of [
+      [RECOVERY_FAST, 5000],
+      [RECOVERY_TIMEOUT, 1000],
+    ]) {
+      const { layer, c } = board({
+        ranges: [
+          [2000, 3000],
+          [5000, 6000],
+        ],
+        lossUntil: 1000,
+      });
+      c.recovery = recovery;
+      c.dupAcks = 7;
+      noteDuplicate(layer.ctx, c);
+      expect((c.lossUntil - UNA) | 0).toBe(until);
+      expect(c.recovery).toBe(recovery);
+      expect(layer.counters.value("tcp-fast-retransmits")).toBe(0);
+    }
+  });
+});
+
+describe("recovery", () => {
+  it("takes the window to seven tenths, and two segments at least (RFC 9438 4.6)", () => {
+    for (const [flight, threshold] of [
+      [100_001, 70_000],
+      [2858, 2000],
+      [500, 2000],
+    ]) {
+      const { layer, c } = board({ flight });
+      enterRecovery(layer.ctx, c, false);
+      expect([c.cwnd, c.ssthresh]).toEqual([threshold, threshold]);
+      expect((c.recover - UNA) | 0).toBe(flight);
+      expect(c.retransmitNext).toBe(UNA);
+    }
+  });
+
+  it.each<[string, Board, number, boolean, number]>([
+    ["the first segment", {}, 3, false, 1000],
+    ["no more than is under way", { flight: 700 }, 3, false, 700],
+    [
+      "all below the highest range",
+      {
+        ranges: [
+          [2000, 3000],
+          [5000, 6000],
+        ],
+      },
+      3,
+      false,
+      5000,
+    ],
+    ["the first segment though a range begins within it", { ranges: [[400, 900]] }, 3, false, 1000],
+    [
+      "only what enough lies beyond, where the link reorders",
+      {
+        ranges: [
+          [2000, 9000],
+          [9500, 12_500],
+        ],
+      },
+      4,
+      false,
+      2000,
+    ],
+    [
+      "that is more than all but one",
+      {
+        ranges: [
+          [2000, 9000],
+          [9500, 12_501],
+        ],
+      },
+      4,
+      false,
+      9500,
+    ],
+    [
+      "counted over several ranges",
+      {
+        ranges: [
+          [2000, 9000],
+          [9500, 11_000],
+          [11_500, 13_001],
+        ],
+      },
+      4,
+      false,
+      9500,
+    ],
+    [
+      "of ranges that are enough together only with the lowest, the lowest",
+      {
+        ranges: [
+          [2000, 3000],
+          [4000, 5000],
+        ],
+      },
+      9,
+      false,
+      2000,
+    ],
+    [
+      "all below the highest range after a wait",
+      {
+        ranges: [
+          [2000, 9000],
+          [9500, 9600],
+        ],
+      },
+      9,
+      true,
+      9500,
+    ],
+  ])("believes lost: %s", (_, state, reordering, waited, until) => {
+    const { layer, c } = board(state);
+    c.reordering = reordering;
+    enterRecovery(layer.ctx, c, waited);
+    expect((c.lossUntil - UNA) | 0).toBe(until);
+  });
+
+  it("believes no less lost than before", () => {
+    const { layer, c } = board({ ranges: [[2000, 3000]], lossUntil: 3500 });
+    c.recovery = RECOVERY_FAST;
+    noteDuplicate(layer.ctx, c);
+    expect((c.lossUntil - UNA) | 0).toBe(3500);
+  });
+});
+
+describe("an acknowledgment of new octets", () => {
+  /** `acknowledged` of a flight of `flight`, with recovery up to `recover`. */
+  function acknowledge(
+    acknowledged: number,
+    over: Partial<TcpConnection> & {
+      readonly recoverAt?: number;
+      readonly next?: number;
+      readonly lost?: number;
+    },
+    flight = 100_000,
+  ): TcpConnection {
+    const { recoverAt = -1, next = 0, lost = 0, ...fields } = over;
+    const { c } = board({ flight, retransmitNext: next, lossUntil: lost });
+    Object.assign(c, { cwnd: 10_000, ssthresh: 20_000, dupAcks: 2, ...fields });
+    c.recover = (UNA + recoverAt) | 0;
+    c.sndUna = (UNA + acknowledged) | 0;
+    noteAcknowledged(c, acknowledged, flight);
+    expect(c.dupAcks).toBe(0);
+    return c;
+  }
+
+  it("doubles the window in a round trip of slow start (RFC 5681 3.1)", () => {
+    expect(acknowledge(1500, {}).cwnd).toBe(11_500);
+    expect(acknowledge(1500, { cwnd: 19_999 }).cwnd).toBe(21_499);
+  });
+
+  it("adds a segment in a round trip beyond that, and an octet at least", () => {
+    expect(acknowledge(1500, { cwnd: 20_000 }).cwnd).toBe(20_075);
+    expect(acknowledge(1, { cwnd: 20_000 }).cwnd).toBe(20_001);
+  });
+
+  it("grows no window that is not being used (RFC 7661)", () => {
+    expect(acknowledge(1000, {}, 5000).cwnd).toBe(11_000);
+    expect(acknowledge(1000, {}, 4999).cwnd).toBe(10_000);
+  });
+
+  it("grows none beyond 16 MiB", () => {
+    const most = 16 * 1024 * 1024;
+    expect(acknowledge(5000, { cwnd: most - 5000, ssthresh: 0x7fffffff }, most).cwnd).toBe(most);
+    expect(acknowledge(5001, { cwnd: most - 5000, ssthresh: 0x7fffffff }, most).cwnd).toBe(most);
+  });
+
+  it("keeps the place of recovery from falling behind", () => {
+    expect((acknowledge(1000, { next: 500 }).retransmitNext - UNA) | 0).toBe(1000);
+    expect((acknowledge(1000, { next: 1500 }).retransmitNext - UNA) | 0).toBe(1500);
+  });
+
+  it("ends recovery once all is acknowledged that was under way then", () => {
+    const fast = { recovery: RECOVERY_FAST, recoverAt: 5000, ssthresh: 7000, lost: 4000 };
+    const ended = acknowledge(5000, fast);
+    expect([ended.recovery, ended.cwnd, (ended.lossUntil - UNA) | 0]).toEqual([RECOVERY_NONE, 7000, 5000]);
+    const goesOn = acknowledge(4999, fast);
+    expect([goesOn.recovery, goesOn.cwnd]).toEqual([RECOVERY_FAST, 10_000]);
+    // After a timeout the window has grown from one segment: it stays.
+    const slow = acknowledge(5000, { ...fast, recovery: RECOVERY_TIMEOUT, cwnd: 3000 });
+    expect([slow.recovery, slow.cwnd]).toEqual([RECOVERY_NONE, 3000]);
+  });
+
+  it("believes lost in recovery all that was sent before what was sent again (RFC 8985 6.2)", () => {
+    const fast = { recovery: RECOVERY_FAST, recoverAt: 50_000, sack: true };
+    expect((acknowledge(1000, { ...fast, lost: 2000 }).lossUntil - UNA) | 0).toBe(50_000);
+    expect((acknowledge(1000, { ...fast, lost: 60_000 }).lossUntil - UNA) | 0).toBe(60_000);
+    const c = acknowledge(1000, { ...fast, next: 3000 });
+    expect((c.retransmitNext - UNA) | 0).toBe(3000);
+  });
+
+  it("knows without SACK of the next hole only (RFC 6582 3.2)", () => {
+    const c = acknowledge(1000, {
+      recovery: RECOVERY_FAST,
+      recoverAt: 50_000,
+      sack: false,
+      next: 3000,
+      lost: 1000,
+    });
+    expect((c.lossUntil - UNA) | 0).toBe(2000);
+    expect((c.retransmitNext - UNA) | 0).toBe(1000);
+  });
+
+  it("grows the window again after a timeout, while what counted as lost is being sent", () => {
+    const c = acknowledge(1000, { recovery: RECOVERY_TIMEOUT, recoverAt: 50_000, cwnd: 1000, lost: 50_000 });
+    expect([c.recovery, c.cwnd, (c.lossUntil - UNA) | 0]).toEqual([RECOVERY_TIMEOUT, 2000, 50_000]);
+  });
+});
+
+it("begins with a window of ten segments (RFC 6928)", () => {
+  expect(initialCwnd(1460)).toBe(14_600);
+});
