@@ -8,10 +8,12 @@ import { Egress } from "../../../src/engine/link/egress.ts";
 import { Neighbours } from "../../../src/engine/link/neighbours.ts";
 import type { TransmitQueue } from "../../../src/engine/memory/transmit-queue.ts";
 import { Counters } from "../../../src/engine/metrics/counters.ts";
+import { endedBy, endReason, FLOW_END_REASONS, FLOW_ENDED_BY } from "../../../src/engine/metrics/flow-end.ts";
 import type { Destinations } from "../../../src/engine/network/destinations.ts";
 import { FlowLedger } from "../../../src/engine/transport/flow-ledger.ts";
 import { FlowTable } from "../../../src/engine/transport/flow-table.ts";
 import { PAIR_WORDS, Path } from "../../../src/engine/transport/path.ts";
+import type { Recorder } from "../../../src/engine/transport/recorder.ts";
 import { ESTABLISHED, type TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
 import { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
 import { newConnection } from "../../../src/engine/transport/tcp/open.ts";
@@ -101,6 +103,8 @@ export class TcpLayer {
   readonly ctx: TcpContext;
   /** Ids whose deadline the wheel told of. */
   readonly fired: number[] = [];
+  /** Ports of connections whose beginning was told, and how connections ended: by whom and why, and what the host said. */
+  readonly told: { readonly opened: number[]; readonly ended: [port: number, end: string, errno: number][] };
 
   constructor(options: LayerOptions = {}) {
     const { flows: capacity = 16, offload = false, queueFrames = 0, mtu = 1500 } = options;
@@ -136,6 +140,23 @@ export class TcpLayer {
     };
     this.ctx = new TcpContext(parts, 0, (id) => this.fired.push(id));
     this.egress.attach(this.link);
+    this.told = { opened: [], ended: [] };
+    parts.ledger.recorder = {
+      flowOpened: (_id: number, _protocol: number, { guestPort }: Path) => this.told.opened.push(guestPort),
+      flowEnded: (
+        _id: number,
+        _protocol: number,
+        { guestPort }: Path,
+        _: unknown,
+        end: number,
+        errno: number,
+      ) =>
+        this.told.ended.push([
+          guestPort,
+          `${FLOW_END_REASONS[endReason(end)]} by ${FLOW_ENDED_BY[endedBy(end)]}`,
+          errno,
+        ]),
+    } as unknown as Recorder;
   }
 
   /** A connection with the guest's port that nothing has been said about yet. */
