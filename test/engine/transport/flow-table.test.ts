@@ -1,7 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FLOWS_MAX } from "../../../src/engine/limits.ts";
-import { FlowTable, keyedHash, NO_FLOW, packPorts } from "../../../src/engine/transport/flow-table.ts";
+import {
+  FlowTable,
+  flowLabelOf,
+  hashEnds,
+  keyedHash,
+  NO_FLOW,
+  packPorts,
+  placeAt,
+  powerOfTwo,
+} from "../../../src/engine/transport/flow-table.ts";
+import { Path } from "../../../src/engine/transport/path.ts";
 
 function makeTable(seed = 1): FlowTable {
   let state = seed;
@@ -124,6 +134,132 @@ describe("FlowTable", () => {
       expect(table.find(6, 1, i, packPorts(i & 0xffff, 80))).not.toBe(NO_FLOW);
     table.remove(table.find(6, 1, 5, packPorts(5, 80)));
     expect(table.insert(17, 1, 1, 1)).not.toBe(NO_FLOW);
+  });
+});
+
+/** Ends of either family, whose addresses of IPv6 are at `pairAt`. */
+function ends(ipOctets: number, pairAt = 0): Path {
+  const path = new Path(
+    Int32Array.from({ length: pairAt + 8 }, (_, i) => (i < pairAt ? 99 : i - pairAt + 1)),
+  );
+  Object.assign(path, {
+    ipOctets,
+    pairAt,
+    guestAddress: 10,
+    guestPort: 11,
+    remoteAddress: 12,
+    remotePort: 13,
+  });
+  return path;
+}
+
+describe("a flow between ends", () => {
+  it("is found by them, of either family", () => {
+    const table = makeTable();
+    expect([table.findEnds(6, ends(20)), table.findEnds(6, ends(40)), table.end]).toEqual([
+      NO_FLOW,
+      NO_FLOW,
+      0,
+    ]);
+    const id = table.insertEnds(6, ends(20));
+    const id6 = table.insertEnds(17, ends(40));
+    expect([table.findEnds(6, ends(20)), table.findEnds(17, ends(40))]).toEqual([id, id6]);
+    expect(table.find(6, 10, 12, packPorts(11, 13))).toBe(id);
+    expect(table.find6(17, ends(40).pair, packPorts(11, 13))).toBe(id6);
+    expect([table.findEnds(17, ends(20)), table.findEnds(6, ends(40))]).toEqual([NO_FLOW, NO_FLOW]);
+    expect([table.protocolOf(id), table.protocolOf(id6), table.end, table.count]).toEqual([6, 17, 2, 2]);
+    table.remove(id6);
+    expect([table.protocolOf(id6), table.end, table.count, table.nextId()]).toEqual([0, 2, 1, id6]);
+  });
+
+  it("over IPv6 finds no place in a full table", () => {
+    const table = new FlowTable({ int32: () => 7 }, 1);
+    expect([table.insertEnds(6, ends(40)), table.insertEnds(17, ends(40))]).toEqual([0, NO_FLOW]);
+    expect(table.findEnds(6, ends(40))).toBe(0);
+  });
+
+  it("has a hash that depends on both its ends, the keys and what it is for", () => {
+    const numbers = ["guestPort", "remotePort", "guestAddress", "remoteAddress"] as const;
+    const hashes = [hashEnds(1, 2, 3, ends(20)), hashEnds(9, 2, 3, ends(20)), hashEnds(1, 9, 3, ends(20))];
+    hashes.push(hashEnds(1, 2, 9, ends(20)));
+    for (const name of numbers) hashes.push(hashEnds(1, 2, 3, Object.assign(ends(20), { [name]: 9 })));
+    expect(new Set(hashes).size).toBe(8);
+    const hashes6 = [hashEnds(1, 2, 3, ends(40, 4)), hashEnds(9, 2, 3, ends(40, 4))];
+    hashes6.push(hashEnds(1, 9, 3, ends(40, 4)), hashEnds(1, 2, 9, ends(40, 4)));
+    for (const name of numbers.slice(0, 2)) {
+      hashes6.push(hashEnds(1, 2, 3, Object.assign(ends(40, 4), { [name]: 9 })));
+    }
+    for (let word = 0; word < 8; word++) {
+      const path = ends(40, 4);
+      path.pair[4 + word] = 99;
+      hashes6.push(hashEnds(1, 2, 3, path));
+    }
+    expect(new Set(hashes6).size).toBe(14);
+    expect(hashEnds(1, 2, 3, ends(40, 4))).toBe(hashEnds(1, 2, 3, ends(40)));
+  });
+
+  it("over IPv6 is hashed as HalfSipHash-1-3 has it, computed by its definition with BigInt", () => {
+    const word = fc.integer({ min: -0x80000000, max: 0x7fffffff });
+    fc.assert(
+      fc.property(
+        word,
+        word,
+        word,
+        fc.array(word, { minLength: 8, maxLength: 8 }),
+        (k0, k1, domain, pair) => {
+          const path = ends(40);
+          path.pair.set(pair);
+          const message = [...pair, domain, packPorts(11, 13)];
+          expect(hashEnds(k0, k1, domain, path)).toBe(referenceHash(k0, k1, message));
+        },
+      ),
+    );
+  });
+
+  it("has a flow label of 20 bits that is not 0 (RFC 6437)", () => {
+    const labels = new Set<number>();
+    for (let key = 0; key < 500; key++) {
+      const label = flowLabelOf(key, 2, ends(40));
+      expect(label > 0 && label <= 0xfffff).toBe(true);
+      labels.add(label);
+    }
+    expect(labels.size).toBeGreaterThan(490);
+    expect(flowLabelOf(1, 2, ends(40, 4))).toBe(flowLabelOf(1, 2, ends(40)));
+  });
+
+  it("has a flow label of 1 where its hash has only zeros there", () => {
+    // The first key that there is one with.
+    const key = 504_693;
+    expect(hashEnds(key, 2, 0x100, ends(40)) & 0xfffff).toBe(0);
+    expect(flowLabelOf(key, 2, ends(40))).toBe(1);
+  });
+});
+
+describe("lists of flows", () => {
+  it("grow as ids come", () => {
+    const list: (string | null)[] = [];
+    placeAt(list, 2, "two");
+    placeAt(list, 0, "nought");
+    expect(list).toEqual(["nought", null, "two"]);
+    placeAt(list, 3, "three");
+    expect(list).toEqual(["nought", null, "two", "three"]);
+  });
+
+  it.each([
+    [0, 1],
+    [1, 1],
+    [2, 2],
+    [3, 4],
+    [4, 4],
+    [5, 8],
+    [57_344, 65_536],
+  ])("of %i have room for the power of two %i", (n, size) => {
+    expect(powerOfTwo(n)).toBe(size);
+  });
+
+  it("have ports in one int, the guest's on top", () => {
+    expect(packPorts(0xffff, 1) >>> 0).toBe(0xffff0001);
+    expect(packPorts(1, 0xffff)).toBe(0x1ffff);
   });
 });
 

@@ -103,4 +103,109 @@ describe("records in a ring", () => {
     expect(rig.ring.taken(100)).toBe(76);
     expect(rig.ring.isEmpty).toBe(true);
   });
+
+  it("are sent rather than gathered once they fill more than a quarter", () => {
+    const rig = new Rig();
+    expect([rig.ring.isEmpty, rig.ring.isFilling]).toEqual([true, false]);
+    rig.put(SIZE / 4, 1);
+    expect([rig.ring.isEmpty, rig.ring.isFilling]).toEqual([false, false]);
+    rig.put(12, 2);
+    expect(rig.ring.isFilling).toBe(true);
+  });
+
+  it("fit for certain where there is room for twice as many octets", () => {
+    const rig = new Rig();
+    expect([rig.ring.hasRoom(128), rig.ring.hasRoom(129)]).toEqual([true, false]);
+    rig.put(56, 1);
+    expect([rig.ring.hasRoom(100), rig.ring.hasRoom(101)]).toEqual([true, false]);
+  });
+
+  /** A ring whose first `before` octets have been taken off, and the next `used` not. */
+  function at(before: number, used: number): Rig {
+    const rig = new Rig();
+    rig.ring.isRead = true;
+    rig.put(before, 1);
+    rig.take();
+    if (used > 0) rig.put(used, 2);
+    return rig;
+  }
+
+  it.each([
+    ["fills the ring to its end", 0, 192, 64, [[AT, 256]]],
+    ["is one octet's breadth too long for the end", 100, 92, 68, null],
+    ["begins anew where the end has too little", 100, 92, 72, null],
+    ["fills the end exactly", 100, 92, 64, [[AT + 100, 156]]],
+    [
+      "fills all that is left behind a gap",
+      100,
+      92,
+      100,
+      [
+        [AT + 100, 156],
+        [AT, 100],
+      ],
+    ],
+  ])("a record that %s", (_how, before, used, length, pieces) => {
+    const rig = at(before, used);
+    expect(rig.put(length, 3)).toBe(true);
+    const gather = new Int32Array(8).fill(-7);
+    const count = rig.ring.pieces(gather, 2);
+    const found = Array.from({ length: count }, (_, i) => [gather[2 + 2 * i], gather[3 + 2 * i]]);
+    expect(found).toEqual(
+      pieces ?? [
+        [AT + before, SIZE - before],
+        [AT, length],
+      ],
+    );
+    expect([...gather.subarray(0, 2), ...gather.subarray(2 + 2 * count)].every((int) => int === -7)).toBe(
+      true,
+    );
+    expect(rig.take()).toEqual([2, 3]);
+    expect([rig.ring.isEmpty, rig.ring.pieces(gather, 0)]).toEqual([true, 0]);
+  });
+
+  it.each([4, 8, 12, 16])("leave a gap of %i octets at the end, which readers pass over", (gap) => {
+    const rig = at(100, 156 - gap);
+    expect(rig.put(20, 3)).toBe(true);
+    const gapAt = AT + SIZE - gap;
+    expect([rig.view.getUint16(gapAt), rig.view.getUint16(gapAt + 2)]).toEqual([gap, RECORD_PAD]);
+    expect(rig.take()).toEqual([2, 3]);
+  });
+
+  it("that are in the way of a gap give way with it", () => {
+    const rig = at(100, 136);
+    rig.ring.isRead = false;
+    // 20 octets at the end stay empty; behind them there is room for 100.
+    expect(rig.put(104, 3)).toBe(true);
+    expect(rig.take()).toEqual([3]);
+  });
+
+  it("are lost until what was lost has been told, even where they would fit", () => {
+    const rig = new Rig();
+    rig.ring.isRead = true;
+    expect(rig.put(248, 1)).toBe(true);
+    expect(rig.put(12, 2)).toBe(false);
+    // The eight octets left are no room to tell it.
+    expect(rig.put(8, 3)).toBe(false);
+    expect(rig.take()).toEqual([1]);
+    expect(rig.put(12, 4)).toBe(true);
+    expect(rig.take()).toEqual(["lost 2", 4]);
+  });
+
+  it("tell when they were lost", () => {
+    const rig = new Rig();
+    rig.ring.isRead = true;
+    rig.put(256, 1);
+    rig.put(12, 2);
+    rig.take();
+    rig.ring.tellLost(77);
+    const gather = new Int32Array(2);
+    expect([rig.ring.pieces(gather, 0), gather[1]]).toEqual([1, 16]);
+    const record = gather[0] ?? 0;
+    expect([
+      rig.view.getUint16(record),
+      rig.view.getUint16(record + 2),
+      rig.view.getFloat64(record + 4),
+    ]).toEqual([...[16, RECORD_LOST << 8, 77]]);
+  });
 });
