@@ -137,7 +137,7 @@ describe("a file", () => {
     expect(send(acknowledgment(10))).toEqual([]);
   });
 
-  it("has no largest size: numbers of blocks start over", () => {
+  it("has no largest size: in blocks of 8 their numbers start over before 525,000 octets have come", () => {
     const { fetch, files } = setUp();
     const huge = patterned(8 * 65_540 + 4);
     files.files.set("huge", huge);
