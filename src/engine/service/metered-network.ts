@@ -315,6 +315,9 @@ export class MeteredNetwork implements HostNetwork {
   connectResult(handle: number): number {
     return this.inner.connectResult(handle);
   }
+  tcpListen(handle: number, on: boolean): number {
+    return this.inner.tcpListen?.(handle, on) ?? 0;
+  }
   tcpAccept(listener: number, token: number, from: AddressWords): number {
     return this.inner.tcpAccept(listener, token, from);
   }

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { type ServedPort, TOKEN_FORWARD } from "../../../src/engine/api.ts";
 import { type HostNetwork, READABLE } from "../../../src/engine/boundary.ts";
-import { defaultEngineConfig, type Forward } from "../../../src/engine/config.ts";
+import { defaultEngineConfig, type EngineConfig, type Forward } from "../../../src/engine/config.ts";
 import { OpenPorts } from "../../../src/engine/transport/open-ports.ts";
 import type { Ends } from "../../../src/engine/transport/path.ts";
 import type { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
@@ -10,6 +10,7 @@ import { asTcp, GATEWAY, GUEST, tcp } from "../../hostile/guest-packets.ts";
 import { ACK, RST, SYN } from "../../sim/guest-stack/codec.ts";
 import { FrameExchange } from "../../support/frame-exchange.ts";
 import { openForward } from "../../support/open-forward.ts";
+import { policyOf } from "../../support/policy-rig.ts";
 
 const LOOPBACK = [0, 0, 0xffff, 0x7f000001];
 const FIRST_HANDLE = 500;
@@ -29,7 +30,11 @@ let listening: Set<number>;
 let changes = 0;
 
 function start(...ports: number[]): void {
-  exchange = new FrameExchange({ forwards: ports.map(forward) });
+  startWith({}, ...ports);
+}
+
+function startWith(config: Partial<EngineConfig>, ...ports: number[]): void {
+  exchange = new FrameExchange({ forwards: ports.map(forward), ...config });
   const host: HostNetwork = exchange.network;
   host.tcpListen = (handle, on) => {
     changes++;
@@ -87,6 +92,15 @@ describe("ports that are open when the guest's are", () => {
     expect([reset?.flags, reset?.sequence, reset?.destinationPort]).toEqual([RST, first!.sequence + 1, 80]);
     expect([...listening]).toEqual([FIRST_HANDLE]);
     expect(Object.keys(drops())).not.toContain("tcp-no-connection");
+  });
+
+  it("K33 listen under a policy too", () => {
+    startWith({ policy: policyOf({ default: "deny" }) }, 80);
+    const [first] = asked(1000);
+    answer(80, first!.sequence + 1, SYN | ACK);
+    expect([...listening]).toEqual([FIRST_HANDLE]);
+    asked(4000);
+    expect([...listening]).toEqual([]);
   });
 
   it("K33 are asked for every second, and change only when the answer does", () => {
