@@ -33,6 +33,13 @@ describe("IPv4 addresses", () => {
     "0x0a000202",
     "127.1",
     "::1",
+    "10.0.2.2.1",
+    "1000.0.2.2",
+    "10.0.2.2x",
+    "x10.0.2.2",
+    "10.0.2.",
+    "10.0..2",
+    "10x0x2x2",
   ])("refuses %j", (text) => {
     expect(() => parseIpv4(text)).toThrow(Unacceptable);
   });
@@ -76,15 +83,33 @@ describe("MAC addresses", () => {
     expect(formatMac(parseMac("52-54-00-12-34-56"))).toBe("52:54:00:12:34:56");
   });
 
+  it("are of one station, which may begin with a zero", () => {
+    expect(parseMac("00:00:00:00:00:01")).toEqual(Uint8Array.of(0, 0, 0, 0, 0, 1));
+    expect(parseMac("fe:ff:ff:ff:ff:ff")).toEqual(Uint8Array.of(254, 255, 255, 255, 255, 255));
+  });
+
+  const MAC = "a MAC address such as 52:54:00:12:34:56";
+  const UNICAST = "a unicast MAC address (the first octet is even)";
   it.each([
-    "53:54:00:12:34:56",
-    "00:00:00:00:00:00",
-    "ff:ff:ff:ff:ff:ff",
-    "52:54:00:12:34",
-    "5254.0012.3456",
-    "52:54-00:12:34:56",
-  ])("refuses %j", (text) => {
-    expect(() => parseMac(text)).toThrow(Unacceptable);
+    ["53:54:00:12:34:56", UNICAST],
+    ["ff:ff:ff:ff:ff:ff", UNICAST],
+    ["00:00:00:00:00:00", "a MAC address that is not all zero"],
+    ["52:54:00:12:34", MAC],
+    ["52:54:00:12:34:56:78", MAC],
+    ["52-54-00-12-34", MAC],
+    ["52-54-00-12-34-56-78", MAC],
+    ["x52:54:00:12:34:56", MAC],
+    ["52:54:00:12:34:56x", MAC],
+    ["x52-54-00-12-34-56", MAC],
+    ["52-54-00-12-34-56x", MAC],
+    ["5254.0012.3456", MAC],
+    ["52:54-00:12:34:56", MAC],
+    ["2:54:00:12:34:56", MAC],
+    ["52:54:00:12:34:g6", MAC],
+    ["52-4-00-12-34-56", MAC],
+    ["", MAC],
+  ])("refuses %j", (text, allowed) => {
+    expect(() => parseMac(text)).toThrow(expect.objectContaining({ allowed, found: text }));
   });
 });
 
@@ -101,15 +126,41 @@ describe("resolvers", () => {
   });
 
   it.each([
-    "",
-    "example.org",
-    "192.0.2.1:0",
-    "192.0.2.1:65536",
-    "[2001:db8::1",
-    "2001:db8::1/64",
-    "0.0.0.0",
-    "fe80::1%eth0",
-  ])("refuses %j", (text) => {
-    expect(() => parseResolver(text)).toThrow(Unacceptable);
+    ["[2001:db8::1]", [0x20010db8, 0, 0, 1], 53, 0],
+    ["[2001:db8::1]:1", [0x20010db8, 0, 0, 1], 1, 0],
+    ["ff02::fb%2147483647", [0xff020000 | 0, 0, 0, 0xfb], 53, 0x7fffffff],
+    ["2001:db8:8000:1:ffff:2:8000:3", [0x20010db8, 0x80000001 | 0, 0xffff0002 | 0, 0x80000003 | 0], 53, 0],
+    ["0.0.0.1:65535", [0, 0, 0xffff, 1], 65535, 0],
+  ])("take %s", (text, words, port, scope) => {
+    expect(parseResolver(text)).toEqual({ words, port, scope });
+  });
+
+  const ALLOWED = "ADDRESS, IPV4:PORT or [IPV6]:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
+  const ZONE = "a interface number after % from 1 to 2147483647";
+  it.each([
+    ["", ALLOWED],
+    ["example.org", ALLOWED],
+    ["192.0.2.1:0", "a port from 1 to 65535"],
+    ["192.0.2.1:65536", "a port from 1 to 65535"],
+    ["192.0.2.1:", ALLOWED],
+    ["192.0.2.1:x", ALLOWED],
+    ["x192.0.2.1", ALLOWED],
+    ["192.0.2.1x", ALLOWED],
+    ["192.0.2:53", ALLOWED],
+    ["[192.0.2.1]:53", ALLOWED],
+    ["[2001:db8::1", ALLOWED],
+    ["[2001:db8::1]53", ALLOWED],
+    ["[2001:db8::1]:", ALLOWED],
+    ["[2001:db8::1]:5x", ALLOWED],
+    ["x[2001:db8::1]:5", ALLOWED],
+    ["[]:53", ALLOWED],
+    ["2001:db8::1/64", ALLOWED],
+    ["0.0.0.0", "an address a packet can be sent to"],
+    ["fe80::1%eth0", ZONE],
+    ["fe80::1%0", ZONE],
+    ["fe80::1%2147483648", ZONE],
+    ["fe80::1%", ZONE],
+  ])("refuses %j", (text, allowed) => {
+    expect(() => parseResolver(text)).toThrow(expect.objectContaining({ allowed }));
   });
 });

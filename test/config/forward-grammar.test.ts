@@ -165,8 +165,83 @@ describe("--publish", () => {
     "-1",
     "1-2-3",
     "8 0",
+    "x80",
+    "xall",
+    "allx",
+    "auto:80",
+    "x127.0.0.1:80",
+    "1:80:80",
+    "[::1]x:80",
+    "*x:80",
+    "udp:tcp:80",
+    "xudp:80",
+    "80/udpx",
+    "80:80/sctp",
   ])("refuses %j", (rule) => {
     expect(() => parsePublish(rule)).toThrow(Unacceptable);
+  });
+
+  const GRAMMAR =
+    "[tcp:|udp:][ADDRESS:]PORT[:GUESTPORT], each port a number or a range A-B, such as 2222:22, udp:127.0.0.1:5353:53 or [::1]:8080:80";
+  it.each([
+    ["", GRAMMAR, undefined],
+    ["1-2-3", GRAMMAR, undefined],
+    ["80,81:90", "a set of ports without guest ports: they are the same", "80,81:90"],
+    ["auto:90", "a set of ports without guest ports: they are the same", "auto:90"],
+    ["~1-65535", "a set with at least one port", "~1-65535"],
+    ["10-5", "a range whose end is not below its start", "10-5"],
+    ["1-3:1-4", "as many guest ports as host ports (3; this range has 4)", "1-4"],
+    ["1-3:1-2", "as many guest ports as host ports (3; this range has 2)", "1-2"],
+    ["65530-65535:65531", "guest ports up to 65535", "65531"],
+    ["0", "host port 0 (any free port) only alone and with a guest port, such as 0:22", undefined],
+    ["0-1:22", "host port 0 (any free port) only alone and with a guest port, such as 0:22", undefined],
+    ["tcp:80/udp", "the protocol once, in front (udp:53) or behind (53/udp)", undefined],
+    ["0,80", "a port from 1 to 65535", "0"],
+    ["~0", "a port from 1 to 65535", "0"],
+    ["80:0", "a port from 1 to 65535", "0"],
+    ["65536", "a port from 0 to 65535", "65536"],
+  ])("says of %j what is allowed", (rule, allowed, found) => {
+    expect(() => parsePublish(rule)).toThrow(expect.objectContaining({ allowed, found }));
+  });
+
+  it("takes ranges that lead up to the last port", () => {
+    expect(parsePublish("65530-65535:65530")).toMatchObject([{ guestPort: 65_530, ports: 6 }]);
+    expect(parsePublish("5-5:7")).toMatchObject([{ hostPort: 5, guestPort: 7 }]);
+    expect(parsePublish("5-5:7")[0]).not.toHaveProperty("ports");
+    expect(parsePublish("1-3:7")).toMatchObject([{ guestPort: 7, ports: 3 }]);
+  });
+
+  it.each([
+    ["80,~81", [[80, 1]]],
+    ["80-90,~80,~90", [[81, 9]]],
+    ["80-90,85-95", [[80, 16]]],
+    ["80-95,85-90", [[80, 16]]],
+    ["80-89,90", [[80, 11]]],
+    [
+      "80-89,91",
+      [
+        [80, 10],
+        [91, 1],
+      ],
+    ],
+    ["all,80", [[1, 65_535]]],
+    ["~65535", [[1, 65_534]]],
+    ["~1", [[2, 65_534]]],
+  ] as const)("takes the set %s as first ports and how many", (rule, ranges) => {
+    expect(parsePublish(rule).map(({ hostPort, ports = 1 }) => [hostPort, ports])).toEqual(ranges);
+  });
+
+  it.each([
+    ["80,90", undefined, undefined],
+    ["all", true, undefined],
+    ["~80", true, undefined],
+    ["80,auto", true, true],
+    ["auto", true, true],
+    ["auto,~80", true, true],
+  ])("%s: optional %s, while somebody listens %s", (rule, optional, whileListening) => {
+    for (const forward of parsePublish(rule)) {
+      expect([forward.optional, forward.whileListening]).toEqual([optional, whileListening]);
+    }
   });
 });
 
@@ -223,8 +298,52 @@ describe("--hostfwd, as QEMU has it", () => {
     "tcp::80-:0",
     "unix:/a-:22",
     "tcp::80-:22,x",
+    "xtcp::80-:22",
+    "tcp::80-:22x",
+    "tcp::80-:22:",
+    "tcp::80-:22\n",
   ])("refuses %j", (rule) => {
     expect(() => parseHostfwd(rule)).toThrow(Unacceptable);
+  });
+
+  it.each([
+    ["0x1", 1],
+    ["0Xffff", 65_535],
+    ["0x00aF", 175],
+    ["010", 8],
+    ["0177777", 65_535],
+    ["10", 10],
+    ["65535", 65_535],
+  ])("reads %s as strtol does: %i", (text, port) => {
+    expect(parseHostfwd(`tcp::${text}-:${text}`)).toMatchObject({ hostPort: port, guestPort: port });
+    expect(parseGuestfwd(`tcp:10.0.2.100:${text}-cmd:a`).port).toBe(port);
+  });
+
+  const GRAMMAR =
+    "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT, such as tcp:127.0.0.1:2222-:22 or tcp:[::1]:2222-[]:22";
+  it.each([
+    ["", GRAMMAR, undefined],
+    ["unix:/a-:22", `${GRAMMAR}; host Unix sockets are not supported`, undefined],
+    ["xunix:/a-:22", GRAMMAR, undefined],
+    ["tcp::0x10000-:1", "a port from 0 to 65535", "0x10000"],
+    ["tcp::x0x10-:1", "a port from 0 to 65535", "x0x10"],
+    ["tcp::0x-:1", "a port from 0 to 65535", "0x"],
+    ["tcp::0x1g-:1", "a port from 0 to 65535", "0x1g"],
+    ["tcp::0200000-:1", "a port from 0 to 65535", "65536"],
+    ["tcp::10-:00", "a port from 1 to 65535", "0"],
+    ["tcp::10-:0x0", "a port from 1 to 65535", "0"],
+    ["tcp:1.2.3:80-:80", "an IPv4 address such as 10.0.2.2", "1.2.3"],
+    ["tcp::80-1.2.3:80", "an IPv4 address such as 10.0.2.2", "1.2.3"],
+    ["tcp:[x]:80-:80", "an IPv6 address such as 2001:db8::1", "x"],
+    ["tcp::80-[x]:80", "an IPv6 address such as 2001:db8::1", "x"],
+  ])("says of %j what is allowed", (rule, allowed, found) => {
+    expect(() => parseHostfwd(rule)).toThrow(expect.objectContaining({ allowed, found }));
+  });
+
+  it("reads host port 0 as any, and what only begins with a zero in tens", () => {
+    expect(parseHostfwd("tcp::0-:22")).toMatchObject({ hostPort: 0 });
+    expect(parseHostfwd("tcp::089-:22")).toMatchObject({ hostPort: 89 });
+    expect(parseHostfwd("tcp::1010-:22")).toMatchObject({ hostPort: 1010 });
   });
 });
 
@@ -274,5 +393,39 @@ describe("--guestfwd, as QEMU has it", () => {
     `tcp:10.0.2.100:7-unix:/${"x".repeat(108)}`,
   ])("refuses %j", (rule) => {
     expect(() => parseGuestfwd(rule)).toThrow(Unacceptable);
+  });
+
+  const GRAMMAR =
+    "[tcp]:ADDR:PORT-TARGET where TARGET is tcp:HOST:PORT, unix:PATH or cmd:COMMAND, such as tcp:10.0.2.100:7-tcp:127.0.0.1:7777";
+  it.each([
+    ["", GRAMMAR, undefined],
+    ["xtcp:10.0.2.100:7-cmd:a", GRAMMAR, undefined],
+    ["tcp:10.0.2.100:7-chardev0", GRAMMAR, "chardev0"],
+    ["tcp:10.0.2.100:7-:a", GRAMMAR, ":a"],
+    ["tcp:10.0.2.100:7-tcp", GRAMMAR, "tcp"],
+    ["tcp:10.0.2.100:7-cmd:", "a command after cmd:", "cmd:"],
+    ["tcp:10.0.2.100:7-cmd: \n", "a command after cmd:", "cmd: \n"],
+    ["tcp:10.0.2.100:0-cmd:a", "a port from 1 to 65535", "0"],
+    ["tcp:10.0.2.100:7-tcp:127.0.0.1:0", "a port from 1 to 65535", "0"],
+    ["tcp:10.0.2.100:7-tcp:127.0.0.1:65536", "a port from 1 to 65535", "65536"],
+    ["tcp:10.0.2.100:7-tcp:127.0.0.1", "an IPv4 address such as 10.0.2.2", ""],
+    ["tcp:10.0.2.100:7-tcp:x[::1]:7", "an IPv4 address such as 10.0.2.2", "x[::1]"],
+    ["tcp:10.0.2.100:7-tcp:[::1]x:7", "an IPv4 address such as 10.0.2.2", "[::1]x"],
+    ["tcp:10.0.2.100:7-tcp:[]:7", "an IPv6 address such as 2001:db8::1", ""],
+    ["tcp:10.0.2.100:7-unix:", "a socket path of 1 to 107 octets", ""],
+  ])("says of %j what is allowed", (rule, allowed, found) => {
+    expect(() => parseGuestfwd(rule)).toThrow(expect.objectContaining({ allowed, found }));
+  });
+
+  it("takes any text for a command and a path, and a port of each end", () => {
+    expect(parseGuestfwd(":10.0.2.100:1-cmd: a\n-b: ")).toEqual({
+      address: 0x0a000264,
+      port: 1,
+      target: { kind: "command", command: " a\n-b: " },
+    });
+    expect(parseGuestfwd("tcp:10.0.2.100:65535-tcp:127.0.0.1:65535")).toMatchObject({
+      port: 65_535,
+      target: { port: 65_535 },
+    });
   });
 });

@@ -464,19 +464,4 @@ describe("a policy", () => {
     expect(validate({ version: 1, rules: [{ allow: ["a.example"], private: true }] })).toBe(true);
     expect(validate({ version: 1, rules: [{ alow: "a.example" }] })).toBe(false);
   });
-
-  it("P4 of 1,024 rules and 20,000 targets is compiled in no time that anyone sees", () => {
-    const rules = Array.from({ length: 1024 }, (_, n) => ({
-      allow: Array.from({ length: 20 }, (_each, i) => `h${n}-${i}.example.com:${1000 + (n % 50)}`),
-    }));
-    const config = policyOf({ rules });
-    const policy = new OfflinePolicy(config);
-    expect(policy.judge(parseFlow("h1023-19.example.com:1023")).rule).toBe(1023);
-    expect(policy.judge(parseFlow("h1023-19.example.com:1024")).allowed).toBe(false);
-    expect(
-      wrong(
-        JSON.stringify({ version: 1, rules: Array.from({ length: 1025 }, () => ({ allow: "a.example" })) }),
-      )[0],
-    ).toContain("at most 1024 rules");
-  });
 });

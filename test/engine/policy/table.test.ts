@@ -10,6 +10,7 @@ const FILES: Readonly<Record<string, string>> = {
   questions: "test/engine/policy/questions.test.ts",
   agreement: "test/engine/policy/agreement.test.ts",
   language: "test/config/policy/language.test.ts",
+  large: "test/config/policy/large-policy.test.ts",
   suggest: "test/config/policy/suggest.test.ts",
   saved: "test/config/policy/save-answer.test.ts",
   clients: "test/e2e/policy.test.ts",
