@@ -24,7 +24,14 @@ const FOLDERS = {
     source: "src/engine/transport",
     tests: ["test/engine/transport/*.test.ts", "test/nat/{tcp,udp}.test.ts"],
   },
-  service: { source: "src/engine/service", tests: ["test/engine/service/*.test.ts"] },
+  service: {
+    source: "src/engine/service",
+    tests: [
+      "test/engine/service/*.test.ts",
+      "test/engine/nat64.test.ts",
+      "test/engine/policy/{bypass,decided,flows,questions,quic,replace,waiting,ways}.test.ts",
+    ],
+  },
   config: {
     source: "src/config",
     // Without those that take seconds: any arguments, and a policy as large as one may be.
