@@ -304,4 +304,25 @@ describe("the guest's address for forwards", () => {
     heard(LEASED);
     expect(choose()).toBe(LEASED);
   });
+
+  it("is put in the place of the one heard of longest ago, be it the first of the table", () => {
+    const { choose, heard, release } = setUp(null, 3);
+    heard(TEMPORARY, 0);
+    heard(`${PREFIX}a`, 10);
+    heard(EUI64, 20);
+    heard(`${PREFIX}b`, 30);
+    release(EUI64);
+    expect(choose()).toBe(`${PREFIX}a`);
+  });
+
+  it("that is heard of again after its lease has ended has a place of its own again", () => {
+    const { choose, heard, release } = setUp(null, 2);
+    heard(STABLE);
+    release(STABLE);
+    heard(STABLE);
+    heard(TEMPORARY);
+    expect(choose()).toBe(STABLE);
+    release(STABLE);
+    expect(choose()).toBe(TEMPORARY);
+  });
 });

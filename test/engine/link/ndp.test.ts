@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { NEIGHBOURS6_MAX } from "../../../src/engine/limits.ts";
 import { NDP_FRAME_OCTETS, Ndp, NeighbourDiscovery } from "../../../src/engine/link/ndp.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
 import { Packet } from "../../../src/engine/memory/packet.ts";
@@ -37,10 +38,10 @@ interface Sent {
   readonly mac: readonly number[];
 }
 
-function setUp(shared = false) {
+function setUp(shared = false, { capacity = NEIGHBOURS6_MAX } = {}) {
   const octets = new Uint8Array(4096);
   const view = new DataView(octets.buffer);
-  const neighbours = new Neighbours6();
+  const neighbours = new Neighbours6(capacity);
   const heard: string[] = [];
   const solicited: string[] = [];
   const discovery = new NeighbourDiscovery({
@@ -57,7 +58,7 @@ function setUp(shared = false) {
     ownAddresses: Int32Array.from(["fe80::2", ROUTER6, RESOLVER, SERVICE].flatMap(ip6)),
     gatewayMac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
     prefix: Int32Array.from(ip6("fd71:1ae0:d44d:2::")),
-    shared,
+    ...(shared && { shared }),
   });
   const textAt = (at: number): string =>
     formatIpv6(Array.from({ length: 4 }, (_, i) => view.getInt32(at + i * 4)));
@@ -284,6 +285,95 @@ describe("neighbours are learned", () => {
   });
 });
 
+describe("the first of our addresses", () => {
+  const claims: readonly (readonly [string, Ip6Packet, string | object])[] = [
+    ["as the source of a router solicitation", { source: "fe80::2", payload: RS }, "ndp-not-ours"],
+    [
+      "probed for",
+      { source: "::", destination: groupOf("fe80::2"), payload: asks("fe80::2", []) },
+      { destination: "ff02::1", target: "fe80::2", source: "fe80::2" },
+    ],
+    [
+      "as the source of a solicitation",
+      { source: "fe80::2", destination: groupOf(GUEST6), payload: asks(GUEST6) },
+      { destination: "ff02::1", target: "fe80::2" },
+    ],
+    [
+      "advertised",
+      {
+        source: LINK_LOCAL,
+        destination: "ff02::1",
+        payload: neighbourMessage(136, 0x20, "fe80::2", macOption(2, MAC)),
+      },
+      { destination: "ff02::1", target: "fe80::2" },
+    ],
+  ];
+  it.each(claims)("is defended: %s", (_name, packet, answer) => {
+    const { ask, neighbours, heard, solicited } = setUp();
+    const said = ask(packet);
+    if (typeof answer === "string") expect(said).toBe(answer);
+    else expect(said).toMatchObject(answer);
+    expect([neighbours.size, heard, solicited]).toEqual([0, [], []]);
+  });
+});
+
+describe("what a guest has", () => {
+  it("is heard of by its probe, where it is of the prefix, without its being learned", () => {
+    const { ask, heard, neighbours } = setUp();
+    const probed = [GUEST6, LINK_LOCAL, "fd71:1ae0:d44d:3::15", "fd71:1ae1:d44d:2::15"];
+    for (const target of probed)
+      expect(ask({ source: "::", destination: groupOf(target), payload: asks(target, []) })).toBe("silence");
+    expect([heard, neighbours.size]).toEqual([[GUEST6], 0]);
+  });
+
+  it("may be link-local, as source and as what is advertised", () => {
+    const { ask, macOf } = setUp();
+    expect(ask({ source: LINK_LOCAL, destination: ROUTER6, payload: asks(ROUTER6, []) })).toMatchObject({
+      destination: LINK_LOCAL,
+      target: ROUTER6,
+    });
+    for (const target of ["fe80::9", "febf::9"]) {
+      const payload = neighbourMessage(136, 0x20, target, macOption(2, OTHER_MAC));
+      expect(ask({ source: LINK_LOCAL, destination: "ff02::1", payload })).toBe("silence");
+      expect([target, macOf(target)]).toEqual([target, 9]);
+    }
+    const payload = neighbourMessage(136, 0x20, "fec0::9", macOption(2, OTHER_MAC));
+    expect(ask({ source: LINK_LOCAL, destination: "ff02::1", payload })).toBe("ndp-not-ours");
+  });
+
+  it.each(["fd71:1ae0:d44d:3::15", "fd71:1ae1:d44d:2::15"])(
+    "is not %s, of which half is the prefix's",
+    (text) => {
+      const { ask, neighbours } = setUp();
+      expect(ask({ source: text, destination: ROUTER6, payload: asks(ROUTER6) })).toBe("ndp-not-ours");
+      const payload = neighbourMessage(136, 0x20, text, macOption(2, MAC));
+      expect(ask({ source: LINK_LOCAL, destination: "ff02::1", payload })).toBe("ndp-not-ours");
+      expect(neighbours.size).toBe(0);
+    },
+  );
+
+  it("is learned without the override flag where nothing is known, and heard of where that says the same", () => {
+    const { ask, macOf, heard } = setUp(false, { capacity: 1 });
+    const advertise = (mac: readonly number[]) =>
+      ask({
+        source: LINK_LOCAL,
+        destination: "ff02::1",
+        payload: neighbourMessage(136, 0, GUEST6, macOption(2, mac)),
+      });
+    expect([advertise(MAC), macOf(GUEST6), heard.length]).toEqual(["silence", MAC_LOW, 1]);
+    expect([advertise(MAC), heard.length]).toEqual(["silence", 2]);
+    for (const other of [MAC.with(0, 0x56), MAC.with(5, 0x57)])
+      expect([advertise(other), macOf(GUEST6), heard.length]).toEqual(["silence", MAC_LOW, 2]);
+  });
+
+  it("is not answered for where the prefix is shared, be it the only thing known", () => {
+    const { ask, neighbours } = setUp(true, { capacity: 1 });
+    neighbours.lease(Int32Array.from(ip6(GUEST6)), 0, 0x5254, 9);
+    const asked = { source: LINK_LOCAL, destination: groupOf(GUEST6), payload: asks(GUEST6) };
+    expect(ask(asked)).toBe("ndp-not-ours");
+  });
+});
+
 describe("other ICMPv6", () => {
   it.each([
     ["N9 router advertisements", 134, "ndp-router"],
@@ -385,33 +475,5 @@ describe("asking", () => {
     link.full = false;
     egress.blocked = false;
     expect(ndp.ask(guests, 0, 5000)).toBe(true);
-  });
-
-  it("answers from the link to the link", () => {
-    const { egress, scratch, counters, arena, checksum, sent } = wayOut();
-    const discovery = new NeighbourDiscovery({
-      view: arena.view,
-      checksum,
-      neighbours: new Neighbours6(),
-      listener: { routerSolicited: () => HANDLED, guestHeard: () => {} },
-      ownAddresses: Int32Array.from(["fe80::2", ROUTER6].flatMap(ip6)),
-      gatewayMac: Uint8Array.of(0x52, 0x55, 10, 0, 2, 2),
-      prefix: Int32Array.from(ip6("fd71:1ae0:d44d:2::")),
-    });
-    const ndp = new Ndp(discovery, egress, scratch, counters, 0);
-    const packet = new Packet();
-    const input = icmp6({ destination: ROUTER6, payload: asks(ROUTER6) });
-    arena.octets.set(input, arena.rxWindowAt);
-    packet.networkAt = arena.rxWindowAt;
-    packet.transportAt = arena.rxWindowAt + 40;
-    packet.transportOctets = input.length - 40;
-    packet.verify = true;
-    expect(DROP_REASONS[ndp.packet(packet)]).toBe("handled");
-    expect(sent().map((frame) => [frame.length, frame[54]])).toEqual([[NDP_FRAME_OCTETS, 136]]);
-    expect(counters.value("ndp-replies")).toBe(1);
-    expect(ndp.isOwn(Int32Array.from(ip6(ROUTER6)), 0)).toBe(true);
-    arena.octets[packet.transportAt] = 128;
-    expect(DROP_REASONS[ndp.packet(packet)]).toBe("icmpv6");
-    expect(sent()).toEqual([]);
   });
 });

@@ -122,3 +122,112 @@ describe("IPv6 neighbour table", () => {
     expect(table.find(address(1), 0)).toBeGreaterThanOrEqual(0);
   });
 });
+
+describe("what is new", () => {
+  it("is told of when it is learned for the first time, in whichever place, and taken", () => {
+    const table = new Neighbours6(1);
+    const appeared: number[] = [];
+    table.appeared = (words, index) => appeared.push(words[index + 3]);
+    expect(table.learn(address(1), 0, HIGH, 1)).toBe(true);
+    expect(appeared).toEqual([1]);
+    table.learn(address(1), 0, HIGH, 1);
+    table.learn(address(2), 0, 0, 0);
+    expect(appeared).toEqual([1]);
+    table.lease(address(1), 0, HIGH, 1);
+    expect(table.learn(address(2), 0, HIGH, 1)).toBe(false);
+    expect(appeared).toEqual([1]);
+  });
+
+  it("is the source of a packet where either half of its MAC has changed", () => {
+    const table = new Neighbours6(2);
+    for (const [high, low] of [
+      [HIGH, 7],
+      [HIGH, 8],
+      [HIGH + 2, 8],
+      [HIGH, 9],
+    ]) {
+      table.noteSource(address(1), 0, high, low);
+      const i = table.find(address(1), 0);
+      expect([table.macHigh[i], table.macLow[i], table.size]).toEqual([high, low, 1]);
+    }
+  });
+});
+
+describe("an entry", () => {
+  const left = (table: Neighbours6, numbers: readonly number[]): number[] =>
+    numbers.filter((n) => table.find(address(n), 0) >= 0);
+
+  it("takes a MAC of which half is zero", () => {
+    const table = new Neighbours6();
+    expect([table.learn(address(1), 0, 0, 7), table.learn(address(2), 0, HIGH, 0)]).toEqual([true, true]);
+  });
+
+  it("is one, whichever place it has, and gives way by age", () => {
+    for (const [used, gone] of [
+      [[2, 3], 1],
+      [[1, 3], 2],
+      [[1, 2], 3],
+    ] as const) {
+      const table = new Neighbours6(3, 3);
+      for (const n of [1, 2, 3, 1, 2, 3]) table.learn(address(n), 0, HIGH, n);
+      expect(table.size).toBe(3);
+      for (const n of used) table.find(address(n), 0);
+      table.learn(address(4), 0, HIGH, 4);
+      expect(left(table, [1, 2, 3, 4])).toEqual([1, 2, 3, 4].filter((n) => n !== gone));
+    }
+  });
+
+  it("that is released gives way, whichever place it has", () => {
+    for (const released of [1, 2, 3]) {
+      const table = new Neighbours6(3, 3);
+      for (const n of [1, 2, 3]) table.lease(address(n), 0, HIGH, n);
+      table.release(address(9), 0);
+      table.release(address(released), 0);
+      expect(table.learn(address(4), 0, HIGH, 4)).toBe(true);
+      expect(left(table, [1, 2, 3, 4])).toEqual([1, 2, 3, 4].filter((n) => n !== released));
+    }
+  });
+
+  it("that is declared keeps both halves of its MAC", () => {
+    const table = new Neighbours6();
+    table.declare(address(1), 0, HIGH, 1);
+    expect([HIGH, HIGH + 2].map((high) => table.learn(address(1), 0, high, 1))).toEqual([true, false]);
+    expect([1, 2].map((low) => table.learn(address(1), 0, HIGH, low))).toEqual([true, false]);
+  });
+
+  it.each([
+    ["the first half", HIGH + 2, 1],
+    ["the second half", HIGH, 2],
+  ])(
+    "of a MAC that differs in %s is another's: it is not taken over, nor given way to, nor counted",
+    (_name, high, low) => {
+      const table = new Neighbours6(8, 2);
+      for (const n of [1, 2]) table.learn(address(n), 0, HIGH, 1);
+      // In between in age, and before and behind in the table.
+      table.learn(address(3), 0, high, low);
+      table.find(address(1), 0);
+      table.find(address(2), 0);
+      expect(table.learn(address(3), 0, HIGH, 1)).toBe(false);
+      expect(table.learn(address(4), 0, HIGH, 1)).toBe(true);
+      expect(left(table, [1, 2, 3, 4])).toEqual([2, 3, 4]);
+      expect(table.learn(address(5), 0, high, low)).toBe(true);
+      expect(left(table, [2, 3, 4, 5])).toEqual([2, 3, 4, 5]);
+      expect(table.learn(address(6), 0, high, low)).toBe(true);
+      expect(left(table, [2, 3, 4, 5, 6])).toEqual([2, 4, 5, 6]);
+    },
+  );
+
+  it("of a MAC with its quota gives way by age among its own", () => {
+    for (const [used, gone] of [
+      [[2, 3], 1],
+      [[1, 3], 2],
+      [[1, 2], 3],
+    ] as const) {
+      const table = new Neighbours6(3, 3);
+      for (const n of [1, 2, 3]) table.learn(address(n), 0, HIGH, 1);
+      for (const n of used) table.find(address(n), 0);
+      table.learn(address(4), 0, HIGH, 1);
+      expect(left(table, [1, 2, 3, 4])).toEqual([1, 2, 3, 4].filter((n) => n !== gone));
+    }
+  });
+});
