@@ -1,0 +1,133 @@
+/** Which addresses are private and which mean the same everywhere, at the edges of each range. */
+import { describe, expect, it } from "vitest";
+import {
+  isGlobal4,
+  isIsatap,
+  isLegitimate4,
+  isLinkLocal6,
+  isPrivate4,
+  isPrivate6,
+  isUnicast6,
+} from "../../../src/engine/network/addresses.ts";
+import { ip } from "../../support/frames.ts";
+import { ip6 } from "../../support/frames6.ts";
+
+const words = (text: string): Int32Array => Int32Array.from([9, ...ip6(text), 9]);
+
+/** First and last address of each range, and whether it is private and global. */
+const RANGES: readonly (readonly [first: string, last: string, isPrivate: boolean, isGlobal: boolean])[] = [
+  ["1.0.0.0", "9.255.255.255", false, true],
+  ["10.0.0.0", "10.255.255.255", true, false],
+  ["11.0.0.0", "100.63.255.255", false, true],
+  ["100.64.0.0", "100.127.255.255", true, false],
+  ["100.128.0.0", "126.255.255.255", false, true],
+  ["127.0.0.0", "127.255.255.255", true, false],
+  ["128.0.0.0", "169.253.255.255", false, true],
+  ["169.254.0.0", "169.254.255.255", true, false],
+  ["169.255.0.0", "172.15.255.255", false, true],
+  ["172.16.0.0", "172.31.255.255", true, false],
+  ["172.32.0.0", "192.167.255.255", false, true],
+  ["192.168.0.0", "192.168.255.255", true, false],
+  ["192.169.0.0", "223.255.255.255", false, true],
+];
+
+describe("IPv4 addresses", () => {
+  it.each(RANGES)("from %s to %s: private %s, global %s", (first, last, isPrivate, isGlobal) => {
+    for (const text of [first, last])
+      expect([text, isPrivate4(ip(text)), isGlobal4(ip(text))]).toEqual([text, isPrivate, isGlobal]);
+  });
+
+  it("of the block that means the host itself are private", () => {
+    for (const text of ["0.0.0.0", "0.255.255.255"])
+      expect([text, isPrivate4(ip(text))]).toEqual([text, true]);
+  });
+
+  it.each([
+    ["0.255.255.255", false, false],
+    ["1.0.0.0", true, true],
+    ["126.255.255.255", true, true],
+    ["127.0.0.0", false, false],
+    ["127.255.255.255", false, false],
+    ["128.0.0.0", true, true],
+    ["169.253.255.255", true, true],
+    ["169.254.0.0", false, true],
+    ["169.254.255.255", false, true],
+    ["169.255.0.0", true, true],
+    ["223.255.255.255", true, true],
+    ["224.0.0.0", false, false],
+    ["255.255.255.255", false, false],
+  ])("%s may be sent to: %s, with link-local ones allowed %s", (text, always, withLinkLocal) => {
+    expect([isLegitimate4(ip(text), false), isLegitimate4(ip(text), true)]).toEqual([always, withLinkLocal]);
+  });
+});
+
+describe("IPv6 addresses", () => {
+  it.each([
+    ["::", true],
+    ["::1", true],
+    ["::1:0:0:0", true],
+    ["0:0:0:1::", false],
+    ["0:1::", false],
+    ["1::", false],
+    ["fbff:ffff::1", false],
+    ["fc00::", true],
+    ["fdff:ffff::1", true],
+    ["fe00::1", false],
+    ["fe7f::1", false],
+    ["fe80::1", true],
+    ["febf:ffff::1", true],
+    ["fec0::1", false],
+    ["2001:db8::1", false],
+    ["2001:db8::5efe:10.0.0.1", true],
+    ["2001:db8::200:5efe:192.168.1.1", true],
+    ["2001:db8::5efe:8.8.8.8", false],
+    ["2001:db8::5eff:10.0.0.1", false],
+  ])("%s is private: %s", (text, isPrivate) => {
+    expect(isPrivate6(words(text), 1)).toBe(isPrivate);
+  });
+
+  it.each([
+    ["2001:db8::5efe:1.2.3.4", true],
+    ["2001:db8::200:5efe:1.2.3.4", true],
+    ["2001:db8::100:5efe:1.2.3.4", false],
+    ["2001:db8::5efd:1.2.3.4", false],
+  ])("%s has an ISATAP identifier: %s", (text, isOne) => {
+    expect(isIsatap(words(text), 1)).toBe(isOne);
+  });
+
+  it.each([
+    ["fe7f:ffff::1", false],
+    ["fe80::", true],
+    ["febf:ffff::1", true],
+    ["fec0::", false],
+  ])("%s is link-local: %s", (text, isOne) => {
+    expect(isLinkLocal6(words(text), 1)).toBe(isOne);
+  });
+
+  /** Each differs from a reserved one in one word, of those that count. */
+  it.each([
+    ["::ffff:ffff", false],
+    ["::1:0:0", true],
+    ["0:0:0:1::", true],
+    ["0:1::", true],
+    ["::fffe:0:0", true],
+    ["::ffff:1.2.3.4", false],
+    ["0:0:1::ffff:1.2.3.4", true],
+    ["0:1::ffff:1.2.3.4", true],
+    ["feff:ffff::", true],
+    ["ff00::", false],
+    ["ffff:ffff::1", false],
+    ["ff:ffff::", true],
+    ["100::", false],
+    ["100::ffff:ffff:ffff:ffff", false],
+    ["100:0:0:1::", true],
+    ["100:1::", true],
+    ["101::", true],
+    ["5eff:ffff::", true],
+    ["5f00::", false],
+    ["5f00:ffff:ffff:ffff::1", false],
+    ["5f01::", true],
+  ])("%s may be an interface's: %s", (text, isOne) => {
+    expect(isUnicast6(words(text), 1)).toBe(isOne);
+  });
+});
