@@ -253,7 +253,7 @@ describe("IPv4 reassembly", () => {
     );
   });
 
-  it("lets the oldest give way to a flood, counts it, and carries a whole datagram through it", () => {
+  it("lets the oldest give way to a flood of 100,000, counts it, and carries a whole datagram through it", () => {
     const { add, counters, reassembly } = setUp();
     const payload = pattern(2000);
     const [first, last] = pieces(payload, [1480], 9);
