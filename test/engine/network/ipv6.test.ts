@@ -290,4 +290,114 @@ describe("IPv6 fragments", () => {
     }
     expect(handed[0].octets.length).toBe(65_535);
   });
+
+  it("are counted, and what comes of them says that it came in fragments", () => {
+    const { send, handed, counters, packet } = setUp();
+    send(fragment(0, true, datagram.slice(0, 8)));
+    expect([packet.reassembled, packet.fragmented, packet.ipOctets]).toEqual([false, true, 40]);
+    send(fragment(8, false, datagram.slice(8)));
+    expect([packet.reassembled, packet.fragmented, packet.verify]).toEqual([true, true, true]);
+    send({ payload: datagram });
+    expect([packet.reassembled, packet.fragmented, packet.verify]).toEqual([false, false, false]);
+    expect(handed.map(({ octets, reassembled }) => [octets.length, reassembled])).toEqual([
+      [48, true],
+      [48, false],
+    ]);
+    expect(counters.value("fragments-from-guest")).toBe(2);
+    expect(counters.value("datagrams-reassembled")).toBe(1);
+  });
+
+  it.each<[string, number, number[], number]>([
+    ["UDP", 17, udp(80, pattern(8)), 8],
+    ["ICMPv6", 58, [128, 0, 0, 0, 1, 2, 3, 4, ...pattern(8)], 8],
+    ["TCP with four octets of options", 6, [...TCP.with(12, 0x60), ...pattern(12)], 24],
+    ["TCP without options", 6, [...TCP, ...pattern(12)], 24],
+  ])("N34 take a first one that ends with the header of %s", (_name, next, whole, first) => {
+    const { send, handed } = setUp();
+    expect(send(fragment(0, true, whole.slice(0, first), { next }))).toBe("handled");
+    expect(send(fragment(first, false, whole.slice(first), { next }))).toBe("handled");
+    expect(handed).toMatchObject([{ octets: whole, reassembled: true }]);
+  });
+
+  it("N34 drop a first one that ends one word before its TCP options do", () => {
+    const { send } = setUp();
+    const whole = [...TCP.with(12, 0x70), 0, 0, 0, 0];
+    expect(send(fragment(0, true, whole, { next: 6 }))).toBe("ipv6-fragment-malformed");
+  });
+
+  it("N34 drop a first one with nothing behind its chain, whatever it is of", () => {
+    const options = [0, 0, 1, 4, 0, 0, 0, 0];
+    for (const [next, result] of [
+      [17, "ipv6-fragment-malformed"],
+      [58, "ipv6-fragment-malformed"],
+      [6, "ipv6-fragment-malformed"],
+      [132, "handled"],
+    ] as const) {
+      const { send } = setUp();
+      expect([next, send(fragment(0, true, options.with(0, next), { next: 60 }))]).toEqual([next, result]);
+    }
+  });
+
+  it("of a protocol nobody knows are dropped once they are whole", () => {
+    const { send, counters } = setUp();
+    expect(send(fragment(0, true, pattern(8), { next: 132 }))).toBe("handled");
+    expect(send(fragment(8, false, pattern(8), { next: 132 }))).toBe("ipv6-unknown-protocol");
+    expect(counters.value("datagrams-reassembled")).toBe(1);
+  });
+
+  it.each<[string, boolean, number[], number, string]>([
+    ["an atomic one whose chain goes on", false, [17, 1, 1, 4, 0, 0, 0, 0], 60, "ipv6-malformed"],
+    ["an atomic one with a route to take", false, [17, 0, 0, 1, 0, 0, 0, 0], 43, "ipv6-routing-header"],
+    ["a first one with a route to take", true, [17, 0, 0, 1, 0, 0, 0, 0], 43, "ipv6-routing-header"],
+    ["a first one with an option that forbids it", true, [17, 0, 0xc2, 4, 0, 0, 0, 0], 60, "ipv6-option"],
+  ])("are dropped for what is in their chain: %s", (_name, more, payload, next, reason) => {
+    const { send, handed } = setUp();
+    expect([send(fragment(0, more, payload, { next })), handed]).toEqual([reason, []]);
+  });
+
+  it("N38 take an atomic one of discovery from anywhere on the link, and of DHCPv6", () => {
+    const { send, handed } = setUp();
+    const solicitation = [133, 0, 0, 0, 0, 0, 0, 0];
+    expect(send(fragment(0, false, solicitation, { next: 58, source: "::" }))).toBe("handled");
+    expect(send(fragment(0, false, udp(547), { source: LINK_LOCAL, destination: "ff02::1:2" }))).toBe(
+      "handled",
+    );
+    expect(send(fragment(0, false, udp(80), { source: ROUTER6 }))).toBe("ipv6-spoofed-source");
+    expect(handed.map(({ protocol }) => protocol)).toEqual(["icmpv6", "udp"]);
+  });
+});
+
+describe("a source", () => {
+  it.each(["fd71:1ae1:d44d:2::15", "fd71:1ae0:d44d:3::15"])(
+    "N38 is not of the prefix at %s, half of which is",
+    (source) => {
+      const { send, neighbours } = setUp();
+      expect([send({ source, payload: udp(80) }), neighbours.size]).toEqual(["ipv6-spoofed-source", 0]);
+    },
+  );
+
+  it.each(["fd71:1ae0:d44d:2:1::", "fd71:1ae0:d44d:2::1"])(
+    "N38 is of the prefix at %s, which is no router's",
+    (source) => {
+      expect(setUp().send({ source, payload: udp(80) })).toBe("handled");
+    },
+  );
+
+  it("is learned with both halves of its MAC, from what nobody carries too", () => {
+    const { send, neighbours } = setUp();
+    expect(send({ next: 132, payload: udp(80) })).toBe("ipv6-unknown-protocol");
+    const i = neighbours.find(Int32Array.from(ip6(GUEST6)), 0);
+    expect([neighbours.macHigh[i], neighbours.macLow[i]]).toEqual([0x5254, 0x123456]);
+  });
+
+  it.each<[string, Partial<Ip6Packet>, number[], string]>([
+    ["to the DHCPv6 port, and as long as a header", {}, udp(547), "handled"],
+    ["to the DHCPv6 port of one of ours", { destination: ROUTER6 }, udp(547), "handled"],
+    ["to another port", {}, udp(546), "destination-refused"],
+    ["to the DHCPv6 port of TCP", { next: 6 }, udp(547), "ipv6-spoofed-source"],
+    ["to the DHCPv6 port, cut short", { destination: ROUTER6 }, udp(547).slice(0, 7), "ipv6-spoofed-source"],
+  ])("N38 that is link-local may speak DHCPv6: %s", (_name, fields, payload, result) => {
+    const { send } = setUp();
+    expect(send({ source: LINK_LOCAL, destination: "ff02::1:2", next: 17, ...fields, payload })).toBe(result);
+  });
 });
