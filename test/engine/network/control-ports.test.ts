@@ -1,7 +1,12 @@
 /** Ports that the guest is refused: loopback as a whole, other addresses by themselves, and guest forwards that lead there. */
 import { describe, expect, it } from "vitest";
 import { V4_MAPPED } from "../../../src/engine/boundary.ts";
-import { defaultEngineConfig, defaultIpv6Config } from "../../../src/engine/config.ts";
+import {
+  defaultEngineConfig,
+  defaultIpv6Config,
+  type GuestForward,
+  type OperatorTarget,
+} from "../../../src/engine/config.ts";
 import { dropReason } from "../../../src/engine/metrics/drop-reasons.ts";
 import { ControlPorts } from "../../../src/engine/network/control-ports.ts";
 import { Destinations, GO, refuse } from "../../../src/engine/network/destinations.ts";
@@ -29,8 +34,34 @@ it.each([
   [ipv4(0xc0a80106), 9090, false],
   [GLOBAL6, 9090, true],
   [[0x20010db8, 0, 0, 6], 9090, false],
+  [[0, 0, 0, 2], 8080, false],
+  [[0, 0, 5, 1], 8080, false],
+  [[0, 5, 0, 1], 8080, false],
+  [[5, 0, 0, 1], 8080, false],
+  [ipv4(0x80000001), 8080, false],
+  [ipv4(0x7effffff), 8080, false],
 ] as const)("%j port %i: %s", (address, port, isRefused) => {
   expect(ports.has([...address, port])).toBe(isRefused);
+});
+
+it.each([
+  [{ kind: "tcp", words: LOOPBACK, port: 8080 }, true],
+  [{ kind: "tcp", words: [0, 0, 0, 1], port: 8080 }, true],
+  [{ kind: "tcp", words: LOOPBACK, port: 8081 }, false],
+  [{ kind: "tcp", words: LAN, port: 8080 }, false],
+  [{ kind: "unix", path: "/run/other" }, false],
+] as [OperatorTarget, boolean][])("what a rule leads to, %j: %s", (target, isRefused) => {
+  expect(ports.isOperators(target)).toBe(isRefused);
+});
+
+it.each([
+  [{ kind: "tcp", host: 0x7f000001, port: 8080 }, true],
+  [{ kind: "tcp", host: 0, host6: [0, 0, 0, 1], port: 8080 }, true],
+  [{ kind: "tcp", host: 0x7f000001, port: 8081 }, false],
+  [{ kind: "unix", path: "/run/other" }, false],
+  [{ kind: "command", command: "cat" }, false],
+] as [GuestForward["target"], boolean][])("what a guest forward leads to, %j: %s", (target, isRefused) => {
+  expect(ports.isService({ address: 0x0a000264, port: 80, target })).toBe(isRefused);
 });
 
 describe("destinations", () => {

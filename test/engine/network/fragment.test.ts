@@ -64,4 +64,18 @@ describe("fragment cutter", () => {
     cutter.start(10, 20, 1500);
     expect([cutter.next(), cutter.offset, cutter.length, cutter.next()]).toEqual([true, 0, 10, false]);
   });
+
+  it("has nothing before it is started, and of an empty payload", () => {
+    const cutter = new FragmentCutter();
+    expect([cutter.next(), cutter.more]).toEqual([false, false]);
+    cutter.start(0, 20, 1500);
+    expect(cutter.next()).toBe(false);
+  });
+
+  it("says offset and more as the header of IPv6 does", () => {
+    const cutter = new FragmentCutter();
+    const bits: number[] = [];
+    for (cutter.start(2500, 48, 1280); cutter.next(); ) bits.push(cutter.bits6);
+    expect(bits).toEqual([0 | 1, 1232 | 1, 2464]);
+  });
 });

@@ -1,9 +1,12 @@
 /** Which addresses are private and which mean the same everywhere, at the edges of each range. */
 import { describe, expect, it } from "vitest";
 import {
+  EMBEDDED_MAX,
+  embeddedIpv4,
   isGlobal4,
   isIsatap,
   isLegitimate4,
+  isLegitimate6,
   isLinkLocal6,
   isPrivate4,
   isPrivate6,
@@ -110,6 +113,9 @@ describe("IPv6 addresses", () => {
     ["::1:0:0", true],
     ["0:0:0:1::", true],
     ["0:1::", true],
+    ["0:0:0:2::", true],
+    ["0:2::ffff:1.2.3.4", true],
+    ["100:0:0:2::", true],
     ["::fffe:0:0", true],
     ["::ffff:1.2.3.4", false],
     ["0:0:1::ffff:1.2.3.4", true],
@@ -129,5 +135,33 @@ describe("IPv6 addresses", () => {
     ["5f01::", true],
   ])("%s may be an interface's: %s", (text, isOne) => {
     expect(isUnicast6(words(text), 1)).toBe(isOne);
+  });
+
+  it.each([
+    "fd20:ce:0:2::254",
+    "fd20:ce::2:0:254",
+    "fd00:c1:0:2::a9fe:a9fe",
+    "fd00:c1::2:a9fe:a9fe",
+    "fd00:42:0:2::42",
+    "fd00:42::2:0:42",
+    "fd00:a9fe:a9fe:2::1",
+    "fd00:a9fe:a9fe::2:0:1",
+    "fd00:a9fe:a9fe::3",
+    "fd00:100:0:2::100:200",
+    "fd00:100::2:100:200",
+  ])("%s differs from a cloud's metadata service in one word, and may be sent to", (text) => {
+    expect(isLegitimate6(words(text), 1, false)).toBe(true);
+  });
+
+  it.each([
+    "64:ff9b::1:7f00:1",
+    "64:ff9b:0:1::7f00:1",
+    "::fffe:0:7f00:1",
+    "0:1::ffff:0:7f00:1",
+    "0:0:0:1:ffff:0:7f00:1",
+    "2003:7f00:1::1",
+    "2001:1:7f00:1::1",
+  ])("%s has no IPv4 address in it", (text) => {
+    expect(embeddedIpv4(words(text), 1, new Int32Array(EMBEDDED_MAX))).toBe(0);
   });
 });

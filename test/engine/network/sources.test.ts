@@ -36,6 +36,16 @@ describe("a guest's address", () => {
     expect([OTHER, NEXT].map((address) => sources.isGuest(address))).toEqual([true, true]);
   });
 
+  it("is nobody's once its lease has ended, and there is room for another then", () => {
+    const sources = new Sources(GUEST, 1);
+    for (let n = 0; n < 10; n++) {
+      sources.lease(LEASED + n);
+      expect([sources.isGuest(LEASED + n), sources.isGuest(0)]).toEqual([true, false]);
+      sources.release(LEASED + n);
+      expect([sources.isGuest(LEASED + n), sources.isGuest(0)]).toEqual([false, false]);
+    }
+  });
+
   it("stays one that is listed, when a lease on it ends, and so does the declared one", () => {
     const sources = new Sources(GUEST, 1, [OTHER, NEXT]);
     sources.lease(LEASED);
