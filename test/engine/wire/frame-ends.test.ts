@@ -1,5 +1,5 @@
 /** Whose a frame is, from its first octets. */
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { formatAddress } from "../../../src/engine/wire/address-text.ts";
 import { FrameEnds } from "../../../src/engine/wire/frame-ends.ts";
 
@@ -58,4 +58,48 @@ it("finds no ports in a later fragment, nor behind the end, and nothing where th
   for (let octets = 0; octets < 34; octets++) expect(endsOf(udp4(), true, octets)).toBeNull();
   for (let octets = 0; octets < 54; octets++) expect(endsOf(udp6(), true, octets)).toBeNull();
   expect(endsOf(new Uint8Array(60))).toBeNull();
+});
+
+describe("a frame that stands anywhere, by a reader that has read others", () => {
+  const ends = new FrameEnds();
+  /** The frame between octets that would be ports if they were read. */
+  function read(frame: Uint8Array, fromGuest = true, octets = frame.length) {
+    const all = Uint8Array.of(...new Array<number>(7).fill(0x45), ...frame, ...new Array<number>(9).fill(1));
+    ends.read(new DataView(all.buffer), 7, octets, fromGuest);
+    const { protocol, isIpv4, words, guestPort, remotePort } = ends;
+    if (protocol < 0) return [guestPort, remotePort];
+    return [protocol, isIpv4, formatAddress(words), guestPort, formatAddress(words, 4), remotePort];
+  }
+
+  it("is read as one that stands by itself", () => {
+    for (let i = 0; i < 2; i++) {
+      expect(read(udp4())).toEqual([17, true, "10.0.2.15", 5000, "203.0.113.7", 53]);
+      expect(read(udp6())).toEqual([17, false, "fd00::15", 5000, "2001:db8::7", 53]);
+      expect(read(udp4(), false)).toEqual([17, true, "203.0.113.7", 53, "10.0.2.15", 5000]);
+      // Neither ports nor a header are left from before.
+      expect(read(udp4(0, 1))).toEqual([17, true, "10.0.2.15", -1, "203.0.113.7", -1]);
+      expect(read(udp4(), true, 13)).toEqual([-1, -1]);
+    }
+  });
+
+  it("has ports of TCP and UDP up to its last octet, and of nothing else", () => {
+    expect(read(udp4().with(23, 6)).slice(0, 4)).toEqual([6, true, "10.0.2.15", 5000]);
+    expect(read(udp4().with(23, 1)).slice(0, 4)).toEqual([1, true, "10.0.2.15", -1]);
+    expect(read(udp4(), true, 38)[3]).toBe(5000);
+    expect(read(udp4(), true, 37)[3]).toBe(-1);
+    expect(read(udp4(), true, 34)[0]).toBe(17);
+    expect(read(udp6().with(20, 58)).slice(0, 4)).toEqual([58, false, "fd00::15", -1]);
+    expect(read(udp6(), true, 58)[3]).toBe(5000);
+    expect(read(udp6(), true, 57)[3]).toBe(-1);
+    expect(read(udp6(), true, 54)[0]).toBe(17);
+    // The first of fragments has them, whatever its flags are.
+    expect(read(udp4(0, 0xe000))[3]).toBe(5000);
+    expect(read(udp4(0, 0x1000))[3]).toBe(-1);
+  });
+
+  it("is of no version that its type does not say", () => {
+    expect(read(udp4().with(14, 0x65))).toEqual([-1, -1]);
+    expect(read(udp6().with(14, 0x45))).toEqual([-1, -1]);
+    expect(read(udp4().with(13, 6))).toEqual([-1, -1]);
+  });
 });
