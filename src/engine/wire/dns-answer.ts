@@ -56,7 +56,6 @@ export class DnsAnswer {
     for (let names = 0; names < CNAMES_MAX && this.chainOctets > 0; names++) {
       this.targetOctets = -1;
       this.readRecords(view, at, length, at + end, ttl);
-      if (this.targetOctets < 0) return;
       ttl = Math.min(ttl, this.targetTtl);
       this.chain.set(this.target);
       this.chainOctets = this.targetOctets;

@@ -166,9 +166,7 @@ export function writeExtendedError(view: DataView, optAt: number, code: number, 
  * HANDLED or a drop reason.
  */
 export function checkQuery(view: DataView, at: number, length: number): number {
-  if (length < DNS_HEADER_OCTETS || (flags(view, at) & FLAG_RESPONSE) !== 0 || questions(view, at) > 1) {
-    return MALFORMED;
-  }
+  if (length < DNS_HEADER_OCTETS || (flags(view, at) & FLAG_RESPONSE) !== 0) return MALFORMED;
   return findOpt(view, at, length) < 0 ? MALFORMED : HANDLED;
 }
 

@@ -8,13 +8,18 @@ import { DnsAnswer } from "../../../src/engine/wire/dns-answer.ts";
 const AT = 5;
 const reader = new DnsAnswer();
 
-/** Addresses with their TTLs. Octets behind the message would be records if they were read. */
+/** Addresses with their TTLs. */
 function read(message: Uint8Array, length = message.length): (string | number)[] {
+  // Octets behind the message would be records if they were read; where nothing is behind it reading there throws.
   const octets = new Uint8Array(AT + message.length + 64).fill(1);
   octets.set(message, AT);
-  const view = new DataView(octets.buffer);
-  const end = dns.questionEnd(view, AT, message.length);
-  reader.read(view, AT, length, end);
+  const found = readView(new DataView(octets.buffer), length);
+  expect(readView(new DataView(octets.buffer, 0, AT + length), length)).toEqual(found);
+  return found;
+}
+
+function readView(view: DataView, length: number): (string | number)[] {
+  reader.read(view, AT, length, dns.questionEnd(view, AT, length));
   const found: (string | number)[] = [];
   for (let i = 0; i < reader.count; i++) found.push(formatAddress(reader.words, i * 4), reader.ttl[i]);
   return found;
@@ -71,7 +76,8 @@ describe("an answer's addresses", () => {
     ])
       expect(addresses([a(other, "192.0.2.7")])).toEqual([]);
     // They differ by the bit that letters differ by.
-    expect(addresses([a("a`b{", "192.0.2.7")], "a@b[")).toEqual([]);
+    for (const [one, other] of ["@`", "[{", "0\x10", "-\r"])
+      expect(addresses([a(`a${one}b`, "192.0.2.7")], `a${other}b`)).toEqual([]);
     expect(addresses([a("azAZ", "192.0.2.7")], "AZaz")).toEqual(FOUND);
   });
 
@@ -122,8 +128,9 @@ describe("an answer's addresses", () => {
 
   it("are 128 at most", () => {
     const many = (count: number) => Array.from({ length: count }, (_, i) => a(NAME, `192.0.2.${i}`));
-    expect(addresses(many(128))).toHaveLength(128 * 2);
-    expect(addresses(many(130))).toEqual(addresses(many(128)));
+    const found = Array.from({ length: 128 }, (_, i) => [`192.0.2.${i}`, 60]).flat();
+    expect(addresses(many(128))).toEqual(found);
+    expect(addresses(many(130))).toEqual(found);
   });
 
   it("are as old as they may be: a TTL with its top bit set is 0", () => {
@@ -195,6 +202,39 @@ describe("names in an answer", () => {
     expect(through([0x40, 98, 0])).toEqual([]);
     expect(through([0x80, 98, 0])).toEqual([]);
     expect(through([1])).toEqual([]);
+  });
+
+  it("lead to nothing, and not to the root, where they are none", () => {
+    const at = 12 + 3 + 4 + 15 + 12;
+    for (const target of [[], [0xc0], pointer(at + 2), [5, 98], [2, 98], [1, 98]]) {
+      const root = record([0], 1, ADDRESS);
+      // A reader of its own: nothing is left of another target.
+      const fresh = new DnsAnswer();
+      const message = raw(B, 2, [...root, ...record([0xc0, 12], 5, target)]);
+      const view = new DataView(message.buffer);
+      fresh.read(view, 0, message.length, dns.questionEnd(view, 0, message.length));
+      expect([target, fresh.count]).toEqual([target, 0]);
+    }
+  });
+
+  it("are no names, and of no chain, where they point forward or their labels are too long", () => {
+    const targetAt = 12 + 3 + 4 + 12;
+    const long = (octets: number) => [octets, ...new Array<number>(octets).fill(98), 0];
+    for (const [octets, found] of [
+      [63, FOUND],
+      [64, []],
+    ] as const) {
+      const records = [...record([0xc0, 12], 5, long(octets)), ...record(pointer(targetAt), 1, ADDRESS)];
+      expect(read(raw(B, 2, records))).toEqual(found);
+    }
+    // The chain leads nowhere, as the second record's own name does.
+    const nowhere = [...record([0xc0, 12], 5, [1]), ...record([0xff, 0xff], 1, ADDRESS)];
+    expect(read(raw(B, 2, nowhere))).toEqual([]);
+  });
+
+  it("may end with the message", () => {
+    const records = [...record([1, 97, 0], 1, ADDRESS), ...record([0xc0, 12], 5, pointer(12 + 3 + 4))];
+    expect(read(raw(B, 2, records))).toEqual(FOUND);
   });
 
   it("may pass 64 pointers, and not 65", () => {

@@ -10,10 +10,11 @@ const NAME = [1, 98, 0];
 const ADDRESS = [192, 0, 2, 7];
 const ADDRESS6 = [0x20, 1, 0xd, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
-/** Octets at AT. Those behind them would be read as records if they were. */
-function place(octets: readonly number[]): DataView {
-  const filling = (length: number) => new Array<number>(length).fill(1);
-  return new DataView(Uint8Array.of(...filling(AT), ...octets, ...filling(64)).buffer);
+/** Octets at AT. Those behind them would be read as records if they were; behind `length` of them there is nothing at all. */
+function place(octets: readonly number[], length?: number): DataView {
+  const filling = (count: number) => new Array<number>(count).fill(1);
+  const { buffer } = Uint8Array.of(...filling(AT), ...octets, ...filling(64));
+  return new DataView(buffer, 0, length === undefined ? buffer.byteLength : AT + length);
 }
 
 /** What `write` changes of 40 octets; nothing else may change. */
@@ -125,6 +126,7 @@ describe("a question", () => {
     const query = message([0, 0, 0]).with(2, 0);
     expect(check(query)).toBe("handled");
     expect(check(query, 11)).toBe("dns-malformed");
+    expect(check(query.with(5, 0), 12)).toBe("handled");
     expect(check(query.with(2, 0x80))).toBe("dns-malformed");
     expect(check(query.with(5, 2))).toBe("dns-malformed");
     expect(DROP_REASONS[dns.checkQuery(new DataView(new ArrayBuffer(AT)), AT, 0)]).toBe("dns-malformed");
@@ -147,6 +149,7 @@ describe("a name", () => {
     ["the root", [0, 9], 1],
     ["a label", [1, 97, 0, 9], 3],
     ["a pointer", [0xc0, 12, 9], 2],
+    ["a pointer at the end", [0xc0, 12], 2],
     ["a pointer behind a label", [1, 97, 0xff, 0xff, 9], 4],
     ["a label of 63 octets", labels(63), 65],
     ["a label of 64 octets", labels(64), -1],
@@ -173,7 +176,8 @@ describe("a record", () => {
     expect(dns.recordTtl(view, fixedAt)).toBe(0x81020304);
     expect([dns.recordData(fixedAt), dns.recordEnd(view, fixedAt)]).toEqual([AT + 13, AT + 16]);
     for (let length = 0; length < octets.length; length++)
-      expect([length, dns.recordAt(view, AT, AT + length)]).toEqual([length, -1]);
+      for (const view of [place(octets), place(octets, length)])
+        expect([length, dns.recordAt(view, AT, AT + length)]).toEqual([length, -1]);
     // Without data it ends with its length.
     const empty = record(16, []);
     expect(dns.recordAt(place(empty), AT, AT + empty.length)).toBe(AT + 3);
@@ -285,9 +289,15 @@ describe("addresses of a message's answers", () => {
   it("end where the message does, at whatever octet", () => {
     const octets = message([2, 0, 0], a, a);
     for (let length = FIRST; length <= octets.length; length++) {
-      const [count] = take(octets, 4, length);
-      expect([length, count]).toEqual([length, Math.floor((length - FIRST) / a.length)]);
+      const whole = Math.floor((length - FIRST) / a.length);
+      const found = dns.takeAddresses(
+        ...([place(octets, length), AT, length, FIRST, new Int32Array(8), Uint32Array.of(9)] as const),
+      );
+      expect([length, take(octets, 4, length)[0], found]).toEqual([length, whole, whole]);
     }
+    // Flags of zeros, which are where a length would be of a record that is in front of everything.
+    const broken = message([1, 0, 0], [0x40, ...a]).with(2, 0);
+    expect(take(broken)).toEqual([0, 1000]);
   });
 });
 
@@ -310,8 +320,12 @@ describe("the case of letters", () => {
       return dns.isSameQuestion(new DataView(octets.buffer), 2, 2 + a.length, a.length);
     };
     expect(same(query("azAZ09"), query("AZaz09"))).toBe(true);
-    for (const other of ["az@Z09", "az[Z09", "azA`09", "azA{09", "bzAZ09"])
-      expect(same(query("azAZ09"), query(other))).toBe(false);
+    expect(same(query("azAZ09"), query("bzAZ09"))).toBe(false);
+    // They differ by the bit that letters differ by.
+    for (const [one, other] of ["@`", "[{", "0\x10", "-\r"]) {
+      expect(same(query(`a${one}`), query(`a${other}`))).toBe(false);
+      expect(same(query(`a${other}`), query(`a${one}`))).toBe(false);
+    }
     const end = query("a").length;
     // The type's and the class's octets are no letters, nor is what is in front of the question.
     for (const at of [end - 4, end - 3, end - 2, end - 1])
@@ -334,6 +348,15 @@ describe("the case of letters", () => {
     for (let at = 2; at < whole.length; at++) {
       const isName = at >= 12 && at < 12 + 4;
       expect([at, same(whole.with(at, 0x41), whole.with(at, 0x61))]).toEqual([at, isName]);
+    }
+  });
+
+  it("is of letters alone, whatever was noted", () => {
+    const octets = query("@[`{-_09");
+    for (const noted of [0, 255]) {
+      const view = place(octets);
+      dns.restoreCase(view, AT, octets.length, new Uint8Array(32).fill(noted), 0);
+      expect([...new Uint8Array(view.buffer).subarray(AT, AT + octets.length)]).toEqual(octets);
     }
   });
 
