@@ -71,8 +71,8 @@ export class ConnectAnswer {
   take(octets: Uint8Array, at: number, length: number): number {
     for (let i = 0; i < length; i++) if (!this.takeOctet(octets[at + i])) return NOT_AN_ANSWER;
     if (this.seen < HEAD_ENDED) return ANSWER_UNDER_WAY;
-    const isStatus = this.taken >= STATUS_END && this.status >= 100 && this.status <= 999;
-    return isStatus ? ANSWER_ENDED : NOT_AN_ANSWER;
+    // Three digits: fewer, and those that begin with 0, are less.
+    return this.status >= 100 ? ANSWER_ENDED : NOT_AN_ANSWER;
   }
 
   private takeOctet(octet: number): boolean {

@@ -89,7 +89,7 @@ export class RequestHead {
     const targetAt = ++at;
     while (at < length && octets[at] > SPACE && octets[at] < 0x7f) at++;
     const targetEnd = at;
-    if (targetEnd === targetAt || octets[at] !== SPACE) return false;
+    if (octets[at] !== SPACE) return false;
     at++;
     if (!startsWith(octets, at, VERSION, false)) return false;
     at += VERSION.length;

@@ -90,6 +90,8 @@ describe("a ClientHello's server name", () => {
   });
 
   it("is none where no extension names one, or there are no extensions", () => {
+    // Beside what is found, which is 0.
+    expect([NO_SERVER_NAME, NOT_A_CLIENT_HELLO]).toEqual([-1, -2]);
     expect(read(hello())).toBe(NO_SERVER_NAME);
     expect(read(hello({ extensions: null }))).toBe(NO_SERVER_NAME);
     expect(read(hello({ extensions: extension(43, [1]) }))).toBe(NO_SERVER_NAME);

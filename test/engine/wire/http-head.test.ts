@@ -38,6 +38,7 @@ describe("the Host field", () => {
     ["an address", "Host: 192.0.2.7:80", "192.0.2.7"],
     ["letters of either case", "hOsT: A.Example", "A.Example"],
     ["no blank", "Host:a.example", "a.example"],
+    ["no blank and nothing but digits", "Host:123", "123"],
     ["blanks on both sides", "Host: \t  a.example\t ", "a.example"],
     ["one character", "Host: a", "a"],
     ["one character and a port", "Host: a:1", "a"],
@@ -105,6 +106,9 @@ describe("the request line", () => {
     ["GET  / HTTP/1.1", null],
     ["GET  HTTP/1.1", null],
     ["GET /\x7f HTTP/1.1", null],
+    ["GET /\x7fHTTP/1.1", null],
+    ["GET /\tHTTP/1.1", null],
+    ["GET / HTTP/1.1X\n", null],
     ["GET /\t HTTP/1.1", null],
     ["GET /\0 HTTP/1.1", null],
     ["GET /", null],
@@ -118,6 +122,7 @@ describe("the request line", () => {
     ["GET ** HTTP/1.1", null],
     ["GET a.example HTTP/1.1", null],
     ["GET https://a.example/ HTTP/1.1", null],
+    ["GET https:/a.example/ HTTP/1.1", null],
     ["GET http:/a.example/ HTTP/1.1", null],
     ["GET http:// HTTP/1.1", null],
     ["GET http:/// HTTP/1.1", null],
@@ -142,6 +147,44 @@ describe("the request line", () => {
     expect(hostOf("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n\r\n")).toBeNull();
   });
 
+  it("has the same host in letters of either case, and in no other octets", () => {
+    const connect = (one: string, other: string) =>
+      hostOf(`CONNECT a${one}z HTTP/1.1\r\nHost: a${other}z\r\n\r\n`);
+    for (const [one, other] of ["aA", "zZ", "Aa", "Zz"]) expect(connect(one, other)).toBe(`a${other}z`);
+    for (const [one, other] of ["[{", "{[", ".\x0e", "`@"]) expect(connect(one, other)).toBeNull();
+  });
+
+  it("names nobody where its authority is empty", () => {
+    for (const text of [
+      "GET http:/// HTTP/1.1",
+      "GET http://?a.example HTTP/1.1",
+      "CONNECT  HTTP/1.1",
+      "CONNECT :80 HTTP/1.1",
+    ])
+      for (const fields of ["", "Host:\r\n", "Host: a.example\r\n"])
+        expect([text, hostOf(`${text}\r\n${fields}\r\n`)]).toEqual([text, null]);
+    // What is not an empty field, but blank, says as little.
+    expect(hostOf("CONNECT a.example:443 HTTP/1.1\r\nHost: \t \r\n\r\n")).toBe("a.example");
+  });
+
+  it("that is none is none where another's fields began", () => {
+    const octets = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text));
+    const head = new RequestHead();
+    const good = octets("GET / HTTP/1.1\r\n\r\n");
+    for (const bad of [
+      ":234567890123456",
+      "GET /ab\x7fHTTP/1.1",
+      "GET /a HTTP/2.10",
+      "GET /abc HTTP/1.",
+      "GET abc HTTP/1.1",
+    ]) {
+      expect(bad).toHaveLength(16);
+      expect(head.read(good, 18)).toBe(NO_HOST);
+      expect([bad, head.read(octets(`${bad}\r\n`), 18)]).toEqual([bad, 2]);
+    }
+    expect(hostOf("Host: a.example\r\n\r\n")).toBeNull();
+  });
+
   it("is forgotten with the next request", () => {
     const octets = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text));
     const head = new RequestHead();
@@ -164,6 +207,8 @@ describe("a head", () => {
     ["a bare line feed behind the request line", "GET / HTTP/1.1\nHost: a.example\r\n\r\n"],
     ["a bare carriage return behind the request line", "GET / HTTP/1.1\rXHost: a.example\r\n\r\n"],
     ["a bare line feed behind a field", "GET / HTTP/1.1\r\nHost: a.example\n\r\n"],
+    ["two line feeds behind a field", "GET / HTTP/1.1\r\nHost: a.example\n\n\r\n"],
+    ["a NUL and a line feed behind a field", "GET / HTTP/1.1\r\nHost: a.example\0\n\r\n"],
     ["a bare carriage return behind a field", "GET / HTTP/1.1\r\nHost: a.example\rX\r\n"],
     ["something else in its empty line", "GET / HTTP/1.1\r\nHost: a.example\r\n\rX"],
     ["an octet behind its end", "GET / HTTP/1.1\r\nHost: a.example\r\n\r\nX"],

@@ -106,6 +106,7 @@ describe("a long header", () => {
           QUIC_OTHER_VERSION,
         );
     }
+    expect([QUIC_READ, MALFORMED, QUIC_OTHER_VERSION]).toEqual([0, -1, -2]);
     expect(read([0xc0, 0xfa, 0, 0, 0, 0])).toBe(QUIC_OTHER_VERSION);
     expect(read([0xc0, 0xfa, 0, 0, 0])).toBe(MALFORMED);
   });
@@ -145,8 +146,8 @@ describe("a long header", () => {
 describe("the frames of an Initial packet", () => {
   /** CRYPTO frames as offset, place and length, and the last result. */
   function frames(octets: readonly number[]): (number | number[])[] {
-    // Behind the payload PING and PADDING, and no end of them.
-    const all = Uint8Array.of(...octets, ...new Array<number>(80).fill(1));
+    // Behind the payload frames that none may have, and small numbers.
+    const all = Uint8Array.of(...octets, ...new Array<number>(80).fill(8));
     const reader = new InitialFrames();
     reader.begin(all, octets.length);
     const found: (number | number[])[] = [];
@@ -167,10 +168,14 @@ describe("the frames of an Initial packet", () => {
     ["CRYPTO at an offset of four octets", [6, 0x81, 2, 3, 4, 1, 7], [[0x1020304, 6, 1], NO_MORE_FRAMES]],
     ["CRYPTO between PADDING", [0, ...CRYPTO, 1, ...CRYPTO, 0], [[0, 4, 1], [0, 9, 1], NO_MORE_FRAMES]],
     ["ACK", [2, 9, 0x40, 8, 0, 3, ...CRYPTO], [[0, 9, 1], NO_MORE_FRAMES]],
+    ["ACK whose first range is 0", [2, 9, 8, 0, 0, ...CRYPTO], [[0, 8, 1], NO_MORE_FRAMES]],
+    ["ACK whose ranges are 0", [2, 9, 8, 1, 0, 0, 0, ...CRYPTO], [[0, 10, 1], NO_MORE_FRAMES]],
+    ["ACK at the end", [2, 9, 8, 0, 3], [NO_MORE_FRAMES]],
     ["ACK with two ranges", [2, 9, 8, 2, 3, 1, 1, 1, 1, ...CRYPTO], [[0, 12, 1], NO_MORE_FRAMES]],
     ["ACK with ECN", [3, 9, 8, 0, 3, 1, 1, 1, ...CRYPTO], [[0, 11, 1], NO_MORE_FRAMES]],
     ["ACK with a range and ECN", [3, 9, 8, 1, 3, 1, 1, 1, 1, 1, ...CRYPTO], [[0, 13, 1], NO_MORE_FRAMES]],
     ["CONNECTION_CLOSE", [0x1c, 0x41, 0, 6, 3, 9, 9, 9, ...CRYPTO], [[0, 11, 1], NO_MORE_FRAMES]],
+    ["CONNECTION_CLOSE for PADDING", [0x1c, 1, 0, 0, ...CRYPTO], [[0, 7, 1], NO_MORE_FRAMES]],
     ["CONNECTION_CLOSE without words", [0x1c, 1, 6, 0, ...CRYPTO], [[0, 7, 1], NO_MORE_FRAMES]],
   ])("are read: %s", (_name, octets, expected) => {
     expect(frames(octets)).toEqual(expected);
@@ -191,6 +196,7 @@ describe("the frames of an Initial packet", () => {
     ["ACK of more ranges than octets", [2, 9, 8, 0x7f, 0xff, 3, 1, 1, 1, 1]],
     ["ACK without its ECN", [3, 9, 8, 0, 3]],
     ["ACK without all of its ECN", [3, 9, 8, 0, 3, 1, 1]],
+    ["ACK that is cut in the last of its ECN", [3, 9, 8, 0, 3, 1, 1, 0x40]],
     ["CONNECTION_CLOSE alone", [0x1c]],
     ["CONNECTION_CLOSE without a type", [0x1c, 1]],
     ["CONNECTION_CLOSE without a length", [0x1c, 1, 6]],
