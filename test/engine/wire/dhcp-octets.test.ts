@@ -154,6 +154,23 @@ describe("DHCP: options where they stand", () => {
     expect(option.writeOptions(two.fill(0), [sized(43, 256)], exact - 1, false, false)).toBe(300);
   });
 
+  it("leave two octets that hold no piece as they are", () => {
+    const left = ROOM - 6;
+    const { main, file } = write([sized(53, 1), sized(1, left - 4), sized(2, 130)], true, true);
+    expect(main).toEqual([...piece(53, 1), 52, 1, 3, ...piece(1, left - 4), 255]);
+    expect(file).toEqual([...piece(2, 125), 255]);
+  });
+
+  it("are counted with the head of each piece", () => {
+    // 3 octets, and 260 in two pieces: one or two too many for the field that all else would fit.
+    for (const room of [261, 262]) {
+      const message = new Uint8Array(OPTIONS + room + 1);
+      option.writeOptions(message, [sized(53, 1), sized(43, 256)], message.length, true, false);
+      message.set([0x63, 0x82, 0x53, 0x63], OPTIONS - 4);
+      expect(option.readOptions(message)?.get(43)).toHaveLength(256);
+    }
+  });
+
   it("have values in network order", () => {
     expect([...option.encodeAddresses([0x01020304, 0x85060708 | 0])]).toEqual([1, 2, 3, 4, 0x85, 6, 7, 8]);
     expect([...option.encodeUint16(0x0102)]).toEqual([1, 2]);
@@ -174,6 +191,9 @@ describe("DHCP: options where they stand", () => {
     expect(read(OPTIONS + 1)).toBeNull();
     expect(read(OPTIONS)).toEqual(new Map());
     expect(read(OPTIONS - 1)).toEqual(new Map());
+    // An option without octets is whole at the very end.
+    larger[4 + OPTIONS + 1] = 0;
+    expect(read(OPTIONS + 2)).toEqual(new Map([[53, new Uint8Array(0)]]));
   });
 
   it("end with file and sname, whatever stands behind those", () => {
@@ -275,6 +295,9 @@ describe("DHCPv6", () => {
     }
     expect(dhcp6.macInDuid(Uint8Array.of(0, 1, 0, 1, ...mac))).toBeNull();
     expect(dhcp6.macInDuid(new Uint8Array(0))).toBeNull();
+    // Of another kind, and as long as one that began before or in itself would be.
+    for (const octets of [5, 6, 7])
+      expect(dhcp6.macInDuid(Uint8Array.of(0, 2, 0, 1, 9, 9, 9).subarray(0, octets))).toBeNull();
   });
 
   it("keeps the protocol's own options to itself", () => {
@@ -315,6 +338,11 @@ describe("names", () => {
     // Its second label is, too, where the first is the last that is not.
     const octets = list("f".repeat(29), "y");
     expect(octets.slice(at + 31)).toEqual([1, 122, 1, 121, 0, 1, 121, 0]);
+  });
+
+  it("in a search list are the same in letters of either case, but in no other letters", () => {
+    expect([...encodeSearchList(["a.B", "A.b"])]).toEqual([1, 97, 1, 66, 0, 0xc0, 0]);
+    expect([...encodeSearchList(["ß", "ss"])]).toEqual([2, 0xc3, 0x9f, 0, 2, 115, 115, 0]);
   });
 
   it("in a search list point to a suffix in whatever name it stands", () => {

@@ -301,6 +301,14 @@ describe("TCP options", () => {
     ["SACK of half a block", [5, 6, 1, 2, 3, 4], {}],
     ["options behind the end of options", [4, 2, 0, 2, 4, 5, 0xb4], { sackPermitted: true }],
     ["options behind one nobody knows", [200, 4, 4, 2, 4, 2], { sackPermitted: true }],
+    ["options behind what would be an option without the end", [0, 2, 4, 2], {}],
+    [
+      "twelve octets that are no timestamps",
+      [2, 4, 5, 0xb4, 1, 1, 1, 1, 1, 1, 4, 2],
+      { mss: 1460, sackPermitted: true },
+    ],
+    ["what is as long as SACK", [200, 10, ...edges(1)], {}],
+    ["SACK of a block and a bit", [5, 12, ...edges(1), 0, 0], {}],
     ["an option of length 0", [4, 2, 2, 0, 5, 0xb4], { sackPermitted: true }],
     ["an option of length 1", [200, 1, 4, 2], {}],
     ["an option over the end", [2, 4, 5], {}],
@@ -316,6 +324,20 @@ describe("TCP options", () => {
       expect([sackBlocks, ...sackEdges]).toEqual([count, ...expected, ...new Array(8 - 2 * count).fill(0)]);
     }
     expect(parse([5, 2 + 8 * 5, ...edges(5)]).sackBlocks).toBe(4);
+  });
+
+  it("are read up to their end, at whatever place", () => {
+    const found = new options.TcpOptions();
+    for (let at = 0; at < 8; at++) {
+      const view = new DataView(new ArrayBuffer(24));
+      options.writeTimestamps(view, at, 1, 2);
+      for (let octets = 0; octets < 12; octets++) {
+        found.parse(view, at, at + octets);
+        expect([at, octets, found.hasTimestamps]).toEqual([at, octets, false]);
+      }
+      found.parse(view, at, at + 12);
+      expect(found.hasTimestamps).toBe(true);
+    }
   });
 
   it("are forgotten with the next segment", () => {
