@@ -73,6 +73,15 @@ describe("a chain of extension headers", () => {
     expect(walk(60, extension(59, [], 16)).result).toBe("handled");
   });
 
+  it("is malformed where it ends in a header, whatever length that says it has", () => {
+    expect(walk(60, [59, 255, 0, 0]).result).toBe("ipv6-malformed");
+    // A fragment header has none: that octet is reserved.
+    expect(walk(44, [...extension(6).with(1, 255), ...TCP])).toMatchObject({
+      result: "handled",
+      protocol: 44,
+    });
+  });
+
   it("says nothing of the packet before", () => {
     const headers = new ipv6.ExtensionHeaders();
     const full = Array.from({ length: EXTENSION_HEADERS_MAX - 1 }, () => extension(60)).flat();
@@ -111,6 +120,7 @@ describe("a chain of extension headers", () => {
 
   it.each<[string, number[], number, string]>([
     ["PAD1 alone", [0, 0, 0, 0, 0, 0], 8, "handled"],
+    ["PAD1 in front of PADN", [0, 1, 3, 0xc0, 0xc0, 0xc0], 8, "handled"],
     ["PADN up to the end", [1, 4, 9, 9, 9, 9], 8, "handled"],
     ["PADN one octet over the end", [1, 5, 0, 0, 0, 0], 8, "ipv6-malformed"],
     ["an option whose kind is the last octet", [0, 0, 0, 0, 0, 1], 8, "ipv6-malformed"],
@@ -199,6 +209,12 @@ describe("Neighbour Discovery's check", () => {
       expect([octets, longer(...macOption(1, MAC).slice(0, octets))]).toEqual([octets, "ndp-malformed"]);
     expect(longer(...macOption(1, MAC), 200, 2, ...new Array<number>(13).fill(0))).toBe("ndp-malformed");
     expect(longer(200, 0, 0, 0, 0, 0, 0, 0)).toBe("ndp-malformed");
+  });
+
+  it("reads nothing of a message without octets", () => {
+    const packet = icmp6({ payload: RS }).subarray(0, 40);
+    const view = new DataView(Uint8Array.from(packet).buffer);
+    expect(DROP_REASONS[ndp.checkNdp(view, 0, 40, 0)]).toBe("ndp-malformed");
   });
 
   it("takes no other message, code or hop limit", () => {

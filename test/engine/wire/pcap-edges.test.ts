@@ -76,6 +76,7 @@ describe("classic pcap", () => {
     const found = [2.5, 0x0101, 60, ...A];
     expect(read(HEAD)).toEqual([]);
     expect(read(HEAD, one(4, A))).toEqual([found]);
+    expect(read(HEAD, one(0, []))).toEqual([[2.5, 0x0101, 60]]);
     expect(read(HEAD, one(0, []), one(4, A))).toEqual([[2.5, 0x0101, 60], found]);
     expect(read(HEAD, one(4, A), one(5, A))).toEqual([found]);
     expect(read(HEAD, one(4, A), one(0, []).slice(0, 15))).toEqual([found]);
@@ -87,6 +88,7 @@ describe("pcapng: blocks", () => {
   it("are read up to one that does not fit, or whose length no block has", () => {
     expect(read(SECTION, iface(), packet(A), packet(B))).toEqual([FOUND_A, FOUND_B]);
     // Of no use, but blocks: one without a body, and one of a type nobody knows.
+    expect(read(SECTION, iface(), block(77, zeros(24)), packet(B))).toEqual([FOUND_B]);
     expect(read(SECTION, iface(), block(77, []), packet(A), block(0, [1, 2, 3, 4]), packet(B))).toEqual([
       FOUND_A,
       FOUND_B,
@@ -94,6 +96,8 @@ describe("pcapng: blocks", () => {
     for (const length of [0, 4, 8, 11, 13, 14, 15])
       expect(read(SECTION, iface(), packet(A), block(77, zeros(8), length), packet(B))).toEqual([FOUND_A]);
     expect(read(SECTION, iface(), packet(A), block(77, zeros(8), 24))).toEqual([FOUND_A]);
+    // As long as it says, which is no multiple of 4.
+    expect(read(SECTION, iface(), packet(A), block(77, [9]), packet(B))).toEqual([FOUND_A]);
     expect(read(SECTION, iface(), packet(A), packet(B).slice(0, -1))).toEqual([FOUND_A]);
     expect(read(SECTION, iface(), packet(A), zeros(11))).toEqual([FOUND_A]);
   });
@@ -103,6 +107,7 @@ describe("pcapng: blocks", () => {
     expect(read(SECTION, iface(), packet([], 0), packet(B))).toEqual([[1, 1, 99], FOUND_B]);
     expect(read(SECTION, iface(), packet(A, 5), packet(B))).toEqual([FOUND_B]);
     expect(read(SECTION, iface(), block(6, zeros(16)), packet(B))).toEqual([FOUND_B]);
+    expect(read(SECTION, iface(), packet(A), block(6, []))).toEqual([FOUND_A]);
     expect(read(SECTION, packet(A), iface(), packet(A, 4, 1), packet(B))).toEqual([FOUND_B]);
   });
 
@@ -123,7 +128,7 @@ describe("pcapng: blocks", () => {
   });
 
   it("of an interface that are too short end the file", () => {
-    expect(read(SECTION, block(1, zeros(4)), iface(), packet(B))).toEqual([]);
+    expect(read(SECTION, block(1, zeros(4)), iface(), packet(B), packet(B, 4, 1))).toEqual([]);
     expect(read(SECTION, block(1, [1, 0, 0, 0, 0, 0, 0, 0]), packet(B))).toEqual([FOUND_B]);
   });
 });
@@ -138,6 +143,7 @@ describe("pcapng: the clock of an interface", () => {
     ["is a power of ten", [MILLISECONDS], 1000],
     ["is a power of two", [option(9, 1, [0x80 | 4, 0, 0, 0])], 62_500],
     ["is a whole second", [option(9, 1, [0, 0, 0, 0])], 1_000_000],
+    ["is in the first octet of a longer option", [option(9, 4, [3, 9, 9, 9])], 1000],
     ["stands behind other options", [option(2, 3, [65, 65, 65, 0]), option(2, 4, A), MILLISECONDS], 1000],
     ["stands behind an empty option", [option(2, 0, []), MILLISECONDS], 1000],
     ["does not stand behind the end of options", [option(0, 0, []), MILLISECONDS], 1],

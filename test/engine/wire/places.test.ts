@@ -467,17 +467,21 @@ describe("IPv6", () => {
   it("sums addresses whatever carries there are", () => {
     const octets = new Uint8Array(AT + 40).fill(0xff);
     const view = new DataView(octets.buffer);
-    const words = new Int32Array(9).fill(-1);
+    const words = new Int32Array(10).fill(-1);
     expect([ipv6.headerAddressSum6(view, AT), ipv6.addressSum6(words, 1)]).toEqual([0xffff, 0xffff]);
     // The header's first eight octets are no address.
     octets.fill(0, AT + 8);
-    words.fill(0, 1);
+    words.fill(0, 1, 9);
     expect([ipv6.headerAddressSum6(view, AT), ipv6.addressSum6(words, 1)]).toEqual([0, 0]);
     view.setInt32(AT + 8, 0xffffffff | 0);
     view.setInt32(AT + 36, 0x00010001);
     words[1] = 0xffffffff | 0;
     words[8] = 0x00010001;
     expect([ipv6.headerAddressSum6(view, AT), ipv6.addressSum6(words, 1)]).toEqual([2, 2]);
+    // Its first fold carries again.
+    view.setInt32(AT + 36, 1);
+    words[8] = 1;
+    expect([ipv6.headerAddressSum6(view, AT), ipv6.addressSum6(words, 1)]).toEqual([1, 1]);
   });
 });
 
