@@ -6,7 +6,8 @@ import type { FrameLink } from "../../../src/engine/boundary.ts";
 import { defaultEngineConfig } from "../../../src/engine/config.ts";
 import { Egress } from "../../../src/engine/link/egress.ts";
 import { Neighbours } from "../../../src/engine/link/neighbours.ts";
-import type { TransmitQueue } from "../../../src/engine/memory/transmit-queue.ts";
+import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
+import { type TransmitQueue, TX_CHECKSUM_PARTIAL } from "../../../src/engine/memory/transmit-queue.ts";
 import { Counters } from "../../../src/engine/metrics/counters.ts";
 import { endedBy, endReason, FLOW_END_REASONS, FLOW_ENDED_BY } from "../../../src/engine/metrics/flow-end.ts";
 import type { Destinations } from "../../../src/engine/network/destinations.ts";
@@ -18,8 +19,12 @@ import { ESTABLISHED, type TcpConnection } from "../../../src/engine/transport/t
 import { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
 import { newConnection } from "../../../src/engine/transport/tcp/open.ts";
 import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
+import { IPV6_HEADER_OCTETS } from "../../../src/engine/wire/ipv6.ts";
 import { arenaForWorld } from "../../sim/engine-under-test.ts";
 import {
+  ETHERTYPE_IPV4,
+  type Ipv4Packet,
+  type Ipv6Packet,
   parseEthernet,
   parseIpv4,
   parseIpv6,
@@ -159,15 +164,25 @@ export class TcpLayer {
     } as unknown as Recorder;
   }
 
-  /** A connection with the guest's port that nothing has been said about yet. */
-  connection(guestPort = GUEST_PORT, pair?: readonly number[]): TcpConnection {
+  /** The ends of a connection, over IPv4 or between addresses of IPv6: the guest's, then the remote's. */
+  ends(guestPort = GUEST_PORT, pair?: readonly number[]): Path {
     const ends = new Path(Int32Array.from(pair ?? new Array<number>(PAIR_WORDS).fill(0)));
-    ends.guestAddress = GUEST_IP;
-    ends.remoteAddress = REMOTE_IP;
     ends.guestPort = guestPort;
     ends.remotePort = REMOTE_PORT;
-    if (pair !== undefined) ends.ipOctets = 40;
-    const c = newConnection(this.ctx, ends);
+    if (pair === undefined) {
+      ends.guestAddress = GUEST_IP;
+      ends.remoteAddress = REMOTE_IP;
+    } else {
+      ends.ipOctets = IPV6_HEADER_OCTETS;
+      this.egress.neighbours6 ??= new Neighbours6();
+      this.egress.neighbours6.learn(ends.pair, 0, ...GUEST_MAC);
+    }
+    return ends;
+  }
+
+  /** A connection that nothing has been said about yet. */
+  connection(guestPort = GUEST_PORT, pair?: readonly number[]): TcpConnection {
+    const c = newConnection(this.ctx, this.ends(guestPort, pair));
     if (c === null) throw new Error("the table is full");
     return c;
   }
@@ -200,16 +215,23 @@ export class TcpLayer {
     return this.link.frames.splice(0);
   }
 
-  /** Segments that left since the last call, as they are on the wire. */
-  sent(): TcpSegment[] {
-    return this.frames().map(({ octets, flags }) => {
-      const ethernet = parseEthernet(octets);
+  /** Frames that left since the last call, taken apart: checksums are right, or left to who finishes them. */
+  packets(): { frame: SentFrame; packet: Ipv4Packet | Ipv6Packet; segment: TcpSegment }[] {
+    return this.frames().map((frame) => {
+      const ethernet = parseEthernet(frame.octets);
       if (typeof ethernet === "string") throw new Error(ethernet);
-      const packet = ethernet.type === 0x800 ? parseIpv4(ethernet.payload) : parseIpv6(ethernet.payload);
+      const packet =
+        ethernet.type === ETHERTYPE_IPV4 ? parseIpv4(ethernet.payload) : parseIpv6(ethernet.payload);
       if (typeof packet === "string") throw new Error(packet);
-      const segment = parseTcp(packet.payload, packet.source, packet.destination, (flags & 1) !== 0);
+      const isPartial = (frame.flags & TX_CHECKSUM_PARTIAL) !== 0;
+      const segment = parseTcp(packet.payload, packet.source, packet.destination, isPartial);
       if (typeof segment === "string") throw new Error(segment);
-      return segment;
+      return { frame, packet, segment };
     });
+  }
+
+  /** Segments that left since the last call. */
+  sent(): TcpSegment[] {
+    return this.packets().map(({ segment }) => segment);
   }
 }
