@@ -1,0 +1,628 @@
+/** Octets of the host on their way to the guest: read, cut, sent, sent again and freed, each by the octet. */
+import { describe, expect, it } from "vitest";
+import { EAGAIN, ECONNRESET } from "../../../src/engine/boundary.ts";
+import { LARGE_CHUNK_OCTETS, PAYLOAD_OCTETS_MAX, SMALL_CHUNK_OCTETS } from "../../../src/engine/limits.ts";
+import { NO_CHUNK, USE_SEND } from "../../../src/engine/memory/chunk-pool.ts";
+import {
+  CLOSE_WAIT,
+  CLOSED,
+  CLOSING,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  LAST_ACK,
+  RECOVERY_FAST,
+  RECOVERY_TIMEOUT,
+  SYN_RECEIVED,
+  type TcpConnection,
+  TIME_WAIT,
+  TIMER_NONE,
+  TIMER_PERSIST,
+  TIMER_REORDER,
+  TIMER_RETRANSMIT,
+} from "../../../src/engine/transport/tcp/connection.ts";
+import { freeAcknowledged, pump, pumpSmall } from "../../../src/engine/transport/tcp/to-guest.ts";
+import { FIN, PSH, RST } from "../../sim/guest-stack/codec.ts";
+import { type LayerOptions, TcpLayer } from "./tcp-layer.ts";
+
+class ToGuest extends TcpLayer {
+  readonly c: TcpConnection;
+  readonly una: number;
+  /** Octets that each place of each read had room for. */
+  readonly offered: number[][] = [];
+  private given = 0;
+
+  constructor(over: Partial<TcpConnection> = {}, options: LayerOptions = {}) {
+    super(options);
+    this.ctx.now = 500;
+    this.c = this.opened();
+    this.una = this.c.sndUna;
+    Object.assign(this.c, { sndWnd: 1_000_000, sndWndMax: 1_000_000, cwnd: 1_000_000, ...over });
+    const receive = this.network.tcpReceive.bind(this.network);
+    this.network.tcpReceive = (handle, list, count) => {
+      this.offered.push(Array.from({ length: count }, (_, i) => list[2 * i + 1]));
+      return receive(handle, list, count);
+    };
+  }
+
+  /** The peer sends the next octets of its stream. */
+  give(octets: number): this {
+    this.network.sockets[0].give(Uint8Array.from({ length: octets }, (_, i) => (this.given + i) % 251));
+    this.given += octets;
+    this.c.hostReadable = true;
+    return this;
+  }
+
+  /** Ten segments in three small chunks are under way. */
+  giveInThree(): this {
+    for (const octets of [4000, 4000, 2000]) {
+      this.c.lastRead = 0;
+      this.give(octets).pump();
+    }
+    this.segments();
+    return this;
+  }
+
+  pump(): this {
+    pump(this.ctx, this.c);
+    return this;
+  }
+
+  /** Segments that left: where, how long, and PSH or FIN. Their octets are the stream's. */
+  segments(): [from: number, length: number, flags?: string][] {
+    return this.sent().map(({ sequence, payload, flags }) => {
+      const from = (sequence - this.una) | 0;
+      expect(payload.every((octet, i) => octet === (from + i) % 251)).toBe(true);
+      const marks = `${flags & PSH ? "P" : ""}${flags & FIN ? "F" : ""}${flags & RST ? "R" : ""}`;
+      return marks === "" ? [from, payload.length] : [from, payload.length, marks];
+    });
+  }
+
+  acknowledge(octets: number): void {
+    this.c.sndUna = (this.una + octets) | 0;
+    freeAcknowledged(this.ctx, this.c);
+  }
+
+  chunks(): number[] {
+    const { pool } = this.ctx;
+    const filled: number[] = [];
+    for (let chunk = this.c.sendHead; chunk !== NO_CHUNK; chunk = pool.next[chunk]) {
+      filled.push(pool.filled[chunk]);
+      if (pool.next[chunk] === NO_CHUNK) expect(this.c.sendTail).toBe(chunk);
+    }
+    return filled;
+  }
+}
+
+const full = (from: number, count: number): [number, number][] =>
+  Array.from({ length: count }, (_, i) => [from + 1000 * i, 1000]);
+
+describe("octets of the host", () => {
+  it.each([ESTABLISHED, CLOSE_WAIT])("are sent in segments in state %i, the last marked", (state) => {
+    const to = new ToGuest({ state }).give(2500).pump();
+    expect(to.segments()).toEqual([...full(0, 2), [2000, 500, "P"]]);
+    expect(to.c).toMatchObject({ octetsToGuest: 2500, hostReadable: false, ready: false, lastRead: 2500 });
+    expect((to.c.sndNxt - to.una) | 0).toBe(2500);
+    expect(to.counters.value("tcp-octets-to-guest")).toBe(2500);
+    expect(to.c).toMatchObject({ timerKind: TIMER_RETRANSMIT, timerAt: 1500, sendCursor: NO_CHUNK });
+  });
+
+  it.each([SYN_RECEIVED, FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK, TIME_WAIT])(
+    "are not in state %i",
+    (state) => {
+      const to = new ToGuest({ state }).give(2500).pump();
+      expect([to.segments(), to.offered]).toEqual([[], []]);
+    },
+  );
+
+  it("are not read once the host's FIN has been, nor where there are none", () => {
+    const ended = new ToGuest({ hostEof: true, finSent: true }).give(10).pump();
+    expect(ended.offered).toEqual([]);
+    const idle = new ToGuest().pump();
+    expect([idle.offered, idle.segments()]).toEqual([[], []]);
+  });
+
+  it("are marked only where no more wait", () => {
+    const to = new ToGuest().give(4096 + 100).pump();
+    expect(to.offered).toEqual([[4000]]);
+    expect(to.segments()).toEqual(full(0, 4));
+    expect(to.c).toMatchObject({ hostReadable: true, ready: true, lastRead: LARGE_CHUNK_OCTETS });
+    to.pump();
+    expect(to.segments()).toEqual([[4000, 196, "P"]]);
+  });
+
+  it.each([
+    ["hostHangup", true],
+    ["hostUrgent", true],
+    ["hostFailed", false],
+  ] as const)("behind which %s lies are read on after a short read: %s", (flag, readsOn) => {
+    const to = new ToGuest({ [flag]: true }).give(100).pump();
+    expect([to.c.hostReadable, to.c.ready]).toEqual([readsOn, readsOn]);
+    expect(to.segments()).toEqual([readsOn ? [0, 100] : [0, 100, "P"]]);
+  });
+
+  it("are read until there are none, then the host is waited for", () => {
+    const to = new ToGuest({ hostReadable: true, hostUrgent: true }).pump();
+    expect(to.c).toMatchObject({ hostReadable: false, hostUrgent: false, state: ESTABLISHED });
+    expect(to.offered).toEqual([[4000]]);
+    expect([to.chunks(), to.ctx.pool.smallInUse]).toEqual([[], 0]);
+  });
+});
+
+describe("how much is read", () => {
+  it.each<[string, Partial<TcpConnection>, number[]]>([
+    ["whole segments of a small chunk", {}, [4000]],
+    ["less than a segment where the guest takes no more", { sndWnd: 900, sndWndMax: 1000 }, [900]],
+    ["a segment", { sndWnd: 1000 }, [1000]],
+    ["whole segments of what the guest takes", { sndWnd: 3999 }, [3000]],
+    ["of a large chunk where the last read filled a small one", { lastRead: 4096 }, [65_000]],
+    ["of a small one where it did not", { lastRead: 4095 }, [4000]],
+    [
+      "of several large ones where the last read filled all",
+      { lastRead: LARGE_CHUNK_OCTETS },
+      [65_000, 65_000, 65_000, 65_000],
+    ],
+    ["of as many as the guest takes", { lastRead: LARGE_CHUNK_OCTETS, sndWnd: 130_536 }, [65_000, 65_000]],
+    ["not of one that would not be filled", { lastRead: LARGE_CHUNK_OCTETS, sndWnd: 130_535 }, [65_000]],
+    ["what the congestion window allows", { cwnd: 2500 }, [2000]],
+  ])("is %s", (_, over, offered) => {
+    const to = new ToGuest(over).give(300_000).pump();
+    expect(to.offered).toEqual([offered]);
+    const octets = offered.reduce((sum, length) => sum + length, 0);
+    expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(octets);
+  });
+
+  it("is whole super-frames where the link takes them", () => {
+    for (const [over, frame] of [
+      [{ mss: 1000 }, 65_000],
+      // Twenty octets of IP and TCP each, and twelve of timestamps.
+      [{ mss: 13_099 }, 65_495],
+      [{ mss: 13_099, timestamps: true }, 52_396],
+    ] as const) {
+      const to = new ToGuest({ lastRead: 5000, ...over }, { offload: true }).give(300_000).pump();
+      expect(to.offered).toEqual([[frame]]);
+      expect(to.segments()).toEqual([[0, frame]]);
+    }
+    const long = new ToGuest({ lastRead: 5000, mss: 400, sndWnd: 70_000 }, { offload: true })
+      .give(300_000)
+      .pump();
+    expect(long.offered).toEqual([[65_200]]);
+  });
+
+  it("is what the last chunk has room for, where that is worth it", () => {
+    for (const [first, second] of [
+      [3840, 256],
+      [3841, 4000],
+    ]) {
+      const to = new ToGuest().give(first).pump();
+      to.give(5000).pump();
+      expect(to.offered[1]).toEqual([second]);
+      expect(to.chunks()).toEqual(second === 256 ? [4096] : [first, 4000]);
+      to.segments();
+    }
+    for (const [first, second] of [
+      [LARGE_CHUNK_OCTETS - 8192, 8000],
+      [LARGE_CHUNK_OCTETS - 8191, 65_000],
+    ]) {
+      const to = new ToGuest({ lastRead: 5000 }).give(first).pump();
+      to.give(70_000).pump();
+      expect(to.offered[1]).toEqual([second]);
+    }
+  });
+
+  it("is the rest of a chunk and then fresh ones, and where the first is not filled they are given back", () => {
+    const to = new ToGuest({ lastRead: 5000 }).give(20_000).pump();
+    to.segments();
+    to.c.lastRead = LARGE_CHUNK_OCTETS;
+    to.give(45_000 + 100).pump();
+    expect(to.offered[1]).toEqual([45_000, 65_000, 65_000, 65_000]);
+    expect(to.chunks()).toEqual([65_000, 100]);
+    expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(45_100);
+    expect(to.ctx.pool.largeInUse).toBe(2);
+    to.c.lastRead = LARGE_CHUNK_OCTETS;
+    to.give(10).pump();
+    expect(to.chunks()).toEqual([65_000, 110]);
+    expect(to.segments()).toEqual([[65_100, 10, "P"]]);
+  });
+
+  it("remembers how much came", () => {
+    for (const [octets, sndWnd, lastRead] of [
+      [2999, 3000, 2999],
+      [3000, 3000, LARGE_CHUNK_OCTETS],
+      [10, 3000, 10],
+    ]) {
+      const to = new ToGuest({ sndWnd }).give(octets).pump();
+      expect(to.c.lastRead).toBe(lastRead);
+      expect(to.c.hostReadable).toBe(lastRead === LARGE_CHUNK_OCTETS);
+    }
+    const large = new ToGuest({ lastRead: LARGE_CHUNK_OCTETS }).give(200_000).pump();
+    expect(large.c.lastRead).toBe(LARGE_CHUNK_OCTETS);
+  });
+
+  it("is nothing without memory: the connection waits for it", () => {
+    const to = new ToGuest({}, { payloadOctets: PAYLOAD_OCTETS_MAX / 256 });
+    const { pool } = to.ctx;
+    while (pool.take(USE_SEND, true) !== NO_CHUNK);
+    to.give(100).pump();
+    expect([to.offered, to.c.starved, to.ctx.starvedCount]).toEqual([[], true, 1]);
+    expect(to.c.hostReadable).toBe(true);
+  });
+});
+
+describe("the windows", () => {
+  it.each<[string, Partial<TcpConnection>, number, number]>([
+    ["the guest's bounds what is under way", { sndWnd: 2000 }, 0, 2000],
+    ["less what is under way", { sndWnd: 5000 }, 3000, 2000],
+    ["so does the congestion window", { cwnd: 2000 }, 0, 2000],
+    ["less what is under way there", { cwnd: 5000 }, 3000, 2000],
+    ["but what has arrived is not", { cwnd: 5000, sackedOctets: 1000 }, 3000, 3000],
+    ["in recovery what is lost is not, either", { cwnd: 5000, recovery: RECOVERY_TIMEOUT }, 3000, 2000],
+    ["nothing is left", { sndWnd: 3000 }, 3000, 0],
+    ["nor less than that", { sndWnd: 1000 }, 3000, 0],
+  ])("%s", (_, over, flight, sent) => {
+    const to = new ToGuest();
+    if (flight > 0) to.give(flight).pump();
+    expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(flight);
+    Object.assign(to.c, over);
+    to.c.recover = to.c.sndNxt;
+    to.c.lossUntil = to.c.retransmitNext = to.c.sndUna;
+    to.give(100_000).pump();
+    to.pump();
+    expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(sent);
+  });
+
+  it.each<[string, Partial<TcpConnection>, number]>([
+    ["a segment is worth sending", { sndWnd: 1000, sndWndMax: 60_000 }, 1000],
+    ["less is not", { sndWnd: 999, sndWndMax: 60_000 }, 0],
+    ["half of the largest window is", { sndWnd: 500, sndWndMax: 1000 }, 500],
+    ["less than that is not", { sndWnd: 499, sndWndMax: 1000 }, 0],
+    ["nothing is not, whatever the window was", { sndWnd: 0, sndWndMax: 0 }, 0],
+  ])("%s (RFC 9293 3.8.6.2.1)", (_, over, sent) => {
+    const to = new ToGuest(over).give(5000).pump();
+    expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(sent);
+    expect(to.c.timerKind).toBe(sent > 0 ? TIMER_RETRANSMIT : TIMER_PERSIST);
+    // Nor is it read.
+    expect(to.offered.length).toBe(sent > 0 ? 1 : 0);
+    const small = new ToGuest(over).give(5000);
+    pumpSmall(small.ctx, small.c);
+    expect(small.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(over.sndWnd);
+    expect(small.c.sendSmall).toBe(false);
+  });
+
+  it("that are shut while octets are under way need no probe: their acknowledgment tells", () => {
+    for (const stored of [false, true]) {
+      const to = new ToGuest().give(1000).pump();
+      to.c.sndWnd = stored ? 1500 : 1000;
+      if (stored) {
+        // Octets that are stored and do not fit.
+        to.c.sndWnd = 5000;
+        to.c.cwnd = 1000;
+        to.c.sndWndMax = 60_000;
+      }
+      to.give(1000).pump();
+      expect(to.c.timerKind).toBe(TIMER_RETRANSMIT);
+    }
+  });
+});
+
+describe("octets that are stored and were not sent", () => {
+  /** So many are stored; the windows allow this. */
+  function stored(octets: number, over: Partial<TcpConnection> = {}, options: LayerOptions = {}): ToGuest {
+    const to = new ToGuest({ lastRead: 5000 }, options).give(octets);
+    // Nobody knows the guest: it is read, and cannot leave.
+    to.c.guestAddress++;
+    to.pump();
+    to.c.guestAddress--;
+    expect([to.segments(), to.c.timerKind]).toEqual([[], TIMER_RETRANSMIT]);
+    expect([(to.c.sndNxt - to.una) | 0, (to.c.sndEnd - to.una) | 0]).toEqual([0, octets]);
+    Object.assign(to.c, over);
+    return to;
+  }
+
+  it("leave as the windows allow, in whole segments where there are several", () => {
+    for (const [sndWnd, sent] of [
+      [
+        2999,
+        [
+          [0, 1000],
+          [1000, 1000],
+        ],
+      ],
+      [1000, [[0, 1000]]],
+      [4000, [...full(0, 3), [3000, 500, "P"]]],
+    ] as const) {
+      const to = stored(3500, { sndWnd }).pump();
+      expect(to.segments()).toEqual(sent);
+    }
+  });
+
+  it("are probed for where the window is shut and none is under way", () => {
+    for (const [before, timerKind] of [
+      [0, TIMER_PERSIST],
+      [1, TIMER_NONE],
+    ]) {
+      const to = stored(10, { sndWnd: 0, timerKind: TIMER_NONE });
+      to.c.sndUna = (to.una - before) | 0;
+      to.pump();
+      expect(to.c.timerKind).toBe(timerKind);
+    }
+  });
+
+  it("leave in super-frames of whole segments", () => {
+    const to = stored(5500, { sndWnd: 2999 }, { offload: true }).pump();
+    expect(to.segments()).toEqual([[0, 2000]]);
+    to.c.sndWnd = 1_000_000;
+    to.pump();
+    expect(to.segments()).toEqual([[2000, 3500, "P"]]);
+    expect(to.c.sendCursor).toBe(NO_CHUNK);
+  });
+
+  it("wait for room on the link, and the connection with them", () => {
+    const to = stored(3000);
+    to.link.room = 0;
+    const { queue } = to.egress;
+    while (to.egress.payloadRoom() > 0) queue.push(20, 0, 0, 0, 0, 0);
+    to.c.ready = false;
+    to.pump();
+    expect([to.c.ready, (to.c.sndNxt - to.una) | 0]).toEqual([true, 0]);
+  });
+
+  it("keep octets of the host from being read", () => {
+    const to = stored(3500, { sndWnd: 1000 }).give(10).pump();
+    expect(to.offered.length).toBe(1);
+  });
+});
+
+describe("the link", () => {
+  it("that is full is not read for", () => {
+    const to = new ToGuest().give(100);
+    to.link.room = 0;
+    while (to.egress.payloadRoom() > 0) to.egress.queue.push(20, 0, 0, 0, 0, 0);
+    to.pump();
+    expect([to.offered, to.c.ready]).toEqual([[], true]);
+  });
+
+  it("that fills up on the way leaves the rest for later", () => {
+    const to = new ToGuest({ lastRead: 5000 }).give(10_000);
+    to.link.room = 0;
+    while (to.egress.payloadRoom() > 3) to.egress.queue.push(20, 0, 0, 0, 0, 0);
+    to.pump();
+    expect((to.c.sndNxt - to.una) | 0).toBe(3000);
+    expect(to.c.ready).toBe(true);
+    expect((to.c.sndEnd - to.una) | 0).toBe(10_000);
+  });
+});
+
+describe("what is timed", () => {
+  it("is one segment at a time, where there are no timestamps", () => {
+    const to = new ToGuest().give(2500).pump();
+    expect(to.c).toMatchObject({ rttTiming: true, rttStartMs: 500, rttSequence: (to.una + 1000) | 0 });
+    const stamped = new ToGuest({ timestamps: true }).give(2500).pump();
+    expect(stamped.c.rttTiming).toBe(false);
+  });
+
+  it.each([
+    [TIMER_NONE, 0, 1500],
+    [TIMER_PERSIST, 0, 1500],
+    [TIMER_RETRANSMIT, 3, 777],
+    [TIMER_REORDER, 3, 777],
+  ])("starts the timer where none of kind %i runs for other octets", (timerKind, backoff, timerAt) => {
+    const to = new ToGuest({ timerKind, backoff: 3, timerAt: 777 }).give(100).pump();
+    expect(to.c).toMatchObject({ backoff, timerAt });
+    expect(to.c.timerKind).toBe(backoff === 0 ? TIMER_RETRANSMIT : timerKind);
+  });
+});
+
+describe("the end of what the host sends", () => {
+  it.each([
+    [ESTABLISHED, FIN_WAIT_1],
+    [CLOSE_WAIT, LAST_ACK],
+  ])("is a FIN behind the last octet, from state %i to %i", (state, then) => {
+    const to = new ToGuest({ state }).give(100).pump();
+    to.segments();
+    to.network.sockets[0].end();
+    to.c.hostReadable = true;
+    to.pump();
+    expect(to.segments()).toEqual([[100, 0, "F"]]);
+    expect(to.c).toMatchObject({ state: then, finSent: true, hostEof: true, hostReadable: false });
+    expect((to.c.sndNxt - to.una) | 0).toBe(101);
+    to.give(10).pump();
+    expect(to.segments()).toEqual([]);
+  });
+
+  it("closes its socket where the guest has ended, too", () => {
+    for (const [hostShutdown, state] of [
+      [true, "closed"],
+      [false, "open"],
+    ] as const) {
+      const to = new ToGuest({ state: CLOSE_WAIT, hostShutdown, hostReadable: true });
+      to.network.sockets[0].end();
+      to.pump();
+      expect(to.network.sockets[0].state).toBe(state);
+    }
+  });
+
+  it("waits for octets that are stored, and for room on the link", () => {
+    const to = new ToGuest({ hostReadable: true });
+    to.network.sockets[0].end();
+    to.c.guestAddress++;
+    to.pump();
+    expect(to.c).toMatchObject({ finSent: false, hostEof: true, ready: true, state: ESTABLISHED });
+    to.c.guestAddress--;
+    to.pump();
+    expect(to.segments()).toEqual([[0, 0, "F"]]);
+  });
+
+  it("may be an error: the guest is reset", () => {
+    const to = new ToGuest().give(100);
+    to.network.sockets[0].fail();
+    to.pump();
+    expect(to.segments()).toEqual([[0, 0, "R"]]);
+    expect(to.told.ended).toEqual([[40_000, "host-reset by host", ECONNRESET]]);
+    expect([to.c.state, to.ctx.pool.smallInUse]).toEqual([CLOSED, 0]);
+  });
+});
+
+describe("octets that are sent again", () => {
+  /** Ten segments in three chunks are under way; those up to `lost` count as lost. */
+  function recovering(lost: number, over: Partial<TcpConnection> = {}, options: LayerOptions = {}): ToGuest {
+    const to = new ToGuest({}, options);
+    to.giveInThree();
+    expect(to.chunks()).toEqual([4000, 4000, 2000]);
+    Object.assign(to.c, {
+      recovery: RECOVERY_FAST,
+      recover: to.c.sndNxt,
+      retransmitNext: to.una,
+      lossUntil: (to.una + lost) | 0,
+      ...over,
+    });
+    return to;
+  }
+
+  it("are the lost ones, chunk by chunk", () => {
+    const to = recovering(5500).pump();
+    expect(to.segments()).toEqual([...full(0, 5), [5000, 500]]);
+    expect((to.c.retransmitNext - to.una) | 0).toBe(5500);
+    expect(to.c).toMatchObject({ undoOctets: 5500, rttTiming: false });
+    expect(to.counters.value("tcp-retransmits")).toBe(6);
+    expect(to.ctx.ledger.retransmits[to.c.id]).toBe(6);
+    to.pump();
+    expect(to.segments()).toEqual([]);
+  });
+
+  it("in super-frames, none over the end of a chunk", () => {
+    const to = recovering(9000, {}, { offload: true }).pump();
+    expect(to.segments()).toEqual([
+      [0, 4000],
+      [4000, 4000],
+      [8000, 1000],
+    ]);
+  });
+
+  it.each<[string, Partial<TcpConnection>, [number, number][]]>([
+    // Ten thousand under way, of which five thousand count as lost.
+    ["the oldest whatever the window", { cwnd: 1000 }, [[0, 1000]]],
+    ["not the second, where the window has no room", { cwnd: 6999 }, [[0, 1000]]],
+    ["the second where it has", { cwnd: 7000 }, full(0, 2)],
+    ["and so on", { cwnd: 8500 }, full(0, 3)],
+  ])("are %s", (_, over, sent) => {
+    expect(recovering(5000, over).pump().segments()).toEqual(sent);
+  });
+
+  it("are whole segments of what the window allows, one at least", () => {
+    for (const [cwnd, length] of [
+      [8999, 3000],
+      [7000, 2000],
+      [6500, 1000],
+      [5000, 1000],
+      [1, 1000],
+    ]) {
+      const to = recovering(5000, { cwnd }, { offload: true });
+      to.pump();
+      expect(to.segments()[0]).toEqual([0, length]);
+    }
+  });
+
+  it("are no more than are lost", () => {
+    const to = recovering(300, { cwnd: 1 }).pump();
+    expect(to.segments()).toEqual([[0, 300]]);
+  });
+
+  it("leave out what the guest has", () => {
+    const to = recovering(9000, { sackCount: 1, sackedOctets: 3000 });
+    to.c.sackEdges = Int32Array.of(to.una + 1000, to.una + 4000);
+    to.pump();
+    expect(to.segments()).toEqual([[0, 1000], ...full(4000, 5)]);
+  });
+
+  it("leave when nothing is believed to be on the way, though the window is smaller than a segment", () => {
+    const to = recovering(10_000, { cwnd: 500 });
+    to.c.retransmitNext = (to.una + 2000) | 0;
+    to.c.sackedOctets = 2000;
+    to.pump();
+    expect(to.segments()).toEqual([[2000, 1000]]);
+  });
+
+  it("wait for room on the link", () => {
+    const to = recovering(5000, { ready: false });
+    to.link.room = 0;
+    while (to.egress.payloadRoom() > 1) to.egress.queue.push(20, 0, 0, 0, 0, 0);
+    to.pump();
+    expect((to.c.retransmitNext - to.una) | 0).toBe(1000);
+    expect(to.c.ready).toBe(true);
+  });
+
+  it("stay lost where they cannot leave", () => {
+    const to = recovering(5000);
+    to.c.guestAddress++;
+    to.give(10).pump();
+    expect(to.c.retransmitNext).toBe(to.una);
+    expect(to.counters.value("tcp-retransmits")).toBe(0);
+    // And nothing else leaves before them.
+    expect(to.offered.length).toBe(3);
+  });
+
+  it("are followed by new ones, where the window allows", () => {
+    const to = recovering(1000).give(700).pump();
+    expect(to.segments()).toEqual([
+      [0, 1000],
+      [10_000, 700, "P"],
+    ]);
+  });
+
+  it("may be the FIN", () => {
+    const to = new ToGuest().give(100).pump();
+    to.network.sockets[0].end();
+    to.c.hostReadable = true;
+    to.pump();
+    to.segments();
+    Object.assign(to.c, {
+      recovery: RECOVERY_TIMEOUT,
+      recover: to.c.sndNxt,
+      lossUntil: to.c.sndNxt,
+      retransmitNext: to.una,
+    });
+    to.pump();
+    expect(to.segments()).toEqual([
+      [0, 100],
+      [100, 0, "F"],
+    ]);
+    expect(to.counters.value("tcp-retransmits")).toBe(2);
+    expect(to.c.undoOctets).toBe(100);
+    to.acknowledge(100);
+    to.c.retransmitNext = to.c.sndUna;
+    to.c.guestAddress++;
+    to.pump();
+    expect(to.counters.value("tcp-retransmits")).toBe(2);
+    to.c.guestAddress--;
+    to.pump();
+    expect(to.segments()).toEqual([[100, 0, "F"]]);
+  });
+});
+
+describe("an acknowledgment frees", () => {
+  it.each([
+    [0, [4000, 4000, 2000]],
+    [3999, [4000, 4000, 2000]],
+    [4000, [4000, 2000]],
+    [9999, [2000]],
+    [10_000, []],
+  ])("the chunks that lie wholly before %i octets", (octets, left) => {
+    const to = new ToGuest();
+    to.giveInThree().acknowledge(octets);
+    expect(to.chunks()).toEqual(left);
+    expect(to.ctx.pool.smallInUse).toBe(left.length);
+    if (left.length === 0) expect([to.c.sendHead, to.c.sendTail]).toEqual([NO_CHUNK, NO_CHUNK]);
+    to.give(10).pump();
+    expect(to.segments()).toEqual([[10_000, 10, "P"]]);
+  });
+});
+
+describe("a chunk", () => {
+  it("is small for a host of which little is known", () => {
+    const to = new ToGuest().give(10).pump();
+    expect([to.ctx.pool.smallInUse, to.ctx.pool.largeInUse]).toEqual([1, 0]);
+    expect(to.ctx.pool.capacity(to.c.sendHead)).toBe(SMALL_CHUNK_OCTETS);
+    expect(to.network.tcpReceive(0, Int32Array.of(to.arena.scratchAt, 1), 1)).toBe(EAGAIN);
+  });
+});
