@@ -16,7 +16,7 @@ import { FlowTable } from "../../../src/engine/transport/flow-table.ts";
 import { PAIR_WORDS, Path } from "../../../src/engine/transport/path.ts";
 import type { Recorder } from "../../../src/engine/transport/recorder.ts";
 import { ESTABLISHED, type TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
-import { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
+import { TcpContext, type TcpParts } from "../../../src/engine/transport/tcp/context.ts";
 import { newConnection } from "../../../src/engine/transport/tcp/open.ts";
 import { JavaScriptChecksum } from "../../../src/engine/wire/checksum.ts";
 import { IPV6_HEADER_OCTETS } from "../../../src/engine/wire/ipv6.ts";
@@ -105,7 +105,8 @@ export class TcpLayer {
   readonly neighbours = new Neighbours();
   readonly egress: Egress;
   readonly link: KeptLink;
-  readonly ctx: TcpContext;
+  ctx: TcpContext;
+  readonly parts: TcpParts;
   /** Ids whose deadline the wheel told of. */
   readonly fired: number[] = [];
   /** Ports of connections whose beginning was told, and how connections ended: by whom and why, and what the host said. */
@@ -125,7 +126,7 @@ export class TcpLayer {
     this.link = new KeptLink(mtu, offload, queueFrames, arena.octets);
     let state = 12_345;
     const entropy = { int32: () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0) };
-    const parts = {
+    const parts: TcpParts = {
       arena,
       counters,
       egress: this.egress,
@@ -143,6 +144,7 @@ export class TcpLayer {
       secret1: SECRETS[1],
       token: 0x4000_0000,
     };
+    this.parts = parts;
     this.ctx = new TcpContext(parts, 0, (id) => this.fired.push(id));
     this.egress.attach(this.link);
     this.told = { opened: [], ended: [] };
