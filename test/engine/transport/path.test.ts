@@ -52,6 +52,9 @@ describe("the ends of a path", () => {
     copy.copyEnds(from);
     expect([numbersOf(copy), copy.pairAt]).toEqual([numbersOf(from), 0]);
     expect([...copy.pair]).toEqual([...GUEST, ...REMOTE]);
+    const list = new Path(new Int32Array(9));
+    list.copyEnds(from);
+    expect([...list.pair]).toEqual([...GUEST, ...REMOTE, 0]);
     const words = new Int32Array(80);
     kept.setEnds(from, words, 7);
     expect([numbersOf(kept), kept.pairAt, kept.pair]).toEqual([numbersOf(from), 56, words]);
@@ -70,17 +73,17 @@ describe("the ends of a path", () => {
     expect(path.isGuest6(Int32Array.from(GUEST), 0)).toBe(false);
   });
 
-  it("are put into four words, IPv4 as v4-mapped", () => {
-    const words = new Int32Array(4).fill(9);
+  it("are put into four words, IPv4 as v4-mapped, and no more", () => {
+    const words = new Int32Array(5).fill(9);
     copyGuest(ends6(), words);
-    expect([...words]).toEqual([...GUEST]);
+    expect([...words]).toEqual([...GUEST, 9]);
     copyRemote(ends6(), words);
-    expect([...words]).toEqual([...REMOTE]);
+    expect([...words]).toEqual([...REMOTE, 9]);
     copyGuest(ends4(), words);
-    expect([...words]).toEqual([0, 0, 0xffff, ip("10.0.2.15")]);
+    expect([...words]).toEqual([0, 0, 0xffff, ip("10.0.2.15"), 9]);
     words.fill(9);
     copyRemote(ends4(), words);
-    expect([...words]).toEqual([0, 0, 0xffff, ip("192.0.2.1")]);
+    expect([...words]).toEqual([0, 0, 0xffff, ip("192.0.2.1"), 9]);
   });
 });
 

@@ -291,6 +291,16 @@ describe("a record of a drop", () => {
     ]);
   });
 
+  it.each([1, 60, 96, 1514])(
+    "of a frame of %i octets leaves what is behind it in the ring as it was",
+    (octets) => {
+      const rig = rigWithFlow();
+      rig.recorder.dropped(5, packet(arena.scratchAt, octets));
+      const end = arena.dropsAt + rig.drops().length;
+      expect(arena.octets.subarray(end, end + 2000).every((octet) => octet === 0xa5)).toBe(true);
+    },
+  );
+
   const between = (rig: Rig, from: number, octets: number, protocol: number, addresses: number[]): void => {
     expect(rig.drops()).toEqual([
       ...header(64, 3),
@@ -346,6 +356,17 @@ describe("a record of a drop", () => {
       [0, 1],
       [1, 1],
     ]);
+  });
+
+  it("that is not written is written nowhere", () => {
+    const first = arena.octets.slice(0, arena.rxWindowAt);
+    const unwanted = rigWithFlow(WANT_DNS);
+    const flooded = rigWithFlow();
+    for (let i = 0; i < 17; i++) {
+      for (const { recorder } of [unwanted, flooded]) recorder.droppedToGuest(2, UDP, path4(), 9);
+    }
+    for (const { recorder } of [unwanted, flooded]) recorder.dropped(2, packet(arena.scratchAt, 60));
+    expect(Buffer.compare(arena.octets.subarray(0, arena.rxWindowAt), first)).toBe(0);
   });
 
   it("that is not wanted is not counted for later either", () => {

@@ -1,7 +1,7 @@
 /** Datagrams of the host: which sockets are read when, what the guest hears of them, and clients of forwards. */
 import { describe, expect, it } from "vitest";
 import { ECONNREFUSED } from "../../../src/engine/boundary.ts";
-import { TRANSLATED } from "../../../src/engine/network/destinations.ts";
+import { GROUP, TRANSLATED } from "../../../src/engine/network/destinations.ts";
 import { packPorts } from "../../../src/engine/transport/flow-table.ts";
 import { Path } from "../../../src/engine/transport/path.ts";
 import type { Recorder } from "../../../src/engine/transport/recorder.ts";
@@ -101,6 +101,19 @@ describe("a datagram for a mapping", () => {
     expect([rig.seen(), rig.dropped("inbound-filtered")]).toEqual([[], [1]]);
   });
 
+  it("to whoever asked a group is heard from anybody for half a minute", () => {
+    const rig = new UdpRig();
+    rig.verdict = GROUP;
+    rig.arena.octets[rig.arena.scratchAt + 8] = 1;
+    rig.out({ networkAt: rig.arena.scratchAt });
+    rig.pass(29_999);
+    rig.arrive(500, drained(from4(TWO, 81)));
+    expect(rig.seen()).toMatchObject([{ fromPort: 81 }]);
+    rig.pass(1);
+    rig.arrive(500, drained(from4(TWO, 81)));
+    expect([rig.seen(), rig.dropped("inbound-filtered")]).toEqual([[], [1]]);
+  });
+
   it("that is dropped counts as many as there are in its run, and is told of", () => {
     const rig = new UdpRig();
     const told: unknown[][] = [];
@@ -147,6 +160,25 @@ describe("sockets with datagrams", () => {
     expect([rig.udp.work(), rig.seen().length, rig.dropped("inbound-filtered")]).toEqual([false, 4, [0]]);
   });
 
+  it("are read on after a read that gave nothing and left some, and not where it says nothing", () => {
+    const rig = new UdpRig();
+    rig.out();
+    expect([rig.arrive(500, more(), one), rig.took("read").length]).toEqual([false, 2]);
+    rig.batch.drained = false;
+    expect([rig.arrive(500), rig.took("read").length]).toEqual([false, 1]);
+  });
+
+  it("are read once for a mapping that took an id over with what was to be read of its socket", () => {
+    const rig = new UdpRig();
+    rig.out();
+    rig.udp.hostEvent(0);
+    rig.udp.kill(0);
+    rig.out();
+    rig.udp.hostEvent(0);
+    rig.reads.set(501, [one, one]);
+    expect([rig.udp.work(), rig.took("read")]).toEqual([false, [["read", 501]]]);
+  });
+
   it("give four batches before others get their turn", () => {
     const rig = new UdpRig();
     rig.out();
@@ -173,17 +205,17 @@ describe("sockets with datagrams", () => {
 
   it("wait while frames of the last read have not left", () => {
     const rig = new UdpRig();
-    rig.out();
-    rig.out({ guestPort: 4001 });
+    for (let i = 0; i < 3; i++) rig.out({ guestPort: 4000 + i });
     rig.room = 1;
     expect([rig.arrive(500, some, some, one), rig.took("read").length]).toEqual([false, 2]);
     // The link pushes back: no turn is asked for, its writable event makes one.
-    expect([rig.udp.slotsFree(), rig.arrive(501, one), rig.took("read")]).toEqual([false, false, []]);
+    expect([rig.udp.slotsFree(), rig.arrive(501, one), rig.arrive(502, one)]).toEqual([false, false, false]);
+    expect(rig.took("read")).toEqual([]);
     rig.room = Number.POSITIVE_INFINITY;
     rig.egress.unblock();
     expect([rig.udp.slotsFree(), rig.udp.work()]).toEqual([true, false]);
-    expect(rig.took("read").map(([, handle]) => handle)).toEqual([500, 501]);
-    expect(rig.seen()).toHaveLength(4);
+    expect(rig.took("read").map(([, handle]) => handle)).toEqual([500, 501, 502]);
+    expect(rig.seen()).toHaveLength(5);
   });
 
   it("of mappings that have ended are not read", () => {

@@ -9,7 +9,9 @@ import { ip6 } from "../../support/frames6.ts";
 import { drained, from4, GUEST, REMOTE, REMOTE6, TOKEN, UdpRig } from "./udp-rig.ts";
 
 const to4 = (address: number, port = 80): number[] => [0, 0, 0xffff, address, port];
-const PREFIX = { words: Int32Array.from(ip6("64:ff9b::")), length: 96 };
+/** 192.0.2.1 under the prefix (RFC 6052 section 2.2). */
+const PREFIX = { words: Int32Array.from(ip6("2001:db8:122::")), length: 48 };
+const BEHIND = ip6("2001:db8:122:c000:2:100::");
 
 describe("a datagram of the guest", () => {
   it("leaves by a socket of its own family with the guest's port, its octets where they are", () => {
@@ -107,7 +109,31 @@ describe("a datagram of the guest", () => {
     expect(rig.took("open", "send").map(([name, , family]) => (name === "open" ? family : name))).toEqual([
       ...[4, "send", 6, "send", 6, "send"],
     ]);
-    expect(rig.udp.open).toBe(3);
+    expect(rig.udp.mappings.byId.map((mapping) => mapping?.ipOctets)).toEqual([20, 40, 20]);
+    // Nobody else's are looked at.
+    rig.verdict = TRANSLATED;
+    rig.out();
+    rig.verdict = refuse(dropReason("destination-refused"));
+    expect([rig.out(), asked.length]).toEqual(["destination-refused", 3]);
+  });
+
+  it.each([CHECK, TRANSLATED])(
+    "that finds no socket is dropped where it was judged %i as well",
+    (verdict) => {
+      const rig = new UdpRig();
+      rig.udp.checks = { datagram: (packet, way) => way.pass(packet) };
+      rig.verdict = verdict;
+      rig.openErrors = [EACCES, EACCES, EACCES];
+      expect([rig.out(), rig.out6()]).toEqual(["host-socket-failed", "host-socket-failed"]);
+      rig.to = ip6("64:ff9b::192.0.2.1");
+      expect([rig.out(), rig.udp.open, rig.flows.count]).toEqual(["host-socket-failed", 0, 0]);
+    },
+  );
+
+  it("may leave by the host's socket number 0", () => {
+    const rig = new UdpRig();
+    rig.firstHandle = 0;
+    expect([rig.out(), rig.took("send").map(([, handle]) => handle)]).toEqual(["handled", [0]]);
   });
 
   it("behind a translator has a socket of IPv6, beside the one for the rest", () => {
@@ -115,15 +141,15 @@ describe("a datagram of the guest", () => {
     rig.udp.translate(PREFIX);
     rig.out();
     rig.verdict = TRANSLATED;
-    rig.to = ip6("64:ff9b::192.0.2.1");
+    rig.to = BEHIND;
     rig.out();
     rig.out();
     expect(rig.took("open", "send")).toEqual([
       ["open", TOKEN | 0, 4, 4000],
       ["send", 500, to4(REMOTE), rig.arena.rxWindowAt, 100],
       ["open", TOKEN | 1, 6, 4000],
-      ["send", 501, [...ip6("64:ff9b::192.0.2.1"), 80], rig.arena.rxWindowAt, 100],
-      ["send", 501, [...ip6("64:ff9b::192.0.2.1"), 80], rig.arena.rxWindowAt, 100],
+      ["send", 501, [...BEHIND, 80], rig.arena.rxWindowAt, 100],
+      ["send", 501, [...BEHIND, 80], rig.arena.rxWindowAt, 100],
     ]);
     const [direct, behind] = rig.udp.mappings.byId;
     expect([direct?.hostFamily, behind?.hostFamily, behind?.recentAddress, behind?.askedAddress]).toEqual([

@@ -28,7 +28,6 @@ export const REMOTE = ip("192.0.2.1");
 export const GUEST6 = ip6("2001:db8:1:2:3:4:5:6");
 export const REMOTE6 = ip6("2001:db8:a:b:c:d:e:f");
 export const TOKEN = 0x2000000;
-const FIRST_HANDLE = 500;
 /** What the guest sees of an IPv6 remote. */
 export const SEEN_BIT = 0x100;
 /** What the guest sees of an IPv4 remote it did not name. */
@@ -75,6 +74,8 @@ export class UdpRig {
   /** What the host says to the next sockets that are to be opened, 0 for a handle. */
   openErrors: number[] = [];
   refuses = 0;
+  /** The number of the first socket; those of the next count on from there. */
+  firstHandle = 500;
   /** Frames the link still takes; headers and payloads of those it took. */
   room = Number.POSITIVE_INFINITY;
   readonly frames: Buffer[] = [];
@@ -138,7 +139,7 @@ export class UdpRig {
         call("open", token, family, port);
         if (error !== 0) return error;
         this.opened.push({ token, family, port });
-        return FIRST_HANDLE + this.opened.length - 1;
+        return this.firstHandle + this.opened.length - 1;
       },
       udpSend: (handle: number, to: Int32Array, at: number, length: number) =>
         call("send", handle, [...to], at, length),
@@ -228,7 +229,7 @@ export class UdpRig {
   /** The socket has something: `reads`, one after the other. Whether work is left after one turn. */
   arrive(handle: number, ...reads: Read[]): boolean {
     this.reads.set(handle, reads);
-    const socket = this.opened[handle - FIRST_HANDLE];
+    const socket = this.opened[handle - this.firstHandle];
     this.udp.hostEvent((socket?.token ?? 0) & ~TOKEN);
     return this.udp.work();
   }
