@@ -24,7 +24,7 @@ const GUEST = ip("10.0.2.15");
 const REMOTE = ip("192.0.2.1");
 const GUEST6 = ip6("2001:db8:1:2:3:4:5:6");
 const REMOTE6 = ip6("2001:db8:a:b:c:d:e:f");
-const PREFIX = { words: Int32Array.from(ip6("64:ff9b::")), length: 96 };
+const PREFIX = { words: Int32Array.from(ip6("2001:db8:1:2:3:4::")), length: 96 };
 
 describe("the datagrams of a super-frame", () => {
   it.each([
@@ -204,7 +204,7 @@ describe("the ends of a mapping for people", () => {
     const path = told(mapping, { destinations: behind, destinations6 });
     expect([endsOf(path), targetOf(path)]).toEqual([
       [20, GUEST, 4000, REMOTE, 80],
-      [...ip6("64:ff9b::192.0.2.1"), 80],
+      [...ip6("2001:db8:1:2:3:4:192.0.2.1"), 80],
     ]);
     // The prefix is gone: the mapping will be.
     expect(targetOf(told(mapping))).toEqual([0, 0, 0, 0, 80]);
@@ -295,7 +295,7 @@ describe("who asks is told of", () => {
     ledger.recorder = recorder;
     batch.words.set([0, 0, 0xffff, REMOTE, 80], ADDRESS_WORDS);
     batch.words.set([...REMOTE6, 81], 2 * ADDRESS_WORDS);
-    batch.words.set([...ip6("64:ff9b::192.0.2.1"), 82], 3 * ADDRESS_WORDS);
+    batch.words.set([...ip6("2001:db8:1:2:3:4:192.0.2.1"), 82], 3 * ADDRESS_WORDS);
     const behind = mapping4();
     behind.hostFamily = 6;
     teller.droppedOf(mapping4(), 5, 1);
