@@ -1,6 +1,7 @@
 /** Datagrams to the guest, octet for octet: one frame, a super-frame where the link cuts it, or IP fragments. */
 import { describe, expect, it } from "vitest";
 import type { FrameLink } from "../../../src/engine/boundary.ts";
+import { TX_HEADER_SLOT_OCTETS, TX_QUEUE_MAX } from "../../../src/engine/limits.ts";
 import { Egress } from "../../../src/engine/link/egress.ts";
 import { Neighbours } from "../../../src/engine/link/neighbours.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
@@ -266,6 +267,24 @@ describe("a datagram longer than the MTU", () => {
     expect(rig.counted()).toEqual([1, octets, lengths.length]);
   });
 
+  it.each([
+    ["IPv4", ends4],
+    ["IPv6", ends6],
+  ] as const)(
+    "in the last of the headers' slots leaves what is behind it as it was, over %s",
+    (_name, ends) => {
+      const rig = new Rig();
+      while (rig.egress.queue.tailSequence < TX_QUEUE_MAX - 2) {
+        rig.egress.queue.push(60, 0, 0, 0, 0, 0);
+        rig.egress.flush();
+      }
+      const end = arena.txHeadersAt + TX_QUEUE_MAX * TX_HEADER_SLOT_OCTETS;
+      arena.octets.fill(0xa5, end, end + 16);
+      expect(rig.send(filled(2000), 0, ends()).verdict).toBe("handled");
+      expect([...arena.octets.subarray(end, end + 16)]).toEqual(new Array(16).fill(0xa5));
+    },
+  );
+
   it("has an identification that is one more each time, from a start that nobody can guess (RFC 7739)", () => {
     const idsOf = (rig: Rig, ends: Path): number[] =>
       [1, 2, 3].map(() => {
@@ -324,6 +343,9 @@ describe("several datagrams of one size", () => {
     expect(verdict).toBe("handled");
     expect(sent).toEqual(parts.map((part, i) => plain(frame4(i + 1, udp4(part)), 34)));
     expect(rig.counted()).toEqual([3, 2500, 0]);
+    // Whoever asked for it counts what was handled.
+    expect(rig.counters.dropped("handled")).toBe(0);
+    expect(rig.send(payload.subarray(0, 2000), 1000).sent).toHaveLength(2);
   });
 
   it.each([
