@@ -125,7 +125,7 @@ describe("a file", () => {
     const { fetch, send } = setUp();
     const { octets, offered } = fetch(request("big", { windowsize: 16, blksize: 1024 }));
     expect(offered).toEqual({ windowsize: "16", blksize: "1024" });
-    expect(octets).toEqual(FILES["big"]);
+    expect(Buffer.compare(octets, FILES["big"])).toBe(0);
     expect(send(request("big", { windowsize: 65_535 }))[0].options).toEqual({ windowsize: "64" });
     expect(send(acknowledgment(0))).toHaveLength(64);
     // In the middle of a window: something is missing from there on.
