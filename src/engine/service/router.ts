@@ -91,7 +91,6 @@ export class RouterAdvertiser {
   /** Advertisements of the link's start that are still to come. */
   private initialLeft = 0;
   private nextMs = 0;
-  private hasAdvertised = false;
   private advertisedMs = 0;
   /** An advertisement to all is wanted besides those of the schedule, and when. */
   private isWanted = false;
@@ -118,7 +117,6 @@ export class RouterAdvertiser {
     this.hasLink = hasLink;
     this.initialLeft = INITIAL_ADVERTISEMENTS;
     this.nextMs = nowMs;
-    this.hasAdvertised = false;
     this.isWanted = false;
     this.hasFailed = false;
     this.formerNat64 = null;
@@ -139,16 +137,16 @@ export class RouterAdvertiser {
     this.tellChange(nowMs);
   }
 
+  /** A guest that knows nothing yet hears by the schedule of the link's start, which is due. */
   private tellChange(nowMs: number): void {
-    // A guest that knows nothing yet will hear by the schedule of the link's start.
-    if (this.hasAdvertised) this.want((this.advertisedMs + CHANGE_INTERVAL_MS) | 0, nowMs);
+    this.want((this.advertisedMs + CHANGE_INTERVAL_MS) | 0, nowMs);
   }
 
   /** A good solicitation in the packet at `ipAt`; the MAC is its sender's. */
   solicited(ipAt: number, macHigh: number, macLow: number, nowMs: number): number {
     const view = this.options.view;
     if (isUnspecified(view, ipAt + SOURCE)) {
-      this.want(this.hasAdvertised ? (this.advertisedMs + SOLICITED_INTERVAL_MS) | 0 : nowMs, nowMs);
+      this.want((this.advertisedMs + SOLICITED_INTERVAL_MS) | 0, nowMs);
       this.poll(nowMs);
       return HANDLED;
     }
@@ -167,7 +165,6 @@ export class RouterAdvertiser {
     }
     this.hasFailed = false;
     this.isWanted = false;
-    this.hasAdvertised = true;
     this.advertisedMs = nowMs;
     if (this.initialLeft > 0) this.initialLeft--;
     this.nextMs = (nowMs + (this.initialLeft > 0 ? INITIAL_INTERVAL_MS : this.randomInterval())) | 0;

@@ -210,6 +210,30 @@ describe("router advertisements: when", () => {
     expect(run(15_000)).toMatchObject([{ at: 100, lifetime: 1800 }]);
   });
 
+  it("N5 a way out that stays as it is is not told, however often it is looked for", () => {
+    const { router, run } = setUp();
+    router.linkChanged(true, 0);
+    run(5000);
+    router.setDefaultRouter(false, 5000);
+    expect(run(10_000)).toEqual([]);
+    router.setDefaultRouter(true, 10_000);
+    expect(run(12_000)).toHaveLength(1);
+    router.setDefaultRouter(true, 12_000);
+    expect(run(15_000)).toEqual([]);
+  });
+
+  it("N2 N5 of a change and a solicitation the earlier time holds, whichever came first", () => {
+    for (const isSolicitedFirst of [true, false]) {
+      const { router, run, solicit } = setUp();
+      router.linkChanged(true, 0);
+      run(100);
+      if (isSolicitedFirst) solicit("::");
+      router.setDefaultRouter(true, 100);
+      if (!isSolicitedFirst) solicit("::");
+      expect(run(10_000)).toMatchObject([{ at: 1000, lifetime: 1800 }]);
+    }
+  });
+
   it("N5 a NAT64 prefix that comes, changes or goes is told within a second; one that stays is not told", () => {
     const { router, run } = setUp();
     router.linkChanged(true, 0);
@@ -491,6 +515,20 @@ describe("router advertisements: what", () => {
     run(0);
     expect(frames[0].length).toBeLessThanOrEqual(14 + 1280);
     expect(frames[0].length).toBeGreaterThan(1000);
+  });
+
+  it("N8 hold 1,024 octets of names, and not the name with which they would be more", () => {
+    const holdsLast = (octets: number): boolean => {
+      const last = "y".repeat(octets);
+      const { router, run, frames } = setUp({
+        searchDomains: [...new Array<string>(15).fill("x".repeat(63)), last],
+      });
+      router.linkChanged(true, 0);
+      run(0);
+      return Buffer.from(frames[0]).includes(last);
+    };
+    // 15 times 65, and with its length and its end 49.
+    expect([holdsLast(47), holdsLast(48)]).toEqual([true, false]);
   });
 
   it("leave by the way out whole, though no header slot holds them", () => {
