@@ -217,7 +217,7 @@ export class MeteredNetwork implements HostNetwork {
         this.waiting.push(flow);
       }
     }
-    this.dueAt = nowMs + (soonestMs === Number.POSITIVE_INFINITY ? 0 : soonestMs);
+    this.dueAt = nowMs + soonestMs;
   }
 
   /** Those that wait share what there is. */
