@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Dhcp6Config } from "../../../src/engine/config.ts";
 import { DROP_REASONS } from "../../../src/engine/metrics/drop-reasons.ts";
-import { Dhcp6Server, type Lease6 } from "../../../src/engine/service/dhcpv6.ts";
+import type { Lease6 } from "../../../src/engine/service/dhcpv6.ts";
 import {
   CLIENT_MAC,
   type Client6Message,
@@ -10,10 +10,9 @@ import {
   DUID,
   long,
   OTHER_CLIENT_MAC,
-  type PlainReply6,
-  plain6,
   SERVER_DUID,
 } from "../../support/dhcp6-client.ts";
+import { DUID_B, FIRST, granted, SECOND, serve, withdrawn } from "../../support/dhcp6-exchange.ts";
 import { defaultDhcp6, PREFIX6 } from "../../support/dhcp6-server.ts";
 import { checksum6, frame6, ip6, octets6, packet6 } from "../../support/frames6.ts";
 import { needs } from "../../support/requirements.ts";
@@ -24,42 +23,7 @@ const [SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECL
 ];
 const INFORMATION_REQUEST = 11;
 const [SUCCESS, NO_ADDRESSES, NO_BINDING, NOT_ON_LINK, NO_PREFIX] = [0, 2, 3, 4, 6];
-const FIRST = `${PREFIX6}15`;
-const SECOND = `${PREFIX6}16`;
-const DUID_B = [0, 2, 0, 0, 0, 9, 1, 2, 3];
 const server = SERVER_DUID;
-
-interface How {
-  readonly mac?: readonly number[];
-  readonly now?: number;
-  readonly toGroup?: boolean;
-}
-
-function serve(config: Partial<Dhcp6Config> = {}, existing?: Dhcp6Server) {
-  const dhcp = existing ?? new Dhcp6Server({ ...defaultDhcp6, ...config });
-  const handle = (octets: Uint8Array, { mac = CLIENT_MAC, now = 0, toGroup = true }: How = {}) =>
-    dhcp.handle(octets, Uint8Array.from(mac), toGroup, now);
-  const ask = (message: Client6Message, how: How = {}): PlainReply6 => {
-    const outcome = handle(client6Message(message), how);
-    if (!("reply" in outcome)) throw new Error(outcome.drop);
-    return plain6(outcome.reply);
-  };
-  const drop = (message: Client6Message, how: How = {}): string => {
-    const outcome = handle(client6Message(message), how);
-    return "drop" in outcome ? outcome.drop : `answered with ${outcome.reply[0]}`;
-  };
-  /** SOLICIT and REQUEST; the address leased, or the status. */
-  const lease = (message: Partial<Client6Message> = {}, how: How = {}): string | number | undefined => {
-    const ias = message.ias ?? [{}];
-    ask({ ...message, type: SOLICIT, ias }, how);
-    const reply = ask({ ...message, type: REQUEST, server, ias }, how);
-    return reply.ias[0].addresses[0]?.address ?? reply.ias[0].status;
-  };
-  return { dhcp, handle, ask, drop, lease };
-}
-
-const granted = (address: string) => [{ address: long(address), preferred: 14_400, valid: 86_400 }];
-const withdrawn = (address: string) => ({ address: long(address), preferred: 0, valid: 0 });
 
 describe("DHCPv6: a lease", () => {
   it("N47 SOLICIT is advertised an address, REQUEST leases it", () => {
