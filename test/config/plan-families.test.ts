@@ -128,4 +128,93 @@ describe("--nat64", () => {
   it("N70 refuses the guest's own network", () => {
     expect(plan(["ipv6", "on"], ["nat64", "fd71:1ae0:d44d:2::/96"]).places).toEqual(["--nat64"]);
   });
+
+  it.each([
+    ["fd71:1ae0:d44d:2::/64", true],
+    ["fd71:1ae0:d44d:2:0:1::/96", true],
+    ["fd71:1ae0:d44d:3::/64", false],
+    ["fd71:1ae1:d44d:2::/64", false],
+    ["fd71:1ae0:d44d::/56", false],
+    ["fd71:1ae0::/32", false],
+  ])("N70 has %s as the guest's own: %s", (text, isOwn) => {
+    expect(plan(["nat64", text]).places).toEqual(isOwn ? ["--nat64"] : []);
+    expect(plan(["nat64", text], ["ipv6", "off"]).places).toEqual([]);
+  });
+
+  it("N73 is asked for of no resolver without DNS, and a prefix needs none", () => {
+    expect(plan(["no-dns"], ["nat64", "auto"])).toMatchObject({ config: { nat64: null } });
+    expect(plan(["no-dns"], ["nat64", "off"])).toMatchObject({ config: { nat64: null }, places: [] });
+    expect(plan(["no-dns"], ["nat64", "64:ff9b::/96"]).config.nat64).toMatchObject({ length: 96 });
+    expect(plan(["no-dns"], ["nat64", "x"]).places).toEqual(["--nat64"]);
+  });
+
+  it.each([
+    ["64:ff9b::/32", "64:ff9b::", 32],
+    ["ff00::/8", undefined, 0],
+    ["64:ff9c::/96", undefined, 0],
+    ["65:ff9b::/96", undefined, 0],
+    ["1::/96", undefined, 0],
+    ["100::/96", "100::", 96],
+    ["fe7f::/96", "fe7f::", 96],
+    ["febf::/96", undefined, 0],
+    ["fec0::/96", "fec0::", 96],
+    ["fe00::/96", "fe00::", 96],
+    ["2001:db8:ffff:ff00::/56", "2001:db8:ffff:ff00::", 56],
+    ["2001:db8:ffff:ffff::/56", undefined, 0],
+    ["2001:db8:ffff:ffff:ff:ffff::/96", "2001:db8:ffff:ffff:ff:ffff::", 96],
+    ["2001:db8::1:0/96", undefined, 0],
+    ["2001:db8:8000::/33", undefined, 0],
+    ["2001:db8::/032", "2001:db8::", 32],
+    ["2001:db8::/0032", undefined, 0],
+    ["x2001:db8::/32", undefined, 0],
+    ["2001:db8::/32x", undefined, 0],
+    ["2001:db8::/32/32", undefined, 0],
+    ["/32", undefined, 0],
+  ])("N70 %s is the prefix %s", (text, prefix, length) => {
+    const { config, places } = plan(["nat64", text]);
+    expect(places).toEqual(prefix === undefined ? ["--nat64"] : []);
+    if (prefix !== undefined) expect(config.nat64).toEqual({ prefix: ip6(prefix), length });
+  });
+});
+
+describe("a guest with IPv6 alone", () => {
+  it("says nothing of IPv4", () => {
+    for (const given of [
+      ["net", "10.0.3.0/24"],
+      ["host-alias", "10.0.2.9=loopback"],
+      ["gateway", "10.0.2.9"],
+      ["guest-addr", "10.0.2.9"],
+      ["dhcp-start", "10.0.2.9"],
+      ["dhcp-option", "42=10.0.2.9"],
+      ["no-dhcp"],
+      ["no-dhcp-dns"],
+      ["tftp-server-name", "x"],
+      ["dns", "10.0.2.9"],
+      ["dns-host-name", "host.internal"],
+      ["allow-multicast"],
+      ["publish-when-open"],
+    ] as const)
+      expect(plan(["ipv4", "off"], given).problems).toMatchObject([
+        { place: `--${given[0]}`, allowed: "only with --ipv4 on" },
+      ]);
+  });
+
+  it("has one family at least, on a link that carries it", () => {
+    expect(plan(["ipv4", "off"], ["ipv6", "on"]).problems).toEqual([]);
+    expect(plan(["ipv4", "off"], ["mtu", "1280"]).problems).toEqual([]);
+    expect(plan(["ipv4", "off"], ["mtu", "1279"]).problems).toEqual([
+      { place: "--ipv4", found: "off", allowed: "on: IPv6 alone needs an MTU of 1280 (--mtu is 1279)" },
+    ]);
+    // Told once, at the option that says that it must be there.
+    expect(plan(["ipv4", "off"], ["ipv6", "on"], ["mtu", "1279"]).places).toEqual(["--ipv6"]);
+    expect(plan(["ipv4", "off"], ["ipv6", "off"]).problems).toEqual([
+      {
+        place: "--ipv4",
+        found: "off",
+        allowed: "on, or --ipv6 auto or on beside it: a guest has one of them",
+      },
+    ]);
+    expect(plan(["ipv4", "off"], ["ipv6", "x"]).places).toEqual(["--ipv6"]);
+    expect(plan(["ipv4", "on"], ["ipv6", "off"]).problems).toEqual([]);
+  });
 });

@@ -100,4 +100,79 @@ describe("an answer that is saved", () => {
       'version: 1\nrules:\n  - ask: "*"\ntests:\n  - { flow: www.example, expect: allowed, rule: rule-1 }\n';
     expect(save(tested)[1]).toEqual([expect.stringContaining("tests[0]: ")]);
   });
+
+  it.each<[string, string, string]>([
+    [
+      "in front of what is said above the rule that asks",
+      'rules:\n  - deny: a.example\n\n  # One.\n  # Two.\n  - ask: "*"\nversion: 1\n',
+      'rules:\n  - deny: a.example\n\n  - allow: www.example:443\n  # One.\n  # Two.\n  - ask: "*"\nversion: 1\n',
+    ],
+    [
+      "behind a comment that a blank line is under",
+      'rules:\n  # All.\n\n  - ask: "*"\nversion: 1\n',
+      'rules:\n  # All.\n\n  - allow: www.example:443\n  - ask: "*"\nversion: 1\n',
+    ],
+    [
+      "in front of the first rule",
+      'version: 1\nrules:\n- ask: "*"\n- deny: a.example\n',
+      'version: 1\nrules:\n- allow: www.example:443\n- ask: "*"\n- deny: a.example\n',
+    ],
+    [
+      "as far in as the others",
+      'version: 1\nrules:\n      - ask: "*"\n        private: true\n',
+      'version: 1\nrules:\n      - allow: www.example:443\n        private: true\n      - ask: "*"\n        private: true\n',
+    ],
+    [
+      "with blanks behind the hyphen as they were",
+      'version: 1\nrules:\n-   ask: "*"\n',
+      'version: 1\nrules:\n- allow: www.example:443\n-   ask: "*"\n',
+    ],
+    [
+      "in the list where that is in one line",
+      'version: 1\nrules: [ask: "*", deny: a.example]\n',
+      'version: 1\nrules: [ { allow: www.example:443 }, { ask: "*" }, { deny: a.example } ]\n',
+    ],
+    [
+      "in the list where a rule does not begin beside its hyphen",
+      'version: 1\nrules:\n  -\n    ask: "*"\n',
+      'version: 1\nrules:\n  - allow: www.example:443\n  - ask: "*"\n',
+    ],
+    [
+      "as a list where there is an empty one",
+      "version: 1\ndefault: ask\nrules: []\n",
+      "version: 1\ndefault: ask\nrules: [ { allow: www.example:443 } ]\n",
+    ],
+  ])("P22 is %s", (_what, before, expected) => {
+    expect(save(before)).toEqual([expected, []]);
+  });
+
+  it("P22 has of the rule that asks what one that allows says too, and one that denies nothing", () => {
+    const rule = 'version: 1\nrules:\n  - {ask: "*:443", name: x, check: none, message: m, within: 5s}\n';
+    expect(save(rule)[0]).toContain("rules:\n  - allow: www.example:443\n    check: none\n  - {ask:");
+    expect(save(rule, {}, "deny")[0]).toContain("rules:\n  - deny: www.example:443\n  - {ask:");
+  });
+
+  it("P22 keeps a text that is JSON in two columns, and one that is not as YAML", () => {
+    const value = { version: 1, default: "ask" };
+    expect(save(JSON.stringify(value))).toEqual([
+      `${JSON.stringify({ ...value, rules: [{ allow: "www.example:443" }] }, null, 2)}\n`,
+      [],
+    ]);
+    expect(save("{version: 1, default: ask}\n")[0]).toBe(
+      "{ version: 1, default: ask, rules: [ { allow: www.example:443 } ] }\n",
+    );
+    const long = "x ".repeat(60).trim();
+    expect(save(`version: 1\nmessage: ${long}\ndefault: ask\n`)[0]).toContain(`message: ${long}\n`);
+  });
+
+  it("P22 of UDP is QUIC where that is asked about, and UDP where both are", () => {
+    const ask = (text: string): string => `version: 1\nrules:\n  - ask: ${text}\n`;
+    const udp = { protocol: "udp" } as const;
+    expect(save(ask('"*:443/quic"'), udp)[0]).toContain("allow: www.example:443/quic\n");
+    expect(save(ask('["*:443/quic", "*:443/udp"]'), udp)[0]).toContain("allow: www.example:443/udp\n");
+    expect(save(ask('"*"'), udp)).toEqual([
+      undefined,
+      ['policy.yaml: found "www.example:443/udp denied by default"; allowed: a policy that asks about it'],
+    ]);
+  });
 });

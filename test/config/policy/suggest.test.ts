@@ -107,6 +107,161 @@ rules:
     expect(text).toContain("# What the policy has already:\n");
   });
 
+  it("has of each protocol a target, with its ports in order", () => {
+    const of = (...wanted: Wanted[]) => suggest(wanted).rules.map(({ allow }) => allow);
+    const tcp = (target: string) => denied(target, 1);
+    expect(of(tcp("a.example:443"))).toEqual([["a.example"]]);
+    expect(of(tcp("a.example:80"))).toEqual([["a.example:80"]]);
+    expect(of(tcp("a.example:443"), tcp("a.example:80"), tcp("a.example:9"))).toEqual([
+      ["a.example:9,80,443"],
+    ]);
+    expect(of(tcp("a.example:443"), tcp("a.example:443/udp"), tcp("a.example:53/udp"))).toEqual([
+      ["a.example", "a.example:53/udp", "a.example:443/quic"],
+    ]);
+    const mismatch = { reason: "policy-name-mismatch" };
+    expect(of(denied("a.example:8443/udp", 1, mismatch), denied("a.example:9443/udp", 1, mismatch))).toEqual([
+      ["a.example:8443,9443/quic"],
+    ]);
+    expect(of(denied("a.example:8443", 1, mismatch))).toEqual([["a.example:8443"]]);
+    // Addresses show no names.
+    expect(of(tcp("203.0.113.9:443"))).toEqual([["203.0.113.9:443"]]);
+    expect(of(tcp("203.0.113.9:443/udp"))).toEqual([["203.0.113.9:443/udp"]]);
+    expect(of(denied("", 1, { host: "2001:db8::1", port: 443, protocol: "udp" }))).toEqual([
+      ["[2001:db8::1]:443/udp"],
+    ]);
+    expect(of(tcp("203.0.113.9.example:443/udp"))).toEqual([["203.0.113.9.example:443/quic"]]);
+    expect(of(tcp("a.example/dns"), tcp("a.example:53/udp"))).toEqual([["a.example:53/udp"]]);
+    expect(of(tcp("a.example/dns"), tcp("a.example:443/udp"))).toEqual([["a.example:443/quic"]]);
+  });
+
+  it("says what else there is to say, and counts", () => {
+    const [asked] = suggest([denied("a.example/dns", 2), denied("a.example/dns", 3)]).rules;
+    expect(asked).toEqual({
+      allow: ["a.example"],
+      private: false,
+      count: 5,
+      note: "asked for only: port 443 is a guess",
+    });
+    for (const reason of ["policy-name-missing", "policy-name-malformed"])
+      expect(suggest([denied("203.0.113.9:443", 1, { reason }), denied("203.0.113.9:443", 1)]).rules).toEqual(
+        [
+          {
+            allow: ["203.0.113.9:443"],
+            private: false,
+            count: 2,
+            note: "it showed no name: whoever is at this address",
+          },
+        ],
+      );
+    const isPrivate = { reason: "policy-name-private", isPrivate: true };
+    expect(suggest([denied("a.example:443", 1), denied("a.example:443", 1, isPrivate)]).rules).toEqual([
+      { allow: ["a.example"], private: true, count: 2 },
+    ]);
+  });
+
+  it("tells why none is made, of each reason", () => {
+    const others = (over: Partial<Wanted>, port = 443): readonly string[] =>
+      suggest([{ ...denied("a.example", 1), port, ...over }]).others;
+    expect(others({ reason: "policy-denied" })).toEqual(["a.example:443: a rule denies it"]);
+    expect(others({ reason: "policy-denied", rule: "r" }, 0)).toEqual(["a.example: rule r denies it"]);
+    expect(others({ reason: "policy-resolver" }, 53)).toEqual(["a.example:53: it was no question"]);
+    expect(others({ reason: "policy-peek-full" })).toEqual([
+      "a.example:443: too many connections waited to show a name",
+    ]);
+    expect(others({ reason: "policy-quic-version" })).toEqual([
+      "a.example:443: it was QUIC of a version whose names cannot be seen",
+    ]);
+    expect(others({ reason: "x-policy-no-rule" })).toEqual([
+      "a.example:443: no rule can allow it (x-policy-no-rule)",
+    ]);
+    expect(others({ reason: "policy-no-rule" })).toEqual([]);
+  });
+
+  it("has a wildcard for three names of one parent that were wanted alike", () => {
+    const wide = (...targets: (string | Wanted)[]) =>
+      suggest(targets.map((each) => (typeof each === "string" ? denied(each, 1) : each)))
+        .rules.map(({ allow }) => allow.join(" "))
+        .filter((text) => text.startsWith("*"));
+    const three = ["a.x.example", "b.x.example", "c.x.example"];
+    expect(wide(...three.map((name) => `${name}:443`))).toEqual(["*.x.example"]);
+    expect(wide(...three.map((name) => `${name}:22`))).toEqual(["*.x.example:22"]);
+    expect(wide(...three.map((name) => `${name}:443/udp`))).toEqual(["*.x.example:443/quic"]);
+    expect(wide(...three.map((name) => `${name}/dns`))).toEqual(["*.x.example"]);
+    expect(wide(...three.slice(1).map((name) => `${name}:443`))).toEqual([]);
+    expect(wide("a.y.x.example:443", "a.z.x.example:443", "b.x.example:443")).toEqual([]);
+    expect(wide("203.0.113.1:443", "203.0.113.2:443", "203.0.113.3:443")).toEqual([]);
+    const six = ["1", "2", "3"].map((last) => denied("", 1, { host: `2001:db8::${last}`, port: 443 }));
+    expect(wide(...six)).toEqual([]);
+    expect(wide("a:443", "b:443", "c:443")).toEqual([]);
+    const apart = three.map((name, i) => denied(`${name}:443`, 1, { isPrivate: i === 0 }));
+    expect(wide(...apart)).toEqual([]);
+    const within = three.map((name) => denied(`${name}:443`, 1, { isPrivate: true }));
+    expect(suggest(within).rules).toEqual([
+      {
+        allow: ["*.x.example"],
+        private: true,
+        count: 3,
+        note: "3 names: a.x.example, b.x.example, c.x.example",
+      },
+    ]);
+  });
+
+  it("has no wildcard over a suffix of two short labels, and has one over longer ones", () => {
+    const wide = (parent: string): boolean =>
+      suggest(["a", "b", "c"].map((label) => denied(`${label}.${parent}:443`, 1))).rules.some(({ allow }) =>
+        allow[0]?.startsWith("*"),
+      );
+    expect(["co.uk", "com.au", "github.io", "x.github.io"].map(wide)).toEqual([false, false, false, false]);
+    expect(["org.example", "corp.uk", "x.co.uk", "com.example", "a.uk", "c0.uk"].map(wide)).toEqual([
+      ...[true, true, true, true, true, true],
+    ]);
+  });
+
+  it("stands by how often it was wanted, wildcards at the end", () => {
+    const { rules } = suggest([
+      ...["a", "b", "c"].map((label) => denied(`${label}.x.example:443`, 9)),
+      ...["a", "b", "c"].map((label) => denied(`${label}.y.example:443`, 10)),
+      denied("few.example:443", 1),
+      denied("many.example:443", 3),
+      denied("some.example:443", 2),
+    ]);
+    expect(rules.map(({ allow, count }) => `${allow} ${count}`)).toEqual([
+      "many.example 3",
+      "some.example 2",
+      "few.example 1",
+      "*.y.example 30",
+      "*.x.example 27",
+    ]);
+  });
+
+  it("as text has its targets, its notes and what no rule is made of", () => {
+    const policy = policyOf({ rules: [{ name: "web", allow: "old.example" }] });
+    const suggestions = {
+      rules: [
+        { allow: ["a.example", "a.example:53/udp"], private: true, count: 2, note: "x" },
+        { allow: ["*.b.example"], private: false, count: 1 },
+      ],
+      others: ["c.example:443: why", "d.example: why not"],
+    };
+    const rules = `rules:
+  - allow: [a.example, a.example:53/udp] # 2 times; x
+    private: true
+  - allow: "*.b.example" # once
+`;
+    const others = "# not suggested: c.example:443: why\n# not suggested: d.example: why not\n";
+    const head = "version: 1\ndefault: deny\n";
+    const had = "  # What the policy has already:\n  - name: web\n    allow: old.example\n";
+    expect(suggestionText(suggestions, null)).toBe(`${head}${rules}${others}`);
+    expect(suggestionText(suggestions, policy)).toBe(`${head}${rules}${had}${others}`);
+    expect(suggestionText(suggestions, { ...policy, rules: [], default: "allow" })).toBe(
+      `version: 1\ndefault: allow\n${rules}${others}`,
+    );
+    const nothing = { rules: [], others: [] };
+    expect(suggestionText(nothing, null)).toBe(`${head}rules: []\n`);
+    expect(suggestionText(nothing, policy)).toBe(`${head}rules:\n${had}`);
+    expect(suggestionText(nothing, { ...policy, rules: [], audit: true })).toBe(`${head}rules: []\n`);
+  });
+
   it("is made of a flow log, too: flows that were denied, and questions", () => {
     const base = { "@timestamp": "2026-11-28T08:00:00.000Z", ecs: { version: "9.0.0" } };
     const event = { kind: "event", category: ["network"], outcome: "failure" };
@@ -163,6 +318,38 @@ describe("a policy as text", () => {
     expect(read(policyText(config))).toEqual(config);
     const none = { ...config, rules: [] };
     expect(read(policyText(none))).toEqual(none);
+  });
+
+  it("has what is not usual, and nothing else", () => {
+    const config = policyOf({ rules: [{ allow: "a.example" }] });
+    const [rule] = config.rules;
+    if (rule === undefined) throw new Error("no rule");
+    const usual = "version: 1\ndefault: deny\nrules:\n  - name: rule-1\n    allow: a.example\n";
+    expect(policyText(config)).toBe(usual);
+    expect(policyText({ ...config, rules: [] })).toBe("version: 1\ndefault: deny\nrules: []\n");
+    const head = (over: Partial<PolicyConfig>): string =>
+      policyText({ ...config, ...over }).replace(/rules:[\s\S]*/, "");
+    const start = "version: 1\ndefault: deny\n";
+    expect(head({ audit: true })).toBe(`${start}mode: audit\n`);
+    expect(head({ answers: "explain" })).toBe(`${start}answers: explain\n`);
+    expect(head({ refuseEch: true })).toBe(`${start}ech: refuse\n`);
+    expect(head({ refuseUnattended: true })).toBe(`${start}unattended: deny\n`);
+    expect(head({ pinGraceMs: 1 })).toBe(`${start}pin-grace: 1ms\n`);
+    expect(head({ message: "x" })).toBe(`${start}message: x\n`);
+    const { standIns } = config;
+    expect(head({ standIns: { ...standIns, prefixLength: 17 } })).toBe(`${start}stand-ins: 198.19.0.0/17\n`);
+    expect(head({ standIns: { ...standIns, address: 0x0a000000 } })).toBe(`${start}stand-ins: 10.0.0.0/16\n`);
+    const one = (over: Partial<typeof rule>): string =>
+      policyText({ ...config, rules: [{ ...rule, ...over }] }).replace(/[\s\S]*rules:\n/, "");
+    const first = "  - name: rule-1\n    allow: a.example\n";
+    expect(one({ private: true })).toBe(`${first}    private: true\n`);
+    expect(one({ check: "none" })).toBe(`${first}    check: none\n`);
+    expect(one({ message: "x" })).toBe(`${first}    message: x\n`);
+    expect(one({ verdict: "ask", withinMs: 5000 })).toBe(
+      "  - name: rule-1\n    ask: a.example\n    within: 5s\n",
+    );
+    const long = `${"x ".repeat(60)}x`;
+    expect(one({ message: long })).toBe(`${first}    message: ${long}\n`);
   });
 
   it("leaves out names of the command line's rules that no file could have", () => {
