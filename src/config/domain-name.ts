@@ -7,7 +7,7 @@ const NAME_OCTETS_MAX = 253;
 /** A dotted name without a root dot; a trailing one is removed. */
 export function parseDomainName(text: string): string {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
-  if (name.length === 0 || name.length > NAME_OCTETS_MAX || !name.split(".").every((l) => LABEL.test(l))) {
+  if (name.length > NAME_OCTETS_MAX || !name.split(".").every((l) => LABEL.test(l))) {
     throw new Unacceptable(
       "a domain name such as example.org (labels of 1 to 63 letters, digits and hyphens)",
     );

@@ -7,7 +7,6 @@ import {
   type DefaultedName,
   defaultOf,
   definitionOf,
-  OPTIONS,
   type OptionName,
   type OptionType,
 } from "./option-table.ts";
@@ -97,7 +96,7 @@ export class OptionSet {
   /** Complains about a value that was fine by itself. */
   reject(name: OptionName, allowed: string, index = 0): void {
     const given = this.#values.get(name)?.[index];
-    const isFlag = OPTIONS[name] !== undefined && definitionOf(name).placeholder === undefined;
+    const isFlag = definitionOf(name).placeholder === undefined;
     this.problems.push({
       place: this.place(name, index),
       ...(given && !isFlag ? { found: shown(name, given.text) } : {}),

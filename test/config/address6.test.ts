@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { Address6 } from "ip-address";
 import { describe, expect, it } from "vitest";
-import { parseIpv6, parseNetwork6, readIpv6 } from "../../src/config/address6.ts";
+import {
+  isLinkLocal6,
+  parseBoundAddress6,
+  parseHostAddress6,
+  parseIpv6,
+  parseNetwork6,
+  readIpv6,
+  sharesPrefix,
+} from "../../src/config/address6.ts";
+import type { Unacceptable } from "../../src/config/problem.ts";
 import { formatAddress, formatIpv6 } from "../../src/engine/wire/address-text.ts";
 import { ip6 } from "../support/frames6.ts";
 
@@ -137,4 +146,92 @@ describe("the guest's IPv6 network", () => {
   ])("is not %s", (text, message) => {
     expect(() => parseNetwork6(text)).toThrow(message);
   });
+});
+
+describe("a prefix of the guest's network", () => {
+  const said = (text: string): [string, string | undefined] => {
+    try {
+      return [`nothing: it is ${parseNetwork6(text)}`, undefined];
+    } catch (error) {
+      const { allowed, found } = error as Unacceptable;
+      return [allowed, found];
+    }
+  };
+
+  it.each(["2001:db8::/64", "1ff:ffff::/64", "100::/64", "fe7f::/64", "fe00::/64", "2003::/64"])(
+    "may be %s",
+    (text) => {
+      expect(parseNetwork6(text)).toEqual(ip6(text.slice(0, -3)));
+    },
+  );
+
+  it.each([
+    ["", "PREFIX/64, such as fd71:1ae0:d44d:2::/64"],
+    ["/64", "PREFIX/64, such as fd71:1ae0:d44d:2::/64"],
+    ["fd71::/64x", "PREFIX/64, such as fd71:1ae0:d44d:2::/64"],
+    ["1/fd71::/64", "PREFIX/64, such as fd71:1ae0:d44d:2::/64"],
+    ["fd71::/0064", "PREFIX/64, such as fd71:1ae0:d44d:2::/64"],
+    ["fd71::/064", "a prefix of 64 bits: guests make their own addresses of nothing else"],
+    ["fd71::/128", "a prefix of 64 bits: guests make their own addresses of nothing else"],
+    ["fd71::1:0:0/64", "a network address, whose host part is zero: did you mean fd71::/64?"],
+    ["fd71::1/64", "a network address, whose host part is zero: did you mean fd71::/64?"],
+    ["ffff::/64", "a prefix for a network; ff00::/8 is multicast"],
+    ["feff::/64", "a prefix for a network; fec0::/10 is deprecated (RFC 3879)"],
+    ["ff::/64", "a prefix for a network; ::/8 is reserved"],
+  ])("is not %j", (text, allowed) => {
+    expect(said(text)).toEqual([allowed, text]);
+  });
+});
+
+describe("an address of the host's side", () => {
+  it.each(["::", "::1", "2001:db8::1", "fe7f::1", "fec0::1", "::1:ffff:0:1", "::fffe:1.2.3.4", "feff::1"])(
+    "is %s",
+    (text) => {
+      expect(parseHostAddress6(text)).toEqual(ip6(text));
+      expect(parseBoundAddress6(text, true)).toEqual(ip6(text));
+    },
+  );
+
+  it.each([
+    ["x", "an IPv6 address such as 2001:db8::1"],
+    ["::ffff:1.2.3.4", "an IPv4 address without ::ffff:"],
+    ["ff02::1", "an address of one station, no group"],
+    ["ffff::1", "an address of one station, no group"],
+    ["fe80::1", "an address good on any interface; [::] has the link-local ones too"],
+    ["febf::1", "an address good on any interface; [::] has the link-local ones too"],
+  ])("is not %s", (text, allowed) => {
+    expect(() => parseHostAddress6(text)).toThrow(expect.objectContaining({ allowed, found: text }));
+  });
+
+  it("is link-local where an interface is named", () => {
+    expect(parseBoundAddress6("fe80::1", true)).toEqual(ip6("fe80::1"));
+    expect(() => parseBoundAddress6("ff02::1", true)).toThrow("no group");
+    expect(["fe80::", "febf:ffff::", "fe7f::", "fec0::"].map((text) => isLinkLocal6(ip6(text)))).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+});
+
+it("prefixes are compared up to their length, in any word", () => {
+  const shares = (a: string, b: string, length: number): boolean => sharesPrefix(ip6(a), ip6(b), length);
+  for (const [length, differs] of [
+    [1, "8000::"],
+    [32, "0:1::"],
+    [33, "0:0:8000::"],
+    [64, "0:0:0:1::"],
+    [65, "::8000:0:0:0"],
+    [96, "::1:0:0"],
+    [97, "::8000:0"],
+    [128, "::1"],
+  ] as const) {
+    expect([length, shares("::", differs, length - 1), shares("::", differs, length)]).toEqual([
+      length,
+      true,
+      false,
+    ]);
+  }
+  expect(shares("ffff::", "::", 0)).toBe(true);
 });

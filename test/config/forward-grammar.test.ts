@@ -8,7 +8,7 @@ const LOOPBACK = 0x7f000001;
 
 describe("--publish", () => {
   it("binds one TCP port on the loopback by default", () => {
-    expect(parsePublish("2222:22")).toEqual([
+    expect(parsePublish("2222:22")).toStrictEqual([
       { protocol: "tcp", hostAddress: LOOPBACK, hostPort: 2222, guestAddress: 0, guestPort: 22 },
     ]);
     expect(parsePublish("80")).toMatchObject([{ hostPort: 80, guestPort: 80 }]);
@@ -87,6 +87,7 @@ describe("--publish", () => {
 
   it("takes an interface, with which link-local addresses are good too", () => {
     expect(parsePublish("127.0.0.1%lo:80")).toMatchObject([{ hostAddress: LOOPBACK, hostDevice: "lo" }]);
+    expect(parsePublish("127.0.0.1%tcp:80")).toMatchObject([{ hostDevice: "tcp", hostPort: 80 }]);
     expect(parsePublish("udp:*%eth0:53")).toMatchObject([
       { hostAddress: 0, hostDevice: "eth0" },
       { hostAddress6: [0, 0, 0, 0], hostDevice: "eth0", sharesPort: true },
@@ -200,6 +201,11 @@ describe("--publish", () => {
     ["~0", "a port from 1 to 65535", "0"],
     ["80:0", "a port from 1 to 65535", "0"],
     ["65536", "a port from 0 to 65535", "65536"],
+    // No words of a set, which begin with port 1.
+    ["xall", "a port from 0 to 65535", "xall"],
+    ["allx", "a port from 0 to 65535", "allx"],
+    ["xauto", "a port from 0 to 65535", "xauto"],
+    ["autox", "a port from 0 to 65535", "autox"],
   ])("says of %j what is allowed", (rule, allowed, found) => {
     expect(() => parsePublish(rule)).toThrow(expect.objectContaining({ allowed, found }));
   });

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { parseCommandArguments } from "../../src/cli/arguments.ts";
 import { helpOf } from "../../src/config/option-help.ts";
 import { OptionSet } from "../../src/config/option-set.ts";
 import { definitionOf, OPTION_NAMES, type OptionName, optionsOf } from "../../src/config/option-table.ts";
 import { planEngine, planHost } from "../../src/config/plan.ts";
+import { Unacceptable } from "../../src/config/problem.ts";
 
 function given(...options: readonly (readonly [OptionName, string])[]): OptionSet {
   const set = new OptionSet();
@@ -61,5 +63,59 @@ describe("a named DHCP option", () => {
     expect(options.problems).toMatchObject([
       { place: "--search", allowed: expect.stringContaining("at most 255 octets") },
     ]);
+  });
+});
+
+describe("an option", () => {
+  it("stands alone, without its value, where the table says so", () => {
+    const alone = (command: "run" | "qemu") =>
+      parseCommandArguments(command, ["--vhost-user"]).options.problems.length;
+    expect([alone("qemu"), alone("run")]).toEqual([0, 1]);
+  });
+
+  it("takes one value by itself as a property, where it takes one of each family", () => {
+    const single = OPTION_NAMES.filter((name) => definitionOf(name).oneWithoutList);
+    expect(single).toEqual(["next-server", "outbound-addr"]);
+    expect(single.every((name) => definitionOf(name).repeat)).toBe(true);
+  });
+
+  it("is a flag, or has a value of few words which it knows", () => {
+    expect(definitionOf("restrict").parse("")).toBe(true);
+    expect(definitionOf("nat64").parse("off")).toBe("off");
+    expect(definitionOf("ipv6").parse.values).toEqual(["auto", "on", "off"]);
+    expect(definitionOf("flow-log-level").parse.values).toEqual(["ends", "all"]);
+    expect(() => definitionOf("ipv6").parse("of")).toThrow(
+      expect.objectContaining({ allowed: "one of auto, on, off", found: "of" }),
+    );
+    for (const word of ["virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139"])
+      expect(definitionOf("model").parse(word)).toBe(word);
+  });
+
+  it("of a policy is kept as it is written", () => {
+    for (const name of ["allow", "deny", "ask", "via"] as const)
+      expect(definitionOf(name).parse("what*ever")).toBe("what*ever");
+  });
+
+  it("copies the host's network from an interface, or from that of its default route", () => {
+    expect(definitionOf("copy-host").parse("auto")).toBe("auto");
+    expect(definitionOf("copy-host").parse("eth0")).toBe("eth0");
+    expect(() => definitionOf("copy-host").parse("a/b")).toThrow(Unacceptable);
+  });
+});
+
+describe("the help of an option", () => {
+  it.each<[OptionName, RegExp]>([
+    ["restrict", /Forwards and guest forwards still work\.$/],
+    ["mtu", /octets; told to the guest \(default 1500\)\.$/],
+    ["publish", /while it does\. Repeatable\.$/],
+    ["hostname", /^The guest's host name \(option 12\)\.$/],
+    ["search", /^A domain to search \(option 119\)\. Repeatable\.$/],
+    ["userns", /first \(default: the one that owns it\)\.$/],
+    ["dns", /^The address that answers DNS \(default: the fourth of the subnet, 10\.0\.2\.3\)\.$/],
+    ["dhcp-start", /\(default: the sixteenth of the subnet, 10\.0\.2\.15\)\.$/],
+    ["log-level", /^error, warn, info or debug \(default info; warn for exec, qemu and replay\)\.$/],
+    ["log-file", /^Append the log to FILE instead of standard error\.$/],
+  ])("--%s says what its definition does", (name, help) => {
+    expect(helpOf(name)).toMatch(help);
   });
 });

@@ -104,4 +104,68 @@ describe("a boot file", () => {
   it.each([["::"], ["ff02::1"], ["fe80::1"], ["::ffff:1.2.3.4"], ["2001:db8::g"]])("is not at %s", (text) => {
     expect(plan(FILE, ["next-server", text]).problems).toHaveLength(1);
   });
+
+  it.each([
+    ["a", "a"],
+    ["///a//b/", "a//b/"],
+    ["a/../b", "a/../b"],
+    ["a%b", "a%25b"],
+    ["\ud800a\udc00", "%EF%BF%BDa%EF%BF%BD"],
+    ["\ud83d\ude00", "%F0%9F%98%80"],
+    // None of these is a URL.
+    ["http:/a", "http%3A/a"],
+    ["9p://a", "9p%3A//a"],
+    ["x http://a", "x%20http%3A//a"],
+    ["://a", "%3A//a"],
+  ])("is a path of its URL: %j is %s", (file, path) => {
+    expect(plan(["boot-file", file], TFTP)).toEqual({
+      server: GATEWAY,
+      url: `tftp://[fd71:1ae0:d44d:2::2]/${path}`,
+      problems: [],
+    });
+  });
+
+  it.each(["http://a", "HTTP://a", "a://", "a+b.c-d9://x", "tftp://[::1]/a"])("is a URL: %s", (file) => {
+    expect(plan(["boot-file", file], TFTP).url).toBe(file);
+    // Nobody needs to serve it.
+    expect(plan(["boot-file", file], ["no-dhcp"]).problems).toEqual([]);
+    expect(plan(["boot-file", file], ["ipv4", "off"]).problems).toEqual([]);
+  });
+
+  it("without DHCP is told by DHCPv6, or to nobody, which is refused", () => {
+    expect(plan(FILE, TFTP, ["no-dhcp"]).problems).toEqual([]);
+    expect(plan(FILE, TFTP, ["no-dhcp"], ["ipv6", "off"]).problems).toEqual([
+      { place: "--boot-file", found: "boot/pxe.0", allowed: "nothing beside --no-dhcp" },
+    ]);
+    expect(plan(["no-dhcp"]).problems).toEqual([]);
+    expect(plan(["ipv4", "off"]).problems).toEqual([]);
+    expect(plan(FILE, ["ipv6", "off"]).problems).toEqual([]);
+  });
+
+  it("is told each complaint once, in the order of what is wrong", () => {
+    expect(plan(SERVER4, ["ipv4", "off"]).problems).toEqual([
+      { place: "--next-server", found: "192.0.2.9", allowed: "an IPv6 address, with --ipv4 off" },
+    ]);
+    expect(plan(SERVER4, ["no-dhcp"]).problems).toEqual([
+      { place: "--next-server", found: "192.0.2.9", allowed: "nothing beside --no-dhcp" },
+    ]);
+    expect(plan(SERVER4).problems).toEqual([]);
+    expect(plan(FILE, SERVER6, SERVER4, SERVER6).problems).toEqual([
+      { place: "--next-server", found: "2001:db8::9", allowed: "one address of each family" },
+    ]);
+  });
+});
+
+describe("text for a field of DHCP", () => {
+  it.each([
+    ["tftp-server-name", 63],
+    ["boot-file", 127],
+  ] as const)("--%s has %i octets at most, none of them zero", (name, most) => {
+    const problems = (text: string) => plan([name, text]).problems;
+    expect(problems("x".repeat(most))).toEqual([]);
+    expect(problems("é".repeat((most - 1) / 2))).toEqual([]);
+    const allowed = `text of 1 to ${most} octets`;
+    for (const text of ["", "a\0", "x".repeat(most + 1), "é".repeat((most + 1) / 2)])
+      expect(problems(text)).toEqual([{ place: `--${name}`, found: text, allowed }]);
+  });
 });

@@ -22,17 +22,17 @@ const MAC = "52:54:00:00:00:01";
 const OTHER = "52:54:00:00:00:02";
 
 describe("IPv6 on a link that is too small for it", () => {
-  it.each<Given>([
+  it.each<[OptionName, string]>([
     ["ipv6", "auto"],
-    NET,
+    ["net6", "2001:db8:7::/64"],
     ["gateway6", `${P}::9`],
     ["dns6", `${P}::9`],
     ["guest-addr6", `${P}::9`],
     ["dhcp6-start", `${P}::9`],
     ["dhcp6-option", "41=x"],
     ["next-server", "2001:db8::9"],
-  ])("is there all the same where somebody speaks of it, by --%s", (...given) => {
-    expect(plan(["mtu", "1279"], given).ipv6).not.toBeNull();
+  ])("is there all the same where somebody speaks of it, by --%s", (name, text) => {
+    expect(plan(["mtu", "1279"], [name, text]).ipv6).not.toBeNull();
   });
 
   it("is not where nobody does, and is refused where it must be", () => {
@@ -242,13 +242,13 @@ describe("where IPv6 is off", () => {
     ]);
   });
 
-  it.each<Given>([
+  it.each<[OptionName, string]>([
     ["guestfwd", "tcp:10.0.2.9:7-cmd:a"],
     ["reserve", `${MAC}=10.0.2.9`],
     ["hostfwd", "tcp::80-10.0.2.15:80"],
     ["hostfwd", "tcp:[::1]:80-:80"],
-  ])("--%s %s is not", (...given) => {
-    expect(problemsOf(["ipv6", "off"], given)).toEqual([]);
+  ])("--%s %s is not", (name, text) => {
+    expect(problemsOf(["ipv6", "off"], [name, text])).toEqual([]);
   });
 });
 
