@@ -36,6 +36,7 @@ const TOKEN = 0x03000000;
 const RESOLVER: ResolverAddress = { words: [0, 0, 0xffff, ip("192.0.2.1")], port: 53, scope: 0 };
 const NAME = "www.example.org";
 const STREAM = 5;
+const STREAM6 = 9;
 
 type Question = packet.Question;
 const encode = (over: Partial<packet.Packet> = {}): Uint8Array =>
@@ -61,6 +62,7 @@ interface Told
   extends Pick<DnsEnd, "guestPort" | "overTcp" | "answeredBy" | "type" | "rcode" | "ttl" | "durationMs"> {
   readonly guest: readonly number[];
   readonly name: string;
+  readonly nameOctets: number;
   readonly addresses: readonly number[];
 }
 
@@ -90,6 +92,7 @@ function setUp({ restrict = false, policy, dnsAddress6 = DNS6, isHeard = false }
       told.push({
         ...{ guestPort, overTcp, answeredBy, type, rcode, ttl, durationMs },
         guest: [...end.guest],
+        nameOctets: end.nameOctets,
         name: Buffer.from(octets.slice(end.nameAt, end.nameAt + end.nameOctets)).toString("latin1"),
         addresses: [...addresses.slice(0, end.addressCount * 4)],
       });
@@ -122,7 +125,7 @@ function setUp({ restrict = false, policy, dnsAddress6 = DNS6, isHeard = false }
     replyStream: (stream, at, length) => streamed.push({ stream, octets: octets.slice(at, at + length) }),
     streamHasRoom: () => expect.unreachable(),
     endStream: () => expect.unreachable(),
-    streamEnds: (stream) => (stream === STREAM ? streamEnds : null),
+    streamEnds: (stream) => (stream === STREAM ? streamEnds : stream === STREAM6 ? over6() : null),
     ledger,
   });
   forwarder.ownAnswer = (at, length) => own.push(octets.slice(at, at + length));
@@ -299,6 +302,14 @@ describe("a query that is repeated", () => {
 });
 
 describe("a query", () => {
+  it("is answered within the octets that DNS has", () => {
+    const set = setUp({ restrict: true });
+    set.query(encode());
+    set.refuse(encode());
+    expect(set.octets.slice(REGION_AT + DNS_REGION_OCTETS).every((octet) => octet === 0)).toBe(true);
+    expect(set.octets.slice(0, RX_AT).every((octet) => octet === 0)).toBe(true);
+  });
+
   it("has at most 4,096 octets", () => {
     const filled = (length: number): Uint8Array => {
       const query = new Uint8Array(length);
@@ -472,6 +483,7 @@ describe("who listens to questions", () => {
       ttl: 30,
       durationMs: 250,
       name: "\x03www\x07example\x03org\x00",
+      nameOctets: 17,
       addresses: [0, 0, 0xffff, ip("192.0.2.80"), 0, 0, 0xffff, ip("192.0.2.81")],
     };
     expect(set.told).toEqual([
@@ -497,9 +509,9 @@ describe("who listens to questions", () => {
       type: 1,
     });
     expect(set.count("dns-nobody-none")).toBe(1);
-    set.query(encode({ questions: [] }));
+    set.query(encode({ questions: [], authorities: [{ type: "A", name: NAME, ttl: 1, data: "192.0.2.1" }] }));
     set.answer(1, [], 0x181);
-    expect(set.told[2]).toMatchObject({ type: 0, name: "", rcode: 1 });
+    expect(set.told[2]).toMatchObject({ type: 0, name: "", nameOctets: 0, rcode: 1 });
   });
 
   it("is told of names for the host and of what is refused under restrict", () => {
@@ -525,6 +537,12 @@ describe("who listens to questions", () => {
     expect(set.told[1]).toMatchObject({ overTcp: true, guest: [0, 0, 0, 0], guestPort: 0 });
   });
 
+  it("is told of a connection over IPv6 by that address", () => {
+    const set = setUp({ isHeard: true, restrict: true });
+    set.onStream(encode(), STREAM6);
+    expect(set.told).toMatchObject([{ overTcp: true, guest: PAIR6.slice(0, 4), guestPort: 40_001 }]);
+  });
+
   it("hears nothing when nobody does", () => {
     const set = setUp();
     set.query(encode());
@@ -533,5 +551,8 @@ describe("who listens to questions", () => {
     set.query(encode());
     set.forwarder.poll(20_000);
     expect([set.told, set.forwarder.inUse]).toEqual([[], 0]);
+    const denied = setUp({ policy: judge(DENIED) });
+    denied.query(encode());
+    expect([denied.replies.length, denied.told]).toEqual([1, []]);
   });
 });

@@ -27,6 +27,7 @@ const opt = (size: number, isDnssecOk = false, options: readonly number[] = []):
 
 function setUp(query: readonly number[]) {
   const octets = new Uint8Array(4096).fill(0xee);
+  octets.fill(0, 0, FROM);
   octets.set(query, FROM);
   const view = new DataView(octets.buffer);
   const own = new OwnAnswer();
@@ -53,10 +54,11 @@ describe("an answer of sluice's own", () => {
   });
 
   it("has an A record that points to the question's name, for 60 s where nothing else is said", () => {
-    const { own, write } = setUp([...header(), ...question(A)]);
+    const { own, write, octets } = setUp([...header(), ...question(A)]);
     const answer = write(own.be(0x0400, 0x0a000202));
     expect(answer.slice(0, 12)).toEqual([0x12, 0x34, 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
     expect(answer.slice(24)).toEqual([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 2, 2]);
+    expect([...octets.slice(TO + 40, TO + 56)]).toEqual(new Array(16).fill(0xee));
   });
 
   it("has an AAAA record in 64:ff9b::/96 where that was asked for, for as long as is said", () => {
@@ -128,7 +130,7 @@ describe("why a name is denied", () => {
     const room = REPLY_OCTETS - 12 - 12 - 11 - 6;
     const shown = (text: string): string => Buffer.from(explained(text).octets.slice(41)).toString();
     expect(shown("x".repeat(room))).toBe("x".repeat(room));
-    expect(explained("x".repeat(room + 1)).length).toBe(REPLY_OCTETS);
+    expect(explained("x".repeat(room + 1))).toMatchObject({ length: REPLY_OCTETS, behind: 0xee });
     expect(shown("x".repeat(room + 1))).toBe("x".repeat(room));
     expect(shown(`${"x".repeat(room - 1)}é`)).toBe("x".repeat(room - 1));
     expect(shown(`${"x".repeat(room - 2)}é`)).toBe(`${"x".repeat(room - 2)}é`);

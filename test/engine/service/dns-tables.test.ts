@@ -8,6 +8,7 @@ import {
   DNS_TCP_QUERIES_MAX,
 } from "../../../src/engine/limits.ts";
 import { Askers, NO_ASKER } from "../../../src/engine/service/dns/askers.ts";
+import { HostNames, NOT_OURS } from "../../../src/engine/service/dns/host-names.ts";
 import { NO_STREAM, Query } from "../../../src/engine/service/dns/query.ts";
 import {
   isOverTcp,
@@ -79,6 +80,8 @@ describe("who waits for an answer", () => {
       expect(find(askers, 7, { word })).toBe(NO_ASKER);
       expect(find(askers, 7, { server: word })).toBe(NO_ASKER);
     }
+    add(askers, 0, 9);
+    expect(find(askers, 9)).toBe(askers.last(0));
     askers.remove(asker);
     expect(find(askers, 7)).toBe(NO_ASKER);
     expect(find(askers, 6)).not.toBe(NO_ASKER);
@@ -230,6 +233,8 @@ describe("questions under way", () => {
     expect(questions.oldest(0, 2, 1)).toBe(NO_QUESTION);
     questions.remove(2);
     expect(questions.oldest(0, 9, NO_QUESTION)).toBe(3);
+    begin(questions, 0, 0x7fffff00);
+    expect(questions.oldest(0, 9, NO_QUESTION)).toBe(0);
   });
 
   it("begin anew with other resolvers", () => {
@@ -263,6 +268,11 @@ describe("questions under way", () => {
     expect(questions.isDue(5, 50)).toBe(false);
     questions.findEarliest();
     expect(questions.nextDeadlineMs(20)).toBe(50);
+    begin(questions, 7);
+    questions.schedule(7, 90);
+    questions.findEarliest();
+    expect(questions.nextDeadlineMs(20)).toBe(50);
+    questions.remove(7);
     questions.remove(6);
     questions.findEarliest();
     expect([questions.nextDeadlineMs(20), questions.anyDue(99), questions.anyDue(100)]).toEqual([
@@ -294,6 +304,43 @@ describe("questions under way", () => {
     expect(questions.isDue(0, -0x7fffffff)).toBe(true);
     questions.findEarliest();
     expect(questions.nextDeadlineMs(0x7ffffffe)).toBe(1);
+  });
+});
+
+describe("names for the host", () => {
+  const names = new HostNames(["gateway", "a-z.Test", "a{b"], 77);
+  /** What the question of this name, type and class gets. */
+  const answer = (name: string, type = 1, inClass = 1): number => {
+    const question = makeQuestion(1, new TextEncoder().encode(name), type);
+    const view = new DataView(Uint8Array.from([9, ...question]).buffer);
+    view.setUint16(1 + question.length - 2, inClass);
+    return names.answer(view, 1, question.length);
+  };
+
+  it("have an address for A and ANY of the Internet's class, and no data of other types", () => {
+    expect([answer("gateway"), answer("gateway", 255), answer("gateway", 28)]).toEqual([77, 77, 0]);
+    expect([answer("gateway", 1, 3), answer("gateway", 28, 255)]).toEqual([NOT_OURS, NOT_OURS]);
+  });
+
+  it("are known in letters of either case, and in nothing else that differs by that bit", () => {
+    for (const name of ["gateway", "GATEWAY", "gAtEwAy", "a-z.test", "A-Z.TEST"])
+      expect(answer(name), name).toBe(77);
+    for (const name of [
+      "a\rz.test",
+      "a[b",
+      "gatewa",
+      "gatewayy",
+      "fateway",
+      "gatewax",
+      "A-Y.TEST",
+      "@-Z.TEST",
+    ])
+      expect(answer(name), name).toBe(NOT_OURS);
+  });
+
+  it("are none where there is no question", () => {
+    const view = new DataView(Uint8Array.from([9, ...new Array(11).fill(0), 1]).buffer);
+    expect(names.answer(view, 1, 12)).toBe(NOT_OURS);
   });
 });
 

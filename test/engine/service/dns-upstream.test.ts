@@ -67,7 +67,7 @@ function setUpTcp() {
     },
     connectResult: () => kernel.connected,
     tcpSend(handle: number, gather: Int32Array, count: number): number {
-      expect([count, sockets[handle].isOpen]).toEqual([1, true]);
+      expect([count, sockets[handle].isOpen, gather[1] > 0]).toEqual([1, true, true]);
       const taken = Math.min(gather[1], kernel.room);
       if (taken === 0) return kernel.sendError;
       kernel.room -= taken;
@@ -76,6 +76,8 @@ function setUpTcp() {
     },
     tcpReceive(handle: number, scatter: Int32Array, count: number): number {
       expect([count, sockets[handle].isOpen, scatter[1] > 0]).toEqual([1, true, true]);
+      const slotEnd = REGION_AT + (sockets[handle].token - TOKEN - DNS_QUERIES_MAX + 1) * DNS_TCP_SLOT_OCTETS;
+      expect(scatter[0] + scatter[1]).toBeLessThanOrEqual(slotEnd);
       const next = sockets[handle].toRead.shift();
       if (next === undefined) return EAGAIN;
       if (typeof next === "number") return next;
@@ -120,7 +122,7 @@ const framed = (length: number, octet: number): number[] => {
 
 describe("a question to a resolver over TCP", () => {
   it("goes with its length in front under an id of ours, on a socket of its own", () => {
-    const { sockets, upstream, ask } = setUpTcp();
+    const { sockets, upstream, ask, octets } = setUpTcp();
     for (const entry of [DNS_QUERIES_MAX, ENTRY, LAST]) {
       expect(ask(entry, 1, 300)).toBe(0);
       const { token, to, sent } = sockets.at(-1)!;
@@ -130,6 +132,7 @@ describe("a question to a resolver over TCP", () => {
       expect(sent).toHaveLength(302);
     }
     expect(sockets.map(({ sent }) => sent[3])).toEqual([7, 8, 9]);
+    expect(octets.slice(0, REGION_AT).every((octet) => octet === 0)).toBe(true);
     expect(upstream.repeat()).toBe(true);
   });
 
@@ -160,7 +163,7 @@ describe("a question to a resolver over TCP", () => {
     kernel.room = 5;
     expect(upstream.receive(ENTRY)).toBe(false);
     expect(sent).toHaveLength(5);
-    kernel.room = 17;
+    kernel.room = 100;
     expect(upstream.receive(ENTRY)).toBe(false);
     expect(sent).toEqual([0, 20, 0, 7, ...new Array(18).fill(9)]);
     toRead.push(framed(20, 1));
@@ -236,6 +239,15 @@ describe("a question to a resolver over TCP", () => {
     expect(octets.slice(upstream.queryAt(ENTRY + 1), upstream.queryAt(ENTRY + 1) + 20)).toEqual(next);
   });
 
+  it("of the longest query goes to the next resolver as it was, whatever the first one said", () => {
+    const { sockets, upstream, ask } = setUpTcp();
+    ask(ENTRY, 0, 4096);
+    sockets[0].toRead.push(framed(300, 0).slice(0, 200));
+    expect(upstream.receive(ENTRY)).toBe(false);
+    expect(upstream.ask(ENTRY, 1, 4096)).toBe(0);
+    expect(sockets[1].sent).toEqual([16, 0, 0, 8, ...new Array(4094).fill(9)]);
+  });
+
   it("is read as long as its listener wants", () => {
     const { sockets, heard, upstream, ask } = setUpTcp();
     ask(ENTRY);
@@ -303,11 +315,13 @@ describe("a connection to a resolver", () => {
       ask(entry);
       sockets[i].toRead.push(framed(20, 1));
       upstream.receive(entry);
-      upstream.done(entry, [100, 50, 200][i]);
+      upstream.done(entry, [50, 100, 200][i]);
     }
-    expect(upstream.nextDeadlineMs(0)).toBe(2050);
+    // One that is used, and waits for nothing.
+    ask(ENTRY + 1);
+    expect([upstream.nextDeadlineMs(0), upstream.nextDeadlineMs(2150)]).toEqual([2050, 0]);
     upstream.poll(2100);
-    expect(sockets.map(({ isOpen }) => isOpen)).toEqual([false, false, true]);
+    expect(sockets.map(({ isOpen }) => isOpen)).toEqual([false, false, true, true]);
     expect(upstream.nextDeadlineMs(2100)).toBe(100);
     upstream.closeIdle();
     expect([sockets[2].isOpen, upstream.nextDeadlineMs(2100)]).toEqual([false, -1]);
@@ -460,6 +474,7 @@ describe("a question to a resolver over UDP", () => {
       expect([...sent[0]]).toEqual([0, id, ...new Array(18).fill(9)]);
     }
     expect(network.sockets.map(({ sent }) => sent[0][1])).toEqual([7, 8, 9]);
+    expect([0, 5, DNS_QUERIES_MAX - 1].map((entry) => upstream.askedId(entry))).toEqual([7, 8, 9]);
   });
 
   it("goes again from the same socket under the same id, and to another resolver from a fresh one", () => {
