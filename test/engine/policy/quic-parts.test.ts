@@ -68,12 +68,12 @@ function flowOf(flows: QuicFlows, fields: Datagram, nowMs = 0): number {
 }
 
 /** Guest's ports whose flows share the places of the first one. */
-function neighbours(flows: QuicFlows, count: number): number[] {
-  flows.find(datagram({ guestPort: 1 }), 0);
+function neighbours(flows: QuicFlows, count: number, pair: readonly number[]): number[] {
+  flows.find(datagram({ guestPort: 1, pair }), 0);
   const set = flows.placeForOne() >> 2;
   const ports = [1];
   for (let guestPort = 2; ports.length < count; guestPort++) {
-    flows.find(datagram({ guestPort }), 0);
+    flows.find(datagram({ guestPort, pair }), 0);
     if (flows.placeForOne() >> 2 === set) ports.push(guestPort);
   }
   return ports;
@@ -127,16 +127,17 @@ describe("a flow of QUIC", () => {
 
   it("takes one of four places, and the place of the least recently used when there is none", () => {
     const flows = new QuicFlows();
-    const ports = neighbours(flows, 6);
-    const places = ports.slice(0, 4).map((guestPort, i) => flowOf(flows, { guestPort }, i));
+    const pair = [1, 2, 3, 4, 5, 6, 7, 8];
+    const ports = neighbours(flows, 6, pair);
+    const places = ports.slice(0, 4).map((guestPort, i) => flowOf(flows, { guestPort, pair }, i));
     const [first] = places;
     expect(places).toEqual([first, first + 1, first + 2, first + 3]);
-    flows.find(datagram({ guestPort: ports[0] }), 10);
-    flows.find(datagram({ guestPort: ports[2] }), 11);
-    expect(flowOf(flows, { guestPort: ports[4] }, 12)).toBe(places[1]);
-    expect(flows.find(datagram({ guestPort: ports[1] }), 13)).toBe(NO_QUIC_FLOW);
-    expect(flowOf(flows, { guestPort: ports[5] }, 14)).toBe(places[3]);
-    expect(ports.map((guestPort) => flows.find(datagram({ guestPort }), 15))).toEqual([
+    flows.find(datagram({ guestPort: ports[0], pair }), 10);
+    flows.find(datagram({ guestPort: ports[2], pair }), 11);
+    expect(flowOf(flows, { guestPort: ports[4], pair }, 12)).toBe(places[1]);
+    expect(flows.find(datagram({ guestPort: ports[1], pair }), 13)).toBe(NO_QUIC_FLOW);
+    expect(flowOf(flows, { guestPort: ports[5], pair }, 14)).toBe(places[3]);
+    expect(ports.map((guestPort) => flows.find(datagram({ guestPort, pair }), 15))).toEqual([
       ...[places[0], NO_QUIC_FLOW, places[2], NO_QUIC_FLOW, places[1], places[3]],
     ]);
   });
@@ -156,6 +157,19 @@ describe("a flow of QUIC", () => {
     flows.find(datagram(), 0);
     flows.take(flow, 1);
     expect(flows.isOpen(flow)).toBe(false);
+  });
+
+  it("is open beside others, each by its own name", () => {
+    const flows = new QuicFlows();
+    const name = new Name();
+    const open = [4000, 4001, 4002].map((guestPort) => flowOf(flows, { guestPort }));
+    for (const flow of open) flows.setName(flow, nameOf(`n${flow}.example`));
+    for (const flow of open) {
+      flows.readName(flow, name);
+      expect([flows.isOpen(flow), name.text]).toEqual([true, `n${flow}.example`]);
+    }
+    flows.forgetName(open[1]);
+    expect(open.map((flow) => flows.isOpen(flow))).toEqual([true, false, true]);
   });
 
   it("leaves no names behind, however often one is shown", () => {
@@ -194,6 +208,7 @@ describe("a flow of QUIC", () => {
     for (let guestPort = 1; ; guestPort++) {
       if (flowOf(flows, { guestPort, remotePort: guestPort }) !== QUIC_FLOWS_MAX - 1) continue;
       flows.setName(QUIC_FLOWS_MAX - 1, nameOf("good.example"));
+      expect(flows.find(datagram({ guestPort, remotePort: guestPort }), 0)).toBe(QUIC_FLOWS_MAX - 1);
       expect(flows.someLeadsTo(Int32Array.of(0, 0, 0xffff, REMOTE), guestPort)).toBe(true);
       return;
     }
@@ -292,6 +307,22 @@ describe("a handshake of QUIC", () => {
     second.judged = HELLO_OCTETS;
     take(second, HELLO_OCTETS, message(QUIC_CRYPTO_OCTETS - HELLO_OCTETS + 1).slice(0, 4));
     expect(second.messageOctets()).toBe(NOT_A_HELLO);
+  });
+
+  it("may be as long as its bound", () => {
+    const handshake = begun();
+    expect(take(handshake, 0, message(QUIC_CRYPTO_OCTETS))).toBe(true);
+    expect(handshake.messageOctets()).toBe(QUIC_CRYPTO_OCTETS);
+  });
+
+  it("says nothing of its length before that has come, whatever the one before said", () => {
+    const handshake = begun();
+    take(handshake, 0, message(0x010004).slice(0, 4));
+    handshake.begin(3, CLIENT_ID, 60);
+    for (const [at, octet] of [1, 0, 0].entries()) {
+      take(handshake, at, [octet]);
+      expect(handshake.messageOctets()).toBe(0);
+    }
   });
 
   it("begins with a ClientHello and nothing else", () => {

@@ -67,6 +67,7 @@ describe("ipv4only.arpa", () => {
 
   it.each([
     ["another address", "2001:db8::1"],
+    ["another address that ends in zeros", "2001:db8::"],
     ["one of the two addresses in two places", "2001:db8:c000:aa::c000:ab"],
     ["octets behind it that are not zero", "2001:db8:122:344:c0:0:aa00:1"],
     ["bits 64 to 71 that are not zero", "2001:db8:122:344:1c0:0:aa00:0"],
@@ -84,11 +85,15 @@ describe("ipv4only.arpa", () => {
     expect(read({ rcode: 3, records: [] })).toEqual({ prefix: null, ttlSeconds: 0 });
     expect(read({ records: [] })).toEqual({ prefix: null, ttlSeconds: 0 });
     expect(read({ records: [record(28, 60, [1, 2, 3, 4])] })).toEqual({ prefix: null, ttlSeconds: 0 });
+    const text = record(16, 60, octets6("64:ff9b::c000:aa"));
+    expect(read({ records: [text] })).toEqual({ prefix: null, ttlSeconds: 0 });
   });
 
   it("is left open by a failure and by a message that is cut off", () => {
     expect(read({ rcode: 2, records: [] })).toBeNull();
     expect(read({ rcode: 5, records: [] })).toBeNull();
+    const twice = Uint8Array.from([0, 7, 0x81, 0x80, 0, 2, 0, 0, 0, 0, 0, 0, ...QUESTION, ...QUESTION]);
+    expect(readPrefix(new DataView(twice.buffer), 0, twice.length)).toBeNull();
     for (let cut = 1; cut < 40; cut++) expect(read({ records: [aaaa("64:ff9b::c000:aa")] }, cut)).toBeNull();
   });
 });

@@ -23,7 +23,7 @@ function setUp(config: Nat64Config | "auto" = "auto", isOutside = (_prefix: Nat6
       asked.push(nowMs);
     },
     changed: (outward, known) => told.push([spell(outward), spell(known)]),
-    isOutside,
+    isOutside: (prefix) => isOutside(prefix) && prefix.length > 0,
   });
   /** An answer with these addresses, or a code. */
   const answer = (nowMs: number, addresses: readonly string[] | number, ttl = 600): void => {
@@ -151,6 +151,10 @@ describe("a prefix that is asked for", () => {
   });
 
   it("is not learnt from an answer that nobody waits for", () => {
+    const early = setUp();
+    early.nat64.setUplinks(true, true, 0);
+    early.answer(10, [ONE]);
+    expect(early.told).toEqual([]);
     const { nat64, told, answer } = alone();
     answer(1500, [ONE]);
     answer(1600, [TWO]);

@@ -56,11 +56,11 @@ export class QuicOpener {
     }
     const window = 256 ** numberOctets;
     if (largest >= WINDOWS_MAX * window) return 0;
+    // With the sample there is room for a tag as well.
     const sealed = octets.subarray(numberAt + numberOctets, end);
-    if (sealed.length < QUIC_TAG_OCTETS) return 0;
     const aad = header.subarray(0, headerOctets + numberOctets);
     let ways = 0;
-    for (let each = number; each === number || each <= largest + window; each += window) {
+    for (let each = number; each <= largest + window; each += window) {
       this.setNonce(keys, each);
       if (!this.keys.open(keys, this.nonce, aad, sealed, this.plain)) continue;
       ways++;
