@@ -1,13 +1,6 @@
 /** The two ways to a resolver, one entry at a time: what leaves on which socket, what comes back, and when a connection is kept. */
 import { describe, expect, it } from "vitest";
-import {
-  type AddressWords,
-  EAGAIN,
-  ECONNREFUSED,
-  EINPROGRESS,
-  ENETUNREACH,
-  type HostNetwork,
-} from "../../../src/engine/boundary.ts";
+import { ECONNREFUSED, EINPROGRESS, ENETUNREACH, type HostNetwork } from "../../../src/engine/boundary.ts";
 import type { ResolverAddress } from "../../../src/engine/config.ts";
 import { DNS_QUERIES_MAX, DNS_TCP_QUERIES_MAX, DNS_TCP_SLOT_OCTETS } from "../../../src/engine/limits.ts";
 import { makeUdpBatch } from "../../../src/engine/memory/udp-batch.ts";
@@ -16,6 +9,7 @@ import { Resolvers } from "../../../src/engine/service/dns/resolvers.ts";
 import { TcpUpstream } from "../../../src/engine/service/dns/tcp-upstream.ts";
 import { UdpUpstream } from "../../../src/engine/service/dns/udp-upstream.ts";
 import type { UpstreamListener, UpstreamParts } from "../../../src/engine/service/dns/upstream.ts";
+import { framed, ResolverConnections } from "../../support/resolver-connections.ts";
 import { UdpNetwork, udpOnly } from "../../support/udp-network.ts";
 
 const TOKEN = 0x100;
@@ -45,51 +39,14 @@ class Heard implements UpstreamListener {
   }
 }
 
-interface TcpSocket {
-  readonly token: number;
-  readonly to: readonly number[];
-  readonly sent: number[];
-  /** What is to be read: octets, 0 for the end, or -errno. */
-  readonly toRead: (readonly number[] | number)[];
-  isOpen: boolean;
-}
-
 function setUpTcp() {
   const octets = new Uint8Array(REGION_AT + DNS_TCP_QUERIES_MAX * DNS_TCP_SLOT_OCTETS);
   const view = new DataView(octets.buffer);
-  const sockets: TcpSocket[] = [];
-  const kernel = { connectError: 0, connected: 0, room: Number.POSITIVE_INFINITY, sendError: EAGAIN };
-  const network = {
-    tcpConnect(token: number, to: AddressWords): number {
-      if (kernel.connectError !== 0) return kernel.connectError;
-      sockets.push({ token, to: [...to.slice(3, 5)], sent: [], toRead: [], isOpen: true });
-      return sockets.length - 1;
-    },
-    connectResult: () => kernel.connected,
-    tcpSend(handle: number, gather: Int32Array, count: number): number {
-      expect([count, sockets[handle].isOpen, gather[1] > 0]).toEqual([1, true, true]);
-      const taken = Math.min(gather[1], kernel.room);
-      if (taken === 0) return kernel.sendError;
-      kernel.room -= taken;
-      sockets[handle].sent.push(...octets.slice(gather[0], gather[0] + taken));
-      return taken;
-    },
-    tcpReceive(handle: number, scatter: Int32Array, count: number): number {
-      expect([count, sockets[handle].isOpen, scatter[1] > 0]).toEqual([1, true, true]);
-      const slotEnd = REGION_AT + (sockets[handle].token - TOKEN - DNS_QUERIES_MAX + 1) * DNS_TCP_SLOT_OCTETS;
-      expect(scatter[0] + scatter[1]).toBeLessThanOrEqual(slotEnd);
-      const next = sockets[handle].toRead.shift();
-      if (next === undefined) return EAGAIN;
-      if (typeof next === "number") return next;
-      expect(next.length).toBeLessThanOrEqual(scatter[1]);
-      octets.set(next, scatter[0]);
-      return next.length;
-    },
-    tcpClose(handle: number, isReset: boolean): void {
-      expect([sockets[handle].isOpen, isReset]).toEqual([true, false]);
-      sockets[handle].isOpen = false;
-    },
-  };
+  const network = new ResolverConnections(octets, (token) => {
+    const slot = token - TOKEN - DNS_QUERIES_MAX;
+    return REGION_AT + (slot + 1) * DNS_TCP_SLOT_OCTETS;
+  });
+  const { sockets, kernel } = network;
   const heard = new Heard(octets);
   let ids = 0x12340007;
   const parts: UpstreamParts = {
@@ -113,13 +70,6 @@ function setUpTcp() {
 
 const ENTRY = DNS_QUERIES_MAX + 3;
 const LAST = DNS_QUERIES_MAX + DNS_TCP_QUERIES_MAX - 1;
-/** A message with its length in front; `octet` is the 13th. */
-const framed = (length: number, octet: number): number[] => {
-  const message = new Array<number>(length).fill(5);
-  message[12] = octet;
-  return [length >> 8, length & 255, ...message];
-};
-
 describe("a question to a resolver over TCP", () => {
   it("goes with its length in front under an id of ours, on a socket of its own", () => {
     const { sockets, upstream, ask, octets } = setUpTcp();
