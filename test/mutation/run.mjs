@@ -15,7 +15,6 @@ const NETWORK = [
   "test/engine/network/{addresses,admission,control-ports,fragment,ipv4,ipv6,private-addresses}.test.ts",
   "test/engine/network/{destinations-rules,destinations6,reassembly*,sources,strangers,*-alone}.test.ts",
 ];
-const LENGTHS = "test/hostile/{cut-frames,length-fields,numbers}.test.ts";
 /** What is changed, and the tests that are to notice. */
 const FOLDERS = {
   wire: { source: "src/engine/wire", tests: ["test/engine/wire/*.test.ts"] },
