@@ -168,12 +168,17 @@ describe("an entry", () => {
       [[1, 3], 2],
       [[1, 2], 3],
     ] as const) {
-      const table = new Neighbours6(3, 3);
-      for (const n of [1, 2, 3, 1, 2, 3]) table.learn(address(n), 0, HIGH, n);
-      expect(table.size).toBe(3);
-      for (const n of used) table.find(address(n), 0);
-      table.learn(address(4), 0, HIGH, 4);
-      expect(left(table, [1, 2, 3, 4])).toEqual([1, 2, 3, 4].filter((n) => n !== gone));
+      for (const order of [
+        [1, 2, 3],
+        [3, 2, 1],
+      ]) {
+        const table = new Neighbours6(3, 3);
+        for (const n of [1, 2, 3, ...order]) table.learn(address(n), 0, HIGH, n);
+        expect([table.size, left(table, [1, 2, 3])]).toEqual([3, [1, 2, 3]]);
+        for (const n of [...order, ...used]) table.find(address(n), 0);
+        table.learn(address(4), 0, HIGH, 4);
+        expect(left(table, [1, 2, 3, 4])).toEqual([1, 2, 3, 4].filter((n) => n !== gone));
+      }
     }
   });
 
@@ -216,6 +221,20 @@ describe("an entry", () => {
       expect(left(table, [2, 3, 4, 5, 6])).toEqual([2, 4, 5, 6]);
     },
   );
+
+  it("that was found last stays, be it in the table's first place", () => {
+    const table = new Neighbours6(2, 2);
+    for (const n of [1, 2]) table.learn(address(n), 0, HIGH, n);
+    table.find(address(1), 0);
+    table.find(address(2), 0);
+    table.learn(address(3), 0, HIGH, 3);
+    expect(left(table, [1, 2, 3])).toEqual([2, 3]);
+    const turned = new Neighbours6(2, 2);
+    for (const n of [2, 1]) turned.learn(address(n), 0, HIGH, n);
+    turned.find(address(2), 0);
+    turned.learn(address(3), 0, HIGH, 3);
+    expect(left(turned, [1, 2, 3])).toEqual([2, 3]);
+  });
 
   it("of a MAC with its quota gives way by age among its own", () => {
     for (const [used, gone] of [
