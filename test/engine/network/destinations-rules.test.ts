@@ -162,6 +162,17 @@ describe("a connection", () => {
     expect(tcp(ip("10.0.2.77"))[0]).toBe("destination-no-service");
   });
 
+  it("to a gateway outside of the subnet is nobody's on the host's side", () => {
+    const gateway = ip("172.31.255.1");
+    const { tcp, destinations } = setUp({ gateway });
+    expect([tcp(gateway), tcp(gateway + 1)]).toEqual([
+      ["destination-no-service", UNTOUCHED],
+      ["go", mapped(gateway + 1)],
+    ]);
+    expect(destinations.seenByGuest(ip("10.0.2.77"))).toBe(gateway);
+    expect(setUp({ gateway, allowHostLoopback: true }).tcp(gateway)).toEqual(["go", mapped(LOOPBACK)]);
+  });
+
   it("to DNS over TCP ends in the engine, and nothing else at its address does", () => {
     const { tcp, udp } = setUp();
     expect(tcp(DNS, 53)).toEqual(["here", UNTOUCHED]);
@@ -242,10 +253,10 @@ describe("a connection", () => {
       "go",
     ]);
     // What goes nowhere is refused for its own reason, wherever the last one went.
-    expect([tcp(LOOPBACK, 8080)[0], reach(LOOPBACK, 8080)[0]]).toEqual([
-      "destination-refused",
-      "destination-refused",
-    ]);
+    const to = Int32Array.from(mapped(LOOPBACK, 8080));
+    const nowhere = { guestAddress: GUEST, remoteAddress: LOOPBACK, remotePort: 8080 };
+    for (const verdict of [destinations.tcp(nowhere, to), destinations.reach(LOOPBACK, 8080, to)])
+      expect(nameOf(verdict, "tcp")).toBe("destination-refused");
   });
 });
 
@@ -257,6 +268,12 @@ describe("a datagram to a group", () => {
       expect(udp(remote)).toEqual(["destination-refused", UNTOUCHED]);
     expect(udp(GATEWAY)).toEqual(["destination-no-service", UNTOUCHED]);
     expect(tcp(GROUP_ADDRESS)).toEqual(["destination-refused", UNTOUCHED]);
+  });
+
+  it("goes nowhere by default, nor under restrict", () => {
+    expect(setUp().udp(GROUP_ADDRESS)).toEqual(["destination-refused", UNTOUCHED]);
+    const { udp } = setUp({ allowMulticast: true, restrict: true });
+    expect(udp(GROUP_ADDRESS)).toEqual(["destination-restricted", UNTOUCHED]);
   });
 });
 
@@ -320,6 +337,8 @@ describe("behind a translator", () => {
   it("what is refused stays refused", () => {
     const { destinations, tcp } = setUp({ restrict: true });
     destinations.translate(NAT64);
+    expect(tcp(REMOTE)).toEqual(["destination-restricted", UNTOUCHED]);
+    destinations.translate(null);
     expect(tcp(REMOTE)).toEqual(["destination-restricted", UNTOUCHED]);
     const open = setUp();
     open.destinations.translate(NAT64);

@@ -153,6 +153,16 @@ describe("IPv6 addresses", () => {
     expect(isLegitimate6(words(text), 1, false)).toBe(true);
   });
 
+  it("may be sent to where IPv4 addresses with prefixes of 56 and 64 bits are in it, and both may", () => {
+    const found = new Int32Array(EMBEDDED_MAX);
+    const address = words("64:ff9b:1:10:a8:3f81::");
+    expect([...found.subarray(0, embeddedIpv4(address, 1, found))]).toEqual([
+      ip("16.168.63.129"),
+      ip("168.63.129.0"),
+    ]);
+    expect(isLegitimate6(address, 1, false)).toBe(true);
+  });
+
   it.each([
     "64:ff9b::1:7f00:1",
     "64:ff9b:0:1::7f00:1",
