@@ -138,6 +138,27 @@ describe("what an embedding program says of a flow", () => {
     },
   );
 
+  it("is forgotten for no other flow of IPv6 but one that takes its place", () => {
+    let asked = 0;
+    const admission = new Admission(() => ++asked > 0, TIMEOUT_MS);
+    const asksOf = (flow: { pair: Int32Array; remotePort: number }): boolean => {
+      const before = asked;
+      admission.udp6(flow, 0);
+      return asked > before;
+    };
+    const first = wish6("2001:db8::1", 53);
+    const other = { pair: new Int32Array(8).fill(7), remotePort: 53 };
+    const wrong: number[] = [];
+    asksOf(first);
+    for (let n = 1; n < 50_000; n++) {
+      other.pair[7] = n;
+      asksOf(other);
+      if (asksOf(first) && !asksOf(other)) wrong.push(n);
+      asksOf(first);
+    }
+    expect(wrong).toEqual([]);
+  });
+
   it("is asked for once by a flow of either family that is alone", () => {
     let asked = 0;
     const admission = new Admission(() => ++asked > 0, TIMEOUT_MS);

@@ -203,6 +203,7 @@ describe("options", () => {
     ["one behind an option that is as short as can be", [STRANGE, 2, LSRR, 2], true],
     ["none", [NOP, NOP, NOP, NOP], false],
     ["one behind the list's end", [END, LSRR, 3, 4], false],
+    ["one two octets behind the list's end", [END, 2, LSRR, 2], false],
     ["one inside of another option", [STRANGE, 4, LSRR, SSRR], false],
     ["one behind an option of no length", [STRANGE, 0, LSRR, 2], false],
     ["one behind an option of one octet", [STRANGE, 1, LSRR, 2], false],

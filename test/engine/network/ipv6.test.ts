@@ -355,6 +355,12 @@ describe("IPv6 fragments", () => {
     expect([send(fragment(0, more, payload, { next })), handed]).toEqual([reason, []]);
   });
 
+  it("N38 are dropped for their source before their length is looked at", () => {
+    const { send } = setUp();
+    expect(send(fragment(0, true, TCP, { next: 6, source: LINK_LOCAL }))).toBe("ipv6-spoofed-source");
+    expect(send(fragment(0, true, TCP, { next: 6 }))).toBe("ipv6-fragment-malformed");
+  });
+
   it("N38 take an atomic one of discovery from anywhere on the link, and of DHCPv6", () => {
     const { send, handed } = setUp();
     const solicitation = [133, 0, 0, 0, 0, 0, 0, 0];
@@ -393,6 +399,8 @@ describe("a source", () => {
   it.each<[string, Partial<Ip6Packet>, number[], string]>([
     ["to the DHCPv6 port, and as long as a header", {}, udp(547), "handled"],
     ["to the DHCPv6 port of one of ours", { destination: ROUTER6 }, udp(547), "handled"],
+    ["from ::, which is not", { source: "::" }, udp(547), "ipv6-spoofed-source"],
+    ["from one of ours, which is not", { source: "fe80::2" }, udp(547), "ipv6-spoofed-source"],
     ["to another port", {}, udp(546), "destination-refused"],
     ["to the DHCPv6 port of TCP", { next: 6 }, udp(547), "ipv6-spoofed-source"],
     ["to the DHCPv6 port, cut short", { destination: ROUTER6 }, udp(547).slice(0, 7), "ipv6-spoofed-source"],

@@ -1,6 +1,7 @@
 /** Which queue a fragment goes to, which gives way, and what is too much for one: at the edges, over both families. */
 import { describe, expect, it } from "vitest";
 import {
+  REASSEMBLY_FRAGMENTS_MAX,
   REASSEMBLY_QUEUES_MAX,
   REASSEMBLY_TIMEOUT_MS,
   REASSEMBLY6_TIMEOUT_MS,
@@ -13,7 +14,7 @@ import { packet6 } from "../../support/frames6.ts";
 
 const RX_AT = 4096;
 const REGION_AT = 2 * 65_536 + 4096;
-const octets = new Uint8Array(REGION_AT + REASSEMBLY_REGION_OCTETS);
+const octets = new Uint8Array(REGION_AT + REASSEMBLY_REGION_OCTETS + 1024);
 const view = new DataView(octets.buffer);
 
 interface Piece {
@@ -109,6 +110,19 @@ describe("a fragment of the same place", () => {
   }
 });
 
+describe("a fragment of the same octets", () => {
+  it.each([
+    ["from further behind", { from: 0, to: 24, more: true }, { from: 8, to: 24, more: true }],
+    ["up to further in front", { from: 0, to: 24, more: true }, { from: 0, to: 16, more: true }],
+    ["from further in front", { from: 8, to: 24, more: true }, { from: 0, to: 24, more: true }],
+  ])("%s overlaps what is there", (_name, first, second) => {
+    for (const family of ["add", "add6"] as const) {
+      const send = setUp()[family];
+      expect([send(first), send(second)]).toEqual(["waits", expect.stringMatching("overlap")]);
+    }
+  });
+});
+
 describe("a fragment at the end", () => {
   it("may end where the last one has said, and no further", () => {
     const { add } = setUp();
@@ -201,6 +215,58 @@ describe("a queue", () => {
       expect([send(LAST), reassembly.inUse]).toEqual(["waits", 1]);
       expect([send(FIRST), reassembly.inUse]).toEqual(["whole, 24 octets", 0]);
     }
+  });
+
+  it("has the header of the fragment at 0, whenever that came", () => {
+    for (const order of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      const { add, reassembly } = setUp();
+      const pieces = [
+        { ...FIRST, headerOctets: 24 },
+        { ...LAST, headerOctets: 32 },
+      ];
+      for (const n of order) add(pieces[n] as Piece4);
+      expect(reassembly.completedLength).toBe(24 + 24);
+    }
+  });
+
+  it("begins empty, whatever the one beside it holds", () => {
+    for (const piece of [
+      { from: 0, to: 8, more: false },
+      { from: 8, to: 16, more: true },
+    ]) {
+      const { add } = setUp();
+      add({ ...FIRST, id: 1 });
+      for (let n = 0; n < REASSEMBLY_FRAGMENTS_MAX; n++)
+        expect(add({ from: 1000 + 16 * n, to: 1008 + 16 * n, more: true, id: 2 })).toBe("waits");
+      expect(add({ ...LAST, id: 1 })).toBe("whole, 24 octets");
+      expect(add({ ...piece, id: 3 })).toBe(piece.more ? "waits" : "whole, 8 octets");
+      if (!piece.more) continue;
+      expect(add({ from: 0, to: 8, more: true, id: 3 })).toBe("waits");
+      expect(add({ from: 16, to: 17, more: false, id: 3 })).toBe("whole, 17 octets");
+    }
+  });
+
+  it("is in the region, be it the first, the last or full", () => {
+    octets.fill(0xee, REGION_AT - 1024, REGION_AT);
+    octets.fill(0xee, REGION_AT + REASSEMBLY_REGION_OCTETS);
+    const { add, reassembly } = setUp();
+    const ids = Array.from({ length: REASSEMBLY_QUEUES_MAX }, (_, id) => id);
+    for (const id of ids) add({ from: 65_000, to: 65_475, more: false, id });
+    for (const id of ids) add({ from: 8, to: 65_000, more: true, id });
+    expect(reassembly.inUse).toBe(REASSEMBLY_QUEUES_MAX);
+    for (const id of ids)
+      expect(add({ from: 0, to: 8, more: true, id, headerOctets: 60 })).toBe("whole, 65475 octets");
+    const around = [
+      octets.subarray(REGION_AT - 1024, REGION_AT),
+      octets.subarray(REGION_AT + REASSEMBLY_REGION_OCTETS),
+    ];
+    expect(around.map((guard) => [guard.length, guard.every((octet) => octet === 0xee)])).toEqual([
+      [1024, true],
+      [1024, true],
+    ]);
   });
 
   it("is of one family, whatever it held before", () => {

@@ -136,6 +136,25 @@ function sum(octets: Uint8Array): number {
   return total;
 }
 
+describe("a message", () => {
+  it("is written where there is no IPv6 as well", () => {
+    const { tell, frames } = setUp({ hasIpv6: false });
+    expect([tell(), frames().length]).toEqual([true, 1]);
+  });
+
+  it("is written over nothing behind it", () => {
+    const { place, unreachable, arena, frames } = setUp();
+    const end = arena.scratchAt + 14 + 28 + 100;
+    arena.octets.fill(0xee, arena.scratchAt, end + 100);
+    // The packet is followed by others in the link's window.
+    const packet = place(new Array<number>(100).fill(0x45), 20);
+    arena.octets.fill(0x77, packet.networkAt + 100, packet.networkAt + 200);
+    expect(unreachable.tell(packet, REFUSED)).toBe(true);
+    expect(arena.octets.slice(end, end + 100)).toEqual(new Uint8Array(100).fill(0xee));
+    expect(frames()[0]?.subarray(42)).toEqual(Buffer.alloc(100, 0x45));
+  });
+});
+
 describe("nobody is told", () => {
   it.each<[string, Partial<Packet>]>([
     ["without an address", { guestAddress: 0 }],
