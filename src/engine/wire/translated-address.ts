@@ -59,8 +59,6 @@ export function embedIpv4(
 ): void {
   words[index] = prefix[0];
   words[index + 1] = prefix[1];
-  words[index + 2] = 0;
-  words[index + 3] = 0;
   if (prefixLength === 96) {
     words[index + 2] = prefix[2];
     words[index + 3] = address;

@@ -1,7 +1,7 @@
 /** Whose a frame is, from its first octets. */
 import { describe, expect, it } from "vitest";
 import { formatAddress } from "../../../src/engine/wire/address-text.ts";
-import { FrameEnds } from "../../../src/engine/wire/frame-ends.ts";
+import { FRAME_ENDS_OCTETS, FrameEnds } from "../../../src/engine/wire/frame-ends.ts";
 
 /** An IPv4 header with a UDP header's ports behind `optionWords` of options. */
 function udp4(optionWords = 0, fragment = 0): Uint8Array {
@@ -101,5 +101,14 @@ describe("a frame that stands anywhere, by a reader that has read others", () =>
     expect(read(udp4().with(14, 0x65))).toEqual([-1, -1]);
     expect(read(udp6().with(14, 0x45))).toEqual([-1, -1]);
     expect(read(udp4().with(13, 6))).toEqual([-1, -1]);
+    expect(read(udp6().with(12, 0x88))).toEqual([-1, -1]);
+  });
+
+  it("tells all there is to tell in its first octets", () => {
+    expect(read(udp4(10), true, FRAME_ENDS_OCTETS)[3]).toBe(5000);
+    expect(read(udp4(10), true, FRAME_ENDS_OCTETS - 1)[3]).toBe(-1);
+    // Nothing is read of what is not there.
+    ends.read(new DataView(new ArrayBuffer(7)), 7, 0, true);
+    expect(ends.protocol).toBe(-1);
   });
 });

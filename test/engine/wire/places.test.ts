@@ -48,6 +48,12 @@ describe("Ethernet", () => {
   it("has addresses of two numbers, whose group bit is the lowest of the first octet", () => {
     const mac = Uint8Array.of(0x91, 0x82, 0xf3, 0x84, 0x95, 0xa6);
     expect([ethernet.macHigh(mac), ethernet.macLow(mac)]).toEqual([0x9182, 0xf38495a6 | 0]);
+    const all = new Uint8Array(6).fill(255);
+    expect([ethernet.BROADCAST_HIGH, ethernet.BROADCAST_LOW]).toEqual([
+      ethernet.macHigh(all),
+      ethernet.macLow(all),
+    ]);
+    expect([ethernet.ETHERNET_HEADER_OCTETS, ethernet.ETHERNET_VLAN_HEADER_OCTETS]).toEqual([14, 18]);
     expect([0x0100, 0x3333, 0xffff, 0x01ff].map(ethernet.isGroup)).toEqual([true, true, true, true]);
     expect([0, 0x0001, 0x5254, 0xfeff].map(ethernet.isGroup)).toEqual([false, false, false, false]);
   });
@@ -145,6 +151,11 @@ describe("IPv4", () => {
     view.setUint16(AT, 0xfff0);
     view.setUint16(AT + 2, 0x0010);
     expect([ipv4.headerSum(view, AT, 2), ipv4.headerSum(view, AT, 4)]).toEqual([0xfff0, 1]);
+    view.setUint16(AT + 4, 1);
+    view.setUint32(AT, 0xffffffff);
+    expect(ipv4.headerSum(view, AT, 6)).toBe(1);
+    ipv4.writeIpv4(view, AT, 20, 0x7adb, 0, 17, -1, -1, 0xffff);
+    expect(ipv4.headerSum(view, AT, 20)).toBe(0xffff);
     expect(ipv4.addressSum(-1, -1)).toBe(0xffff);
     expect(ipv4.addressSum(0x0001_8000, 0x8000_0000 | 0)).toBe(2);
     expect(ipv4.addressSum(0x1234_0000, 0x0000_4321)).toBe(0x5555);
@@ -357,7 +368,7 @@ describe("ICMP", () => {
       [icmp.ECHO_REQUEST, icmp.ECHO_REPLY],
       [icmp.ECHO_REQUEST_6, icmp.ECHO_REPLY_6],
     ]) {
-      for (const word of [0, 1, 0xf7ff, 0xf800, 0xffff, 0x7fff, 0x8000]) {
+      for (const word of [0, 1, 0x7f00, 0xf7ff, 0xf800, 0xffff, 0x7fff, 0x8000]) {
         const octets = new Uint8Array(AT + 10);
         const view = new DataView(octets.buffer);
         const kernel = new JavaScriptChecksum(view);
@@ -379,7 +390,7 @@ describe("ICMP", () => {
     expect(written((to) => icmp.writeUnreachable(to, AT, icmp.UNREACHABLE, icmp.PROHIBITED), 8)).toEqual([
       ...[3, 13, 0, 0, 0, 0, 0, 0],
     ]);
-    expect(icmpv6.type(counting(), AT)).toBe(1);
+    expect([icmpv6.type(counting(), AT), icmpv6.ICMPV6_HEADER_OCTETS]).toEqual([1, 4]);
   });
 });
 

@@ -81,6 +81,12 @@ describe.each(TABLE)("behind %i bits", (length, text) => {
   });
 });
 
+it("all of a prefix of 96 bits stands in front of the address", () => {
+  const words = new Int32Array(6).fill(7);
+  embedIpv4(Int32Array.from(ip6("2001:db8:1:2:3:4::")), 96, 0x01020304, words, 1);
+  expect([...words]).toEqual([7, ...ip6("2001:db8:1:2:3:4:102:304"), 7]);
+});
+
 it("no address is found under another prefix, or under none", () => {
   const prefix = { words: prefixOf(96), length: 96 };
   expect(untranslated(Int32Array.from(ip6("2001:db8:122:345::c000:221")), 0, prefix)).toBe(0);
