@@ -108,7 +108,6 @@ describe("the request line", () => {
     ["GET /\x7f HTTP/1.1", null],
     ["GET /\x7fHTTP/1.1", null],
     ["GET /\tHTTP/1.1", null],
-    ["GET / HTTP/1.1X\n", null],
     ["GET /\t HTTP/1.1", null],
     ["GET /\0 HTTP/1.1", null],
     ["GET /", null],
@@ -205,6 +204,10 @@ describe("the request line", () => {
 describe("a head", () => {
   it.each([
     ["a bare line feed behind the request line", "GET / HTTP/1.1\nHost: a.example\r\n\r\n"],
+    [
+      "another octet for a carriage return behind the request line",
+      "GET / HTTP/1.1X\nHost: a.example\r\n\r\n",
+    ],
     ["a bare carriage return behind the request line", "GET / HTTP/1.1\rXHost: a.example\r\n\r\n"],
     ["a bare line feed behind a field", "GET / HTTP/1.1\r\nHost: a.example\n\r\n"],
     ["two line feeds behind a field", "GET / HTTP/1.1\r\nHost: a.example\n\n\r\n"],
