@@ -31,6 +31,8 @@ export default defineConfig({
       {
         onTestModuleEnd(module) {
           const { duration } = module.diagnostic();
+          // A file that cannot be loaded has no test that fails: Stryker looks at errors besides.
+          for (const error of module.errors()) module.project.vitest.state.errorsSet.add(error);
           if (!durations.has(module.moduleId)) durations.set(module.moduleId, duration);
         },
       },
