@@ -2,9 +2,11 @@
 import { describe, expect, it } from "vitest";
 import { PAYLOAD_OCTETS_MAX, SMALL_CHUNK_OCTETS } from "../../../src/engine/limits.ts";
 import { NO_CHUNK, USE_BACKLOG } from "../../../src/engine/memory/chunk-pool.ts";
+import { dropReason, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
 import { SYN_RECEIVED, type TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
 import {
   closeLocal,
+  openLocal,
   peekOctet,
   peekOctets,
   queuedOctets,
@@ -18,7 +20,9 @@ import {
   localEstablished,
   localGone,
 } from "../../../src/engine/transport/tcp/local-service.ts";
-import { TcpLayer } from "./tcp-layer.ts";
+import { Segment } from "../../../src/engine/transport/tcp/segment.ts";
+import { ACK, SYN } from "../../sim/guest-stack/codec.ts";
+import { REMOTE_IP, REMOTE_PORT, TcpLayer } from "./tcp-layer.ts";
 
 /** Octets 0, 1, 2 and so on, in chunks of these lengths; the host has taken `offset` before them. */
 function waiting(lengths: readonly number[], offset = 0): { layer: TcpLayer; c: TcpConnection } {
@@ -40,6 +44,34 @@ function waiting(lengths: readonly number[], offset = 0): { layer: TcpLayer; c: 
   c.backlogOffset = offset;
   return { layer, c };
 }
+
+describe("a connection that ends here", () => {
+  it("is answered at once, and is the guest's", () => {
+    const layer = new TcpLayer();
+    const s = new Segment();
+    s.options.mss = 1400;
+    expect(openLocal(layer.ctx, layer.ends(), s, null)).toBe(HANDLED);
+    const c = layer.ctx.connections[0];
+    expect(c).toMatchObject({
+      state: SYN_RECEIVED,
+      outbound: true,
+      handle: LOCAL,
+      hostWritable: false,
+      mss: 1400,
+    });
+    expect(c).toMatchObject({ target3: REMOTE_IP, targetPort: REMOTE_PORT, timerKind: 1, timerAt: 1000 });
+    expect(layer.sent()).toMatchObject([{ flags: SYN | ACK, acknowledgment: 1 }]);
+    expect([layer.counters.value("tcp-opened"), layer.told.opened]).toEqual([1, [40_000]]);
+    expect(layer.ctx.ledger.connectMs[0]).toBe(0);
+  });
+
+  it("is none where the table is full", () => {
+    const layer = new TcpLayer({ flows: 1 });
+    layer.opened();
+    expect(openLocal(layer.ctx, layer.ends(7), new Segment(), null)).toBe(dropReason("flow-table-full"));
+    expect(layer.sent()).toEqual([]);
+  });
+});
 
 describe("octets that wait for a service", () => {
   it("are looked at one by one", () => {
@@ -72,6 +104,7 @@ describe("octets that wait for a service", () => {
         const to = layer.arena.scratchAt;
         layer.arena.octets.fill(99, to, to + 20);
         takeOctets(layer.ctx, c, to, first);
+        expect(layer.arena.octets.subarray(to + first, to + 20).every((octet) => octet === 99)).toBe(true);
         takeOctets(layer.ctx, c, to + first, 8 - first);
         expect([...layer.arena.octets.subarray(to, to + 10)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 99, 99]);
         expect(c).toMatchObject({

@@ -255,6 +255,22 @@ describe("a piece ahead of a hole", () => {
     expect(store.c.outOfOrderOctets).toBe(2 * CHUNKS_MAX + 1);
   });
 
+  it("is refused behind the last of so many where that is full", () => {
+    for (const before of [CHUNKS_MAX - 2, CHUNKS_MAX - 1]) {
+      const store = new Store();
+      for (let i = 0; i < before; i++) store.put(100 + 2 * i, 101 + 2 * i);
+      for (const [left, right] of [
+        [0, 2047],
+        [2047, 4000],
+        [4000, SMALL_CHUNK_OCTETS],
+      ])
+        store.put(10_000 + left, 10_000 + right);
+      expect(store.stored.at(-1)).toEqual([10_000, 10_000 + SMALL_CHUNK_OCTETS]);
+      const end = 10_000 + SMALL_CHUNK_OCTETS;
+      expect(store.put(end, end + 1)).toBe(before < CHUNKS_MAX - 1);
+    }
+  });
+
   it("is kept in part where memory runs out", () => {
     // Eight large chunks and sixteen small ones: an eighth of each is for this.
     const store = new Store({ payloadOctets: PAYLOAD_OCTETS_MAX / 256 });

@@ -152,6 +152,75 @@ describe("a block that the guest reports", () => {
   });
 });
 
+describe("a report of octets that came twice (RFC 2883 4)", () => {
+  it.each<[string, Range[], number, boolean]>([
+    ["lies below the acknowledgment", [[500, 1500]], 501, true],
+    ["does not", [[500, 1500]], 500, false],
+    [
+      "is the second block",
+      [
+        [2000, 3000],
+        [2000, 3000],
+      ],
+      0,
+      true,
+    ],
+    [
+      "lies within it",
+      [
+        [2100, 2900],
+        [2000, 3000],
+      ],
+      0,
+      true,
+    ],
+    [
+      "begins before it",
+      [
+        [1999, 2900],
+        [2000, 3000],
+      ],
+      0,
+      false,
+    ],
+    [
+      "ends behind it",
+      [
+        [2100, 3001],
+        [2000, 3000],
+      ],
+      0,
+      false,
+    ],
+    ["is the only block", [[2000, 3000]], 0, false],
+    [
+      "is not the first",
+      [
+        [5000, 6000],
+        [2000, 3000],
+        [2000, 3000],
+      ],
+      0,
+      false,
+    ],
+  ])("is one that %s", (_, blocks, ack, isOne) => {
+    const { layer, c } = board();
+    Object.assign(c, { undoCwnd: 1, undoOctets: 5000, undoFrom: UNA, recover: c.sndNxt });
+    tell(layer, c, blocks, ack);
+    expect(c.undoOctets < 5000).toBe(isOne);
+  });
+});
+
+it("blocks are no more than a segment has, whatever an earlier one left behind", () => {
+  const { layer, c } = board();
+  const s = new Segment();
+  s.acknowledgment = UNA;
+  s.options.sackBlocks = 1;
+  s.options.sackEdges.set([1000, 2000, 3000, 4000].map((edge) => (UNA + edge) | 0));
+  takeSackBlocks(layer.ctx, c, s);
+  expect(rangesOf(c)).toEqual([[1000, 2000]]);
+});
+
 describe("more holes than are remembered", () => {
   it("are counted by the segment, up to what is under way, and forgotten as they are filled", () => {
     const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
@@ -187,6 +256,24 @@ describe("more holes than are remembered", () => {
     expect(tell(layer, c, [[500, 600]])).toBe(true);
     expect(c.sackCount).toBe(SACK_RANGES_MAX);
     expect(c.sackOverflow).toBe(0);
+  });
+
+  it("are told from what is known, also between two ranges", () => {
+    const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
+    expect(tell(layer, c, [[1120, 1180]])).toBe(true);
+    expect(c.sackOverflow).toBe(MSS);
+  });
+
+  it("hide how far octets were overtaken", () => {
+    for (const [overflow, reordering] of [
+      [0, 13],
+      [1, 3],
+    ]) {
+      const { layer, c } = board({ flight: 20_000, ranges: many(SACK_RANGES_MAX) });
+      Object.assign(c, { sackOverflow: overflow, reordering: 3 });
+      expect(tell(layer, c, [[1000, 1150]])).toBe(true);
+      expect(c.reordering).toBe(reordering);
+    }
   });
 
   it("are news in the newest block only", () => {
@@ -277,6 +364,7 @@ describe("what counts as lost", () => {
     ["nothing where the guest has all", { ranges, lossUntil: 5000, retransmitNext: 3000 }, 5000, 5000],
     ["what is acknowledged is history", { ranges, lossUntil: 5000, retransmitNext: -500 }, 0, 1000],
     ["all up to the bound without ranges", { lossUntil: 4000 }, 0, 4000],
+    ["behind the second range", { ranges, lossUntil: 8000, retransmitNext: 3000 }, 5000, 8000],
     ["nothing", {}, 0, 0],
   ])("%s", (_, state, from, end) => {
     const { c } = board(state);
@@ -302,8 +390,16 @@ describe("octets on the link", () => {
     ["what is acknowledged is history", { ranges, lossUntil: 3000, retransmitNext: -700 }, 95_000],
     ["nothing is lost where all was sent again", { ranges, lossUntil: 3000, retransmitNext: 3000 }, 97_000],
     ["all is lost", { lossUntil: 100_000 }, 0],
+    ["a range counts from where recovery is", { ranges, lossUntil: 6000, retransmitNext: 4000 }, 96_000],
+    ["nothing is lost behind the bound", { ranges, lossUntil: 1000, retransmitNext: 2500 }, 97_000],
   ])("%s", (_, state, octets) => {
     expect(pipeOctets(board(state).c)).toBe(octets);
+  });
+
+  it("and what is lost of them is not told by ranges that a timeout forgot", () => {
+    const { c } = board({ ranges, lossUntil: 6000 });
+    Object.assign(c, { sackCount: 0, sackedOctets: 0 });
+    expect([pipeOctets(c), (nextLost(c) - UNA) | 0, (lostEnd(c, UNA) - UNA) | 0]).toEqual([94_000, 0, 6000]);
   });
 
   it("are less by what found no place in the scoreboard, and never less than none", () => {
@@ -484,6 +580,34 @@ describe("recovery", () => {
     c.reordering = reordering;
     enterRecovery(layer.ctx, c, waited);
     expect((c.lossUntil - UNA) | 0).toBe(until);
+  });
+
+  it("counts what lies beyond by the ranges that there are, not by one that is history", () => {
+    const { layer, c } = board({
+      ranges: [
+        [100, 200],
+        [2000, 9000],
+        [9500, 12_500],
+      ],
+    });
+    c.sndUna = (UNA + 200) | 0;
+    trimSacked(c, 200);
+    c.reordering = 4;
+    enterRecovery(layer.ctx, c, false);
+    expect((c.lossUntil - UNA) | 0).toBe(2000);
+  });
+
+  it("that goes on believes lost only what enough lies beyond, too", () => {
+    const { layer, c } = board({
+      ranges: [
+        [2000, 9000],
+        [9500, 12_500],
+      ],
+      lossUntil: 1000,
+    });
+    Object.assign(c, { recovery: RECOVERY_FAST, reordering: 4 });
+    noteDuplicate(layer.ctx, c);
+    expect((c.lossUntil - UNA) | 0).toBe(2000);
   });
 
   it("believes no less lost than before", () => {

@@ -18,7 +18,7 @@ import { Segment } from "../../../src/engine/transport/tcp/segment.ts";
 import { WINDOW_MAX } from "../../../src/engine/transport/tcp/window.ts";
 import { TcpLayer } from "./tcp-layer.ts";
 
-const UNA = 0x7ffffff0;
+const UNA = 0x7fffe000;
 const NOW = 5000;
 /** Ours are this far ahead of the clock. */
 const STAMPS = 0x7fffff00;
@@ -199,7 +199,7 @@ describe("octets that the guest sends twice (RFC 2883 4)", () => {
 
   it("are none where there are none", () => {
     expect(twice([-3000, 0])).toEqual([0, 0]);
-    expect(twice([-3000, 1000], [-2000, 0])).toEqual([-3000, -2000]);
+    for (const left of [-2000, -1500]) expect(twice([-3000, 1000], [left, 0])).toEqual([-3000, -2000]);
   });
 
   it("begin anew once they have been reported, though they go on where those ended", () => {
