@@ -1,17 +1,15 @@
-/** Octets of the host on their way to the guest: read, cut, sent, sent again and freed, each by the octet. */
+/** Octets of the host on their way to the guest: read, cut and sent, each by the octet. */
 import { describe, expect, it } from "vitest";
-import { EAGAIN, ECONNRESET } from "../../../src/engine/boundary.ts";
+import { EAGAIN } from "../../../src/engine/boundary.ts";
 import { LARGE_CHUNK_OCTETS, PAYLOAD_OCTETS_MAX, SMALL_CHUNK_OCTETS } from "../../../src/engine/limits.ts";
 import { NO_CHUNK, USE_SEND } from "../../../src/engine/memory/chunk-pool.ts";
 import {
   CLOSE_WAIT,
-  CLOSED,
   CLOSING,
   ESTABLISHED,
   FIN_WAIT_1,
   FIN_WAIT_2,
   LAST_ACK,
-  RECOVERY_FAST,
   RECOVERY_TIMEOUT,
   SYN_RECEIVED,
   type TcpConnection,
@@ -21,81 +19,9 @@ import {
   TIMER_REORDER,
   TIMER_RETRANSMIT,
 } from "../../../src/engine/transport/tcp/connection.ts";
-import { freeAcknowledged, pump, pumpSmall } from "../../../src/engine/transport/tcp/to-guest.ts";
-import { FIN, PSH, RST } from "../../sim/guest-stack/codec.ts";
-import { type LayerOptions, TcpLayer } from "./tcp-layer.ts";
-
-class ToGuest extends TcpLayer {
-  readonly c: TcpConnection;
-  readonly una: number;
-  /** Octets that each place of each read had room for. */
-  readonly offered: number[][] = [];
-  private given = 0;
-
-  constructor(over: Partial<TcpConnection> = {}, options: LayerOptions = {}) {
-    super(options);
-    this.ctx.now = 500;
-    this.c = this.opened();
-    this.una = this.c.sndUna;
-    Object.assign(this.c, { sndWnd: 1_000_000, sndWndMax: 1_000_000, cwnd: 1_000_000, ...over });
-    const receive = this.network.tcpReceive.bind(this.network);
-    this.network.tcpReceive = (handle, list, count) => {
-      this.offered.push(Array.from({ length: count }, (_, i) => list[2 * i + 1]));
-      return receive(handle, list, count);
-    };
-  }
-
-  /** The peer sends the next octets of its stream. */
-  give(octets: number): this {
-    this.network.sockets[0].give(Uint8Array.from({ length: octets }, (_, i) => (this.given + i) % 251));
-    this.given += octets;
-    this.c.hostReadable = true;
-    return this;
-  }
-
-  /** Ten segments in three small chunks are under way. */
-  giveInThree(): this {
-    for (const octets of [4000, 4000, 2000]) {
-      this.c.lastRead = 0;
-      this.give(octets).pump();
-    }
-    this.segments();
-    return this;
-  }
-
-  pump(): this {
-    pump(this.ctx, this.c);
-    return this;
-  }
-
-  /** Segments that left: where, how long, and PSH or FIN. Their octets are the stream's. */
-  segments(): [from: number, length: number, flags?: string][] {
-    return this.sent().map(({ sequence, payload, flags }) => {
-      const from = (sequence - this.una) | 0;
-      expect(payload.every((octet, i) => octet === (from + i) % 251)).toBe(true);
-      const marks = `${flags & PSH ? "P" : ""}${flags & FIN ? "F" : ""}${flags & RST ? "R" : ""}`;
-      return marks === "" ? [from, payload.length] : [from, payload.length, marks];
-    });
-  }
-
-  acknowledge(octets: number): void {
-    this.c.sndUna = (this.una + octets) | 0;
-    freeAcknowledged(this.ctx, this.c);
-  }
-
-  chunks(): number[] {
-    const { pool } = this.ctx;
-    const filled: number[] = [];
-    for (let chunk = this.c.sendHead; chunk !== NO_CHUNK; chunk = pool.next[chunk]) {
-      filled.push(pool.filled[chunk]);
-      if (pool.next[chunk] === NO_CHUNK) expect(this.c.sendTail).toBe(chunk);
-    }
-    return filled;
-  }
-}
-
-const full = (from: number, count: number): [number, number][] =>
-  Array.from({ length: count }, (_, i) => [from + 1000 * i, 1000]);
+import { pumpSmall } from "../../../src/engine/transport/tcp/to-guest.ts";
+import { full, ToGuest } from "./tcp-downloads.ts";
+import type { LayerOptions } from "./tcp-layer.ts";
 
 describe("octets of the host", () => {
   it.each([ESTABLISHED, CLOSE_WAIT])("are sent in segments in state %i, the last marked", (state) => {
@@ -410,211 +336,6 @@ describe("what is timed", () => {
     const to = new ToGuest({ timerKind, backoff: 3, timerAt: 777 }).give(100).pump();
     expect(to.c).toMatchObject({ backoff, timerAt });
     expect(to.c.timerKind).toBe(backoff === 0 ? TIMER_RETRANSMIT : timerKind);
-  });
-});
-
-describe("the end of what the host sends", () => {
-  it.each([
-    [ESTABLISHED, FIN_WAIT_1],
-    [CLOSE_WAIT, LAST_ACK],
-  ])("is a FIN behind the last octet, from state %i to %i", (state, then) => {
-    const to = new ToGuest({ state }).give(100).pump();
-    to.segments();
-    to.network.sockets[0].end();
-    to.c.hostReadable = true;
-    to.pump();
-    expect(to.segments()).toEqual([[100, 0, "F"]]);
-    expect(to.c).toMatchObject({ state: then, finSent: true, hostEof: true, hostReadable: false });
-    expect((to.c.sndNxt - to.una) | 0).toBe(101);
-    to.give(10).pump();
-    expect(to.segments()).toEqual([]);
-  });
-
-  it("closes its socket where the guest has ended, too", () => {
-    for (const [hostShutdown, state] of [
-      [true, "closed"],
-      [false, "open"],
-    ] as const) {
-      const to = new ToGuest({ state: CLOSE_WAIT, hostShutdown, hostReadable: true });
-      to.network.sockets[0].end();
-      to.pump();
-      expect(to.network.sockets[0].state).toBe(state);
-    }
-  });
-
-  it("waits for octets that are stored, and for room on the link", () => {
-    const to = new ToGuest({ hostReadable: true });
-    to.network.sockets[0].end();
-    to.c.guestAddress++;
-    to.pump();
-    expect(to.c).toMatchObject({ finSent: false, hostEof: true, ready: true, state: ESTABLISHED });
-    to.c.guestAddress--;
-    to.pump();
-    expect(to.segments()).toEqual([[0, 0, "F"]]);
-  });
-
-  it("may be an error: the guest is reset", () => {
-    const to = new ToGuest().give(100);
-    to.network.sockets[0].fail();
-    to.pump();
-    expect(to.segments()).toEqual([[0, 0, "R"]]);
-    expect(to.told.ended).toEqual([[40_000, "host-reset by host", ECONNRESET]]);
-    expect([to.c.state, to.ctx.pool.smallInUse]).toEqual([CLOSED, 0]);
-  });
-});
-
-describe("octets that are sent again", () => {
-  /** Ten segments in three chunks are under way; those up to `lost` count as lost. */
-  function recovering(lost: number, over: Partial<TcpConnection> = {}, options: LayerOptions = {}): ToGuest {
-    const to = new ToGuest({}, options);
-    to.giveInThree();
-    expect(to.chunks()).toEqual([4000, 4000, 2000]);
-    Object.assign(to.c, {
-      recovery: RECOVERY_FAST,
-      recover: to.c.sndNxt,
-      retransmitNext: to.una,
-      lossUntil: (to.una + lost) | 0,
-      ...over,
-    });
-    return to;
-  }
-
-  it("are the lost ones, chunk by chunk", () => {
-    const to = recovering(5500).pump();
-    expect(to.segments()).toEqual([...full(0, 5), [5000, 500]]);
-    expect((to.c.retransmitNext - to.una) | 0).toBe(5500);
-    expect(to.c).toMatchObject({ undoOctets: 5500, rttTiming: false });
-    expect(to.counters.value("tcp-retransmits")).toBe(6);
-    expect(to.ctx.ledger.retransmits[to.c.id]).toBe(6);
-    to.pump();
-    expect(to.segments()).toEqual([]);
-  });
-
-  it("in super-frames, none over the end of a chunk", () => {
-    const to = recovering(9000, {}, { offload: true }).pump();
-    expect(to.segments()).toEqual([
-      [0, 4000],
-      [4000, 4000],
-      [8000, 1000],
-    ]);
-  });
-
-  it.each<[string, Partial<TcpConnection>, [number, number][]]>([
-    // Ten thousand under way, of which five thousand count as lost.
-    ["the oldest whatever the window", { cwnd: 1000 }, [[0, 1000]]],
-    ["not the second, where the window has no room", { cwnd: 6999 }, [[0, 1000]]],
-    ["the second where it has", { cwnd: 7000 }, full(0, 2)],
-    ["and so on", { cwnd: 8500 }, full(0, 3)],
-  ])("are %s", (_, over, sent) => {
-    expect(recovering(5000, over).pump().segments()).toEqual(sent);
-  });
-
-  it("are whole segments of what the window allows, one at least", () => {
-    for (const [cwnd, length] of [
-      [8999, 3000],
-      [7000, 2000],
-      [6500, 1000],
-      [5000, 1000],
-      [1, 1000],
-    ]) {
-      const to = recovering(5000, { cwnd }, { offload: true });
-      to.pump();
-      expect(to.segments()[0]).toEqual([0, length]);
-    }
-  });
-
-  it("are no more than are lost", () => {
-    const to = recovering(300, { cwnd: 1 }).pump();
-    expect(to.segments()).toEqual([[0, 300]]);
-  });
-
-  it("leave out what the guest has", () => {
-    const to = recovering(9000, { sackCount: 1, sackedOctets: 3000 });
-    to.c.sackEdges = Int32Array.of(to.una + 1000, to.una + 4000);
-    to.pump();
-    expect(to.segments()).toEqual([[0, 1000], ...full(4000, 5)]);
-  });
-
-  it("leave when nothing is believed to be on the way, though the window is smaller than a segment", () => {
-    const to = recovering(10_000, { cwnd: 500 });
-    to.c.retransmitNext = (to.una + 2000) | 0;
-    to.c.sackedOctets = 2000;
-    to.pump();
-    expect(to.segments()).toEqual([[2000, 1000]]);
-  });
-
-  it("wait for room on the link", () => {
-    const to = recovering(5000, { ready: false });
-    to.link.room = 0;
-    while (to.egress.payloadRoom() > 1) to.egress.queue.push(20, 0, 0, 0, 0, 0);
-    to.pump();
-    expect((to.c.retransmitNext - to.una) | 0).toBe(1000);
-    expect(to.c.ready).toBe(true);
-  });
-
-  it("stay lost where they cannot leave", () => {
-    const to = recovering(5000);
-    to.c.guestAddress++;
-    to.give(10).pump();
-    expect(to.c.retransmitNext).toBe(to.una);
-    expect(to.counters.value("tcp-retransmits")).toBe(0);
-    // And nothing else leaves before them.
-    expect(to.offered.length).toBe(3);
-  });
-
-  it("are followed by new ones, where the window allows", () => {
-    const to = recovering(1000).give(700).pump();
-    expect(to.segments()).toEqual([
-      [0, 1000],
-      [10_000, 700, "P"],
-    ]);
-  });
-
-  it("may be the FIN", () => {
-    const to = new ToGuest().give(100).pump();
-    to.network.sockets[0].end();
-    to.c.hostReadable = true;
-    to.pump();
-    to.segments();
-    Object.assign(to.c, {
-      recovery: RECOVERY_TIMEOUT,
-      recover: to.c.sndNxt,
-      lossUntil: to.c.sndNxt,
-      retransmitNext: to.una,
-    });
-    to.pump();
-    expect(to.segments()).toEqual([
-      [0, 100],
-      [100, 0, "F"],
-    ]);
-    expect(to.counters.value("tcp-retransmits")).toBe(2);
-    expect(to.c.undoOctets).toBe(100);
-    to.acknowledge(100);
-    to.c.retransmitNext = to.c.sndUna;
-    to.c.guestAddress++;
-    to.pump();
-    expect(to.counters.value("tcp-retransmits")).toBe(2);
-    to.c.guestAddress--;
-    to.pump();
-    expect(to.segments()).toEqual([[100, 0, "F"]]);
-  });
-});
-
-describe("an acknowledgment frees", () => {
-  it.each([
-    [0, [4000, 4000, 2000]],
-    [3999, [4000, 4000, 2000]],
-    [4000, [4000, 2000]],
-    [9999, [2000]],
-    [10_000, []],
-  ])("the chunks that lie wholly before %i octets", (octets, left) => {
-    const to = new ToGuest();
-    to.giveInThree().acknowledge(octets);
-    expect(to.chunks()).toEqual(left);
-    expect(to.ctx.pool.smallInUse).toBe(left.length);
-    if (left.length === 0) expect([to.c.sendHead, to.c.sendTail]).toEqual([NO_CHUNK, NO_CHUNK]);
-    to.give(10).pump();
-    expect(to.segments()).toEqual([[10_000, 10, "P"]]);
   });
 });
 
