@@ -5,10 +5,10 @@
 import {
   LOST_COUNT,
   LOST_OCTETS,
-  RECORD_HEADER_OCTETS,
   RECORD_LENGTH,
   RECORD_LOST,
   RECORD_PAD,
+  RECORD_TYPE,
   writeRecord,
 } from "../wire/record.ts";
 
@@ -99,8 +99,9 @@ export class RecordRing {
     const gap = this.gap(length);
     if (gap > 0) {
       const at = this.at + ((this.head + this.used) % this.size);
-      if (gap >= RECORD_HEADER_OCTETS) writeRecord(this.view, at, RECORD_PAD, gap, 0);
-      else this.view.setUint32(at, gap << 16);
+      // There may be no room for the time of a record here.
+      this.view.setUint16(at + RECORD_LENGTH, gap);
+      this.view.setUint16(at + RECORD_TYPE, RECORD_PAD << 8);
       this.used += gap;
     }
     const at = this.at + ((this.head + this.used) % this.size);

@@ -13,7 +13,6 @@
 export const RECORD_LENGTH = 0;
 export const RECORD_TYPE = 2;
 export const RECORD_AT = 4;
-export const RECORD_HEADER_OCTETS = 12;
 /** No record is longer: a DNS question with all it may have. */
 export const RECORD_OCTETS_MAX = 1024;
 

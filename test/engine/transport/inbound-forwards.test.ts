@@ -57,6 +57,8 @@ class Rig {
   nextId = 7;
   slotsFree = true;
   hasMore = false;
+  /** The number before that of the first client's socket. */
+  lastHandle = 900;
 
   constructor({ followGuest = false, v6 = null }: Over = {}) {
     const wanted6 = this.wanted6;
@@ -87,7 +89,7 @@ class Rig {
           if (typeof next === "number") return next;
           from.set(next);
           this.accepted.push({ handle, token, forward: -1 });
-          return 900 + this.accepted.length;
+          return this.lastHandle + this.accepted.length;
         },
         tcpListen: (...args: unknown[]): number => this.listening.push(args),
       } as unknown as HostNetwork,
@@ -153,6 +155,15 @@ describe("a client over TCP", () => {
     rig.call(500);
     rig.inbound.work(0);
     expect(rig.accepted[0]?.path).toMatchObject({ guestAddress: OTHER_GUEST });
+  });
+
+  it("may have the host's socket number 0", () => {
+    const rig = new Rig();
+    rig.lastHandle = -1;
+    rig.inbound.open(0, 500, port(TCP));
+    rig.call(500);
+    rig.inbound.work(0);
+    expect(rig.accepted[0]?.path).toMatchObject({ socket: 0 });
   });
 
   it("of this host comes from the gateway, for the guest", () => {
@@ -333,6 +344,14 @@ describe("clients for the guest's IPv6 address", () => {
     }
   });
 
+  it("go to the address that is named where none is known", () => {
+    const rig = new Rig({ v6: { known: false, chosen: null } });
+    rig.inbound.open(0, 500, to6(TCP, { guestAddress6: NAMED6 }));
+    rig.call(500, 1, CLIENT6);
+    rig.inbound.work(0);
+    expect(rig.accepted[0]?.path?.pair?.slice(0, 4)).toEqual([...NAMED6]);
+  });
+
   it("over UDP wait until the guest has shown itself, which is asked for", () => {
     const v6 = { known: false, chosen: GUEST6 };
     const rig = new Rig({ v6 });
@@ -403,6 +422,14 @@ describe("sockets of forwards", () => {
     expect([rig.inbound.work(0), rig.accepted.length, rig.accepted.at(-1)?.handle]).toEqual([false, 7, 503]);
   });
 
+  it("that were never opened have nothing", () => {
+    const rig = new Rig();
+    rig.inbound.open(0, 500, port(TCP));
+    for (const slot of [16, 17, 99]) rig.inbound.ready(slot);
+    rig.call(500);
+    expect([rig.inbound.work(0), rig.accepted.length, rig.inbound.work(0)]).toEqual([false, 1, false]);
+  });
+
   it("that wait are still to be served when others come that need more room", () => {
     const rig = new Rig();
     for (let slot = 0; slot < 60; slot++) {
@@ -424,6 +451,8 @@ describe("sockets of forwards", () => {
     rig.inbound.close(41);
     expect(rig.inbound.work(0)).toBe(false);
     expect(rig.accepted.map(({ handle, forward }) => [handle, forward])).toEqual([[501, 42]]);
+    // Of one that has gone there is nothing to forget.
+    rig.inbound.close(41);
     for (const slot of [0, 1, 2]) rig.inbound.ready(slot);
     rig.call(501);
     rig.inbound.work(0);
@@ -458,6 +487,17 @@ describe("sockets of forwards that go by what the guest answers", () => {
     expect(rig.inbound.nextDeadlineMs(500)).toBe(-1);
   });
 
+  it("are open by the answers of the guest that their forward names", () => {
+    const rig = new Rig();
+    rig.knows(GUEST);
+    rig.inbound.open(0, 500, port({ ...WHEN_OPEN, guestAddress: OTHER_GUEST }));
+    const ends = { ipOctets: 20, guestPort: 80, remoteAddress: 0, remotePort: 1, pair: new Int32Array(8) };
+    const answered = [GUEST, OTHER_GUEST].map((guestAddress) =>
+      rig.ctx.openPorts?.answered({ ...ends, guestAddress, pairAt: 0 }, true, 2),
+    );
+    expect([answered, rig.listening]).toEqual([[false, true], [[500, true]]]);
+  });
+
   it("are looked at after the sooner of a second and a stalled socket's quarter", () => {
     const rig = new Rig({ followGuest: true });
     rig.inbound.open(0, 500, port(WHEN_OPEN));
@@ -465,6 +505,6 @@ describe("sockets of forwards that go by what the guest answers", () => {
     rig.inbound.work(0);
     expect([0, 100, 250, 999].map((now) => rig.inbound.nextDeadlineMs(now))).toEqual([250, 150, 0, 0]);
     rig.inbound.work(900);
-    expect(rig.inbound.nextDeadlineMs(900)).toBe(100);
+    expect([900, 1000, 1100].map((now) => rig.inbound.nextDeadlineMs(now))).toEqual([100, 0, 0]);
   });
 });

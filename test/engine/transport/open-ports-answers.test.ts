@@ -115,6 +115,14 @@ describe("an answer of the guest's port", () => {
     ]).toEqual([...[false, true, false]]);
   });
 
+  it("counts wherever in a walk its port was asked", () => {
+    const rig = new Rig();
+    rig.add(0, 80);
+    rig.add(1, 81);
+    rig.rounds(1);
+    expect([rig.answer(80, true, FIRST + 1), rig.answer(81, true, FIRST + 1)]).toEqual([true, true]);
+  });
+
   it("opens those of its own guest where forwards name others", () => {
     const rig = new Rig();
     rig.add(0, 80, { guestAddress: OTHER_GUEST });
