@@ -335,8 +335,9 @@ describe("a mapping ends", () => {
     expect(rig.udp.nextDeadlineMs(rig.now) > 0).toBe(true);
   });
 
-  it("with the engine, and what it has queued leaves before", () => {
+  it("with the engine, beside connections, and what it has queued leaves before", () => {
     const rig = new UdpRig();
+    rig.flows.insert(6, 1, 2, packPorts(3, 4));
     rig.out();
     rig.out6();
     rig.udp.close();
