@@ -166,9 +166,11 @@ describe("records in a ring", () => {
 
   it.each([4, 8, 12, 16])("leave a gap of %i octets at the end, which readers pass over", (gap) => {
     const rig = at(100, 156 - gap);
-    expect(rig.put(20, 3)).toBe(true);
     const gapAt = AT + SIZE - gap;
+    for (let octet = gapAt - 4; octet < AT + SIZE; octet++) rig.view.setUint8(octet, 0xee);
+    expect(rig.put(20, 3)).toBe(true);
     expect([rig.view.getUint16(gapAt), rig.view.getUint16(gapAt + 2)]).toEqual([gap, RECORD_PAD]);
+    expect(rig.view.getUint32(gapAt - 4)).toBe(0xeeeeeeee);
     expect(rig.take()).toEqual([2, 3]);
   });
 
