@@ -11,7 +11,7 @@ const PORT = 50_002;
 
 /** Ends over IPv6, whose words are not the first ones of their list. */
 function ends6(): Path {
-  const path = new Path(Int32Array.of(9, 9, 9, 9, ...GUEST, ...REMOTE, 9));
+  const path = new Path(Int32Array.of(9, 9, 9, 9, ...GUEST, ...REMOTE, 8));
   path.pairAt = 4;
   path.ipOctets = 40;
   path.guestAddress = ip("10.0.2.15");
