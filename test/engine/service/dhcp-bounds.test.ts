@@ -180,6 +180,7 @@ describe("DHCP: message sizes", () => {
     expect(overload({ bootFile: "b", tftpServerName: "s" }, { type: DISCOVER })).toBeUndefined();
     expect(overload({}, {})).toBeUndefined();
     expect(overload({}, { type: REQUEST, requested: FIRST })).toEqual([3]);
+    expect(overload({}, { type: INFORM, ciaddr: FIRST })).toEqual([3]);
   });
 
   it("of an identifier may be 255 octets, which come back, and not more", () => {
@@ -254,6 +255,28 @@ describe("DHCP: whose message it is", () => {
     expect(ask({ type: DISCOVER }).yiaddr).toBe(FIRST);
     expect(ask({ type: REQUEST, requested: FIRST + 3 }).type).toBe(ACK);
     expect(server.leases().map(({ address }) => address)).toEqual([FIRST + 3]);
+  });
+
+  it("REQUEST to another server takes back at once what the client was offered", () => {
+    const { ask, drop, server } = serve();
+    ask({ type: DISCOVER });
+    expect(server.nextDeadlineSeconds()).toBe(60);
+    expect(drop({ type: REQUEST, requested: FIRST, serverId: ip("10.0.2.9") })).toBe("dhcp-not-ours");
+    expect(server.nextDeadlineSeconds()).toBe(Infinity);
+  });
+
+  it("RELEASE and DECLINE of what was released before are nobody's", () => {
+    const { drop, lease } = serve();
+    lease();
+    expect(drop({ type: RELEASE, ciaddr: FIRST, serverId: SERVER })).toBe("handled");
+    expect(drop({ type: RELEASE, ciaddr: FIRST, serverId: SERVER })).toBe("dhcp-not-ours");
+    expect(drop({ type: DECLINE, requested: FIRST, serverId: SERVER })).toBe("dhcp-not-ours");
+  });
+
+  it("DISCOVER in a hurry is committed to, where the client says nothing of doing without IPv4", () => {
+    const { ask, server } = serve();
+    server.preferIpv6Only(true);
+    expect(ask({ type: DISCOVER, options: { 80: [] } }).type).toBe(ACK);
   });
 
   it("REQUEST to another server leaves what others were offered and have", () => {

@@ -235,6 +235,12 @@ describe("the address for a client", () => {
     expect([choose(client(1), 103), choose(client(2), 103)]).toEqual([101, 102]);
   });
 
+  it("is not what its identifier has, where that is reserved for another NIC", () => {
+    const { bind, choose } = setUp(4, [{ n: 1, address: 102 }]);
+    bind(102, client(1, 5));
+    expect([choose(client(1, 5)), choose(client(2, 5))]).toEqual([102, 100]);
+  });
+
   it("is what its identifier has, before what its NIC has", () => {
     const { bind, choose, table } = setUp();
     bind(100, client(1));
@@ -288,6 +294,17 @@ describe("the address for a client", () => {
     expect(may(client(9))).toEqual([102, 103, 104]);
     table.decline(at(104), 0);
     expect(may(client(9))).toEqual([102, 103]);
+  });
+});
+
+describe("an address that is free again", () => {
+  it("is nobody's, though its client is remembered", () => {
+    const { table, at, bind, choose } = setUp();
+    bind(100, client(1));
+    expect([table.isHeldBy(at(100), client(1)), table.isHeldBy(at(100), client(2))]).toEqual([true, false]);
+    table.release(at(100));
+    expect([table.isHeldBy(at(100), client(1)), table.heldBy(client(1))]).toEqual([false, undefined]);
+    expect(choose(client(1), 103)).toBe(100);
   });
 });
 
