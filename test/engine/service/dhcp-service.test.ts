@@ -26,6 +26,8 @@ function setUp(changes: Partial<EngineConfig> = {}) {
     sources,
   });
   const packet = new Packet();
+  // What earlier frames have left there.
+  out.arena.octets.fill(0xee, out.arena.txHeadersAt, out.arena.txHeadersAt + 4096);
   const handle = (message: ClientMessage): string => {
     const octets = clientMessage(message);
     out.arena.octets.set(octets, out.arena.rxWindowAt);

@@ -204,6 +204,13 @@ describe("DHCPv6: messages", () => {
     ]);
   });
 
+  it("N55 may have more in an association than addresses", () => {
+    const status = [0, 13, 0, 2, 0, 0];
+    const options: [number, number[]][] = [[3, [0, 0, 0, 7, ...new Array<number>(8).fill(0), ...status]]];
+    const [ia] = serve().ask({ type: SOLICIT, options }).ias;
+    expect([ia.iaid, ia.addresses]).toEqual([7, granted(FIRST)]);
+  });
+
   it("N48 to the server by another's identifier that begins as ours are another's", () => {
     const { drop } = serve();
     for (const other of [[...server, 0], server.slice(0, -1), []]) {
@@ -285,6 +292,7 @@ describe("DHCPv6: options", () => {
     expect(requested([0, 24, 0, 23, 0, 24])).toEqual([24, 23]);
     expect(requested([0, 24, 0])).toEqual([24]);
     expect(requested([1, 24, 0, 23])).toEqual([23]);
+    expect(requested([0, 23, 1, 24])).toEqual([23]);
     expect(requested([])).toEqual([]);
   });
 

@@ -32,14 +32,16 @@ function setUp() {
     routerAddress: Int32Array.from(ip6("fe80::2")),
   });
   const packet = new Packet();
-  const handle = (message: Client6Message, { to = AGENTS, nowMs = 0 } = {}): string => {
+  // What earlier frames have left there.
+  out.arena.octets.fill(0xee, out.arena.txHeadersAt, out.arena.txHeadersAt + 4096);
+  const handle = (message: Client6Message, { to = AGENTS, nowMs = 0, macLow = 0x00123456 } = {}): string => {
     const octets = client6Message(message);
     out.arena.octets.set(octets, out.arena.rxWindowAt);
     packet.pair.set([...ip6(CLIENT), ...ip6(to)]);
     packet.payloadAt = out.arena.rxWindowAt;
     packet.payloadOctets = octets.length;
     packet.sourceHigh = 0x5254;
-    packet.sourceLow = 0x00123456;
+    packet.sourceLow = macLow;
     packet.nowMs = nowMs;
     return DROP_REASONS[service.datagram(packet)];
   };
@@ -119,6 +121,19 @@ describe("DHCPv6 on the link", () => {
     expect([service.nextDeadlineMs(), log.length]).toEqual([1, 1]);
     service.poll(10_000 + 86_400_000);
     expect([service.nextDeadlineMs(), log[1]]).toEqual([-1, `released ${PREFIX6}15`]);
+  });
+
+  it("ends what has run out alone, and knows each client by its own MAC", () => {
+    const { handle, service } = setUp();
+    handle({ type: REQUEST, server: SERVER_DUID, ias });
+    handle({ type: REQUEST, server: SERVER_DUID, ias: [{}], duid: [0, 2, 0, 0, 0, 9, 1] }, { macLow: 9 });
+    const macs = () => service.leases().map(({ mac }) => [...mac]);
+    const both = [CLIENT_MAC, [0x52, 0x54, 0, 0, 0, 9]];
+    expect(macs()).toEqual(both);
+    handle({ type: SOLICIT, ias: [{}], duid: [0, 2, 0, 0, 0, 9, 2] }, { macLow: 10 });
+    expect(service.nextDeadlineMs()).toBe(60_000);
+    service.poll(60_000);
+    expect([service.nextDeadlineMs(), macs()]).toEqual([3_600_000, both]);
   });
 
   it("N48 does not answer what is sent to its own address", () => {
