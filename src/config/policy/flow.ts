@@ -8,9 +8,9 @@ const ALLOWED =
 
 /** Reads a flow; a name without a port is 443/tcp. Throws Unacceptable. */
 export function parseFlow(text: string): OfflineFlow {
-  const { host, ports, tcp, udp, quic } = parseTarget(text, "allow");
+  const { host, ports, udp, quic } = parseTarget(text, "allow");
   const [[first, last] = [0, 0], ...more] = ports;
-  if (more.length > 0 || first !== last || (tcp && udp)) throw new Unacceptable(ALLOWED);
+  if (more.length > 0 || first !== last) throw new Unacceptable(ALLOWED);
   const protocol = quic === true ? "quic" : udp ? "udp" : "tcp";
   if (host.kind === "name") return { host: { name: host.name }, port: first, protocol };
   if (host.kind !== "network" || host.prefixLength !== 128) throw new Unacceptable(ALLOWED);

@@ -117,16 +117,16 @@ function targetWarnings(config: PolicyConfig, rule: PolicyRule, target: PolicyTa
   } else if (host.kind === "names-under" && rule.way === undefined && config.way === undefined) {
     warnings.push(`the name servers of ${host.name} see every name that is asked for under it`);
   }
-  const isTls = rule.check === "tls" || (rule.check === undefined && isWithin(target, TLS_PORTS));
-  const isHttp = rule.check === "http" || (rule.check === undefined && isWithin(target, HTTP_PORTS));
-  const hasHttp = rule.check === undefined && HTTP_PORTS.some((port) => has(target, port));
-  const isWellKnown = rule.check === undefined && isWithin(target, [...TLS_PORTS, ...HTTP_PORTS]);
-  const isChecked = target.quic === true || (target.tcp && !target.udp && (isTls || isHttp || isWellKnown));
+  const { check } = rule;
+  const isHttp = check === "http" || (check === undefined && HTTP_PORTS.some((port) => has(target, port)));
+  const isWellKnown = check === undefined && isWithin(target, [...TLS_PORTS, ...HTTP_PORTS]);
+  const showsName = check === "tls" || check === "http" || isWellKnown;
+  const isChecked = target.quic === true || (target.tcp && showsName);
   const isStandIn = rule.way !== undefined || config.way !== undefined;
   if (!isChecked && !isStandIn) {
     warnings.push(`${text} is known by address only: others behind the same address can be reached`);
   }
-  if (target.tcp && (isHttp || hasHttp)) {
+  if (target.tcp && isHttp) {
     warnings.push("of a plain HTTP connection only the first request is looked at");
   }
   return warnings;

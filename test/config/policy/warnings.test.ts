@@ -79,6 +79,10 @@ describe("a rule that never decides", () => {
     ["10.0.0.1", "@private"],
     ["10.1.0.0/16", "10.0.0.0/8"],
     ["10.0.0.0/9", "10.128.0.0/9"],
+    ["10.0.0.0/9", "10.0.0.0/8"],
+    ["10.0.0.0/9", "11.0.0.0/16"],
+    ["[2001:db8:100::/40]", "[2001:db9:100::/48]"],
+    ["a.example:1-100", "a.example:50,200"],
     ["10.0.0.1", "10.0.0.2"],
     ["11.0.0.0/8", "10.0.0.1"],
     ["[2001:db8::/32]", "[2001:db9::/48]"],
@@ -119,7 +123,9 @@ describe("a rule that never decides", () => {
   });
 
   it("is none without targets, nor one that decides about private addresses", () => {
-    expect(covers("*", "a.example")).toBe(true);
+    const { rules, ...policy } = policyOf({ rules: [{ allow: "a.example" }] });
+    const empty = rules.map((rule) => ({ ...rule, targets: [] }));
+    expect(policyWarnings({ ...policy, rules: [...rules, ...empty] }, () => "")).toEqual([]);
     const names = (first: boolean, second: boolean): boolean =>
       warnings({ allow: "a.example", private: first }, { allow: "a.example", private: second }).some((line) =>
         COVERED.test(line),

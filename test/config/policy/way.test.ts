@@ -215,6 +215,14 @@ describe("the way of a rule", () => {
     ]);
   });
 
+  it("lets what is no complaint through", () => {
+    const via = "http://me:***@127.0.0.1:1";
+    const fails = (): never => {
+      throw new TypeError("not a function");
+    };
+    expect(() => wayOfRule({ allow: "x", via }, () => {}, fails)).toThrow(new TypeError("not a function"));
+  });
+
   it("is one, of a rule that allows", () => {
     const both = { to: "127.0.0.1:1", via: "http://127.0.0.1:2" };
     expect(way({ allow: "x", ...both })).toEqual({
