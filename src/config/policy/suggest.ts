@@ -58,7 +58,6 @@ interface Host {
     readonly quic: Set<number>;
   };
   isPrivate: boolean;
-  wasAsked: boolean;
   showedNoName: boolean;
   count: number;
 }
@@ -90,15 +89,13 @@ function add(hosts: Map<string, Host>, { host, port, protocol, reason, count, is
     host,
     ports: { tcp: new Set<number>(), udp: new Set<number>(), quic: new Set<number>() },
     isPrivate: false,
-    wasAsked: false,
     showedNoName: false,
     count: 0,
   };
   hosts.set(host, entry);
   const isQuic = isName(host) && (port === 443 || reason === "policy-name-mismatch");
-  if (protocol === "dns") entry.wasAsked = true;
-  else if (protocol === "udp" && isQuic) entry.ports.quic.add(port);
-  else entry.ports[protocol].add(port);
+  if (protocol === "udp" && isQuic) entry.ports.quic.add(port);
+  else if (protocol !== "dns") entry.ports[protocol].add(port);
   entry.isPrivate ||= isPrivate;
   entry.showedNoName ||= reason === "policy-name-missing" || reason === "policy-name-malformed";
   entry.count += count;

@@ -52,5 +52,5 @@ export function policyText(config: PolicyConfig): string {
 
 /** The `rules:` of a file. */
 export function rulesText(rules: readonly PolicyRule[]): string {
-  return rules.length === 0 ? "rules: []\n" : stringify({ rules: rules.map(ruleDocument) }, { lineWidth: 0 });
+  return stringify({ rules: rules.map(ruleDocument) }, { lineWidth: 0 });
 }

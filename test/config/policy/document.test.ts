@@ -54,6 +54,21 @@ describe("a part of a text", () => {
     expect(found?.value).toMatchObject({ version: 1, message: null });
   });
 
+  it("in braces without a value stands where its key does", () => {
+    const { found, problems } = read("version: 1\nrules:\n  - {allow}\n");
+    expect(problems).toEqual([
+      expect.stringMatching(/^p\.yaml:3:6: rules\[0\]\.allow: found "null"; allowed: /),
+    ]);
+    expect(found?.place(["rules", 0, "allow", 0])).toBe("p.yaml:3:6: rules[0].allow[0]");
+    expect(found?.place(["rules", 0, "allow", "x"])).toBe("p.yaml:3:6: rules[0].allow.x");
+  });
+
+  it("that is missing has nothing that was found", () => {
+    const problems: Problem[] = [];
+    readDocument({ label: "p.yaml", text: "rules: []\n" }, problems);
+    expect(problems).toStrictEqual([{ place: "p.yaml:1:1: version", allowed: "1" }]);
+  });
+
   it("of JSON has a place, too", () => {
     const json = '{\n  "version": 1,\n  "rules": [\n    {"allow": 3}\n  ]\n}\n';
     expect(read(json).problems).toEqual([
@@ -79,6 +94,11 @@ describe("a text that is none", () => {
     expect(read("version: 1\nversion: 1\n").problems).toEqual([
       "p.yaml:2:1: allowed: YAML or JSON (Map keys must be unique)",
     ]);
+  });
+
+  it("is told by its error without the place, which stands in front", () => {
+    const [first] = read(`version: 1${"\n".repeat(11)}message: "a long text" b\n`).problems;
+    expect(first).toMatch(/^p\.yaml:12:\d\d: allowed: YAML or JSON \([^\d]*\)$/);
   });
 
   it("has an alias, which could make a small file a large one", () => {

@@ -21,6 +21,8 @@ it("a policy has 65536 targets at most, those of flags and lists among them", ()
       return found.map(formatProblem);
     };
     expect(problems("p")).toEqual([wrong]);
+    // What is none is not counted.
+    expect(problems("p", "b..example")).toEqual([expect.stringContaining("b..example"), wrong]);
     expect(problems("p", "b.example")).toEqual([
       wrong,
       'p: found "65537 targets"; allowed: at most 65536 in all',

@@ -175,7 +175,9 @@ describe("what a file says besides", () => {
     });
     const usual = { mode: "enforce", answers: "nxdomain", ech: "allow", unattended: "wait" };
     expect(ofValue(usual).config).toStrictEqual(ofValue({}).config);
-    expect(Object.keys(ofValue({}).config ?? {})).not.toContain("refuseUnattended");
+    expect(Object.keys(ofValue({}).config ?? {}).sort()).toEqual(
+      ["answers", "audit", "default", "pinGraceMs", "refuseEch", "rules", "standIns"].sort(),
+    );
   });
 
   it("is an audit where either says so", () => {
@@ -197,9 +199,20 @@ describe("what a file says besides", () => {
       'p.yaml:3:12: stand-ins: found "10.0.0.0/21"; allowed: a network with a prefix of 10 to 20 bits',
     ]);
     expect(ofText("version: 1\nvia: x\nrules:\n  - allow: a..b\n").problems).toHaveLength(1);
+    // Tests are for a policy that there is.
+    expect(ofText("version: 1\nvia: x\ntests:\n  - {flow: a.b, expect: asked}\n").problems).toHaveLength(1);
     const prefixes = ["10.0.0.0/20", "10.0.0.0/10"].map((net) => ofValue({ "stand-ins": net }).problems);
     expect(prefixes).toEqual([[], []]);
     expect(ofValue({ "stand-ins": "10.0.0.0/9" }).problems).toHaveLength(1);
+  });
+
+  it("lets what is no complaint through", () => {
+    const hidden = (): never => {
+      throw new TypeError("not a function");
+    };
+    expect(() => ofValue({ via: "http://me:***@127.0.0.1:1" }, { hidden })).toThrow(
+      new TypeError("not a function"),
+    );
   });
 
   it("of a rule is in the rule, or left out of it", () => {
@@ -296,19 +309,28 @@ describe("problems", () => {
   it("come in the order of the file's lines", () => {
     const text = `version: 1
 tests: x
+zzzzzzzz: 1
 rules:
   - { allow: a..example, name: ( }
+
+
+
+
   - allow: [b.example, c..example, "d..example"]
 mode: x
+yyyyyyyy: 1
 `;
-    const places = ofText(text).problems.map((line) => line.slice(0, line.indexOf(": found")));
-    expect(places).toEqual([
+    const { problems } = ofText(text, { flags: [flag("allow", "a..b")] });
+    expect(problems.map((line) => line.slice(0, line.indexOf(": found")))).toEqual([
+      "--allow",
       "p.yaml:2:8: tests",
-      "p.yaml:4:14: rules[0].allow",
-      "p.yaml:4:32: rules[0].name",
-      "p.yaml:5:24: rules[1].allow[1]",
-      "p.yaml:5:36: rules[1].allow[2]",
-      "p.yaml:6:7: mode",
+      "p.yaml:3:1",
+      "p.yaml:5:14: rules[0].allow",
+      "p.yaml:5:32: rules[0].name",
+      "p.yaml:10:24: rules[1].allow[1]",
+      "p.yaml:10:36: rules[1].allow[2]",
+      "p.yaml:11:7: mode",
+      "p.yaml:12:1",
     ]);
   });
 

@@ -123,6 +123,9 @@ rules:
       ["a.example:8443,9443/quic"],
     ]);
     expect(of(denied("a.example:8443", 1, mismatch))).toEqual([["a.example:8443"]]);
+    expect(of(tcp("a.example:443"), tcp("a.example:443/udp"))).toEqual([["a.example", "a.example:443/quic"]]);
+    expect(of(tcp("a.example:22"), tcp("a.example:53/udp"))).toEqual([["a.example:22", "a.example:53/udp"]]);
+    expect(of(tcp("srv.site9:443"))).toEqual([["srv.site9"]]);
     // Addresses show no names.
     expect(of(tcp("203.0.113.9:443"))).toEqual([["203.0.113.9:443"]]);
     expect(of(tcp("203.0.113.9:443/udp"))).toEqual([["203.0.113.9:443/udp"]]);
@@ -153,6 +156,14 @@ rules:
           },
         ],
       );
+    const both = [denied("a.example:22", 1), denied("a.example:53/udp", 1)];
+    expect(suggest(both).rules).toStrictEqual([
+      { allow: ["a.example:22", "a.example:53/udp"], private: false, count: 2 },
+    ]);
+    const shown = [denied("a.example:443", 1), denied("a.example:443/udp", 1)];
+    expect(suggest(shown).rules).toStrictEqual([
+      { allow: ["a.example", "a.example:443/quic"], private: false, count: 2 },
+    ]);
     const isPrivate = { reason: "policy-name-private", isPrivate: true };
     expect(suggest([denied("a.example:443", 1), denied("a.example:443", 1, isPrivate)]).rules).toEqual([
       { allow: ["a.example"], private: true, count: 2 },
@@ -190,6 +201,7 @@ rules:
     expect(wide(...three.slice(1).map((name) => `${name}:443`))).toEqual([]);
     expect(wide("a.y.x.example:443", "a.z.x.example:443", "b.x.example:443")).toEqual([]);
     expect(wide("203.0.113.1:443", "203.0.113.2:443", "203.0.113.3:443")).toEqual([]);
+    expect(wide("1.0.113.9:443", "2.0.113.9:443", "3.0.113.9:443")).toEqual([]);
     const six = ["1", "2", "3"].map((last) => denied("", 1, { host: `2001:db8::${last}`, port: 443 }));
     expect(wide(...six)).toEqual([]);
     expect(wide("a:443", "b:443", "c:443")).toEqual([]);
