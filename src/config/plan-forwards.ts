@@ -40,7 +40,7 @@ export function planForwards(
       const conflict = rule.map((forward) => bind(bound, forward, text)).find((c) => c !== undefined);
       if (conflict) options.reject(name, `host ports that are free; ${conflict}`, index);
       const guest = (rule[0] as Forward).guestAddress;
-      const isOurs = guest === ours.gateway || (guest === ours.dns && guest !== 0);
+      const isOurs = guest === ours.gateway || guest === ours.dns;
       if (guest !== 0 && !options.broken("net") && (hostAddressProblem(guest, net) || isOurs)) {
         options.reject(name, `a guest address inside ${formatNetwork(net)} that is the guest's`, index);
       }

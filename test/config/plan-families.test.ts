@@ -141,6 +141,13 @@ describe("--nat64", () => {
     expect(plan(["nat64", text], ["ipv6", "off"]).places).toEqual([]);
   });
 
+  it("N70 has no network of the guest's in a shorter prefix: there stands what carries 0.0.0.0/8", () => {
+    expect(plan(["net6", "fd71:1ae0:d44d::/64"], ["nat64", "fd71:1ae0:d44d::/48"]).problems).toEqual([]);
+    expect(plan(["net6", "fd71:1ae0:d44d::/64"], ["nat64", "fd71:1ae0:d44d::/64"]).places).toEqual([
+      "--nat64",
+    ]);
+  });
+
   it("N73 is asked for of no resolver without DNS, and a prefix needs none", () => {
     expect(plan(["no-dns"], ["nat64", "auto"])).toMatchObject({ config: { nat64: null } });
     expect(plan(["no-dns"], ["nat64", "off"])).toMatchObject({ config: { nat64: null }, places: [] });
