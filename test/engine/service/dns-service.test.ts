@@ -164,6 +164,34 @@ describe("what is due", () => {
     expect(dns.nextDeadlineMs(18_000)).toBe(2000);
   });
 
+  it("is a connection of the guest, at once where it has something to look at, until it is gone", () => {
+    const { dns, context } = setUp();
+    const connections = [connection(), connection()];
+    context.now = 100;
+    for (const [n, c] of connections.entries()) expect(context.local?.opened(c)).toBe(n);
+    context.now = 5000;
+    const late = context.local?.opened(connection()) ?? 0;
+    expect([dns.nextDeadlineMs(5000), dns.nextDeadlineMs(50_000)]).toEqual([15_100, 0]);
+    context.local?.arrived(1);
+    expect(dns.nextDeadlineMs(5000)).toBe(0);
+    dns.work(5000);
+    expect(dns.nextDeadlineMs(5000)).toBe(15_100);
+    context.local?.gone(0);
+    context.local?.gone(1);
+    expect(dns.nextDeadlineMs(6000)).toBe(19_000);
+    context.local?.gone(late);
+    expect(dns.nextDeadlineMs(6000)).toBe(-1);
+  });
+
+  it("is a connection that has yet to be read in 20 s, whenever it was used last", () => {
+    const { dns, context } = setUp();
+    const c = connection();
+    context.local?.opened(c);
+    c.sndEnd = 5;
+    dns.work(30_000);
+    expect(dns.nextDeadlineMs(30_000)).toBe(20_000);
+  });
+
   it("fails a question in time", () => {
     const { dns, send, rcodes } = setUp();
     send(query());
