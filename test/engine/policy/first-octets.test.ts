@@ -33,21 +33,22 @@ class Backlog {
 
   constructor() {
     const view = new DataView(this.octets.buffer);
-    const looked = (count: number): void => {
-      this.looks += count;
+    const look = (at: number): void => {
+      expect(at).toBeLessThan(OFFSET + this.connection.backlogOctets);
+      this.looks++;
     };
     this.context = {
       arena: {
         octets: new Proxy(this.octets, {
           get(octets, at): unknown {
-            looked(1);
+            look(Number(at));
             return Reflect.get(octets, at, octets);
           },
         }),
       },
       view: {
         getUint8: (at: number): number => {
-          looked(1);
+          look(at);
           return view.getUint8(at);
         },
       },
