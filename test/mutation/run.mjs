@@ -29,7 +29,8 @@ const FOLDERS = {
     tests: [
       "test/engine/service/*.test.ts",
       "test/engine/nat64.test.ts",
-      "test/engine/policy/{bypass,decided,flows,questions,quic,replace,waiting,ways}.test.ts",
+      "test/engine/policy/{first-octets,held-names,flows,questions,replace}.test.ts",
+      "test/engine/policy/{quic,quic-parts,ways,ways-steps}.test.ts",
     ],
   },
   config: {
