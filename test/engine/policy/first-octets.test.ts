@@ -17,7 +17,7 @@ import {
 import { writeRefusal } from "../../../src/engine/service/names/refusal.ts";
 import type { TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
 import type { TcpContext } from "../../../src/engine/transport/tcp/context.ts";
-import { ALERT_49, clientHello, hello, inRecords } from "../../support/policy-rig.ts";
+import { ALERT_49, clientHello, hello, inRecords } from "../../support/client-hello.ts";
 
 const CHUNK_OCTETS = 1000;
 /** The first chunk begins in its middle, as one does of which something was taken. */
