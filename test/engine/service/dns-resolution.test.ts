@@ -260,6 +260,29 @@ describe.each([
     expect(lame.told).toEqual([`failed ${FIRST} 2`, `ended ${FIRST}`]);
   });
 
+  it("ends with what the last resolver said where there is no socket for the next", () => {
+    for (const [flags, rcode] of [
+      [0x8185, 5],
+      [0x8182, 2],
+      [0x8100, 2],
+    ]) {
+      const { ask, answer, told, udp, tcp } = begin();
+      ask();
+      udp.openError = EMFILE;
+      tcp.kernel.connectError = EMFILE;
+      answer(FIRST, 10, flags);
+      expect(told).toEqual([`failed ${FIRST} ${rcode}`, `ended ${FIRST}`]);
+    }
+  });
+
+  it("is read whether or not the guest has room for more", () => {
+    const { ask, answer, told, guest } = begin();
+    guest.hasRoom = false;
+    ask();
+    answer(FIRST, 10);
+    expect(told).toHaveLength(2);
+  });
+
   it("takes a failure for the answer when its time is over", () => {
     const { ask, answer, told, asked } = begin();
     ask();
@@ -284,6 +307,7 @@ describe.each([
       [0x8180, flip(1)],
       [0x0180, () => {}],
       [0x8180, flip(13)],
+      [0x8181, flip(13)],
       [0x8180, flip(QUERY_OCTETS - 3)],
       [0x8180, flip(QUERY_OCTETS - 1)],
       [0x8180, cut(12)],
@@ -379,6 +403,14 @@ describe.each([
   });
 });
 
+it("questions over either transport keep apart what was asked", () => {
+  const { ask, resolution, view } = setUp();
+  ask("a.test");
+  ask("b.test", 0, false, true);
+  const kept = [0, DNS_QUERIES_MAX].map((entry) => view.getUint16(resolution.queryAt(entry)));
+  expect(kept).toEqual([0x7000, 0x7001]);
+});
+
 describe("a question that the guest repeats", () => {
   it("goes again over UDP, and over TCP does not have to", () => {
     const over = setUp();
@@ -401,15 +433,31 @@ describe("a connection to a resolver that waits", () => {
     const { ask, answer, resolution, tcp } = setUp({ overTcp: true });
     ask("a.test");
     const second = ask("b.test");
-    answer(second, 100);
+    const third = ask("c.test");
+    answer(third, 100);
+    resolution.end(second);
     expect(resolution.nextDeadlineMs(100)).toBe(1400);
-    expect(resolution.place(true, 200)).toBe(second);
+    expect([resolution.place(true, 200), resolution.place(false, 200)]).toEqual([third, 0]);
     answer(DNS_QUERIES_MAX, 300);
-    expect(resolution.nextDeadlineMs(300)).toBe(1800);
+    expect([resolution.place(true, 300), resolution.nextDeadlineMs(300)]).toEqual([DNS_QUERIES_MAX, 1800]);
     resolution.poll(2100);
-    expect(tcp.sockets.map(({ isOpen }) => isOpen)).toEqual([true, false]);
+    expect(tcp.sockets.map(({ isOpen }) => isOpen)).toEqual([true, false, false]);
     resolution.poll(2300);
     expect([tcp.open, resolution.nextDeadlineMs(2300)]).toEqual([[], -1]);
+  });
+
+  it("is due beside questions that are", () => {
+    const { ask, answer, resolution } = setUp({ overTcp: true });
+    const transfer = ask("a.test", 0, true);
+    const other = ask("b.test");
+    answer(transfer, 0);
+    answer(other, 0);
+    resolution.poll(1500);
+    expect([resolution.nextDeadlineMs(1500), resolution.nextDeadlineMs(2000)]).toEqual([500, 0]);
+    const late = setUp({ overTcp: true });
+    late.answer(late.ask("a.test"), 1400);
+    late.ask("b.test", 0, false, false);
+    expect(late.resolution.nextDeadlineMs(1500)).toBe(0);
   });
 
   it("is closed with all the rest, and when the resolvers are others", () => {
@@ -451,6 +499,14 @@ describe("a zone transfer", () => {
     arrive(ENTRY, 13, 0);
     expect(told.slice(3)).toEqual([`transfer ended ${ENTRY}`, `ended ${ENTRY}`]);
     expect(resolution.questions.inUse).toBe(0);
+  });
+
+  it("that began with a message ends with one that has a code, though there are other resolvers", () => {
+    const { answer, told, asked } = begin();
+    answer(ENTRY, 10);
+    answer(ENTRY, 11, 0x8185);
+    expect(told).toEqual([MESSAGE, `answer ${ENTRY} 5 ${QUERY_OCTETS} ${QUERY_OCTETS}`, `ended ${ENTRY}`]);
+    expect(asked()).toEqual([1]);
   });
 
   it("is nobody else's question", () => {
@@ -518,9 +574,11 @@ describe("a zone transfer", () => {
 });
 
 describe("a flood of what is no answer", () => {
+  const T = 20_000;
+
   it("over TCP is read in pieces, and the question fails all the same when its time is over", () => {
     const { sentOn, put, told, resolution, ask } = setUp({ overTcp: true, resolvers: [at(1)] });
-    const entry = ask();
+    const entry = ask("a.test", T);
     const message = sentOn(entry);
     message[0] ^= 1;
     message[2] = 0x81;
@@ -528,23 +586,23 @@ describe("a flood of what is no answer", () => {
       for (let i = 0; i < 8; i++) put(entry, message);
     };
     flood();
-    resolution.handleEvent(entry, 100);
-    expect(resolution.nextDeadlineMs(100)).toBe(10);
-    resolution.poll(110);
-    expect(resolution.nextDeadlineMs(110)).toBe(10);
-    resolution.poll(120);
+    resolution.handleEvent(entry, T + 100);
+    expect(resolution.nextDeadlineMs(T + 100)).toBe(10);
+    resolution.poll(T + 110);
+    expect(resolution.nextDeadlineMs(T + 110)).toBe(10);
+    resolution.poll(T + 120);
     // It is read to its end, and its resolver has its time again.
-    expect(resolution.nextDeadlineMs(120)).toBe(1500);
+    expect(resolution.nextDeadlineMs(T + 120)).toBe(1500);
     flood();
-    resolution.poll(1620);
-    expect([resolution.nextDeadlineMs(1620), told]).toEqual([10, []]);
-    for (let now = 1630; now < 10_000; now += 10) {
+    resolution.poll(T + 1620);
+    expect([resolution.nextDeadlineMs(T + 1620), told]).toEqual([10, []]);
+    for (let now = T + 1630; now < T + 10_000; now += 10) {
       flood();
       resolution.poll(now);
     }
     expect(told).toEqual([]);
     flood();
-    resolution.poll(10_000);
+    resolution.poll(T + 10_000);
     expect(told).toEqual([`failed ${entry} 2`, `ended ${entry}`]);
   });
 });

@@ -1,7 +1,12 @@
 /** DNS as the engine knows it: datagrams in, events of its sockets, what is due, answers out. */
 import * as packet from "dns-packet";
 import { describe, expect, it } from "vitest";
-import { defaultEngineConfig, type EngineConfig, type ResolverAddress } from "../../../src/engine/config.ts";
+import {
+  defaultEngineConfig,
+  defaultIpv6Config,
+  type EngineConfig,
+  type ResolverAddress,
+} from "../../../src/engine/config.ts";
 import { DNS_QUERIES_MAX, DNS_REGION_OCTETS } from "../../../src/engine/limits.ts";
 import type { Arena } from "../../../src/engine/memory/arena.ts";
 import { Packet } from "../../../src/engine/memory/packet.ts";
@@ -42,15 +47,20 @@ function setUp(config: Partial<EngineConfig> = {}, { hasIpv6 = true } = {}) {
   const network = new UdpNetwork(octets, RECEIVE_AT);
   const counters = new Counters();
   const replies: { readonly from: readonly number[]; readonly octets: Buffer }[] = [];
-  const isDenied = (_remote: unknown, reason: number): boolean =>
-    reason === dropReason("destination-refused");
+  const isRefused = (reason: number): boolean => reason === dropReason("destination-refused");
+  const destinations = {
+    isDenied: (remote: unknown, reason: number) => remote === ELSEWHERE && isRefused(reason),
+  };
+  const destinations6 = {
+    isDenied: ({ pair }: Packet, reason: number) => pair.length === 8 && isRefused(reason),
+  };
   const tcp = { ledger: new FlowLedger(1, () => 0), now: 0, counters, arena, view: arena.view, local: null };
   const context = tcp as unknown as TcpContext;
   const dns = new Dns({
     arena,
     config: { ...defaultEngineConfig(), resolvers: [RESOLVER], dnsHostNames: ["host.internal"], ...config },
-    destinations: { isDenied } as unknown as Destinations,
-    destinations6: hasIpv6 ? ({ isDenied } as unknown as Destinations6) : null,
+    destinations: destinations as unknown as Destinations,
+    destinations6: hasIpv6 ? (destinations6 as unknown as Destinations6) : null,
     network: udpOnly(network),
     batch: makeUdpBatch(4),
     counters,
@@ -154,6 +164,9 @@ describe("what is due", () => {
     context.now = 0;
     context.local?.opened(connection());
     expect(dns.nextDeadlineMs(0)).toBe(1500);
+    expect([dns.nextDeadlineMs(1500), dns.nextDeadlineMs(2000)]).toEqual([0, 0]);
+    context.local?.arrived(0);
+    expect(dns.nextDeadlineMs(0)).toBe(0);
     dns.work(1500);
     dns.work(4500);
     expect(dns.nextDeadlineMs(4500)).toBe(5500);
@@ -247,6 +260,15 @@ describe("a datagram to port 53 of another address", () => {
   });
 });
 
+describe("a datagram to the DNS address", () => {
+  it.each([false, true])("is answered from there; IPv6: %s", (isIpv6) => {
+    const ipv6 = defaultIpv6Config(Uint8Array.of(0x52, 0x55, 10, 0, 2, 2));
+    const { send, replies } = setUp({ ipv6 });
+    expect(send(query(1, "host.internal"), { isIpv6 })).toBe("handled");
+    expect(replies[0].from).toEqual(isIpv6 ? [...(ipv6.dns ?? [])] : [ip("10.0.2.3")]);
+  });
+});
+
 describe("a question of sluice's own", () => {
   it("is answered to who asked it", () => {
     const { dns, answer, replies } = setUp();
@@ -281,6 +303,7 @@ describe("an answer on its way to the guest", () => {
       counters,
     ] as const;
     new DnsReplies(...parts).reply(new Path(), 300, 4);
+    expect(counters.drops[0]).toBe(0);
     return { sent, asked, drops: counters.snapshot().drops };
   }
 
