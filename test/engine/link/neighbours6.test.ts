@@ -222,6 +222,14 @@ describe("an entry", () => {
     },
   );
 
+  it("is learned again in its place, and in nobody else's", () => {
+    for (const again of [1, 2]) {
+      const table = new Neighbours6(2, 2);
+      for (const n of [1, 2, again]) table.learn(address(n), 0, HIGH, n);
+      expect([table.size, left(table, [1, 2])]).toEqual([2, [1, 2]]);
+    }
+  });
+
   it("that was found last stays, be it in the table's first place", () => {
     const table = new Neighbours6(2, 2);
     for (const n of [1, 2]) table.learn(address(n), 0, HIGH, n);

@@ -102,6 +102,11 @@ describe("a verdict", () => {
     expect(isChecked(CHECK)).toBe(true);
   });
 
+  it("that names no service is below 0, as services are numbered from there", () => {
+    for (const verdict of [GO, HERE, CHECK, EXPLAIN, refuse(1), wait(0, GO), wait(0, CHECK)])
+      expect(verdict).toBeLessThan(0);
+  });
+
   it.each([0, 1, 77, QUESTION_TICKETS - 1, QUESTION_TICKETS, QUESTION_TICKETS + 255])(
     "that waits has its ticket, and whether a name is to be shown then: %i",
     (ticket) => {
