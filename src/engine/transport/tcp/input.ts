@@ -365,7 +365,6 @@ function sampleRtt(c: TcpConnection, sampleMs: number): void {
   } else {
     const error = sample - (c.srtt8 >> 3);
     c.srtt8 += error;
-    if (c.srtt8 <= 0) c.srtt8 = 1;
     c.rttvar4 += (error < 0 ? -error : error) - (c.rttvar4 >> 2);
   }
   const spread = Math.max(c.rttvar4, CLOCK_GRANULARITY_MS);

@@ -154,10 +154,9 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
     let count = 0;
     let offered = 0;
     for (let e = entry; e >= 0 && count < GATHER_SEND_MAX; e = ctx.gatherNext[e]) {
-      const offset = e === entry ? skip : 0;
-      ctx.sendList[count * 2] = ctx.gatherAt[e] + offset;
-      ctx.sendList[count * 2 + 1] = ctx.gatherLength[e] - offset;
-      offered += ctx.gatherLength[e] - offset;
+      ctx.sendList[count * 2] = ctx.gatherAt[e];
+      ctx.sendList[count * 2 + 1] = ctx.gatherLength[e];
+      offered += ctx.gatherLength[e];
       count++;
     }
     let taken = ctx.network.tcpSend(c.handle, ctx.sendList, count);
@@ -171,9 +170,10 @@ function deliver(ctx: TcpContext, c: TcpConnection): void {
     if (taken < offered) c.hostWritable = false;
     left -= taken;
     noteDelivered(c, taken);
-    for (taken += skip; entry >= 0 && taken >= ctx.gatherLength[entry]; entry = ctx.gatherNext[entry]) {
+    for (; entry >= 0 && taken >= ctx.gatherLength[entry]; entry = ctx.gatherNext[entry]) {
       taken -= ctx.gatherLength[entry];
     }
+    // Of a slice, only where the host did not take all: then this was the last call.
     skip = taken;
   }
   for (; entry >= 0 && left > 0; entry = ctx.gatherNext[entry]) {
