@@ -43,6 +43,17 @@ describe("the acknowledgment", () => {
     expect(input.c.timerKind).toBe(TIMER_NONE);
   });
 
+  it("grows a congestion window that was half full", () => {
+    for (const [flight, cwnd] of [
+      [4999, 10_000],
+      [5000, 11_000],
+    ]) {
+      const input = new Input({ cwnd: 10_000 }).flight(flight);
+      input.arrives({ ack: 1000 });
+      expect(input.c.cwnd).toBe(cwnd);
+    }
+  });
+
   it("wakes the connection where there is something to send, and else does not", () => {
     const idle = new Input();
     idle.arrives({});
@@ -253,6 +264,20 @@ describe("the guest's acknowledgment of our FIN", () => {
     expect(input.arrives({ ack: 10 })).toBe("handled");
     expect(input.state).toBe(then);
     if (then === "CLOSED") expect(input.told.ended).toEqual([[40_000, "closed by guest", 0]]);
+  });
+
+  it("leaves nothing behind in the connection's place, whatever else the segment says", () => {
+    const input = new Input({ state: LAST_ACK, finSent: true, sack: true }).flight(10);
+    input.arrives({
+      ack: 10,
+      length: 2000,
+      sack: [
+        [-5, -4],
+        [2, 4],
+      ],
+    });
+    expect(input.state).toBe("CLOSED");
+    expect(input.c).toMatchObject({ ackPending: false, touched: false, dupAcks: 0 });
   });
 
   it("is none before there was one", () => {

@@ -68,6 +68,7 @@ describe("what lies in the window of 1000 octets", () => {
       expect(input.c.rcvNxt).toBe(input.next);
       expect(input.c.ackPending).toBe(Object.keys(fields).length > 0);
       expect(input.c.guestFin).toBe(false);
+      expect(input.counters.value("tcp-duplicates")).toBe(0);
     }
     expect(new Input({}, 0).arrives({ seq: 1, flags: RST })).toBe("tcp-unacceptable");
   });
@@ -202,6 +203,10 @@ describe("a RST (RFC 5961 3)", () => {
     const input = new Input();
     expect(input.arrives({ flags: RST | SYN })).toBe("handled");
     expect(input.state).toBe("CLOSED");
+    // With all there is, one before it: the octet that is new is not the RST's.
+    const before = new Input();
+    expect(before.arrives({ seq: -1, flags: RST | SYN | FIN })).toBe("tcp-unacceptable");
+    expect(before.state).toBe("ESTABLISHED");
   });
 
   it("in TIME-WAIT ends that, unless octets wait for the host", () => {
@@ -246,14 +251,15 @@ describe("challenges (RFC 5961 7)", () => {
       expect(input.answers().length).toBe(input.counters.value("tcp-challenge-acks") - before);
       return input.counters.value("tcp-challenge-acks") - before;
     };
-    input.ctx.now = 10_500;
+    // Less than a second after the clock's start.
+    input.ctx.now = 500;
     expect(challenges(4)).toBe(4);
-    input.ctx.now = 11_499;
+    input.ctx.now = 1499;
     expect(challenges(8)).toBe(6);
-    input.ctx.now = 11_500;
+    input.ctx.now = 1500;
     expect(challenges(20)).toBe(10);
     // The clock has come round since.
-    input.ctx.now = (11_500 + 0x9000_0000) | 0;
+    input.ctx.now = (1500 + 0x9000_0000) | 0;
     expect(challenges(20)).toBe(10);
   });
 });
@@ -273,6 +279,22 @@ describe("octets and FIN", () => {
       expect(input.arrives(fields)).toBe(result);
       expect(input.c.rcvNxt !== input.next).toBe(taken);
     }
+  });
+
+  it("take a place in the batch each, a FIN alone takes none", () => {
+    const input = new Input();
+    input.arrives({ flags: ACK | FIN });
+    expect([input.c.guestFin, input.ctx.gatherCount]).toEqual([true, 0]);
+  });
+
+  it("a FIN alone ahead of a hole is not what came last", () => {
+    const input = new Input({ sack: true });
+    input.arrives({ seq: 20, length: 1 });
+    input.arrives({ seq: 10, length: 1 });
+    input.arrives({ seq: 21, flags: ACK | FIN });
+    input.flush();
+    const blocks = [10, 20].map((left) => [(input.next + left) >>> 0, (input.next + left + 1) >>> 0]);
+    expect(input.sent()[0].options.sack).toEqual(blocks);
   });
 
   it("behind a FIN that has come are none", () => {

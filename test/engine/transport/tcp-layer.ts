@@ -4,6 +4,7 @@
  */
 import type { FrameLink } from "../../../src/engine/boundary.ts";
 import { defaultEngineConfig } from "../../../src/engine/config.ts";
+import { TX_HEADER_SLOT_OCTETS, TX_QUEUE_MAX } from "../../../src/engine/limits.ts";
 import { Egress } from "../../../src/engine/link/egress.ts";
 import { Neighbours } from "../../../src/engine/link/neighbours.ts";
 import { Neighbours6 } from "../../../src/engine/link/neighbours6.ts";
@@ -121,6 +122,8 @@ export class TcpLayer {
       payloadOctets: options.payloadOctets ?? defaults.payloadOctets,
     };
     const { arena, counters } = this;
+    // Nothing of an earlier test's frames.
+    arena.octets.fill(0xee, arena.txHeadersAt, arena.txHeadersAt + TX_QUEUE_MAX * TX_HEADER_SLOT_OCTETS);
     this.neighbours.learn(GUEST_IP, ...GUEST_MAC);
     this.egress = new Egress(arena, this.neighbours, GATEWAY_MAC, counters);
     this.link = new KeptLink(mtu, offload, queueFrames, arena.octets);

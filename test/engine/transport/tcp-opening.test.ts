@@ -1,13 +1,18 @@
 /** Segments of the guest before a connection is open (RFC 9293 3.10.7.3 and .4). */
 import { describe, expect, it } from "vitest";
+import { type DropReasonName, HANDLED } from "../../../src/engine/metrics/drop-reasons.ts";
 import {
+  CONNECTING,
   ESTABLISHED,
   SYN_RECEIVED,
   SYN_SENT,
   type TcpConnection,
   TIMER_RETRANSMIT,
 } from "../../../src/engine/transport/tcp/connection.ts";
+import { segmentArrives } from "../../../src/engine/transport/tcp/input.ts";
+import { Segment } from "../../../src/engine/transport/tcp/segment.ts";
 import { ACK, FIN, RST, SYN } from "../../sim/guest-stack/codec.ts";
+import { GUEST_IP, REMOTE_IP, TcpLayer } from "./tcp-layer.ts";
 import { bare, type Fields, Input } from "./tcp-segments.ts";
 
 describe("in SYN-SENT (RFC 9293 3.10.7.3)", () => {
@@ -76,6 +81,74 @@ describe("in SYN-SENT (RFC 9293 3.10.7.3)", () => {
     expect(input.told.ended).toEqual([[40_000, "guest-reset by guest", 0]]);
     expect(input.counters.value("tcp-resets-from-guest")).toBe(1);
     expect(input.network.sockets[0].state).toBe("reset");
+  });
+});
+
+describe("a guest that refuses over IPv6", () => {
+  it("is asked over IPv4, and that connection stays", () => {
+    const layer = new TcpLayer();
+    const c = layer.connection(40_000, [1, 2, 3, 4, 5, 6, 7, 8]);
+    const handle = layer.network.tcpConnect(0, Int32Array.of(0, 0, 0xffff, REMOTE_IP, 81));
+    Object.assign(c, {
+      state: SYN_SENT,
+      handle,
+      guestAddress: GUEST_IP,
+      remoteAddress: REMOTE_IP,
+      targetPort: 81,
+    });
+    let refused = 0;
+    layer.ctx.openPorts = { answered: () => false, refused: () => refused++ };
+    const s = new Segment();
+    Object.assign(s, { flags: RST | ACK, acknowledgment: (c.iss + 1) | 0 });
+    expect(segmentArrives(layer.ctx, c, s)).toBe(HANDLED);
+    expect([refused, layer.ctx.open, layer.network.sockets[0].state]).toEqual([0, 1, "open"]);
+    expect(layer.sent()).toMatchObject([{ flags: SYN, sourcePort: 81 }]);
+  });
+});
+
+describe("while the host connects", () => {
+  const connecting = (over: Partial<TcpConnection> = {}): Input => {
+    const input = new Input({ state: CONNECTING, ...over });
+    input.ctx.halfOpen.append(input.c.id);
+    return input;
+  };
+
+  it.each<[string, Fields, DropReasonName, string]>([
+    ["a RST at the number expected ends it", { flags: RST }, "handled", "CLOSED"],
+    ["a RST elsewhere does not", { seq: 1, flags: RST }, "tcp-unacceptable", "CONNECTING"],
+    ["an ACK at that number does not", { flags: ACK }, "tcp-unacceptable", "CONNECTING"],
+    ["the SYN again is a duplicate", { seq: -1, flags: SYN }, "handled", "CONNECTING"],
+    ["a SYN-ACK is none", { seq: -1, flags: SYN | ACK }, "tcp-unacceptable", "CONNECTING"],
+  ])("%s", (_, fields, result, state) => {
+    const input = connecting();
+    expect(input.arrives(fields)).toBe(result);
+    expect(input.state).toBe(state);
+    expect(input.counters.value("tcp-resets-from-guest")).toBe(state === "CLOSED" ? 1 : 0);
+    expect(input.counters.value("tcp-duplicates")).toBe(fields.seq === -1 && fields.flags === SYN ? 1 : 0);
+    expect(input.told.ended.map(([, end]) => end)).toEqual(
+      state === "CLOSED" ? ["guest-reset by guest"] : [],
+    );
+    expect(input.answers()).toEqual([]);
+  });
+
+  it("another SYN is a new attempt, and counts", () => {
+    const input = connecting({ tsRecent: 3 });
+    expect(input.arrives({ seq: 500, flags: SYN, win: 777, stamp: [9, 0] })).toBe("handled");
+    expect((input.c.irs - input.next) | 0).toBe(500);
+    expect(input.c).toMatchObject({ sndWnd: 777, timestamps: true, tsRecent: 9 });
+    expect(input.counters.value("tcp-duplicates")).toBe(0);
+  });
+
+  it("the SYN again has a later timestamp, which counts where they are agreed on", () => {
+    for (const [timestamps, stamp, tsRecent] of [
+      [true, [9, 0], 9],
+      [true, undefined, 3],
+      [false, [9, 0], 3],
+    ] as const) {
+      const input = connecting({ timestamps, tsRecent: 3 });
+      input.arrives({ seq: -1, flags: SYN, ...(stamp === undefined ? {} : { stamp }) });
+      expect(input.c.tsRecent).toBe(tsRecent);
+    }
   });
 });
 

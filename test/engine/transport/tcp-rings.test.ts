@@ -144,6 +144,16 @@ describe("connections that receive", () => {
     ctx.endReceiverInterval();
     expect(ctx.activeReceivers).toBe(1);
   });
+
+  it("are counted in whatever interval they begin", () => {
+    const layer = new TcpLayer({ flows: 64 });
+    const { ctx } = layer;
+    for (let interval = 1; interval < 5; interval++) {
+      for (let i = 0; i < 3; i++) ctx.noteReceiver(layer.opened(10 * interval + i));
+      ctx.endReceiverInterval();
+      expect(ctx.activeReceivers).toBe(3);
+    }
+  });
 });
 
 describe("the oldest of a queue", () => {

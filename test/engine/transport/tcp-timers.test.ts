@@ -109,6 +109,18 @@ describe("a deadline", () => {
     idle.ctx.wheel.clear(idle.c.id);
     onTimer(idle.ctx, idle.c);
     expect(idle.ctx.wheel.isSet(idle.c.id)).toBe(true);
+    // And where the timer has found nothing to do.
+    idle.ctx.wheel.clear(idle.c.id);
+    idle.due(TIMER_RETRANSMIT);
+    expect(idle.ctx.wheel.isSet(idle.c.id)).toBe(true);
+  });
+
+  it("may be both at once", () => {
+    const timers = new Timers({ lastHeardMs: (NOW - KEEPALIVE_IDLE_MS) | 0, idleAt: NOW }).due(
+      TIMER_RETRANSMIT,
+    );
+    expect(timers.c.timerKind).toBe(TIMER_NONE);
+    expect(timers.counters.value("tcp-keepalives")).toBe(1);
   });
 
   it("that ends the connection files nothing", () => {
@@ -116,6 +128,7 @@ describe("a deadline", () => {
     timedOut.c.backoff = 6;
     timedOut.due(TIMER_RETRANSMIT);
     expect([timedOut.c.state, timedOut.ctx.wheel.isSet(0)]).toEqual([CLOSED, false]);
+    expect([timedOut.counters.value("tcp-keepalives"), timedOut.c.keepaliveProbes]).toEqual([0, 0]);
     const waited = new Timers({ state: TIME_WAIT, idleAt: NOW });
     waited.ctx.timeWaits.append(waited.c.id);
     onTimer(waited.ctx, waited.c);
@@ -162,6 +175,14 @@ describe("a retransmission timeout", () => {
     onTimer(timers.ctx, c);
     expect(c).toMatchObject({ backoff: 2, cwnd: 1000, ssthresh: 4000, undoCwnd: 10_000 });
     expect(timers.counters.value("tcp-timeouts")).toBe(2);
+  });
+
+  it("is no round trip, also where nothing can be sent again", () => {
+    const timers = new Timers().flight(500);
+    timers.c.rttTiming = true;
+    timers.c.guestAddress++;
+    timers.due(TIMER_RETRANSMIT);
+    expect(timers.c.rttTiming).toBe(false);
   });
 
   it("remembers two segments at least, and nothing to go back to where recovery had begun", () => {
@@ -251,6 +272,15 @@ describe("a hole that does not close", () => {
       timerAt: (NOW + 300) | 0,
     });
     expect(timers.counters.value("tcp-timeouts")).toBe(0);
+  });
+
+  it("is one with all holes below the highest range, however far the link reorders", () => {
+    const timers = new Timers().flight(5000);
+    const una = timers.c.sndUna;
+    Object.assign(timers.c, { sack: true, sackCount: 2, sackedOctets: 2000, reordering: 9 });
+    timers.c.sackEdges = Int32Array.of(una + 1000, una + 2000, una + 3000, una + 4000);
+    timers.due(TIMER_REORDER);
+    expect(timers.answers(una).map(([seq]) => seq)).toEqual([0, 2000]);
   });
 
   it.each<[string, Partial<TcpConnection>]>([
