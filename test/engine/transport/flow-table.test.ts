@@ -125,6 +125,22 @@ describe("FlowTable", () => {
     expect([table.count, table.nextId()]).toEqual([0, capacity - 1]);
   });
 
+  it.each([1, 3, 100])("has room for exactly %i flows over IPv6, whose addresses it keeps", (capacity) => {
+    const table = new FlowTable({ int32: () => 7 }, capacity);
+    const pairOf = (i: number): Int32Array => Int32Array.from({ length: 8 }, (_, word) => i * 8 + word);
+    for (let i = 0; i < capacity; i++) expect(table.insert6(17, pairOf(i), 9)).toBe(i);
+    expect([table.insert6(17, pairOf(capacity), 9), table.find6(17, pairOf(capacity), 9)]).toEqual([
+      NO_FLOW,
+      NO_FLOW,
+    ]);
+    for (let i = 0; i < capacity; i++) {
+      expect(table.find6(17, pairOf(i), 9)).toBe(i);
+      expect([...table.words.subarray(i * 8, i * 8 + 8)]).toEqual([...pairOf(i)]);
+    }
+    for (let i = 0; i < capacity; i += 2) table.remove(i);
+    for (let i = 0; i < capacity; i++) expect(table.find6(17, pairOf(i), 9)).toBe(i % 2 === 0 ? NO_FLOW : i);
+  });
+
   it("refuses when it is full, and finds every flow then", () => {
     const table = makeTable();
     for (let i = 0; i < FLOWS_MAX; i++) table.insert(6, 1, i, packPorts(i & 0xffff, 80));
