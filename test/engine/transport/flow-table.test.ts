@@ -125,6 +125,42 @@ describe("FlowTable", () => {
     expect([table.count, table.nextId()]).toEqual([0, capacity - 1]);
   });
 
+  it.each([1, 2, 3, 4])(
+    "finds what is there and nothing else, half full and with flows in each other's way: %i",
+    (seed) => {
+      let state = seed;
+      const random = (below: number): number => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+        return (state >>> 8) % below;
+      };
+      const capacity = 16;
+      const table = new FlowTable({ int32: () => random(1 << 24) }, capacity);
+      const pairOf = (key: number): Int32Array => new Int32Array(8).fill(100 + key);
+      // Every other key is one of IPv6.
+      const find = (key: number): number =>
+        key % 2 === 0 ? table.find(6, 1, key, 9) : table.find6(6, pairOf(key), 9);
+      const keys = Array.from({ length: 40 }, (_, key) => key);
+      const model = new Map<number, number>();
+      for (let step = 0; step < 3000; step++) {
+        const key = random(keys.length);
+        const known = model.get(key);
+        if (known !== undefined) {
+          table.remove(known);
+          model.delete(key);
+        } else {
+          const next = table.nextId();
+          const id = key % 2 === 0 ? table.insert(6, 1, key, 9) : table.insert6(6, pairOf(key), 9);
+          expect(id).toBe(next);
+          if (model.size === capacity) expect(id).toBe(NO_FLOW);
+          else model.set(key, id);
+        }
+        const wrong = keys.filter((one) => find(one) !== (model.get(one) ?? NO_FLOW));
+        expect([wrong, table.count]).toEqual([[], model.size]);
+      }
+      expect(table.end).toBe(capacity);
+    },
+  );
+
   it.each([1, 3, 100])("has room for exactly %i flows over IPv6, whose addresses it keeps", (capacity) => {
     const table = new FlowTable({ int32: () => 7 }, capacity);
     const pairOf = (i: number): Int32Array => Int32Array.from({ length: 8 }, (_, word) => i * 8 + word);
