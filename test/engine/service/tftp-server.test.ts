@@ -95,6 +95,7 @@ function setUp({ mtu = 1500 } = {}) {
     say,
     taken,
     counters,
+    allCounters: out.counters,
     setResult: (reason: number) => {
       result = reason;
     },
@@ -161,6 +162,15 @@ describe("a transfer", () => {
       expect(say(acknowledgment(1).subarray(0, length))).toBe("tftp-malformed");
     }
     expect(say(acknowledgment(1))).toBe("tftp-no-transfer");
+  });
+
+  it("has no message counted as lost that was sent", () => {
+    const { say, tftp, counters, allCounters } = setUp();
+    say(request("even", { tsize: 0 }));
+    say(acknowledgment(0));
+    tftp.work(0);
+    say(request("missing"));
+    expect([counters().drops, allCounters.dropped("handled")]).toEqual([{}, 0]);
   });
 
   it("goes on where the guest is not known for a moment, as after any loss", () => {
@@ -289,6 +299,16 @@ describe("a block", () => {
     const messages = taken().filter(({ opcode }) => opcode === DATA);
     expect(numbers(messages)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     for (let i = 1; i < messages.length; i++) expect(messages[i].at - messages[i - 1].at).toBe(516);
+  });
+});
+
+describe("a text", () => {
+  it("takes scratch memory for itself and what it is made from", () => {
+    const { say, tftp, taken } = setUp();
+    for (const port of [1, 2]) say(request("lines", {}, "netascii"), 0, { port });
+    tftp.work(0);
+    const [first, second] = taken();
+    expect([first.opcode, second.opcode, second.at - first.at]).toEqual([DATA, DATA, 4 + 2 * 512]);
   });
 });
 
