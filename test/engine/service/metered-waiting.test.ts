@@ -39,6 +39,14 @@ describe("flows that wait", () => {
     }
   });
 
+  it("may have the first handle of all", () => {
+    const rig = meter();
+    exhaust(rig, rig.open(FLOW, 0), both);
+    rig.clock.ms = 1460;
+    rig.metered.work();
+    expect(rig.woken).toEqual([FLOW, FLOW]);
+  });
+
   it("are not looked at before it is time", () => {
     const rig = meter();
     const { metered, clock, used } = rig;
@@ -286,17 +294,13 @@ describe("a budget that is used up", () => {
     expect(counters.dropped("policy-budget")).toBe(2);
   });
 
-  it("leaves alone what others opened to the guest, though a flow of the rule was in its place before", () => {
-    const { metered, policy, counters, connections, used } = meter({ bytes: 100 });
-    policy.limits.bind(FLOW, 0);
-    connections[FLOW] = {
-      id: FLOW,
-      state: ESTABLISHED,
-      handle: 10,
-      hostReadable: false,
-      hostWritable: false,
-      peekEnds: false,
-    };
+  it.each([
+    ["others opened to the guest", ESTABLISHED, false],
+    ["has ended by itself", CLOSED, true],
+  ])("leaves alone what %s, though a flow of the rule is or was in its place", (_name, state, outbound) => {
+    const { metered, policy, counters, connections, open, used } = meter({ bytes: 100 });
+    open();
+    Object.assign(connections[FLOW] ?? {}, { state, outbound });
     used.left = 0;
     policy.limits.spent = true;
     metered.work();
