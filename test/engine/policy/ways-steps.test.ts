@@ -1,10 +1,12 @@
 /** Each step of a connection that leaves by another way: what is said and heard piece by piece, what a refusal is to the host, how long it may take. */
+import packet from "dns-packet";
 import { describe, expect, it } from "vitest";
 import { EAGAIN, EINPROGRESS, ENOBUFS, EPIPE } from "../../../src/engine/boundary.ts";
 import { defaultIpv6Config } from "../../../src/engine/config.ts";
+import { udp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
 import { ip6 } from "../../support/frames6.ts";
-import { PolicyRig } from "../../support/policy-rig.ts";
+import { DNS, PolicyRig } from "../../support/policy-rig.ts";
 import { RecordTap } from "../../support/record-tap.ts";
 
 const PROXY = "127.0.0.1:1080";
@@ -31,8 +33,7 @@ function begun(way: object, { name = "far.example", port = 22, isConnected = tru
     guest.settle();
   };
   const heard = (): number[] => [...socket.octets];
-  const nextMs = (): number => rig.exchange.core.nextDeadlineMs(rig.exchange.now);
-  return { rig, tap, network, guest, socket, connect, give, heard, nextMs };
+  return { rig, tap, network, guest, socket, connect, give, heard };
 }
 
 /** How the last flow ended. */
@@ -274,6 +275,104 @@ describe("a way that cannot be taken", () => {
   });
 });
 
+describe("where a connection goes", () => {
+  const VIA = { rules: [{ allow: "203.0.113.0/24:22", ...socks() }] };
+
+  it("P27 is the proxy in the flow table, where that has an address", () => {
+    const { rig } = begun(socks());
+    expect(rig.exchange.core.flows(0)).toMatchObject([{ target: "127.0.0.1:1080" }]);
+    const path = begun({ to: "unix:/run/x.sock" });
+    expect(path.rig.exchange.core.flows(0)).toMatchObject([{ target: expect.stringMatching(/^198\.19\./) }]);
+  });
+
+  it("P27 is due to be there in 30 s", () => {
+    const { rig, socket } = begun(socks());
+    const { exchange } = rig;
+    const until = (isOver: () => boolean, most: number): number => {
+      let passed = 0;
+      for (let steps = 0; !isOver() && passed < most && steps < 1000; steps++) {
+        const due = exchange.core.nextDeadlineMs(exchange.now);
+        const step = due < 0 ? most - passed : Math.min(due, most - passed);
+        exchange.now += step;
+        passed += step;
+        exchange.settle();
+      }
+      return passed;
+    };
+    expect(until(() => socket.state !== "open", 90_000)).toBe(30_000);
+  });
+
+  it("P27 is given up one after the other, each in its own time", () => {
+    const rig = new PolicyRig(VIA);
+    const { network } = rig.exchange;
+    const guests = [0, 2000, 5000].map((ms, i, all) => {
+      if (i > 0) rig.exchange.pass(ms - all[i - 1]);
+      return rig.begin(`203.0.113.${i + 1}`, 22);
+    });
+    const live = (): string => network.sockets.map(({ state }) => state[0]).join("");
+    const [guest] = guests;
+    const seen: string[] = [];
+    for (const ms of [24_950, 50, 1950, 50, 2950, 50]) {
+      guest.pass(ms);
+      seen.push(live());
+    }
+    expect(seen).toEqual(["ooo", "roo", "roo", "rro", "rro", "rrr"]);
+  });
+
+  it("P27 is another's where the guest has begun anew in the place of one it gave up", () => {
+    const rig = new PolicyRig(VIA);
+    rig.begin("203.0.113.1", 22).reset();
+    rig.exchange.pass(20_000);
+    const guest = rig.begin("203.0.113.2", 22);
+    const { socket } = rig;
+    guest.pass(11_000);
+    socket.give(Buffer.of(5, 0));
+    guest.settle();
+    expect([socket.octets.length, guest.answered]).toEqual([3 + 10, false]);
+    socket.give(Buffer.from(ESTABLISHED));
+    expect(guest.finish()).toBe(true);
+    guest.pass(60_000);
+    expect([guest.wasReset, socket.state]).toEqual([false, "open"]);
+  });
+
+  it("P27 is straight again for one that takes the place of another which did not", () => {
+    const rig = new PolicyRig({
+      rules: [{ allow: "203.0.113.0/24:22", ...socks() }, { allow: "198.51.100.7:22" }],
+    });
+    rig.begin("203.0.113.1", 22).reset();
+    expect(rig.connect("198.51.100.7", 22)).not.toBeNull();
+    expect([rig.socket.port, rig.socket.octets.length]).toEqual([22, 0]);
+    rig.exchange.pass(31_000);
+    expect([rig.socket.state, rig.denials]).toEqual(["open", []]);
+  });
+
+  it("P25 is nowhere once its rule has no room", () => {
+    const rule = { allow: "mixed.example:22", limit: { connections: 1 } };
+    const rig = new PolicyRig({ rules: [{ allow: "mixed.example", ...socks() }, rule] });
+    const [answer] = (rig.ask("mixed.example")?.answers ?? []) as { data: string }[];
+    const tap = new RecordTap(rig.exchange.core, rig.exchange.arena);
+    const held = [0, 1].map(() => {
+      const guest = rig.begin(answer?.data ?? "", 22);
+      return { guest, sent: rig.exchange.network.datagrams.at(-1) };
+    });
+    for (const { sent } of held) {
+      if (sent === undefined) throw new Error("nothing was asked");
+      rig.answer(sent, [{ type: "A", name: "mixed.example", ttl: 9, data: "203.0.113.5" }]);
+      rig.exchange.core.turn(rig.exchange.now);
+    }
+    expect(held.map(({ guest }) => guest.finish()).filter(Boolean).length).toBeLessThanOrEqual(1);
+    expect(rig.exchange.network.sockets).toHaveLength(1);
+    expect(rig.exchange.core.counters.dropped("policy-connections")).toBe(1);
+    expect(tap.read().filter(({ type }) => type === "drop")).toMatchObject([
+      { reason: "policy-connections" },
+    ]);
+    expect(rig.exchange.core.policyCounts()).toMatchObject({ denied: [0, 1, 0] });
+    // Nothing of the one that was refused is left to be given up.
+    rig.exchange.pass(31_000);
+    expect(rig.exchange.core.counters.dropped("policy-connections")).toBe(1);
+  });
+});
+
 describe("a name that is asked for", () => {
   const RULES = [
     { allow: "mixed.example", ...socks() },
@@ -376,6 +475,24 @@ describe("a name that is asked for", () => {
     expect(guest.wasReset).toBe(true);
     expect([rig.denials, rig.exchange.network.sockets]).toEqual([[], []]);
     expect(endOf(tap)).toMatchObject({ hostError: "EHOSTUNREACH" });
+  });
+
+  it("is given up without a word where its question gave way to others", () => {
+    const { rig, tap, guest } = asked([...RULES, { allow: "*.many.example" }]);
+    for (let n = 0; n < 512; n++) {
+      const query = packet.encode({
+        type: "query",
+        id: n,
+        questions: [{ type: "A", name: `n${n}.many.example` }],
+      });
+      rig.exchange.exchange(udp({ to: DNS, sourcePort: 50_000, destinationPort: 53, payload: query }));
+    }
+    rig.exchange.pass(29_950);
+    expect([rig.exchange.core.usage().tcp, guest.answered]).toEqual([1, false]);
+    rig.exchange.pass(50);
+    expect(rig.exchange.core.usage().tcp).toBe(0);
+    expect(endOf(tap)).toMatchObject({ hostError: "ETIMEDOUT" });
+    expect(rig.denials).toEqual([]);
   });
 
   it("is nobody's when the guest has given up", () => {
