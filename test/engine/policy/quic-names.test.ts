@@ -126,7 +126,10 @@ function setUp({ refuseEch = false, shown = () => "handled", admit }: Setting = 
     ]);
     return DROP_REASONS[result];
   };
-  const drops = (): Record<string, number> => counters.snapshot().drops;
+  const drops = (): Record<string, number> => {
+    expect(counters.drops[0]).toBe(0);
+    return counters.snapshot().drops;
+  };
   return { names, send, passed, refusals, allowed, judged, rules, admissions, way, review, drops };
 }
 
@@ -256,6 +259,8 @@ describe("a datagram that shows a name", () => {
       "policy-quic-version",
     );
     expect([passed, drops()]).toEqual([[hello, short], { "policy-name-missing": 2 }]);
+    expect(send(Buffer.concat([short, SHORT]), { segmentSize: 1200 })).toBe("handled");
+    expect(passed.slice(2)).toEqual([short, SHORT]);
     expect(refusals.map(({ reason }) => reason)).toEqual([
       ...["policy-name-missing", "policy-name-missing", "policy-quic-version"],
     ]);
@@ -296,13 +301,98 @@ describe("a datagram that shows none", () => {
   });
 });
 
+describe("packets in one datagram", () => {
+  const handshake = (id: Uint8Array): Buffer => longPacket(Buffer.alloc(40), { type: 2, id });
+
+  it("are all of one connection", () => {
+    const changed = [0, CLIENT_ID.length - 1].map((at) => {
+      const id = Buffer.from(CLIENT_ID);
+      id[at] ^= 1;
+      return id;
+    });
+    const others = [
+      ...changed,
+      CLIENT_ID.subarray(0, 7),
+      Buffer.concat([CLIENT_ID, Buffer.of(0)]),
+      Buffer.alloc(0),
+    ];
+    for (const id of others) {
+      const { send, passed } = setUp();
+      expect(send(Buffer.concat([whole("good.example"), handshake(id)]))).toBe("policy-name-malformed");
+      expect(passed).toEqual([]);
+    }
+    const { send, passed } = setUp();
+    expect(send(Buffer.concat([whole("good.example"), handshake(CLIENT_ID), SHORT]))).toBe("handled");
+    expect(passed).toHaveLength(1);
+    // Behind an id of no octets the next is the length of the other side's: 0.
+    const empty = whole("good.example", { id: Buffer.alloc(0) });
+    expect(setUp().send(Buffer.concat([empty, handshake(Buffer.of(0))]))).toBe("policy-name-malformed");
+  });
+
+  it("are all of one handshake", () => {
+    const octets = clientHello("good.example");
+    const [first, second] = [
+      longPacket(crypto(0, octets.subarray(0, 50)), { fill: 60 }),
+      longPacket(crypto(50, octets.subarray(50)), { number: 1 }),
+    ];
+    const { send, passed } = setUp();
+    expect(send(Buffer.concat([first, second]))).toBe("handled");
+    expect(passed).toHaveLength(1);
+    const half = parts("evil.example", { id: OTHER_ID })[0];
+    const own = longPacket(ACK, { id: OTHER_ID, keysOf: CLIENT_ID, number: 5, fill: 40 });
+    for (const both of [
+      [half, own],
+      [own, half],
+    ]) {
+      expect(send(Buffer.concat(both))).toBe("policy-name-malformed");
+    }
+    expect(passed).toHaveLength(1);
+  });
+
+  it("wait together with the handshake of the first, whichever id is the connection's by then", () => {
+    const { send, passed } = setUp();
+    const octets = clientHello("good.example");
+    const first = longPacket(crypto(0, octets.subarray(0, 50)), { fill: 60 });
+    const rest = longPacket(crypto(50, octets.subarray(50)), { id: OTHER_ID, keysOf: CLIENT_ID, number: 1 });
+    const both = Buffer.concat([rest, handshake(OTHER_ID)]);
+    expect([send(first), send(both)]).toEqual(["handled", "handled"]);
+    expect(passed).toEqual([first, both]);
+  });
+});
+
 describe("a handshake", () => {
+  it("that is over is nobody's, from whichever port its packets come", () => {
+    const { send } = setUp({ shown: () => "policy-name-mismatch" });
+    expect(send(whole("good.example"))).toBe("policy-name-mismatch");
+    const next = longPacket(Buffer.alloc(40), { type: 2 });
+    expect([send(next, { guestPort: 4001 }), send(next)]).toEqual([
+      "policy-name-missing",
+      "policy-name-missing",
+    ]);
+  });
+
+  it("begins with a number below those of which the beginning is left out", () => {
+    const { send } = setUp();
+    for (const number of [256, 257])
+      expect(send(whole("good.example", { number, numberOctets: 1 })), `${number}`).toBe(
+        "policy-name-malformed",
+      );
+    expect(send(whole("good.example", { number: 255, numberOctets: 1 }))).toBe("handled");
+  });
+
   it("is counted against its rule's limit once, for its first ClientHello", () => {
-    const { send, admissions, allowed } = setUp({ admit: () => "handled" });
+    const { send, admissions, allowed, judged } = setUp({ admit: () => "handled" });
     const octets = clientHello("good.example");
     send(whole("good.example"));
     send(longPacket(crypto(octets.length, octets), { number: 1, fill: 1162 }));
     expect([admissions, allowed]).toEqual([[[RULE, false, 77]], [RULE, RULE]]);
+    const evil = crypto(2 * octets.length, clientHello("evil.example"));
+    send(longPacket(evil, { number: 2, fill: 1162 }));
+    expect(judged.map((name) => name.split(" ")[0])).toEqual([
+      "good.example",
+      "good.example",
+      "evil.example",
+    ]);
   });
 
   it("that its rule has no room for is refused by that rule, and begins anew", () => {
@@ -369,6 +459,7 @@ describe("time", () => {
     ]);
     names.work(10_999);
     expect(refusals).toEqual([]);
+    expect(names.nextDeadlineMs(11_000)).toBe(0);
     names.work(11_000);
     expect([refusals, drops()]).toEqual([[refusal("policy-name-missing")], { "policy-name-missing": 1 }]);
     expect(names.nextDeadlineMs(11_000)).toBe(2000);
