@@ -1,6 +1,8 @@
 /** Connections that have yet to show a name: how long each may take, which one gives way, and what becomes of either side. */
 import { describe, expect, it } from "vitest";
-import { HELD_NAME_OCTETS, HELD_NAMES_MAX } from "../../../src/engine/limits.ts";
+import { HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../../src/engine/limits.ts";
+import { tcp } from "../../hostile/guest-packets.ts";
+import { ip } from "../../support/frames.ts";
 import { ALERT_49, hello, inRecords, PolicyRig } from "../../support/policy-rig.ts";
 import { RecordTap } from "../../support/record-tap.ts";
 import type { TcpGuest } from "../../support/tcp-guest.ts";
@@ -51,6 +53,8 @@ describe("a connection that shows no name", () => {
     expect([passed, socket.state, dropped(MISSING)]).toEqual([10_000, "reset", 1]);
     expect(rig.denials).toEqual([`${GOOD}:443 ${MISSING}`]);
     expect(rig.exchange.core.usage().tcp).toBe(0);
+    // Nothing of it is due any more.
+    expect(rig.exchange.core.nextDeadlineMs(rig.exchange.now)).not.toBe(0);
   });
 
   it("P12 has its time from the handshake's end on, each its own", () => {
@@ -76,6 +80,40 @@ describe("a connection that shows no name", () => {
     expect(live()).toBe("rrro");
     guest.pass(50);
     expect(live()).toBe("rrrr");
+  });
+
+  it("P12 leaves what others have due, and nothing before that", () => {
+    const { rig, connect } = strict();
+    const held = [connect(), connect()];
+    held[0].guest.pass(3000);
+    held.push(connect());
+    // One of which the handshake has not ended.
+    const syn = tcp({ to: ip(GOOD), sourcePort: 50_000, destinationPort: 443, flags: 2, sequence: 1 });
+    rig.exchange.exchange(syn);
+    const dueMs = (): number => rig.exchange.core.nextDeadlineMs(rig.exchange.now);
+    held[0].guest.pass(7000);
+    expect(held.map(({ socket }) => socket.state)).toEqual(["reset", "reset", "open"]);
+    expect(dueMs()).toBeGreaterThan(0);
+    held[0].guest.pass(3000);
+    expect(held[2].socket.state).toBe("reset");
+    expect(dueMs()).toBeGreaterThan(0);
+  });
+
+  it("P16 and need not is served in its own time beside one that has to", () => {
+    const rules = [{ deny: "*.ads.example" }, { allow: `${OTHER}:443` }, { allow: "good.example:443" }];
+    const { rig, connect, next } = strict({ rules, default: "deny" });
+    const { guest, socket } = connect();
+    guest.pass(1000);
+    const other = rig.connect(OTHER, 443);
+    const served = rig.socket;
+    let passed = 0;
+    for (let steps = 0; passed < 500 && steps < 100; steps++) passed += next(500 - passed);
+    other?.send(Buffer.from("hello"));
+    expect([passed, Buffer.from(served.octets).toString(), socket.state]).toEqual([500, "hello", "open"]);
+    guest.pass(8450);
+    expect(socket.state).toBe("open");
+    guest.pass(50);
+    expect(socket.state).toBe("reset");
   });
 
   it("P13 and has begun a request is told so", () => {
@@ -156,6 +194,49 @@ describe("a connection that shows its name", () => {
     expect(socket.shutDown).toBe(true);
   });
 
+  it("P12 sees the end of what the host has said and closed meanwhile", () => {
+    const { connect } = strict();
+    const { guest, socket } = connect();
+    socket.give(Buffer.from("early"));
+    socket.end();
+    guest.settle();
+    expect([guest.received.length, guest.ended]).toEqual([0, false]);
+    guest.send(hello("good.example"));
+    guest.settle();
+    expect([guest.received.toString(), guest.ended]).toEqual(["early", true]);
+  });
+
+  it("P12 ends with a host that is broken by then", () => {
+    const { rig, connect } = strict();
+    const { guest, socket } = connect();
+    const { tcpSend } = rig.exchange.network;
+    rig.exchange.network.tcpSend = () => -32;
+    guest.send(hello("good.example"));
+    guest.settle();
+    rig.exchange.network.tcpSend = tcpSend;
+    rig.exchange.pass(130_000);
+    expect([socket.octets.length, rig.exchange.core.usage().tcp]).toEqual([0, 0]);
+  });
+
+  it("P12 that cannot be a name is told no, as malformed", () => {
+    const { rig, connect } = strict();
+    const { guest } = connect();
+    guest.send(hello("a\0.example"));
+    expect([guest.received, rig.denials]).toEqual([ALERT_49, [`${GOOD}:443 policy-name-malformed`]]);
+  });
+
+  it("P5 P9 and need not is not held to one of the names of its address afterwards", () => {
+    for (const stays of ["good.example:22", "fine.example:22"]) {
+      const rig = new PolicyRig({ rules: [{ allow: ["good.example:22", "fine.example:22"] }] });
+      rig.resolve("good.example", GOOD);
+      rig.resolve("fine.example", GOOD);
+      rig.connect(GOOD, 22);
+      rig.replace({ rules: [{ allow: stays }] });
+      rig.exchange.pass(100);
+      expect([stays, rig.socket.state]).toEqual([stays, "open"]);
+    }
+  });
+
   it("P12 that is another's is told no, and given up 10 s later", () => {
     const { rig, connect, dropped, next } = strict();
     const { guest, socket } = connect();
@@ -164,6 +245,7 @@ describe("a connection that shows its name", () => {
     expect([guest.received, guest.ended, socket.state]).toEqual([ALERT_49, true, "reset"]);
     expect([socket.octets.length, dropped("policy-name-mismatch")]).toEqual([0, 1]);
     guest.send(hello("good.example"));
+    expect(rig.exchange.core.usage().smallChunks).toBe(0);
     let passed = 0;
     while (rig.exchange.core.usage().tcp > 0 && passed < 20_000) passed += next(20_000 - passed);
     expect([passed, dropped(MISSING), rig.denials.length]).toEqual([10_000, 0, 1]);
@@ -229,29 +311,37 @@ describe("where too many wait", () => {
   it("P15 of those with octets the one that has waited longest gives way at 4 MiB", () => {
     const { connect, dropped } = strict();
     const silent = connect(80);
+    const other = connect(80);
     silent.guest.pass(50);
     const octets = begun(16_000);
+    // With 262 times as many this is 4 MiB.
+    const rest = connect(80);
+    rest.guest.send(begun(HELD_NAMES_OCTETS - 262 * 16_000));
     const held = Array.from({ length: 262 }, () => {
       const one = connect(80);
       one.guest.send(octets, 16_000);
       return one;
     });
     expect(dropped(FULL)).toBe(0);
+    rest.guest.send(Buffer.from("y"));
+    expect([dropped(FULL), silent.socket.state, other.socket.state]).toEqual([1, "open", "open"]);
+    expect(rest.socket.state).toBe("reset");
+    silent.guest.pass(50);
     const over = connect(80);
     over.guest.send(octets, 16_000);
-    expect([dropped(FULL), silent.socket.state]).toEqual([1, "open"]);
+    expect([dropped(FULL), silent.socket.state]).toEqual([2, "open"]);
     expect(held.map(({ socket }) => socket.state).filter((state) => state !== "open")).toEqual(["reset"]);
     expect(held[0].socket.state).toBe("reset");
-    // What leaves makes room again.
+    // What leaves makes room again: one that gives up, one that is let in, one that is refused.
     held[1].guest.reset();
     connect(80).guest.send(octets, 16_000);
-    expect(dropped(FULL)).toBe(1);
     held[2].guest.send(Buffer.from("\r\n\r\n"));
     connect(80).guest.send(octets, 16_000);
-    expect(dropped(FULL)).toBe(1);
-    held[3].guest.send(Buffer.from("\0"));
+    held[3].guest.send(Buffer.from("\r\nHost: evil.example\r\n\r\n"));
     connect(80).guest.send(octets, 16_000);
     expect(dropped(FULL)).toBe(2);
+    connect(80).guest.send(octets, 16_000);
+    expect(dropped(FULL)).toBe(3);
   });
 });
 
