@@ -138,10 +138,10 @@ export class LeaseTable {
   }
 
   /** The slot offered or bound to the client, if there is one. */
-  heldBy(client: Client): Slot | undefined {
+  heldBy(client: Client, slots: readonly Slot[] = this.slots): Slot | undefined {
     return (
-      this.slots.find((slot) => slot.client?.key === client.key && this.isHeldBy(slot, client)) ??
-      this.slots.find((slot) => this.isHeldBy(slot, client))
+      slots.find((slot) => slot.client?.key === client.key && this.isHeldBy(slot, client)) ??
+      slots.find((slot) => this.isHeldBy(slot, client))
     );
   }
 
@@ -157,16 +157,16 @@ export class LeaseTable {
    */
   choose(client: Client, wanted: number): Slot | undefined {
     const open = this.slots.filter((slot) => this.mayHave(slot, client));
-    const free = open.filter((slot) => slot.state === "free").sort((a, b) => a.usedAt - b.usedAt);
-    const offered = open.filter((slot) => slot.state === "offered").sort((a, b) => a.usedAt - b.usedAt);
-    const held = this.heldBy(client);
+    const byUse = open.toSorted((a, b) => a.usedAt - b.usedAt);
+    const free = byUse.filter((slot) => slot.state === "free");
     return (
       open.find((slot) => slot.reservedFor === client.macKey) ??
-      (held && open.includes(held) ? held : undefined) ??
+      this.heldBy(client, open) ??
       free.find((slot) => isSame(slot.client, client)) ??
       free.find((slot) => slot.address === wanted) ??
       free[0] ??
-      offered[0]
+      // What is neither its own nor free has been offered to somebody.
+      byUse[0]
     );
   }
 

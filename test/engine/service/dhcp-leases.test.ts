@@ -241,6 +241,13 @@ describe("the address for a client", () => {
     expect([choose(client(1, 5)), choose(client(2, 5))]).toEqual([102, 100]);
   });
 
+  it("is what its NIC has then, though all others are taken", () => {
+    const { bind, choose } = setUp(2, [{ n: 1, address: 100 }]);
+    bind(100, client(1, 5));
+    bind(101, client(2));
+    expect(choose(client(2, 5))).toBe(101);
+  });
+
   it("is what its identifier has, before what its NIC has", () => {
     const { bind, choose, table } = setUp();
     bind(100, client(1));
