@@ -19,7 +19,6 @@ const VALUE_OCTETS_MAX = 255;
 
 /** Codes that are the protocol's own machinery: the server must set them itself. */
 const MACHINERY = new Map<number, string>([
-  [0, "padding"],
   [50, "the requested address"],
   [52, "option overload"],
   [53, "the message type"],
@@ -28,7 +27,6 @@ const MACHINERY = new Map<number, string>([
   [57, "the maximum message size"],
   [61, "the client identifier"],
   [82, "relay agent information"],
-  [255, "the end mark"],
 ]);
 
 /** Native forms (RFC 2132 sections 3-9, RFC 3397 and 3442 are given in hex). */

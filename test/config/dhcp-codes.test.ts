@@ -154,6 +154,7 @@ describe("a value of DHCPv6", () => {
     ["31", "CODE=VALUE, such as 56=hex:0001 or 41=text:Europe/Zurich", undefined],
     ["0=x", "a option code from 1 to 65535", "0"],
     ["65536=x", "a option code from 1 to 65535", "65536"],
+    ["=x", "a option code from 1 to 65535", ""],
     ["1=hex:00", "a code other than 1, which the protocol sets itself", "1=hex:00"],
     ["41=", "a value that is not empty", undefined],
     ["31=ip:10.0.0.1", "an IPv6 address such as 2001:db8::1", "10.0.0.1"],

@@ -289,7 +289,7 @@ describe("what DHCP tells", () => {
   it("is named options of 255 octets at most", () => {
     const labels = (count: number): Given[] =>
       Array.from({ length: count }, (_, i) => ["search", `${"x".repeat(61)}${i}`]);
-    expect(problemsOf(...labels(3))).toEqual([]);
+    expect(problemsOf(...labels(3), ["search", "x".repeat(61)])).toEqual([]);
     expect(problemsOf(...labels(4))).toEqual([
       expect.stringMatching(/allowed: at most 255 octets together \(these are 256\)$/),
     ]);

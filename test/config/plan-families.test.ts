@@ -177,6 +177,8 @@ describe("--nat64", () => {
     ["2001:db8::/32x", undefined, 0],
     ["2001:db8::/32/32", undefined, 0],
     ["/32", undefined, 0],
+    ["x/2001:db8::/32", undefined, 0],
+    ["2001:db8:122:344:0:1::/64", undefined, 0],
   ])("N70 %s is the prefix %s", (text, prefix, length) => {
     const { config, places } = plan(["nat64", text]);
     expect(places).toEqual(prefix === undefined ? ["--nat64"] : []);

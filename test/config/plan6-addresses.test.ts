@@ -62,6 +62,8 @@ describe("an address of the prefix", () => {
       OUTSIDE,
     ],
     ["the router's, the first", [["gateway6", `${P}::`]], "gateway6", FIRST],
+    ["DNS's, link-local", [["dns6", "fe80::9"]], "dns6", OUTSIDE],
+    ["the guest's, link-local", [["guest-addr6", "fe80::9"]], "guest-addr6", OUTSIDE],
     ["DNS's where the router is", [["dns6", `${P}::2`]], "dns6", own(`${P}::2`, "--gateway6")],
     [
       "the router's where DNS is, which is told at net6",
@@ -207,6 +209,7 @@ describe("what the prefix's addresses come to", () => {
     expect(shared(["shared-subnet"], router).ipv6?.fixedGateway).toBeNull();
     expect(shared(["copy-host", "auto"], ["gateway6", "fe80::1"]).ipv6?.fixedGateway).toBeNull();
     expect(shared().ipv6).toMatchObject({ shared: false, dns: ip6("2001:db8:7::3") });
+    expect(problemsOf(["copy-host", "auto"], NET, ["guest-addr6", "2001:db8:7::2"])).toHaveLength(1);
     // The host's address may be the one that DNS has elsewhere.
     expect(problemsOf(["copy-host", "auto"], NET, ["guest-addr6", "2001:db8:7::3"])).toEqual([]);
     expect(problemsOf(["shared-subnet"], NET, ["guest-addr6", "2001:db8:7::3"])).toHaveLength(1);
