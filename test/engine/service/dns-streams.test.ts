@@ -163,6 +163,17 @@ describe("a query on a connection", () => {
     expect([other.wasReset, short.core.counters.value("dns-tcp-malformed")]).toEqual([true, 1]);
   });
 
+  it("without a question is asked once for all who ask it, and is no transfer", () => {
+    // As many authorities as the type of a transfer has for its number.
+    const records = Array.from({ length: 252 }, () => [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]).flat();
+    const many = [0, 7, 1, 0, 0, 0, 0, 0, 0, 252, 0, 0, ...records];
+    for (const message of [query(7, []), Buffer.from([many.length >> 8, many.length & 255, ...many])]) {
+      const { open, network } = setUp();
+      for (const guest of [open(40_000), open(40_001)]) guest.send(message);
+      expect(network.sockets).toHaveLength(1);
+    }
+  });
+
   it("has 4,096 octets at most", () => {
     const sized = (length: number): Buffer => {
       const opt = {
@@ -259,6 +270,17 @@ describe("a query on a connection", () => {
   });
 });
 
+it("a connection takes the first place that is free, and nobody else's", () => {
+  const { open, jump, states } = setUp();
+  const first = open(40_000);
+  open(40_001);
+  jump(100, first);
+  first.send(query(1, HOST));
+  first.reset();
+  open(40_002);
+  expect(states()).toEqual(["40002 ESTABLISHED", "40001 ESTABLISHED"]);
+});
+
 describe("where there are too many connections", () => {
   it("the one that was idle longest gives way, the first of those", () => {
     const { open, jump, states } = setUp();
@@ -309,10 +331,12 @@ describe("a zone transfer that has ended", () => {
     zone.end();
     guest.settle();
     expect([idsOf(guest), guest.ended]).toEqual([[1], true]);
+    const sent = core.counters.value("tcp-octets-to-guest");
     other.give(answerTo(other));
     guest.settle();
     jump(100, guest);
     expect([idsOf(guest), guest.wasReset]).toEqual([[1], false]);
+    expect(core.counters.value("tcp-octets-to-guest")).toBe(sent);
     guest.close();
     expect(core.usage().dns).toBe(0);
   });
@@ -325,6 +349,9 @@ describe("a zone transfer that has ended", () => {
     for (const socket of network.sockets) socket.give(answerTo(socket));
     guest.settle();
     expect(idsOf(guest)).toEqual([1, 2]);
+    network.sockets[1].give(answerTo(network.sockets[1]));
+    guest.settle();
+    expect(idsOf(guest)).toEqual([1, 2, 2]);
     network.sockets[0].end();
     guest.settle();
     expect(guest.ended).toBe(true);
