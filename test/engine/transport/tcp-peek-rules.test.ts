@@ -233,6 +233,7 @@ describe("what is peeked at", () => {
   ])("of %i octets is read on or not, by what may be left", (octets, over, readsOn, lastRead) => {
     const at = new Peeking(over).give(octets).pump();
     expect([at.c.hostReadable, at.c.lastRead]).toEqual([readsOn, lastRead]);
+    expect([at.c.ready, at.egress.peekBlocked]).toEqual([readsOn, false]);
     expect(at.segments().at(-1)?.[2]).toBe(readsOn ? undefined : "P");
   });
 

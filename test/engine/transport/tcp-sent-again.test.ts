@@ -99,6 +99,9 @@ describe("octets that are sent again", () => {
       [4000, 4000],
       [8000, 1000],
     ]);
+    const within = recovering(9000, {}, { offload: true });
+    within.c.retransmitNext = (within.una + 1000) | 0;
+    expect(within.pump().segments()[0]).toEqual([1000, 3000]);
   });
 
   it.each<[string, Partial<TcpConnection>, [number, number][]]>([

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { Packet } from "../../../src/engine/memory/packet.ts";
 import { DROP_REASONS, type DropReasonName, dropReason } from "../../../src/engine/metrics/drop-reasons.ts";
-import { EXPLAIN, GO, HERE, refuse, wait } from "../../../src/engine/network/destinations.ts";
+import { CHECK, EXPLAIN, GO, HERE, refuse, wait } from "../../../src/engine/network/destinations.ts";
 import type { TcpConnection } from "../../../src/engine/transport/tcp/connection.ts";
 import { ESTABLISHED, STATE_NAMES, TIME_WAIT } from "../../../src/engine/transport/tcp/connection.ts";
 import { LOCAL } from "../../../src/engine/transport/tcp/local-service.ts";
@@ -110,6 +110,7 @@ describe("a segment of no connection (RFC 9293 3.10.7.1)", () => {
       [GO, 1, 0],
       [0, 1, 0],
       [5, 1, 0],
+      [CHECK, 1, 0],
       [HERE, 0, 0],
       [EXPLAIN, 0, 1],
       [wait(3, GO), 0, 0],
@@ -122,6 +123,12 @@ describe("a segment of no connection (RFC 9293 3.10.7.1)", () => {
       expect([turn.network.sockets.length, refused, turn.ctx.open]).toEqual([sockets, explained, 1]);
       expect(turn.ctx.connections[0]?.handle).toBe(sockets === 1 ? 0 : verdict === wait(3, GO) ? -1 : LOCAL);
     }
+  });
+
+  it("is judged by what holds for its family", () => {
+    const turn = new Turn({ destinations6: { tcp: () => refuse(dropReason("destination-refused")) } });
+    expect(turn.packet({ flags: SYN })).toBe("handled");
+    expect(turn.packet({ flags: SYN }, { ipOctets: 40 })).toBe("destination-refused");
   });
 
   it("over IPv6 from no station is not answered", () => {

@@ -171,7 +171,20 @@ describe("how much is read", () => {
     while (pool.take(USE_SEND, true) !== NO_CHUNK);
     to.give(100).pump();
     expect([to.offered, to.c.starved, to.ctx.starvedCount]).toEqual([[], true, 1]);
-    expect(to.c.hostReadable).toBe(true);
+    expect([to.c.hostReadable, to.c.ready]).toEqual([true, false]);
+  });
+
+  it("is what the guest takes, where that is less than a super-frame", () => {
+    const to = new ToGuest({ lastRead: 5000, sndWnd: 10_000 }, { offload: true }).give(100_000).pump();
+    expect(to.offered).toEqual([[10_000]]);
+  });
+
+  it("may be nothing, and what the last chunk holds stays", () => {
+    const to = new ToGuest().give(100).pump();
+    to.segments();
+    to.c.hostReadable = true;
+    to.pump();
+    expect([to.chunks(), to.ctx.pool.smallInUse]).toEqual([[100], 1]);
   });
 });
 
@@ -260,6 +273,13 @@ describe("octets that are stored and were not sent", () => {
       const to = stored(3500, { sndWnd }).pump();
       expect(to.segments()).toEqual(sent);
     }
+  });
+
+  it("keep octets of the host from being read while nobody knows the guest", () => {
+    const to = stored(3500);
+    to.c.guestAddress++;
+    to.give(10).pump();
+    expect(to.offered.length).toBe(1);
   });
 
   it("are probed for where the window is shut and none is under way", () => {

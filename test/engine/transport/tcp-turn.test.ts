@@ -23,7 +23,7 @@ import {
   SYN_SENT,
 } from "../../../src/engine/transport/tcp/connection.ts";
 import { newConnection } from "../../../src/engine/transport/tcp/open.ts";
-import { ACK, RST, SYN } from "../../sim/guest-stack/codec.ts";
+import { ACK, FIN, RST, SYN } from "../../sim/guest-stack/codec.ts";
 import { GUEST_IP } from "./tcp-layer.ts";
 import { PAIR, Turn } from "./tcp-turns.ts";
 
@@ -68,6 +68,9 @@ describe("the next deadline", () => {
     expect([99, 100, 101, 500].map((now) => turn.tcp.nextDeadlineMs(now))).toEqual([2, 1, 0, 0]);
     turn.ctx.wheel.set(c.id, 100_000);
     expect(turn.tcp.nextDeadlineMs(100)).toBe(1);
+    turn.ctx.wheel.nextMs = () => 0;
+    expect(turn.tcp.nextDeadlineMs(100)).toBe(0);
+    Reflect.deleteProperty(turn.ctx.wheel, "nextMs");
     turn.ctx.delayedAcks = 0;
     expect(turn.tcp.nextDeadlineMs(0)).toBeGreaterThan(100);
   });
@@ -194,6 +197,15 @@ describe("work", () => {
   });
 });
 
+it("a host that failed after its FIN, and is well, still has its FIN passed on", () => {
+  const turn = new Turn();
+  const c = turn.opened();
+  Object.assign(c, { hostFailed: true, hostEof: true });
+  turn.ctx.makeReady(c);
+  turn.tcp.work();
+  expect(turn.answers().map(({ flags }) => flags)).toEqual([FIN | ACK]);
+});
+
 describe("an event of the host", () => {
   const FLAGS = ["hostReadable", "hostHangup", "hostFailed", "hostUrgent", "hostWritable"] as const;
   it.each<[string, number, string[]]>([
@@ -233,6 +245,8 @@ describe("a guest that appears", () => {
     };
     const [plain, over6] = [add(1, SYN_SENT), add(2, SYN_SENT, PAIR)];
     add(3, SYN_RECEIVED);
+    // As where its client might be taken to IPv4.
+    over6.guestAddress = GUEST_IP;
     turn.ctx.now = 50;
     turn.tcp.guestAppeared(GUEST_IP + 1);
     expect(turn.sent()).toEqual([]);
