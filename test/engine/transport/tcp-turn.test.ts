@@ -245,6 +245,8 @@ describe("a guest that appears", () => {
     };
     const [plain, over6] = [add(1, SYN_SENT), add(2, SYN_SENT, PAIR)];
     add(3, SYN_RECEIVED);
+    // A place that a flow of UDP has.
+    turn.ctx.connections.push(null);
     // As where its client might be taken to IPv4.
     over6.guestAddress = GUEST_IP;
     turn.ctx.now = 50;
