@@ -221,6 +221,17 @@ describe("a policy's member", () => {
     }
   });
 
+  it("rules, 1024 at most", () => {
+    const rules = Array.from({ length: 1025 }, () => ({ deny: "a.example" }));
+    expect(inPolicy({ rules: rules.slice(1) })).toEqual([]);
+    const [first = "", ...more] = inPolicy({ rules });
+    expect([first.slice(0, 13), first.slice(-33)]).toEqual([
+      "rules: found ",
+      '..."; allowed: at most 1024 rules',
+    ]);
+    expect(more).toEqual([]);
+  });
+
   it("is missing where there must be one", () => {
     expect(problems({})).toEqual(["version: allowed: 1"]);
     expect(inPolicy({ tests: [{}] })).toEqual([
