@@ -349,6 +349,7 @@ describe("--hostfwd, as QEMU has it", () => {
   it("reads host port 0 as any, and what only begins with a zero in tens", () => {
     expect(parseHostfwd("tcp::0-:22")).toMatchObject({ hostPort: 0 });
     expect(parseHostfwd("tcp::089-:22")).toMatchObject({ hostPort: 89 });
+    expect(parseHostfwd("tcp::0178-:22")).toMatchObject({ hostPort: 178 });
     expect(parseHostfwd("tcp::1010-:22")).toMatchObject({ hostPort: 1010 });
   });
 });

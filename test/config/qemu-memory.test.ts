@@ -29,6 +29,11 @@ describe("shared memory", () => {
     expect(sharedMemoryArguments(["qemu-system-x86_64", ...words])).toEqual(shared(size));
   });
 
+  it("is said by the first word too, where that is -m, and by none before it", () => {
+    expect(sharedMemoryArguments(["-m", "1G"])).toEqual(shared("1G"));
+    expect(sharedMemoryArguments(["1G"])).toEqual(shared("128M"));
+  });
+
   it.each(["memory-backend=mem0", "q35,memory-backend=mem0", "node,memdev=mem0", "node,memdev="])(
     "is there already with %s",
     (word) => {

@@ -258,6 +258,16 @@ describe("what a file says besides", () => {
   });
 });
 
+it("what has nothing that was found says so by having no such member", () => {
+  const problems: Problem[] = [];
+  const source = {
+    label: "policy",
+    value: { version: 1, rules: [{ deny: "a.example", to: "127.0.0.1:1" }] },
+  };
+  readPolicy({ flags: [], source, fallback: undefined, audit: false }, problems);
+  expect(problems).toStrictEqual([{ place: "policy: rules[0].to", allowed: "to only with allow" }]);
+});
+
 describe("a list of targets in a file", () => {
   const list = join(directory, "hosts");
   const rules = (file: string) => ({ rules: [{ allow: { file } }] });

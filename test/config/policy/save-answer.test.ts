@@ -99,6 +99,9 @@ describe("an answer that is saved", () => {
     const tested =
       'version: 1\nrules:\n  - ask: "*"\ntests:\n  - { flow: www.example, expect: allowed, rule: rule-1 }\n';
     expect(save(tested)).toEqual([undefined, [expect.stringContaining("tests[0]: ")]]);
+    const asks = tested.replace("allowed, rule: rule-1", "asked");
+    expect(save(asks)).toEqual([undefined, [expect.stringContaining("tests[0]: ")]]);
+    expect(save(asks, { host: "other.example" })[1]).toEqual([]);
   });
 
   it.each<[string, string, string]>([
