@@ -141,6 +141,11 @@ describe("an answer that is saved", () => {
       'version: 1\nrules:\n  - allow: www.example:443\n  - ask: "*"\n',
     ],
     [
+      "in the list where a rule has a tag",
+      'version: 1\nrules:\n  - !!map {ask: "*"}\n',
+      'version: 1\nrules:\n  - allow: www.example:443\n  - !!map { ask: "*" }\n',
+    ],
+    [
       "as a list where there is an empty one",
       "version: 1\ndefault: ask\nrules: []\n",
       "version: 1\ndefault: ask\nrules: [ { allow: www.example:443 } ]\n",
