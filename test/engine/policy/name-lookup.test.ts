@@ -181,6 +181,10 @@ describe("an answer to a question of sluice's own", () => {
     octets[AT + 5] = 0;
     expect(lookup.answered(detours, AT, 12)).toBe(false);
     expect(length).toBeGreaterThan(12);
+    // The root.
+    octets.set([0, 1, 0, 0, 0, 1, 0, 1], AT + 5 - 1);
+    octets.set([0, 0, 1, 0, 1], AT + 12);
+    expect(lookup.answered(detours, AT, 17)).toBe(false);
     expect([found.times, detours.map(({ step }) => step)]).toEqual([0, [TO_RESOLVE, TO_CONNECT]]);
   });
 

@@ -59,9 +59,11 @@ describe("a SOCKS proxy that refuses", () => {
     [7, "ECONNREFUSED", "refused"],
     [255, "ECONNREFUSED", "refused"],
   ])("P27 with code %i is %s to the host", (code, hostError, reason) => {
-    const { rig, tap, guest, give } = begun(socks());
+    const { rig, tap, guest, give, heard } = begun(socks());
     give(5, 0);
+    const said = heard().length;
     give(5, code, 0, 1, 0);
+    expect(heard()).toHaveLength(said);
     expect([guest.finish(), guest.wasReset]).toEqual([false, true]);
     expect(endOf(tap)).toMatchObject({ hostError, reason });
     expect(rig.denials).toEqual(["far.example:22 proxy-refused"]);
@@ -90,6 +92,9 @@ describe("a SOCKS proxy that refuses", () => {
     give(5, 2);
     give(1, 1);
     expect([endOf(tap), heard().length]).toMatchObject([{ hostError: "EACCES" }, 4 + 3 + 2 + 2]);
+    const other = begun(socks("me:no@"));
+    other.give(5, 1);
+    expect([endOf(other.tap), other.heard().length]).toMatchObject([{ hostError: "EACCES" }, 4]);
     const none = begun(socks("me:no@"));
     none.give(5, 0);
     expect(none.heard().slice(4, 8)).toEqual([5, 1, 0, 3]);
@@ -266,12 +271,24 @@ describe("a way that cannot be taken", () => {
   });
 
   it("P27 is left alone once it has been taken, however long it lasts", () => {
-    const { guest, socket, give } = begun(socks());
+    const { rig, guest, socket, give } = begun(socks());
     give(5, 0);
     give(...ESTABLISHED);
     expect(guest.finish()).toBe(true);
     guest.pass(60_000);
     expect([guest.wasReset, socket.state]).toEqual([false, "open"]);
+    expect(rig.exchange.core.nextDeadlineMs(rig.exchange.now)).not.toBe(0);
+  });
+
+  it.each([
+    ["", [5, 0, ...ESTABLISHED]],
+    ["me:pw@", [5, 2, 1, 0, ...ESTABLISHED]],
+  ])("P27 is taken at once where all has been said already, login %j", (login, says) => {
+    const { guest, socket, connect } = begun(socks(login), { isConnected: false });
+    socket.give(Buffer.from(says));
+    guest.settle();
+    connect();
+    expect(guest.answered).toBe(true);
   });
 });
 
@@ -315,6 +332,7 @@ describe("where a connection goes", () => {
     for (const ms of [24_950, 50, 1950, 50, 2950, 50]) {
       guest.pass(ms);
       seen.push(live());
+      expect(rig.exchange.core.nextDeadlineMs(rig.exchange.now)).not.toBe(0);
     }
     expect(seen).toEqual(["ooo", "roo", "roo", "rro", "rro", "rrr"]);
   });
