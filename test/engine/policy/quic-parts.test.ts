@@ -95,6 +95,7 @@ describe("a flow of QUIC", () => {
     const places = cases.map((fields) => flowOf(flows, fields));
     expect(new Set(places).size).toBe(cases.length);
     expect(places.every((flow) => flow >= 0 && flow < QUIC_FLOWS_MAX)).toBe(true);
+    expect(NO_QUIC_FLOW).toBeLessThan(0);
     expect(cases.map((fields) => flows.find(datagram(fields), 0))).toEqual(places);
     flows.find(datagram({ pair }), 0);
     expect([...flows.pair]).toEqual(pair);
