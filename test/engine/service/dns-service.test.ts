@@ -83,7 +83,7 @@ function setUp(config: Partial<EngineConfig> = {}, { hasIpv6 = true } = {}) {
     one.ipOctets = isIpv6 ? 40 : 20;
     one.guestAddress = GUEST;
     one.guestPort = 4000;
-    one.remoteAddress = remote;
+    one.remoteAddress = isIpv6 ? 0 : remote;
     one.remotePort = 53;
     one.pair.set(PAIR6);
     one.payloadAt = 100;

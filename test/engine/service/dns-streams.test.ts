@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { EngineConfig, ResolverAddress } from "../../../src/engine/config.ts";
 import {
   DNS_QUERY_OCTETS_MAX,
+  DNS_REGION_OCTETS,
+  DNS_SCRATCH_OCTETS,
   DNS_STREAM_QUERIES_MAX,
   DNS_STREAM_QUEUE_OCTETS,
   DNS_STREAMS_MAX,
@@ -172,6 +174,18 @@ describe("a query on a connection", () => {
       for (const guest of [open(40_000), open(40_001)]) guest.send(message);
       expect(network.sockets).toHaveLength(1);
     }
+  });
+
+  it("is taken into the octets that DNS has", () => {
+    const { open, exchange } = setUp();
+    const { dnsAt, octets } = exchange.arena;
+    const end = dnsAt + DNS_REGION_OCTETS;
+    octets.fill(0, end - DNS_SCRATCH_OCTETS, end);
+    const message = query(1, [{ type: "A", name: "only.here.test" }]);
+    open().send(message);
+    expect(Buffer.from(octets.slice(end - DNS_SCRATCH_OCTETS, end)).includes(message.subarray(14))).toBe(
+      true,
+    );
   });
 
   it("has 4,096 octets at most", () => {
