@@ -302,6 +302,25 @@ describe("where a connection goes", () => {
     expect(path.rig.exchange.core.flows(0)).toMatchObject([{ target: expect.stringMatching(/^198\.19\./) }]);
   });
 
+  it("P27 is each one's own after one that was refused, of which nothing is due any more", () => {
+    const rig = new PolicyRig(VIA);
+    const dueMs = (): number => rig.exchange.core.nextDeadlineMs(rig.exchange.now);
+    const before = dueMs();
+    const refused = rig.begin("203.0.113.1", 22);
+    rig.socket.give(Buffer.of(5, 255));
+    refused.settle();
+    expect([refused.wasReset, dueMs()]).toEqual([true, before]);
+    const others = [2, 3, 4].map((n) => ({ guest: rig.begin(`203.0.113.${n}`, 22), socket: rig.socket }));
+    for (const { guest, socket } of others) {
+      for (const says of [[5, 0], ESTABLISHED]) {
+        socket.give(Buffer.from(says));
+        guest.settle();
+      }
+    }
+    expect(others.map(({ guest }) => guest.answered)).toEqual([true, true, true]);
+    expect(others.map(({ socket }) => socket.octets[10])).toEqual([2, 3, 4]);
+  });
+
   it("P27 is due to be there in 30 s", () => {
     const { rig, socket } = begun(socks());
     const { exchange } = rig;
