@@ -238,6 +238,12 @@ describe("a datagram to port 53 of another address", () => {
     expect(replies).toEqual([]);
   });
 
+  it("over IPv4 that is denied is refused where the guest has no IPv6, too", () => {
+    const { dropped, rcodes } = setUp({}, { hasIpv6: false });
+    dropped("destination-refused", query(), { remote: ELSEWHERE });
+    expect(rcodes()).toEqual(["REFUSED"]);
+  });
+
   it("over IPv6 that the guest does not have is left alone", () => {
     const { dropped, replies } = setUp({}, { hasIpv6: false });
     expect(dropped("destination-refused", query(), { isIpv6: true })).toBe("destination-refused");
