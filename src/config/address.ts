@@ -128,10 +128,13 @@ export function hostAddressProblem(address: number, net: Network): string | unde
 
 export { formatMac } from "../engine/wire/address-text.ts";
 
-/** A decimal number, or Unacceptable. `what` completes "a ... from MIN to MAX". */
+/** A decimal number, or Unacceptable. `what` completes "a ... from MIN to MAX", or "an ..." where that is how it is said. */
 export function parseInteger(text: string, min: number, max: number, what = "whole number"): number {
   const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= min && value <= max)) throw new Unacceptable(`a ${what} from ${min} to ${max}`, text);
+  if (!(value >= min && value <= max)) {
+    const article = /^[aeio]/.test(what) ? "an" : "a";
+    throw new Unacceptable(`${article} ${what} from ${min} to ${max}`, text);
+  }
   return value;
 }
 

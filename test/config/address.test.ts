@@ -136,7 +136,7 @@ describe("resolvers", () => {
   });
 
   const ALLOWED = "ADDRESS, IPV4:PORT or [IPV6]:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
-  const ZONE = "a interface number after % from 1 to 2147483647";
+  const ZONE = "an interface number after % from 1 to 2147483647";
   it.each([
     ["", ALLOWED],
     ["example.org", ALLOWED],

@@ -98,9 +98,9 @@ describe("a value with its form", () => {
 
   it.each([
     ["224", "CODE=VALUE, such as 42=10.0.2.2 or 224=hex:0102", undefined],
-    ["0=1", "a option code from 1 to 254", "0"],
-    ["255=1", "a option code from 1 to 254", "255"],
-    ["=1", "a option code from 1 to 254", ""],
+    ["0=1", "an option code from 1 to 254", "0"],
+    ["255=1", "an option code from 1 to 254", "255"],
+    ["=1", "an option code from 1 to 254", ""],
     [`224=${"x".repeat(256)}`, "a value of at most 255 octets (this one has 256)", undefined],
     [`224=${"é".repeat(128)}`, "a value of at most 255 octets (this one has 256)", undefined],
     ["51=u16:1", "a lease time as u32, in seconds", undefined],
@@ -152,9 +152,9 @@ describe("a value of DHCPv6", () => {
 
   it.each([
     ["31", "CODE=VALUE, such as 56=hex:0001 or 41=text:Europe/Zurich", undefined],
-    ["0=x", "a option code from 1 to 65535", "0"],
-    ["65536=x", "a option code from 1 to 65535", "65536"],
-    ["=x", "a option code from 1 to 65535", ""],
+    ["0=x", "an option code from 1 to 65535", "0"],
+    ["65536=x", "an option code from 1 to 65535", "65536"],
+    ["=x", "an option code from 1 to 65535", ""],
     ["1=hex:00", "a code other than 1, which the protocol sets itself", "1=hex:00"],
     ["41=", "a value that is not empty", undefined],
     ["31=ip:10.0.0.1", "an IPv6 address such as 2001:db8::1", "10.0.0.1"],
