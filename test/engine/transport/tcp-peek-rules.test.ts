@@ -9,6 +9,7 @@ import {
   FIN_WAIT_1,
   RECOVERY_FAST,
   type TcpConnection,
+  TIMER_NONE,
   TIMER_RETRANSMIT,
 } from "../../../src/engine/transport/tcp/connection.ts";
 import {
@@ -259,6 +260,17 @@ describe("what is peeked at", () => {
     expect([at.peeks, at.c.ready, at.egress.peekBlocked]).toEqual([[], true, true]);
   });
 
+  it("waits for a link that takes nothing to say that it does again", () => {
+    const at = new Peeking().give(5000);
+    at.egress.queue.push(20, 0, 0, 0, 0, 0);
+    at.egress.blocked = true;
+    at.pump();
+    expect([at.link.frames, at.peeks]).toEqual([[], []]);
+    at.egress.unblock();
+    at.pump();
+    expect([at.link.frames.length, at.peeks.length]).toEqual([2, 1]);
+  });
+
   it("may be nothing for now, or an end", () => {
     const nothing = new Peeking().pump();
     expect(nothing.c).toMatchObject({ hostReadable: false, state: ESTABLISHED, peeking: true });
@@ -356,25 +368,55 @@ describe("peeking ends", () => {
     expect(at.chunks).toEqual([100, 5000]);
   });
 
-  it("later where there is no memory, and nothing is sent before", () => {
-    const at = new Peeking({}, { payloadOctets: PAYLOAD_OCTETS_MAX / 256 }).give(70_000).pump();
-    at.segments();
+  /** One without a chunk left; `free` gives them back. */
+  function withoutMemory(octets: number): { at: Peeking; free: () => void } {
+    const at = new Peeking({}, { payloadOctets: PAYLOAD_OCTETS_MAX / 256 }).give(octets);
     const { pool } = at.ctx;
     const taken: number[] = [];
     for (let chunk = pool.take(USE_SEND, true); chunk !== NO_CHUNK; chunk = pool.take(USE_SEND, true))
       taken.push(chunk);
+    return { at, free: () => taken.splice(0).forEach((chunk) => void pool.release(chunk)) };
+  }
+
+  it("later where there is no memory, and nothing is read or sent before", () => {
+    const { at, free } = withoutMemory(70_000);
+    at.pump();
+    at.segments();
     at.c.recovery = RECOVERY_FAST;
     at.calls.length = 0;
-    at.pump();
+    at.give(10).pump();
     expect([at.calls, at.c.starved, at.c.peeking, at.c.peekEnds]).toEqual([["stop"], true, true, true]);
-    expect(at.segments()).toEqual([]);
-    for (const chunk of taken) pool.release(chunk);
+    expect([at.segments(), at.peeks.length]).toEqual([[], 1]);
+    free();
     at.c.recovery = 0;
     at.give(10);
     at.pump();
     // The kernel is told once.
     expect(at.calls.filter((call) => call === "stop").length).toBe(1);
     expect([at.c.peeking, at.c.peekEnds]).toEqual([false, false]);
+  });
+
+  it("later with the peer's FIN, too: memory is waited for, nothing else", () => {
+    const { at, free } = withoutMemory(5000);
+    at.pump();
+    at.segments();
+    Object.assign(at.c, { hostReadable: true, ready: false });
+    at.ended = true;
+    at.pump();
+    expect([at.c.starved, at.c.ready, at.segments()]).toEqual([true, false, []]);
+    free();
+    at.pump();
+    expect(at.segments()).toEqual([[5000, 0, "F"]]);
+  });
+
+  it("later for a guest that is not known any more, whose timer starts once its octets are in chunks", () => {
+    const { at, free } = withoutMemory(5000);
+    at.c.guestAddress++;
+    at.pump();
+    expect([at.c.starved, at.c.timerKind, at.released]).toEqual([true, TIMER_NONE, [0]]);
+    free();
+    at.pump();
+    expect([at.c.timerKind, at.chunks]).toEqual([TIMER_RETRANSMIT, [5000]]);
   });
 
   it("with the connection where the kernel has lost them", () => {
