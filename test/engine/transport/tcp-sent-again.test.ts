@@ -128,6 +128,11 @@ describe("octets that are sent again", () => {
     }
   });
 
+  it("are all of them where the window has room for just these", () => {
+    const to = recovering(1500, { cwnd: 10_000 }, { offload: true }).pump();
+    expect(to.segments()).toEqual([[0, 1500]]);
+  });
+
   it("are no more than are lost", () => {
     const to = recovering(300, { cwnd: 1 }).pump();
     expect(to.segments()).toEqual([[0, 300]]);
@@ -155,6 +160,19 @@ describe("octets that are sent again", () => {
     to.pump();
     expect((to.c.retransmitNext - to.una) | 0).toBe(1000);
     expect(to.c.ready).toBe(true);
+  });
+
+  it("come before a FIN that waits where the link is full, not where the window is: a FIN needs none", () => {
+    const clogged = recovering(5000, { hostEof: true });
+    clogged.link.room = 0;
+    while (clogged.egress.payloadRoom() > 0) clogged.egress.queue.push(20, 0, 0, 0, 0, 0);
+    clogged.pump();
+    expect(clogged.c.finSent).toBe(false);
+    const shut = recovering(5000, { hostEof: true, cwnd: 6999 }).pump();
+    expect(shut.segments()).toEqual([
+      [0, 1000],
+      [10_000, 0, "F"],
+    ]);
   });
 
   it("stay lost where they cannot leave", () => {

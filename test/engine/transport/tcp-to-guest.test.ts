@@ -115,6 +115,18 @@ describe("how much is read", () => {
     expect(long.offered).toEqual([[65_200]]);
   });
 
+  it("is whole segments of a chunk that holds others, though they are more than a super-frame", () => {
+    const to = new ToGuest({ lastRead: 5000, mss: 1310 }, { offload: true }).give(10).pump();
+    to.segments();
+    to.c.lastRead = 5000;
+    to.give(100_000).pump();
+    expect(to.offered[1]).toEqual([50 * 1310]);
+    expect(to.segments()).toEqual([
+      [10, 49 * 1310],
+      [10 + 49 * 1310, 1310],
+    ]);
+  });
+
   it("is what the last chunk has room for, where that is worth it", () => {
     for (const [first, second] of [
       [3840, 256],
@@ -196,6 +208,13 @@ describe("the windows", () => {
     ["less what is under way there", { cwnd: 5000 }, 3000, 2000],
     ["but what has arrived is not", { cwnd: 5000, sackedOctets: 1000 }, 3000, 3000],
     ["in recovery what is lost is not, either", { cwnd: 5000, recovery: RECOVERY_TIMEOUT }, 3000, 2000],
+    [
+      "nor what arrived beyond a full list",
+      { cwnd: 5000, recovery: RECOVERY_TIMEOUT, sackOverflow: 1000 },
+      3000,
+      3000,
+    ],
+    ["out of it that is", { cwnd: 5000, sackOverflow: 1000 }, 3000, 2000],
     ["nothing is left", { sndWnd: 3000 }, 3000, 0],
     ["nor less than that", { sndWnd: 1000 }, 3000, 0],
   ])("%s", (_, over, flight, sent) => {
@@ -208,6 +227,15 @@ describe("the windows", () => {
     to.give(100_000).pump();
     to.pump();
     expect(to.segments().reduce((sum, [, length]) => sum + length, 0)).toBe(sent);
+  });
+
+  it("hold out of recovery wherever the last one ended, as where that was 2 GiB ago and seems ahead", () => {
+    const to = new ToGuest({ lastRead: 5000, cwnd: 5000 }).give(3000).pump();
+    to.segments();
+    to.c.retransmitNext = to.una;
+    to.c.lossUntil = (to.una - 0x80000001) | 0;
+    to.give(100_000).pump();
+    expect(to.segments()).toEqual(full(3000, 2));
   });
 
   it.each<[string, Partial<TcpConnection>, number]>([
@@ -268,11 +296,17 @@ describe("octets that are stored and were not sent", () => {
         ],
       ],
       [1000, [[0, 1000]]],
+      [3500, [...full(0, 3), [3000, 500, "P"]]],
       [4000, [...full(0, 3), [3000, 500, "P"]]],
     ] as const) {
       const to = stored(3500, { sndWnd }).pump();
       expect(to.segments()).toEqual(sent);
     }
+  });
+
+  it("leave in one frame, its last segment short, where the window ends with them", () => {
+    const to = stored(1500, { sndWnd: 1500 }, { offload: true }).pump();
+    expect(to.segments()).toEqual([[0, 1500, "P"]]);
   });
 
   it("keep octets of the host from being read while nobody knows the guest", () => {
@@ -311,6 +345,14 @@ describe("octets that are stored and were not sent", () => {
     to.c.ready = false;
     to.pump();
     expect([to.c.ready, (to.c.sndNxt - to.una) | 0]).toEqual([true, 0]);
+    // With a shut window, too: it is probed for once the link takes frames.
+    Object.assign(to.c, { sndWnd: 0, timerKind: TIMER_NONE });
+    to.give(10).pump();
+    expect(to.c.timerKind).toBe(TIMER_NONE);
+    to.link.room = Number.POSITIVE_INFINITY;
+    to.egress.unblock();
+    to.pump();
+    expect(to.c.timerKind).toBe(TIMER_PERSIST);
   });
 
   it("keep octets of the host from being read", () => {
