@@ -345,6 +345,24 @@ describe("an operator", () => {
     ]);
   });
 
+  it("sees those that are there", () => {
+    const { turn, all } = three();
+    Object.assign(all[0], { octetsFromGuest: 5, octetsToGuest: 6, lastHeardMs: 100 });
+    const rows = turn.tcp.rows(350);
+    expect(rows.map(({ guest, state }) => [guest, state])).toEqual([
+      ["10.0.2.15:1", "ESTABLISHED"],
+      ["10.0.2.15:2", "ESTABLISHED"],
+      ["10.0.2.15:3", "FIN-WAIT-2"],
+    ]);
+    expect(rows[0]).toMatchObject({
+      protocol: "tcp",
+      remote: "198.51.100.7:80",
+      octetsFromGuest: 5,
+      octetsToGuest: 6,
+      idleMs: 250,
+    });
+  });
+
   it("is told of a connection that is there", () => {
     const { turn, all } = three();
     Object.assign(all[0], { octetsFromGuest: 5, octetsToGuest: 6, lastHeardMs: 100 });
