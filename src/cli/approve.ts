@@ -2,19 +2,13 @@
 
 import { chmodSync, chownSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { Problem } from "../config/problem.ts";
-import type { ControlClient } from "../control/client.ts";
 import { formatTargetEnd } from "../control/end-text.ts";
 import { printable } from "../control/printable.ts";
 import type { Answer, Question } from "../control/schema.ts";
-import { formatWhy } from "../control/why/rules.ts";
+import { Desk } from "./desk.ts";
 import { table } from "./table.ts";
 import { idOf, jsonLine, textOf, VerbError, type VerbRequest } from "./verb-request.ts";
 import { duration, secondsOf } from "./verb-table.ts";
-
-const MINUTES = 600;
-const CTRL_C = "\u0003";
-const CTRL_D = "\u0004";
-const KEYS = "[a]llow once  [m]inutes  [f]or good  [d]eny  [w]hy  [q]uit";
 
 function answerOf(verdict: Answer["verdict"], { flags }: VerbRequest): Answer {
   const { for: time, always, save } = flags;
@@ -80,7 +74,7 @@ export async function approveCommand(request: VerbRequest): Promise<void> {
   if (only !== undefined) throw new VerbError({ place: `--${only}`, allowed: "an id before it" });
   const asked = await client();
   const { stdin, stdout } = process;
-  if (!json && stdin.isTTY && stdout.isTTY) return new Desk(asked, out).serve();
+  if (!json && stdin.isTTY && stdout.isTTY) return new Desk(asked, out, stdin).serve();
   const questions = await asked.questions();
   if (json) {
     for (const each of questions) out(jsonLine(each));
@@ -95,84 +89,4 @@ export async function approveCommand(request: VerbRequest): Promise<void> {
     each.endsInMs === null ? "" : duration(each.endsInMs),
   ]);
   out(table(["ID", "TARGET", "RULE", "STATE", "FLOWS", "LEFT"], rows, "nothing waits for an answer"));
-}
-
-/** Somebody at a terminal who answers one question after the other. */
-class Desk {
-  private readonly news = new AbortController();
-  private wake: (key: string) => void = () => {};
-  private shown = 0;
-
-  constructor(
-    private readonly client: ControlClient,
-    private readonly out: (text: string) => void,
-  ) {}
-
-  /** Until a q, Ctrl-C, or the instance's end. */
-  async serve(): Promise<void> {
-    const { stdin } = process;
-    stdin.setRawMode(true);
-    stdin.setEncoding("utf8").on("data", (key: string) => this.wake(key));
-    const following = this.follow();
-    try {
-      for (let key = ""; key !== "q" && key !== CTRL_C && key !== CTRL_D; ) {
-        const [first] = (await this.client.questions()).filter(({ state }) => state === "open");
-        this.show(first);
-        key = await this.next();
-        if (first !== undefined) await this.take(first, key);
-      }
-    } finally {
-      this.news.abort();
-      await following;
-      stdin.setRawMode(false);
-      stdin.pause();
-    }
-  }
-
-  /** A key, or nothing where something else has happened. */
-  private next(): Promise<string> {
-    return new Promise((resolve) => {
-      this.wake = resolve;
-    });
-  }
-
-  private async follow(): Promise<void> {
-    try {
-      const types = ["question", "question-answered"] as const;
-      for await (const _ of this.client.events(types, this.news.signal)) this.wake("");
-    } catch (error) {
-      if (!this.news.signal.aborted) this.out(`${(error as Error).message}\n`);
-    }
-    this.wake("q");
-  }
-
-  private show(question: Question | undefined): void {
-    if (question === undefined || question.id === this.shown) return;
-    this.shown = question.id;
-    const { id, rule, count, endsInMs } = question;
-    const left = duration(endsInMs ?? 0);
-    const flows = count === 1 ? "1 flow waits" : `${count} flows wait`;
-    this.out(
-      `#${id}  ${formatTargetEnd(question)}   rule ${printable(rule)}   ${flows}, ${left} left   ${KEYS}\n`,
-    );
-  }
-
-  private async take(question: Question, key: string): Promise<void> {
-    const answers: Readonly<Record<string, Answer>> = {
-      a: { verdict: "allow", for: "once" },
-      m: { verdict: "allow", for: MINUTES },
-      f: { verdict: "allow", for: "always" },
-      d: { verdict: "deny", for: "once" },
-    };
-    const said = Object.hasOwn(answers, key) ? answers[key] : undefined;
-    try {
-      if (said !== undefined) await this.client.answer(question.id, said);
-      else if (key === "w")
-        this.out(formatWhy((await this.client.why(`${question.host}:${question.port}`)).lines));
-      if (said !== undefined)
-        this.out(`#${question.id}  ${said.verdict} ${said.for === MINUTES ? "10 min" : said.for}\n`);
-    } catch (error) {
-      this.out(`#${question.id}  ${(error as Error).message}\n`);
-    }
-  }
 }
