@@ -165,6 +165,15 @@ describe("a connection that shows no name", () => {
     expect([guest?.wasReset, rig.socket.state]).toEqual([false, "open"]);
   });
 
+  it("P16 and need not is none of those whose names are denied, and counts for the rule of its address", () => {
+    const rig = new PolicyRig({ rules: [{ deny: "*:443" }, { allow: "203.0.113.0/24:443" }] });
+    const guest = rig.connect(OTHER, 443);
+    guest?.pass(500);
+    guest?.send(Buffer.from("hi"));
+    expect([guest?.wasReset, Buffer.from(rig.socket.octets).toString()]).toEqual([false, "hi"]);
+    expect(rig.exchange.core.policyCounts()).toEqual({ allowed: [0, 1, 0], denied: [0, 0, 0] });
+  });
+
   it("P16 and need not is served with what it has said, whatever that is", () => {
     const cases: [octets: Buffer, isRefused: boolean][] = [
       [Buffer.from("SSH-2.0-x\r\n"), false],

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { asUdp, udp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
 import { ALERT_49, hello, PolicyRig } from "../../support/policy-rig.ts";
+import { RecordTap } from "../../support/record-tap.ts";
 
 const GOOD = "203.0.113.10";
 const OTHER = "203.0.113.99";
@@ -87,6 +88,33 @@ describe("a policy that is replaced", () => {
     guest?.pass(1000);
     expect(guest?.wasReset).toBe(true);
     expect(policy.exchange.core.counters.dropped("policy-connections")).toBe(2);
+  });
+
+  it("P5 judges a connection that may show a name and does not by the policy that there is then", () => {
+    const rules = [{ deny: "*.ads.example" }];
+    const cases: [document: Parameters<PolicyRig["replace"]>[0], isKept: boolean][] = [
+      [{ rules }, true],
+      [{ mode: "audit", rules: [{ allow: "good.example" }] }, true],
+      [{ rules: [{ allow: "good.example" }] }, false],
+      [{ rules: [{ deny: "203.0.113.0/24" }, ...rules] }, false],
+      [{ rules, via: "socks5://127.0.0.1:1080" }, false],
+    ];
+    for (const [document, isKept] of cases) {
+      const policy = new PolicyRig({ rules });
+      const tap = new RecordTap(policy.exchange.core, policy.exchange.arena);
+      const guest = policy.connect(OTHER, 443);
+      policy.replace(document);
+      guest?.pass(450);
+      expect(policy.socket.state).toBe("open");
+      guest?.pass(50);
+      if (isKept) guest?.send(Buffer.from("hi"));
+      const { state, octets } = policy.socket;
+      expect([guest?.wasReset, state, octets.length]).toEqual(
+        isKept ? [false, "open", 2] : [true, "reset", 0],
+      );
+      const ends = tap.read().filter(({ type }) => type === "flow-ended");
+      expect(ends).toMatchObject(isKept ? [] : [{ reason: "policy-changed", endedBy: "sluice" }]);
+    }
   });
 
   it("P5 judges a connection that is to show its name by what it shows then", () => {

@@ -61,6 +61,7 @@ const LENIENT = 4;
 const SHOWS = 3;
 
 const DENIED = flowEndBy("denied", "sluice");
+const CHANGED = flowEndBy("policy-changed", "sluice");
 const MISSING = dropReason("policy-name-missing");
 const MALFORMED = dropReason("policy-name-malformed");
 const ECH = dropReason("policy-ech");
@@ -265,12 +266,19 @@ export class HeldNames implements LocalService, NameChecks {
     this.ctx.counters.drop(reason);
   }
 
-  /** It need not show a name, and counts for the rule that lets it go now: another one may have been set since it began. */
+  /**
+   * It need not show a name, and counts for the rule that lets it go now. The policy may be another since it began: one that
+   * says no, or another way, has not looked at it yet (policy-review.ts).
+   */
   private releaseUnnamed(n: number, c: TcpConnection): void {
     const { policy } = this;
     const words = this.wordsOf(c);
     policy.name.labels = 0;
-    policy.holds(words, 0, c.remotePort, OVER_TCP, false);
+    const holds = policy.holds(words, 0, c.remotePort, OVER_TCP, false);
+    if (!holds || this.detours?.isOnItsWay(c) === false) {
+      abortBoth(this.ctx, c, CHANGED);
+      return;
+    }
     const limited = this.limit(c, words);
     if (limited === HANDLED) {
       this.release(n, c);
