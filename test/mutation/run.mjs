@@ -30,7 +30,7 @@ const FOLDERS = {
       "test/engine/service/*.test.ts",
       "test/engine/nat64.test.ts",
       "test/engine/policy/{first-octets,held-names,flows,questions,replace}.test.ts",
-      "test/engine/policy/{limits,name-lookup,quic,quic-names,quic-parts,review,ways,ways-steps}.test.ts",
+      "test/engine/policy/{limits,name-lookup,quic,quic-names,quic-parts,review,ways,ways-places,ways-steps}.test.ts",
     ],
   },
   config: {

@@ -1,6 +1,11 @@
 /** Connections that have yet to show a name: how long each may take, which one gives way, and what becomes of either side. */
 import { describe, expect, it } from "vitest";
-import { HELD_NAME_OCTETS, HELD_NAMES_MAX, HELD_NAMES_OCTETS } from "../../../src/engine/limits.ts";
+import {
+  HELD_NAME_OCTETS,
+  HELD_NAMES_MAX,
+  HELD_NAMES_OCTETS,
+  PAYLOAD_OCTETS_MAX,
+} from "../../../src/engine/limits.ts";
 import { tcp } from "../../hostile/guest-packets.ts";
 import { ip } from "../../support/frames.ts";
 import { ALERT_49, hello, inRecords, PolicyRig } from "../../support/policy-rig.ts";
@@ -361,6 +366,29 @@ describe("where too many wait", () => {
     expect(dropped(FULL)).toBe(2);
     connect(80).guest.send(octets, 16_000);
     expect(dropped(FULL)).toBe(3);
+  });
+});
+
+describe("where there is no memory left", () => {
+  it("P12 one that shows another's name is reset, and not told why", () => {
+    const rules = [{ allow: ["good.example:443", "198.51.100.0/24:22"] }];
+    const rig = new PolicyRig({ rules }, { payloadOctets: PAYLOAD_OCTETS_MAX / 128 });
+    rig.resolve("good.example", GOOD);
+    const guest = rig.connect(GOOD, 443);
+    const { socket } = rig;
+    // What hosts send and nobody acknowledges.
+    for (let n = 0; n < 40; n++) {
+      const other = rig.connect("198.51.100.1", 22);
+      if (other !== null) other.listens = false;
+      rig.socket.give(Buffer.alloc(100_000));
+      other?.settle();
+    }
+    guest?.send(hello("evil.example"));
+    expect([guest?.received.length, guest?.ended, guest?.wasReset, socket.state]).toEqual([
+      ...[0, false, true, "reset"],
+    ]);
+    expect(rig.exchange.core.counters.dropped("policy-name-mismatch")).toBe(1);
+    expect(rig.exchange.core.usage().tcp).toBe(40);
   });
 });
 
