@@ -1,5 +1,7 @@
 /** Connections that have yet to show a name: how long each may take, which one gives way, and what becomes of either side. */
 import { describe, expect, it } from "vitest";
+import { TOKEN_LINK } from "../../../src/engine/api.ts";
+import { WRITABLE } from "../../../src/engine/boundary.ts";
 import {
   HELD_NAME_OCTETS,
   HELD_NAMES_MAX,
@@ -389,6 +391,23 @@ describe("where there is no memory left", () => {
     ]);
     expect(rig.exchange.core.counters.dropped("policy-name-mismatch")).toBe(1);
     expect(rig.exchange.core.usage().tcp).toBe(40);
+  });
+});
+
+describe("where the guest takes no frames for a while", () => {
+  it("P12 each that has shown its name is looked at once it does, whatever others have sent meanwhile", () => {
+    const { rig, connect } = strict();
+    const [babbler, other] = [connect(80), connect()];
+    const { link, core, now } = rig.exchange;
+    const transmit = link.transmit.bind(link);
+    link.transmit = () => 0;
+    babbler.guest.send(begun(HELD_NAMES_MAX + 100), 1);
+    other.guest.send(hello("good.example"));
+    expect(other.socket.octets.length).toBe(0);
+    link.transmit = transmit;
+    core.handleEvent(TOKEN_LINK, WRITABLE, now);
+    rig.exchange.settle();
+    expect(Buffer.from(other.socket.octets)).toEqual(hello("good.example"));
   });
 });
 
