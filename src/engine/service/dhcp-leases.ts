@@ -157,7 +157,7 @@ export class LeaseTable {
    */
   choose(client: Client, wanted: number): Slot | undefined {
     const open = this.slots.filter((slot) => this.mayHave(slot, client));
-    const byUse = open.toSorted((a, b) => a.usedAt - b.usedAt);
+    const byUse = [...open].sort((a, b) => a.usedAt - b.usedAt);
     const free = byUse.filter((slot) => slot.state === "free");
     return (
       open.find((slot) => slot.reservedFor === client.macKey) ??
