@@ -19,15 +19,23 @@ export function browsing(directory: string, options: readonly string[] = []): st
     `import { chromium } from ${JSON.stringify(PLAYWRIGHT)};
 const executablePath = ${JSON.stringify(findCommand("chromium"))};
 const browser = await chromium.launch({ executablePath, args: ${JSON.stringify(args)} });
-const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+const context = await browser.newContext({ ignoreHTTPSErrors: true });
+async function visit(url) {
+  const page = await context.newPage();
+  try {
+    await page.goto(url);
+    const protocol = await page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol");
+    return protocol + ": " + (await page.textContent("body")).trim();
+  } catch ({ message }) {
+    return /ERR_[A-Z_]+/.exec(message)?.[0] ?? message;
+  } finally {
+    await page.close();
+  }
+}
 for (const url of process.argv.slice(2)) {
-  const said = await page.goto(url).then(
-    async () => {
-      const protocol = await page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol");
-      return protocol + ": " + (await page.textContent("body")).trim();
-    },
-    ({ message }) => /ERR_[A-Z_]+/.exec(message)?.[0] ?? message,
-  );
+  let said = await visit(url);
+  // The guest's IPv6 address may come while the browser starts, for which it gives up what it is doing.
+  for (let tries = 0; said === "ERR_NETWORK_CHANGED" && tries < 5; tries++) said = await visit(url);
   console.log(said);
 }
 await browser.close();
