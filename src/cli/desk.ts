@@ -39,15 +39,14 @@ export class Desk {
   async serve(): Promise<void> {
     const { keyboard } = this;
     keyboard.setRawMode(true);
-    // A key counts for what is shown: while nothing is waited for it is for nothing.
-    keyboard.setEncoding("utf8").on("data", (key) => this.wake(key));
+    keyboard.setEncoding("utf8").on("data", (key) => this.press(key));
     const following = this.follow();
     try {
-      for (let key = ""; !this.isOver && !QUITS.includes(key); ) {
+      while (!this.isOver) {
         this.hasNews = false;
         const question = await this.open(following);
         this.show(question);
-        key = await this.next();
+        const key = await this.next();
         if (question !== undefined) await this.take(question, key);
       }
     } finally {
@@ -56,6 +55,15 @@ export class Desk {
       keyboard.setRawMode(false);
       keyboard.pause();
     }
+  }
+
+  /** A key counts for what is shown: while nothing is waited for, only one that ends it all does. */
+  private press(key: string): void {
+    if (QUITS.includes(key)) {
+      this.isOver = true;
+      this.stop.abort();
+    }
+    this.wake(key);
   }
 
   /** The question that waits longest; none once the instance has ended. */

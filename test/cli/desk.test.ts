@@ -165,6 +165,14 @@ describe("a desk", () => {
     await ended;
   });
 
+  it("ends with a key that comes while it asks for questions", async () => {
+    meanwhile = () => press("q");
+    serve();
+    await ended;
+    expect(answers).toEqual([]);
+    expect(isRaw).toBe(false);
+  });
+
   it("ends with its instance, also where that ends at once with the answer", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout"] });
     serve();

@@ -1,20 +1,10 @@
 /** `--dhcp-option` and `--dhcp6-option`: which form each code has, which there are not, and how a value is told wrong. */
 import { describe, expect, it } from "vitest";
 import { parseDhcp6Option, parseDhcpOption } from "../../src/config/dhcp-option.ts";
-import { Unacceptable } from "../../src/config/problem.ts";
+import { refusal } from "../support/refusal.ts";
 
 const hex = ({ value }: { readonly value: Uint8Array }): string => Buffer.from(value).toString("hex");
 const codes = Array.from({ length: 256 }, (_, code) => code);
-
-/** What the complaint says is allowed, and of which part. */
-function refusal(read: () => unknown): [allowed: string, found: string | undefined] {
-  try {
-    return [`nothing: it is ${JSON.stringify(read())}`, undefined];
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    return [error.allowed, error.found];
-  }
-}
 
 /** The form that a code's value has by itself: known by what becomes of a value that is good for one form alone. */
 function formOf(code: number): string {

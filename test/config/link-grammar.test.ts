@@ -10,17 +10,7 @@ import {
   parseUnixAddress,
   parseUser,
 } from "../../src/config/link-grammar.ts";
-import { Unacceptable } from "../../src/config/problem.ts";
-
-/** What the complaint says is allowed, and of which part. */
-function refusal(read: () => unknown): [allowed: string, found: string | undefined] {
-  try {
-    return [`nothing: it is ${JSON.stringify(read())}`, undefined];
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    return [error.allowed, error.found];
-  }
-}
+import { refusal } from "../support/refusal.ts";
 
 const HOST_PORT = "HOST:PORT, HOST an IPv4 address, [IPv6] or localhost";
 

@@ -12,19 +12,10 @@ import {
   parseReservation,
   subnetAddresses,
 } from "../../src/config/address.ts";
-import { Unacceptable } from "../../src/config/problem.ts";
 import { formatIpv4 } from "../../src/engine/wire/address-text.ts";
 import { ip } from "../support/frames.ts";
 import { ip6 } from "../support/frames6.ts";
-
-function refusal(read: () => unknown): [allowed: string, found: string | undefined] {
-  try {
-    return [`nothing: it is ${JSON.stringify(read())}`, undefined];
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    return [error.allowed, error.found];
-  }
-}
+import { refusal } from "../support/refusal.ts";
 
 it.each([
   [0, "0.0.0.0"],

@@ -8,8 +8,7 @@ import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { PoolOptions, PoolRunnerInitializer, PoolWorker, WorkerRequest } from "vitest/node";
 
-// biome-ignore lint/suspicious/noExplicitAny: as the thread's own listeners are typed.
-type Listener = (argument: any) => void;
+type Listener = Parameters<Worker["on"]>[1];
 
 let kept: Worker | undefined;
 

@@ -9,16 +9,7 @@ import {
   limitDocument,
   limitOf,
 } from "../../../src/config/policy/limit.ts";
-import { Unacceptable } from "../../../src/config/problem.ts";
-
-function refusal(read: () => unknown): [allowed: string, found: string | undefined] {
-  try {
-    return [`nothing: it is ${JSON.stringify(read())}`, undefined];
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    return [error.allowed, error.found];
-  }
-}
+import { refusal } from "../../support/refusal.ts";
 
 describe("a time", () => {
   it.each([

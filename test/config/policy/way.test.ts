@@ -8,18 +8,9 @@ import {
   wayOfRule,
   withoutPasswords,
 } from "../../../src/config/policy/way.ts";
-import { Unacceptable } from "../../../src/config/problem.ts";
 import type { PolicyConfig } from "../../../src/engine/config.ts";
 import { policyOf } from "../../support/policy-rig.ts";
-
-function refusal(read: () => unknown): [allowed: string, found: string | undefined] {
-  try {
-    return [`nothing: it is ${JSON.stringify(read())}`, undefined];
-  } catch (error) {
-    if (!(error instanceof Unacceptable)) throw error;
-    return [error.allowed, error.found];
-  }
-}
+import { refusal } from "../../support/refusal.ts";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 const loopback = (port: number) => ({ kind: "tcp", words: [0, 0, 0xffff, 0x7f000001], port });
